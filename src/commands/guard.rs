@@ -1,0 +1,94 @@
+//! The one way from the server into a command.
+//!
+//! Every entry from C passes [`guarded`]: a panic behind it becomes an error reply, since one that reached the server would abort it.
+//! A handler returns its reply as a value, so that nothing was sent when it panics or fails.
+
+use std::any::Any;
+use std::ffi::c_int;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use redis_module::raw;
+
+use super::spec::{Command, Spec};
+use crate::error::{Error, Result};
+use crate::keyspace::Keyspace;
+use crate::keyspace::args::Args;
+use crate::keyspace::module_api::{Ctx, Str};
+
+/// A command as the server knows it: its metadata and where it enters.
+pub struct Entry {
+    /// The metadata.
+    pub spec: &'static Spec,
+    /// The function that the server calls; `None` for a container of subcommands.
+    pub function: raw::RedisModuleCmdFunc,
+}
+
+impl Entry {
+    /// A command that only has subcommands.
+    #[must_use]
+    pub const fn container(spec: &'static Spec) -> Self {
+        Self { spec, function: None }
+    }
+}
+
+/// The entry of a command.
+#[must_use]
+pub const fn entry<C: Command>() -> Entry {
+    Entry { spec: &const { C::SPEC }, function: Some(call::<C>) }
+}
+
+unsafe extern "C" fn call<C: Command>(
+    ctx: *mut raw::RedisModuleCtx,
+    argv: *mut *mut raw::RedisModuleString,
+    argc: c_int,
+) -> c_int {
+    // SAFETY: the server calls this with the context and the arguments of the command that runs until we return.
+    let (ctx, argv) = unsafe { (Ctx::new(ctx), Str::slice(argv, argc)) };
+    let skipped = if is_subcommand(&const { C::SPEC }) { 2 } else { 1 };
+    let outcome = guarded(|| {
+        let request = C::parse(Args::new(argv.get(skipped..).unwrap_or_default()))?;
+        C::run(&Keyspace::new(ctx), request)
+    });
+    // The replies of a finished command are plain data: sending them cannot panic on them.
+    let _ = guarded(|| {
+        match outcome {
+            Ok(reply) => reply.send(ctx),
+            Err(Error::Arity) => ctx.reply_wrong_arity(),
+            Err(error) => ctx.reply_error(&error),
+        }
+        Ok(())
+    });
+    raw::REDISMODULE_OK as c_int
+}
+
+fn is_subcommand(spec: &Spec) -> bool {
+    spec.name.to_bytes().contains(&b'|')
+}
+
+/// Runs `work`; a panic in it is an [`Error::Internal`].
+pub fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(Error::Internal(message(panic.as_ref()))))
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("a panic without a message").to_owned()
+}
+
+#[cfg(test)]
+#[allow(clippy::panic)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_an_error() {
+        let caught = guarded::<()>(|| panic!("\u{4e00}"));
+        assert_eq!(caught.map_err(|error| error.wire()), Err("ERR internal error, please report it: \\xe4\\xb8\\x80".to_owned()));
+    }
+
+    #[test]
+    fn a_result_passes_through() {
+        assert_eq!(guarded(|| Ok(1)), Ok(1));
+        assert_eq!(guarded::<()>(|| Err(Error::Arity)), Err(Error::Arity));
+    }
+}

@@ -1,0 +1,175 @@
+//! What a command is made of: its metadata, its arguments, its run.
+//!
+//! The metadata is the single source of `COMMAND INFO`, `COMMAND DOCS`, `COMMAND GETKEYS`, ACL categories and the server's own arity
+//! check. It stands in the command's file, as constants, and is handed to the server once, at load. (The `redis-module` crate's
+//! `#[command]` attribute knows no argument docs and copies every argument on every call, so we register commands ourselves.)
+
+use std::ffi::CStr;
+
+use crate::error::Result;
+use crate::keyspace::Keyspace;
+use crate::keyspace::args::Args;
+use crate::keyspace::reply::Reply;
+
+/// One command.
+pub trait Command {
+    /// What the server is told about it.
+    const SPEC: Spec;
+
+    /// Its arguments, read.
+    type Request<'a>;
+
+    /// Reads the arguments. Everything that can be refused without the key is refused here.
+    fn parse<'a>(args: Args<'a>) -> Result<Self::Request<'a>>;
+
+    /// Decides, applies, answers. All validation precedes the first write.
+    fn run(keyspace: &Keyspace, request: Self::Request<'_>) -> Result<Reply>;
+}
+
+/// What the server is told about a command.
+pub struct Spec {
+    /// `ATOMIC.X`, or `ATOMIC.X|SUB` for a subcommand.
+    pub name: &'static CStr,
+    /// The flags of `RM_CreateCommand`.
+    pub flags: &'static CStr,
+    /// ACL categories besides those that follow from the flags and `@atomic`, separated by spaces.
+    pub categories: &'static CStr,
+    /// One sentence.
+    pub summary: &'static CStr,
+    /// In the notation of the server's docs.
+    pub complexity: &'static CStr,
+    /// The version of this module that brought it.
+    pub since: &'static CStr,
+    /// Number of arguments with the name; negative for "at least".
+    pub arity: i32,
+    /// Where its keys are.
+    pub keys: Keys,
+    /// Its arguments.
+    pub args: &'static [Arg],
+}
+
+/// Where a command's keys are, and what it does with them.
+pub enum Keys {
+    /// It has none.
+    None,
+    /// The first argument.
+    First(KeyFlags),
+    /// `numkeys key [key ...]` behind the first argument, as in EVAL. What happens to them is for the script to say.
+    ScriptKeys,
+}
+
+/// What a command does with its key.
+#[derive(Clone, Copy)]
+pub enum KeyFlags {
+    /// Returns something of its value.
+    Read,
+    /// Returns something of its value and changes it.
+    Update,
+    /// Returns something of its value and may delete it.
+    Delete,
+}
+
+/// One argument in `COMMAND DOCS`.
+pub struct Arg {
+    /// The documented name.
+    pub name: &'static CStr,
+    /// What it is.
+    pub kind: ArgKind,
+    /// The word before it.
+    pub token: Option<&'static CStr>,
+    /// Whether it may be left out.
+    pub optional: bool,
+    /// Whether it may be repeated.
+    pub multiple: bool,
+    /// The parts of a block, the alternatives of a choice.
+    pub parts: &'static [Arg],
+}
+
+/// The type of an argument.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum ArgKind {
+    Key,
+    String,
+    Integer,
+    UnixTime,
+    Token,
+    OneOf,
+    Block,
+}
+
+impl Arg {
+    const fn new(name: &'static CStr, kind: ArgKind) -> Self {
+        Self { name, kind, token: None, optional: false, multiple: false, parts: &[] }
+    }
+
+    /// The key of a command with one key.
+    pub const KEY: Self = Self::new(c"key", ArgKind::Key);
+
+    /// Any bytes.
+    #[must_use]
+    pub const fn string(name: &'static CStr) -> Self {
+        Self::new(name, ArgKind::String)
+    }
+
+    /// An integer.
+    #[must_use]
+    pub const fn integer(name: &'static CStr) -> Self {
+        Self::new(name, ArgKind::Integer)
+    }
+
+    /// A point in time.
+    #[must_use]
+    pub const fn unix_time(name: &'static CStr) -> Self {
+        Self::new(name, ArgKind::UnixTime)
+    }
+
+    /// A word that stands for itself.
+    #[must_use]
+    pub const fn word(name: &'static CStr, token: &'static CStr) -> Self {
+        Self::new(name, ArgKind::Token).after(token)
+    }
+
+    /// One of several.
+    #[must_use]
+    pub const fn one_of(name: &'static CStr, parts: &'static [Self]) -> Self {
+        Self { parts, ..Self::new(name, ArgKind::OneOf) }
+    }
+
+    /// Several that belong together.
+    #[must_use]
+    pub const fn block(name: &'static CStr, parts: &'static [Self]) -> Self {
+        Self { parts, ..Self::new(name, ArgKind::Block) }
+    }
+
+    /// The same behind a word.
+    #[must_use]
+    pub const fn after(self, token: &'static CStr) -> Self {
+        Self { token: Some(token), ..self }
+    }
+
+    /// The same, optional.
+    #[must_use]
+    pub const fn optional(self) -> Self {
+        Self { optional: true, ..self }
+    }
+
+    /// The same, once or more.
+    #[must_use]
+    pub const fn multiple(self) -> Self {
+        Self { multiple: true, ..self }
+    }
+}
+
+/// `[EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]`
+pub const EXPIRY: Arg = Arg::one_of(
+    c"expiration",
+    &[
+        Arg::integer(c"seconds").after(c"EX"),
+        Arg::integer(c"milliseconds").after(c"PX"),
+        Arg::unix_time(c"unix-time-seconds").after(c"EXAT"),
+        Arg::unix_time(c"unix-time-milliseconds").after(c"PXAT"),
+        Arg::word(c"keepttl", c"KEEPTTL"),
+    ],
+)
+.optional();

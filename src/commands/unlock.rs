@@ -1,0 +1,57 @@
+//! `ATOMIC.UNLOCK key owner [ALL]`: give a lock back.
+//!
+//! Reply: the holds that the owner has left, 0 when the lock is released; -1 when `owner` is not the owner, or its lease ended. ALL
+//! gives back every hold. On a lock that was taken with `SET key token NX PX ms` the token is the owner.
+//! Replicates: `DEL key`, or `SET key state PXAT t` when holds are left. Errors: as ATOMIC.LOCK.
+
+use super::lock::{decode, owner};
+use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
+use crate::error::Result;
+use crate::keyspace::Keyspace;
+use crate::keyspace::args::{Args, is, syntax};
+use crate::keyspace::module_api::Str;
+use crate::keyspace::reply::Reply;
+use crate::primitives::lock::{self, Release};
+
+/// See the top of this file.
+pub struct Unlock;
+
+/// The arguments.
+pub struct Request<'a> {
+    key: Str<'a>,
+    owner: &'a [u8],
+    release: Release,
+}
+
+impl Command for Unlock {
+    const SPEC: Spec = Spec {
+        name: c"atomic.unlock",
+        flags: c"write fast",
+        categories: c"string",
+        summary: c"Gives a lock back.",
+        complexity: c"O(1)",
+        since: c"0.1.0",
+        arity: -3,
+        keys: Keys::First(KeyFlags::Delete),
+        args: &[Arg::KEY, Arg::string(c"owner"), Arg::word(c"all", c"ALL").optional()],
+    };
+
+    type Request<'a> = Request<'a>;
+
+    fn parse(mut args: Args<'_>) -> Result<Request<'_>> {
+        let (key, owner) = (args.next()?, owner(&mut args)?);
+        let release = match args.next_if_any() {
+            None => Release::One,
+            Some(option) if is(option.bytes(), "ALL") => Release::All,
+            Some(option) => return Err(syntax(option.bytes())),
+        };
+        args.finish()?;
+        Ok(Request { key, owner, release })
+    }
+
+    fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
+        let left = keyspace
+            .transact(request.key, decode, |stored, now| lock::release(stored, request.owner, request.release, now.floor_ms()))?;
+        Ok(Reply::Integer(left.map_or(-1, i64::from)))
+    }
+}

@@ -1,0 +1,165 @@
+//! Every error that a client can see, and the one renderer that turns it into wire text.
+//!
+//! A leaf: any layer may use it, it uses none. Two rules hold for every text that leaves here: it starts with a code, exactly once,
+//! and it is printable ASCII on one line. Client libraries read the code; and the `redis-module` crate turns other text into NUL
+//! bytes that abort the server, so nothing else in this crate may build an error reply.
+
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
+
+/// At most this many user bytes are quoted in an error text.
+pub const QUOTED_BYTES: usize = 64;
+
+/// At most this many bytes of a script's own message are echoed.
+pub const MESSAGE_BYTES: usize = 4096;
+
+/// The result of everything that can be refused.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a request was wrong or could not run. A denied or failed condition is a reply, never an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Error {
+    /// An option that is unknown, repeated, contradictory or lacks its value.
+    Syntax {
+        /// The argument at which reading stopped.
+        near: Vec<u8>,
+    },
+    /// The command needs more arguments than it got.
+    Arity,
+    /// An integer argument that is not an integer or lies outside its range.
+    Range {
+        /// The argument's documented name.
+        argument: &'static str,
+        /// Smallest accepted value.
+        min: i64,
+        /// Largest accepted value.
+        max: i64,
+    },
+    /// An argument that is wrong in another way; the text says what was expected.
+    Argument {
+        /// The argument's documented name.
+        argument: &'static str,
+        /// What it must be: "must be ...".
+        expected: &'static str,
+    },
+    /// The key holds another type than a command on plain values needs.
+    WrongType,
+    /// The key holds a value that is not in the format of the state this command keeps there.
+    ForeignValue {
+        /// The format that was expected.
+        expected: &'static str,
+    },
+    /// The server refused a change to the key.
+    WriteRefused,
+    /// No script with this digest is known.
+    NoScript,
+    /// A script failed. The text starts with its code.
+    Script(Vec<u8>),
+    /// A panic was caught at the edge. The text is the panic's message.
+    Internal(String),
+}
+
+impl Error {
+    /// The error as it goes over the wire, without the leading `-`: `CODE text`, printable ASCII, one line.
+    #[must_use]
+    pub fn wire(&self) -> String {
+        match self {
+            Self::Syntax { near } => format!("ERR syntax error near '{}'", quoted(near)),
+            Self::Arity => "ERR wrong number of arguments".to_owned(),
+            Self::Range { argument, min, max } => format!("ERR {argument} must be an integer in {min}..={max}"),
+            Self::Argument { argument, expected } => format!("ERR {argument} {expected}"),
+            Self::WrongType => "WRONGTYPE Operation against a key holding the wrong kind of value".to_owned(),
+            Self::ForeignValue { expected } => format!("WRONGTYPE key does not hold {expected}"),
+            Self::WriteRefused => "ERR the server refused to change the key".to_owned(),
+            Self::NoScript => "NOSCRIPT No matching script. Please use ATOMIC.EVAL.".to_owned(),
+            Self::Script(text) => with_code(printable(text, MESSAGE_BYTES)).into_owned(),
+            Self::Internal(text) => {
+                format!("ERR internal error, please report it: {}", printable(text.as_bytes(), MESSAGE_BYTES))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.wire())
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Bytes from outside, shortened to [`QUOTED_BYTES`] and escaped, for quoting in an error text.
+#[must_use]
+pub fn quoted(bytes: &[u8]) -> String {
+    printable(bytes, QUOTED_BYTES)
+}
+
+/// The first `limit` of `bytes` as printable ASCII on one line: `\r`, `\n` and `\t` by name, every other byte outside 0x20..=0x7e as
+/// `\xNN`. A cut is shown as `...`.
+#[must_use]
+pub fn printable(bytes: &[u8], limit: usize) -> String {
+    let shown = bytes.get(..limit).unwrap_or(bytes);
+    let mut text = String::with_capacity(shown.len());
+    for &byte in shown {
+        match byte {
+            b'\r' => text.push_str("\\r"),
+            b'\n' => text.push_str("\\n"),
+            b'\t' => text.push_str("\\t"),
+            0x20..=0x7e => text.push(char::from(byte)),
+            _ => {
+                // Writing into a String cannot fail.
+                let _ = write!(text, "\\x{byte:02x}");
+            }
+        }
+    }
+    if shown.len() < bytes.len() {
+        text.push_str("...");
+    }
+    text
+}
+
+/// `text` itself when it starts with an error code (upper-case ASCII letters, digits and `_`, followed by a space or the end), else
+/// `text` behind `ERR `.
+fn with_code(text: String) -> Cow<'static, str> {
+    let code = text.split(' ').next().unwrap_or_default();
+    let is_code = code.starts_with(|c: char| c.is_ascii_uppercase())
+        && code.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+    if is_code { Cow::Owned(text) } else { Cow::Owned(format!("ERR {text}")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(error: Error, expected: &str) {
+        assert_eq!(error.wire(), expected);
+    }
+
+    #[test]
+    fn wire_texts_start_with_one_code() {
+        check(Error::Syntax { near: b"FOO".to_vec() }, "ERR syntax error near 'FOO'");
+        check(Error::Range { argument: "cost", min: 1, max: 9 }, "ERR cost must be an integer in 1..=9");
+        check(Error::Script(b"WRONGTYPE x".to_vec()), "WRONGTYPE x");
+        check(Error::Script(b"my message".to_vec()), "ERR my message");
+        check(Error::Script(b"".to_vec()), "ERR ");
+        check(Error::Script(b"ERR".to_vec()), "ERR");
+        check(Error::Script(b"Oops no code".to_vec()), "ERR Oops no code");
+    }
+
+    #[test]
+    fn user_bytes_are_escaped_and_shortened() {
+        check(
+            Error::Syntax { near: "\u{4e00}\u{e9}\0\r\n".as_bytes().to_vec() },
+            "ERR syntax error near '\\xe4\\xb8\\x80\\xc3\\xa9\\x00\\r\\n'",
+        );
+        check(Error::Syntax { near: vec![b'a'; 65] }, &format!("ERR syntax error near '{}...'", "a".repeat(64)));
+        check(Error::Script("\u{4e00}".as_bytes().to_vec()), "ERR \\xe4\\xb8\\x80");
+    }
+
+    #[test]
+    fn every_byte_renders_to_one_printable_line() {
+        let all: Vec<u8> = (0..=255).collect();
+        assert!(printable(&all, 256).bytes().all(|b| (0x20..=0x7e).contains(&b)));
+    }
+}

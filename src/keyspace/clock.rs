@@ -1,0 +1,80 @@
+//! The server's clock, read once per command.
+//!
+//! From 7.2 on the server has one time per execution unit (a command, a MULTI, a script), which we read. On 7.0 we read the system's
+//! clock ourselves, so there a script run holds one reading for all its commands ([`Frozen`]), and small steps backwards are not
+//! seen: a reading up to [`JITTER_MICROS`] before the last one is the last one. A larger step is a clock that was set, and followed.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::module_api;
+use crate::primitives::time::UnixMicros;
+
+const JITTER_MICROS: u64 = 1_000_000;
+
+/// The last reading on a server without its own snapshot.
+static LAST: AtomicU64 = AtomicU64::new(0);
+
+/// The reading that a script run holds; 0 when none does.
+static FROZEN: AtomicU64 = AtomicU64::new(0);
+
+/// The time of the command that runs now.
+#[must_use]
+pub fn now() -> UnixMicros {
+    if let Some(micros) = module_api::cached_microseconds() {
+        return UnixMicros(micros);
+    }
+    match FROZEN.load(Ordering::Relaxed) {
+        0 => read(),
+        micros => UnixMicros(micros),
+    }
+}
+
+fn read() -> UnixMicros {
+    let system = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let micros = u64::try_from(system.as_micros()).unwrap_or(u64::MAX);
+    let steady = steady(LAST.load(Ordering::Relaxed), micros);
+    LAST.store(steady, Ordering::Relaxed);
+    UnixMicros(steady)
+}
+
+fn steady(last: u64, micros: u64) -> u64 {
+    if micros < last && last.saturating_sub(micros) <= JITTER_MICROS { last } else { micros }
+}
+
+/// While this lives every command sees the time at which it was made. Only matters on servers without their own snapshot.
+pub struct Frozen(());
+
+impl Frozen {
+    /// Stops the clock.
+    #[must_use]
+    pub fn new() -> Self {
+        FROZEN.store(now().0, Ordering::Relaxed);
+        Self(())
+    }
+}
+
+impl Default for Frozen {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        FROZEN.store(0, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_step_back_is_not_seen_and_a_large_one_is_followed() {
+        assert_eq!(steady(5_000_000, 4_999_999), 5_000_000);
+        assert_eq!(steady(5_000_000, 4_000_000), 5_000_000);
+        assert_eq!(steady(5_000_000, 3_999_999), 3_999_999);
+        assert_eq!(steady(5_000_000, 5_000_001), 5_000_001);
+    }
+}

@@ -1,0 +1,168 @@
+//! What a command answers, as a value, and how it is sent.
+//!
+//! A handler returns its reply; nothing is sent before the handler is done, so that a panic can still become one clean error. User
+//! bytes are bulk strings, counts are integers; there are no simple strings with data in them. The server turns a map into a flat
+//! array for RESP2 clients.
+
+use std::ffi::{CString, c_long};
+
+use super::module_api::{Ctx, api};
+use crate::error::Error;
+
+/// A reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// An integer.
+    Integer(i64),
+    /// A bulk string.
+    Bulk(Vec<u8>),
+    /// A short array of integers, the form of most answers.
+    Integers(Integers),
+    /// An array.
+    Array(Vec<Reply>),
+    /// A map with constant names.
+    Map(Vec<(&'static str, Reply)>),
+    /// `+OK`
+    Ok,
+    /// The handler wrote exactly one complete reply itself (a script's result).
+    Sent,
+}
+
+/// Up to six integers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Integers {
+    values: [i64; 6],
+    len: usize,
+}
+
+impl<const N: usize> From<[i64; N]> for Reply {
+    fn from(source: [i64; N]) -> Self {
+        const { assert!(N <= 6, "more integers than the short form holds") };
+        let mut values = [0; 6];
+        for (to, from) in values.iter_mut().zip(source) {
+            *to = from;
+        }
+        Self::Integers(Integers { values, len: N })
+    }
+}
+
+impl Reply {
+    /// A bulk string of constant text.
+    #[must_use]
+    pub fn text(text: &str) -> Self {
+        Self::Bulk(text.as_bytes().to_vec())
+    }
+
+    /// Sends the reply.
+    pub fn send(&self, ctx: Ctx) {
+        match self {
+            Self::Integer(value) => ctx.reply_integer(*value),
+            Self::Bulk(bytes) => ctx.reply_bulk(bytes),
+            Self::Integers(Integers { values, len }) => {
+                ctx.reply_array(*len);
+                values.iter().take(*len).for_each(|value| ctx.reply_integer(*value));
+            }
+            Self::Array(replies) => {
+                ctx.reply_array(replies.len());
+                replies.iter().for_each(|reply| reply.send(ctx));
+            }
+            Self::Map(pairs) => {
+                ctx.reply_map(pairs.len());
+                for (name, reply) in pairs {
+                    ctx.reply_bulk(name.as_bytes());
+                    reply.send(ctx);
+                }
+            }
+            Self::Ok => ctx.reply_status("OK"),
+            Self::Sent => {}
+        }
+    }
+}
+
+/// A length as the server takes it. Replies are bounded far below what does not fit.
+fn length(len: usize) -> c_long {
+    c_long::try_from(len).unwrap_or(c_long::MAX)
+}
+
+impl Ctx {
+    /// `:value`
+    pub fn reply_integer(self, value: i64) {
+        // SAFETY: the context belongs to the running command, here and in every function below.
+        unsafe { api!(RedisModule_ReplyWithLongLong)(self.raw(), value) };
+    }
+
+    /// `$len bytes`
+    pub fn reply_bulk(self, bytes: &[u8]) {
+        // SAFETY: the server copies the bytes.
+        unsafe { api!(RedisModule_ReplyWithStringBuffer)(self.raw(), bytes.as_ptr().cast(), bytes.len()) };
+    }
+
+    /// `*len`
+    pub fn reply_array(self, len: usize) {
+        // SAFETY: `len` replies follow.
+        unsafe { api!(RedisModule_ReplyWithArray)(self.raw(), length(len)) };
+    }
+
+    /// `%len`, or `*2len` in RESP2.
+    pub fn reply_map(self, len: usize) {
+        // SAFETY: `len` pairs of replies follow.
+        unsafe { api!(RedisModule_ReplyWithMap)(self.raw(), length(len)) };
+    }
+
+    /// `~len`, or `*len` in RESP2.
+    pub fn reply_set(self, len: usize) {
+        // SAFETY: `len` replies follow.
+        unsafe { api!(RedisModule_ReplyWithSet)(self.raw(), length(len)) };
+    }
+
+    /// The null of the client's protocol.
+    pub fn reply_null(self) {
+        // SAFETY: see `reply_integer`.
+        unsafe { api!(RedisModule_ReplyWithNull)(self.raw()) };
+    }
+
+    /// `,value`, or a bulk string in RESP2.
+    pub fn reply_double(self, value: f64) {
+        // SAFETY: see `reply_integer`.
+        unsafe { api!(RedisModule_ReplyWithDouble)(self.raw(), value) };
+    }
+
+    /// `(digits`, or a bulk string in RESP2.
+    pub fn reply_big_number(self, digits: &[u8]) {
+        // SAFETY: the server copies the bytes.
+        unsafe { api!(RedisModule_ReplyWithBigNumber)(self.raw(), digits.as_ptr().cast(), digits.len()) };
+    }
+
+    /// `=len fmt:bytes`, or a bulk string in RESP2. The format has three letters.
+    pub fn reply_verbatim(self, format: &[u8; 4], bytes: &[u8]) {
+        // SAFETY: the format is NUL-terminated by its type's use in `commands::scripting`; the server copies the bytes.
+        unsafe {
+            api!(RedisModule_ReplyWithVerbatimStringType)(self.raw(), bytes.as_ptr().cast(), bytes.len(), format.as_ptr().cast())
+        };
+    }
+
+    /// `+text`; printable ASCII, which is what every caller renders it to.
+    pub fn reply_status(self, text: &str) {
+        let Ok(text) = CString::new(text) else { return self.reply_null() };
+        // SAFETY: a C string without line breaks.
+        unsafe { api!(RedisModule_ReplyWithSimpleString)(self.raw(), text.as_ptr()) };
+    }
+
+    /// `-CODE text`, from the one renderer.
+    pub fn reply_error(self, error: &Error) {
+        self.reply_error_text(&error.wire());
+    }
+
+    /// `-text`; the text comes from the one renderer.
+    pub fn reply_error_text(self, text: &str) {
+        let text = CString::new(text).unwrap_or_else(|_| c"ERR unprintable error".to_owned());
+        // SAFETY: a C string of printable ASCII.
+        unsafe { api!(RedisModule_ReplyWithError)(self.raw(), text.as_ptr()) };
+    }
+
+    /// `ERR wrong number of arguments for '...' command`, in the server's own words.
+    pub fn reply_wrong_arity(self) {
+        // SAFETY: see `reply_integer`.
+        unsafe { api!(RedisModule_WrongArity)(self.raw()) };
+    }
+}

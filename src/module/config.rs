@@ -1,0 +1,128 @@
+//! The rows of `settings`, as module arguments and as `CONFIG SET atomic.<name>`.
+//!
+//! A module argument is the default of its setting; a line in the server's configuration or a CONFIG SET overrides it. A wrong value
+//! is refused with its range, at load and at run time alike.
+
+use std::ffi::{c_char, c_int, c_longlong, c_uint, c_void};
+
+use redis_module::{RedisString, raw};
+
+use super::load::refused;
+use crate::error::{Error, Result, quoted};
+use crate::keyspace::module_api::{Ctx, api};
+use crate::settings::{ALL, Setting};
+
+/// Reads the module arguments, `name value` pairs, into the default of each setting.
+pub fn arguments(args: &[RedisString]) -> Result<Vec<i64>> {
+    let mut values: Vec<Option<i64>> = vec![None; ALL.len()];
+    for pair in args.chunks(2) {
+        let name = pair.first().map(RedisString::as_slice).unwrap_or_default();
+        let found = ALL.iter().zip(&mut values).find(|(setting, _)| setting.name.to_bytes().eq_ignore_ascii_case(name));
+        let Some((setting, slot)) = found else {
+            return Err(Error::Script(format!("ERR unknown module argument '{}'", quoted(name)).into_bytes()));
+        };
+        let value = pair.get(1).map(RedisString::as_slice).unwrap_or_default();
+        if slot.replace(value_of(setting, value)?).is_some() {
+            return Err(Error::Script(format!("ERR module argument '{}' is given twice", quoted(name)).into_bytes()));
+        }
+    }
+    Ok(values.into_iter().zip(ALL).map(|(value, setting)| value.unwrap_or(setting.default)).collect())
+}
+
+fn value_of(setting: &Setting, text: &[u8]) -> Result<i64> {
+    let value = if setting.bytes { bytes(text) } else { plain(text) };
+    value.filter(|value| (setting.min..=setting.max).contains(value)).ok_or(Error::Range {
+        argument: setting.name.to_str().unwrap_or("setting"),
+        min: setting.min,
+        max: setting.max,
+    })
+}
+
+fn plain(text: &[u8]) -> Option<i64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// A size as the server's configuration writes it: `1k` is 1000, `1kb` is 1024, and so on.
+fn bytes(text: &[u8]) -> Option<i64> {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (number, unit) = text.split_at_checked(digits)?;
+    let factor = match unit.to_ascii_lowercase().as_slice() {
+        b"" | b"b" => 1,
+        b"k" => 1_000,
+        b"kb" => 1 << 10,
+        b"m" => 1_000_000,
+        b"mb" => 1 << 20,
+        b"g" => 1_000_000_000,
+        b"gb" => 1 << 30,
+        _ => return None,
+    };
+    plain(number)?.checked_mul(factor)
+}
+
+/// Registers every setting and loads what the server's configuration says about it.
+pub fn register(ctx: Ctx, defaults: &[i64]) -> Result<()> {
+    for (setting, default) in ALL.iter().zip(defaults) {
+        let flags = if setting.bytes { raw::REDISMODULE_CONFIG_MEMORY } else { raw::REDISMODULE_CONFIG_DEFAULT };
+        // SAFETY: the context belongs to the load that is running; the row is a constant that the callbacks get back.
+        let status = unsafe {
+            api!(RedisModule_RegisterNumericConfig)(
+                ctx.raw(),
+                setting.name.as_ptr(),
+                *default,
+                flags as c_uint,
+                setting.min,
+                setting.max,
+                Some(read),
+                Some(write),
+                None,
+                std::ptr::from_ref::<Setting>(setting).cast_mut().cast(),
+            )
+        };
+        if status != raw::REDISMODULE_OK as c_int {
+            return Err(refused("a setting"));
+        }
+    }
+    // SAFETY: as above.
+    let status = unsafe { api!(RedisModule_LoadConfigs)(ctx.raw()) };
+    if status == raw::REDISMODULE_OK as c_int { Ok(()) } else { Err(refused("the settings of its configuration file")) }
+}
+
+/// The server asks for a value. Neither callback can panic.
+unsafe extern "C" fn read(_name: *const c_char, setting: *mut c_void) -> c_longlong {
+    // SAFETY: `register` passed a constant row.
+    let setting = unsafe { &*setting.cast::<Setting>() };
+    i64::try_from(setting.get()).unwrap_or(i64::MAX)
+}
+
+/// The server sets a value whose range it has checked.
+unsafe extern "C" fn write(
+    _name: *const c_char,
+    value: c_longlong,
+    setting: *mut c_void,
+    _error: *mut *mut raw::RedisModuleString,
+) -> c_int {
+    // SAFETY: as in `read`.
+    unsafe { &*setting.cast::<Setting>() }.set(value);
+    raw::REDISMODULE_OK as c_int
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_the_server_reads_them() {
+        for (text, expected) in
+            [("64mb", Some(64 << 20)), ("1k", Some(1000)), ("5", Some(5)), ("mb", None), ("1tb", None), ("-1", None), ("", None)]
+        {
+            assert_eq!(bytes(text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_value_out_of_range_is_refused_with_its_range() {
+        let refusal = value_of(&crate::settings::SCRIPT_BUDGET_MS, b"-1").map_err(|error| error.wire());
+        assert_eq!(refusal, Err("ERR script-budget-ms must be an integer in 0..=86400000".to_owned()));
+        assert_eq!(value_of(&crate::settings::SCRIPT_MEMORY_LIMIT, b"64mb"), Ok(64 << 20));
+    }
+}

@@ -1,0 +1,81 @@
+//! Load and unload.
+//!
+//! Loading does first what can fail (arguments, settings, commands, the engine) and last what the server would not take back. It
+//! fails loudly and never half: on an error the server unloads us and says so.
+
+use std::panic;
+
+use redis_module::{Context, RedisString, Status, raw};
+
+use super::{config, info, register};
+use crate::commands::{guard::guarded, scripting};
+use crate::error::{Error, Result};
+use crate::keyspace::module_api::{Ctx, Token, api};
+
+/// The version as the server wants it: 1.2.3 is 10203.
+pub const VERSION: i32 = number(env!("CARGO_PKG_VERSION_MAJOR")) * 10_000
+    + number(env!("CARGO_PKG_VERSION_MINOR")) * 100
+    + number(env!("CARGO_PKG_VERSION_PATCH"));
+
+#[allow(clippy::indexing_slicing, clippy::as_conversions)]
+const fn number(text: &str) -> i32 {
+    let bytes = text.as_bytes();
+    let mut value = 0;
+    let mut at = 0;
+    while at < bytes.len() {
+        value = value * 10 + (bytes[at] - b'0') as i32;
+        at += 1;
+    }
+    value
+}
+
+/// Called by the server when it loads the module, with the module's arguments.
+pub fn on_load(ctx: &Context, args: &[RedisString]) -> Status {
+    // SAFETY: the server's context, valid until we return.
+    let module = unsafe { Ctx::new(ctx.ctx) };
+    silence_panics();
+    match guarded(|| load(module, args)) {
+        Ok(()) => Status::Ok,
+        Err(error) => {
+            module.log(c"warning", &format!("not loaded: {error}"));
+            let _ = guarded(|| Ok(scripting::stop()));
+            Status::Err
+        }
+    }
+}
+
+/// Called by the server before it unloads the module.
+pub fn on_unload(_ctx: &Context) -> Status {
+    let _ = guarded(|| {
+        scripting::stop();
+        Token::free_all();
+        Ok(())
+    });
+    let _ = panic::take_hook();
+    Status::Ok
+}
+
+fn load(ctx: Ctx, args: &[RedisString]) -> Result<()> {
+    const OPTIONS: u32 = raw::REDISMODULE_OPTIONS_HANDLE_IO_ERRORS
+        | raw::REDISMODULE_OPTIONS_HANDLE_REPL_ASYNC_LOAD
+        | raw::REDISMODULE_OPTION_NO_IMPLICIT_SIGNAL_MODIFIED;
+    let defaults = config::arguments(args)?;
+    config::register(ctx, &defaults)?;
+    register::commands(ctx)?;
+    scripting::start(ctx)?;
+    // SAFETY: the context belongs to the load that is running, here and below.
+    unsafe { api!(RedisModule_SetModuleOptions)(ctx.raw(), OPTIONS as i32) };
+    info::register(ctx);
+    Ok(())
+}
+
+/// A panic becomes an error reply that carries its message; the default hook would also write it to standard error, where it cannot
+/// be told from the server's own.
+fn silence_panics() {
+    panic::set_hook(Box::new(|_| {}));
+}
+
+/// The refusal of a load step that the server gave no reason for.
+pub(super) fn refused(what: &str) -> Error {
+    Error::Internal(format!("the server refused {what}"))
+}

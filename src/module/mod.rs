@@ -1,0 +1,6 @@
+//! Layer 4: composition. What happens when the server loads and unloads the module, and what it is told about it.
+
+pub mod config;
+pub mod info;
+pub mod load;
+mod register;

@@ -1,0 +1,210 @@
+//! Registration of the commands from their specs.
+//!
+//! The server copies everything it is told, so the C structures live in an [`Arena`] until the call returns.
+
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::ptr;
+
+use redis_module::raw;
+
+use super::load::refused;
+use crate::commands::guard::Entry;
+use crate::commands::spec::{Arg, ArgKind, KeyFlags, Keys, Spec};
+use crate::commands::{self};
+use crate::error::Result;
+use crate::keyspace::module_api::{Ctx, api};
+
+/// Registers every command; the first refusal stops the load.
+pub fn commands(ctx: Ctx) -> Result<()> {
+    add_category(ctx);
+    commands::ALL.iter().try_for_each(|entry| command(ctx, entry))
+}
+
+/// The ACL category `@atomic`, where the server takes categories from modules (Redis 7.4, Valkey 8.0). It outlives an unload, so
+/// "exists" is success; and every other refusal only costs the category.
+fn add_category(ctx: Ctx) {
+    // SAFETY: written once, before the load; the context belongs to the load that is running.
+    if let Some(add) = unsafe { raw::RedisModule_AddACLCategory } {
+        // SAFETY: as above; the name is a constant.
+        unsafe { add(ctx.raw(), c"atomic".as_ptr()) };
+    }
+}
+
+fn command(ctx: Ctx, entry: &Entry) -> Result<()> {
+    let spec = entry.spec;
+    let failed = || refused(&format!("the command {}", spec.name.to_string_lossy()));
+    let created = match subcommand(spec) {
+        None => create(ctx, entry),
+        Some((parent, name)) => create_subcommand(ctx, entry, &parent, name),
+    };
+    let command = get(ctx, spec.name);
+    if !created || command.is_null() {
+        return Err(failed());
+    }
+    describe(command, spec).then_some(()).ok_or_else(failed)?;
+    categorize(command, spec);
+    Ok(())
+}
+
+/// `CONTAINER|NAME` as its two parts.
+fn subcommand(spec: &Spec) -> Option<(CString, &'static CStr)> {
+    let bytes = spec.name.to_bytes_with_nul();
+    let at = bytes.iter().position(|&byte| byte == b'|')?;
+    let parent = CString::new(bytes.get(..at)?).ok()?;
+    let name = CStr::from_bytes_with_nul(bytes.get(at.checked_add(1)?..)?).ok()?;
+    Some((parent, name))
+}
+
+fn create(ctx: Ctx, entry: &Entry) -> bool {
+    let (first, last, step) = legacy_range(&entry.spec.keys);
+    // SAFETY: all strings are C strings, and the server copies them.
+    let status = unsafe {
+        let (name, flags) = (entry.spec.name.as_ptr(), entry.spec.flags.as_ptr());
+        api!(RedisModule_CreateCommand)(ctx.raw(), name, entry.function, flags, first, last, step)
+    };
+    status == raw::REDISMODULE_OK as c_int
+}
+
+fn create_subcommand(ctx: Ctx, entry: &Entry, parent: &CStr, name: &CStr) -> bool {
+    let parent = get(ctx, parent);
+    if parent.is_null() {
+        return false;
+    }
+    // SAFETY: the parent was created by this load; all strings are C strings, and the server copies them.
+    let status = unsafe {
+        let flags = entry.spec.flags.as_ptr();
+        api!(RedisModule_CreateSubcommand)(parent, name.as_ptr(), entry.function, flags, 0, 0, 0)
+    };
+    status == raw::REDISMODULE_OK as c_int
+}
+
+fn get(ctx: Ctx, name: &CStr) -> *mut raw::RedisModuleCommand {
+    // SAFETY: the context belongs to the load that is running.
+    unsafe { api!(RedisModule_GetCommand)(ctx.raw(), name.as_ptr()) }
+}
+
+/// The range of keys that clients without key specs read.
+fn legacy_range(keys: &Keys) -> (c_int, c_int, c_int) {
+    match keys {
+        Keys::First(_) => (1, 1, 1),
+        Keys::None | Keys::ScriptKeys => (0, 0, 0),
+    }
+}
+
+fn categorize(command: *mut raw::RedisModuleCommand, spec: &Spec) {
+    // SAFETY: written once, before the load.
+    let Some(set) = (unsafe { raw::RedisModule_SetCommandACLCategories }) else { return };
+    // SAFETY: as above.
+    let with_ours = unsafe { raw::RedisModule_AddACLCategory }.is_some();
+    let ours = if with_ours { " atomic" } else { "" };
+    let Ok(categories) = CString::new(format!("{}{ours}", spec.categories.to_string_lossy())) else { return };
+    // SAFETY: the command was created by this load; the server reads the C string.
+    unsafe { set(command, categories.as_ptr()) };
+}
+
+fn describe(command: *mut raw::RedisModuleCommand, spec: &Spec) -> bool {
+    let version = raw::RedisModuleCommandInfoVersion {
+        version: 1,
+        sizeof_historyentry: size_of::<raw::RedisModuleCommandHistoryEntry>(),
+        sizeof_keyspec: size_of::<raw::RedisModuleCommandKeySpec>(),
+        sizeof_arg: size_of::<raw::RedisModuleCommandArg>(),
+    };
+    let mut arena = Arena::default();
+    let mut key_specs = key_specs(&spec.keys);
+    let info = raw::RedisModuleCommandInfo {
+        version: &raw const version,
+        summary: spec.summary.as_ptr(),
+        complexity: spec.complexity.as_ptr(),
+        since: spec.since.as_ptr(),
+        history: ptr::null_mut(),
+        tips: ptr::null(),
+        arity: spec.arity,
+        key_specs: if key_specs.is_empty() { ptr::null_mut() } else { key_specs.as_mut_ptr() },
+        args: arena.args(spec.args),
+    };
+    // SAFETY: every pointer leads to a constant, to `version`, to `key_specs` or into the arena, all alive until the server has copied.
+    unsafe { api!(RedisModule_SetCommandInfo)(command, &raw const info) == raw::REDISMODULE_OK as c_int }
+}
+
+/// The key specs, with the zeroed one that ends them.
+fn key_specs(keys: &Keys) -> Vec<raw::RedisModuleCommandKeySpec> {
+    // SAFETY: the structure is made of integers and pointers, for which zero is a value: "absent".
+    let zeroed = || unsafe { std::mem::zeroed::<raw::RedisModuleCommandKeySpec>() };
+    let mut spec = zeroed();
+    match keys {
+        Keys::None => return Vec::new(),
+        Keys::First(flags) => {
+            spec.flags = u64::from(match flags {
+                KeyFlags::Read => raw::REDISMODULE_CMD_KEY_RO | raw::REDISMODULE_CMD_KEY_ACCESS,
+                KeyFlags::Update => {
+                    raw::REDISMODULE_CMD_KEY_RW | raw::REDISMODULE_CMD_KEY_ACCESS | raw::REDISMODULE_CMD_KEY_UPDATE
+                }
+                KeyFlags::Delete => {
+                    raw::REDISMODULE_CMD_KEY_RW | raw::REDISMODULE_CMD_KEY_ACCESS | raw::REDISMODULE_CMD_KEY_DELETE
+                }
+            });
+            spec.begin_search_type = raw::RedisModuleKeySpecBeginSearchType_REDISMODULE_KSPEC_BS_INDEX;
+            spec.bs.index.pos = 1;
+            spec.find_keys_type = raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_RANGE;
+            spec.fk.range = raw::RedisModuleCommandKeySpec__bindgen_ty_2__bindgen_ty_1 { lastkey: 0, keystep: 1, limit: 0 };
+        }
+        Keys::ScriptKeys => {
+            const FLAGS: u32 = raw::REDISMODULE_CMD_KEY_RW | raw::REDISMODULE_CMD_KEY_ACCESS | raw::REDISMODULE_CMD_KEY_UPDATE;
+            spec.notes = c"We cannot tell how the keys will be used so we assume the worst, RW and UPDATE".as_ptr();
+            spec.flags = u64::from(FLAGS);
+            spec.begin_search_type = raw::RedisModuleKeySpecBeginSearchType_REDISMODULE_KSPEC_BS_INDEX;
+            spec.bs.index.pos = 2;
+            spec.find_keys_type = raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_KEYNUM;
+            spec.fk.keynum = raw::RedisModuleCommandKeySpec__bindgen_ty_2__bindgen_ty_2 { keynumidx: 0, firstkey: 1, keystep: 1 };
+        }
+    }
+    vec![spec, zeroed()]
+}
+
+/// Keeps argument arrays alive until the server has copied them.
+#[derive(Default)]
+struct Arena(Vec<Vec<raw::RedisModuleCommandArg>>);
+
+impl Arena {
+    /// The arguments as the server takes them: an array that a zeroed one ends.
+    fn args(&mut self, args: &[Arg]) -> *mut raw::RedisModuleCommandArg {
+        if args.is_empty() {
+            return ptr::null_mut();
+        }
+        let mut array: Vec<_> = args.iter().map(|arg| self.arg(arg)).collect();
+        // SAFETY: the structure is made of integers and pointers; zero is the documented end of the array.
+        array.push(unsafe { std::mem::zeroed() });
+        let start = array.as_mut_ptr();
+        self.0.push(array);
+        start
+    }
+
+    fn arg(&mut self, arg: &Arg) -> raw::RedisModuleCommandArg {
+        let optional = if arg.optional { raw::REDISMODULE_CMD_ARG_OPTIONAL } else { 0 };
+        let multiple = if arg.multiple { raw::REDISMODULE_CMD_ARG_MULTIPLE } else { 0 };
+        raw::RedisModuleCommandArg {
+            name: arg.name.as_ptr(),
+            type_: kind(arg.kind),
+            key_spec_index: if arg.kind == ArgKind::Key { 0 } else { -1 },
+            token: arg.token.map_or(ptr::null::<c_char>(), CStr::as_ptr),
+            summary: ptr::null(),
+            since: ptr::null(),
+            flags: (optional | multiple) as c_int,
+            deprecated_since: ptr::null(),
+            subargs: self.args(arg.parts),
+            display_text: ptr::null(),
+        }
+    }
+}
+
+fn kind(kind: ArgKind) -> raw::RedisModuleCommandArgType {
+    match kind {
+        ArgKind::Key => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_KEY,
+        ArgKind::String => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_STRING,
+        ArgKind::Integer => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_INTEGER,
+        ArgKind::UnixTime => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_UNIX_TIME,
+        ArgKind::Token => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_PURE_TOKEN,
+        ArgKind::OneOf => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_ONEOF,
+        ArgKind::Block => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_BLOCK,
+    }
+}

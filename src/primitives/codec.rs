@@ -1,0 +1,78 @@
+//! Reading and writing of stored states: a cursor over bytes that fails instead of panicking, and a writer of the same fields.
+//!
+//! Integers are big-endian and as wide as their documented range. Each format starts with its own magic bytes and version; a decoder
+//! accepts exactly what its encoder writes, and answers [`Corrupt`] to everything else, trailing bytes included. The layouts are
+//! described in `docs/design.md`: a change here is a new version there.
+
+/// The bytes are not a state of the expected format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Corrupt;
+
+/// A cursor over stored bytes.
+pub struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    /// Starts at the first byte.
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// The next `len` bytes.
+    pub fn bytes(&mut self, len: usize) -> Result<&'a [u8], Corrupt> {
+        let (head, tail) = self.0.split_at_checked(len).ok_or(Corrupt)?;
+        self.0 = tail;
+        Ok(head)
+    }
+
+    /// The next `width` bytes (at most 16) as an unsigned integer.
+    pub fn uint(&mut self, width: usize) -> Result<u128, Corrupt> {
+        Ok(self.bytes(width)?.iter().fold(0, |value, &byte| (value << 8) | u128::from(byte)))
+    }
+
+    /// The next `width` bytes (at most 8) as an unsigned integer.
+    pub fn u64(&mut self, width: usize) -> Result<u64, Corrupt> {
+        u64::try_from(self.uint(width)?).map_err(|_| Corrupt)
+    }
+
+    /// Fails unless the next bytes are `expected`.
+    pub fn literal(&mut self, expected: &[u8]) -> Result<(), Corrupt> {
+        if self.bytes(expected.len())? == expected { Ok(()) } else { Err(Corrupt) }
+    }
+
+    /// Fails unless everything was read.
+    pub fn finish(self) -> Result<(), Corrupt> {
+        if self.0.is_empty() { Ok(()) } else { Err(Corrupt) }
+    }
+}
+
+/// Appends the low `width` bytes of `value`. What does not fit is a bug of the caller, who knows the field's range.
+pub fn put_uint(out: &mut Vec<u8>, value: u128, width: usize) {
+    let bytes = value.to_be_bytes();
+    debug_assert!(width >= 16 || value >> (8 * width) == 0, "value wider than its field");
+    out.extend(bytes.iter().skip(bytes.len().saturating_sub(width)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_round_trip() {
+        let mut out = Vec::new();
+        put_uint(&mut out, 0x01_02_03, 3);
+        put_uint(&mut out, u128::from(u64::MAX), 8);
+        let mut reader = Reader::new(&out);
+        assert_eq!(reader.u64(3), Ok(0x01_02_03));
+        assert_eq!(reader.u64(8), Ok(u64::MAX));
+        assert_eq!(reader.finish(), Ok(()));
+    }
+
+    #[test]
+    fn short_wrong_and_trailing_bytes_are_corrupt() {
+        assert_eq!(Reader::new(b"ab").bytes(3), Err(Corrupt));
+        assert_eq!(Reader::new(b"ab").literal(b"ac"), Err(Corrupt));
+        assert_eq!(Reader::new(b"ab").finish(), Err(Corrupt));
+        assert_eq!(Reader::new(&[1; 9]).u64(9), Err(Corrupt));
+    }
+}

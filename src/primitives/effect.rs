@@ -1,0 +1,96 @@
+//! What a decision does to its key, as a value.
+//!
+//! The keyspace applies an effect, replicates it and notifies from this one value. What happens to the TTL is always said: a write
+//! that forgets it cannot be expressed.
+
+use super::time::{DurationMs, UnixMs};
+
+/// The one change that a decision makes to its key. `V` is whatever the caller writes as the value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect<V> {
+    /// Nothing: no write, no replication, no event, no WATCH touched.
+    Keep,
+    /// The key becomes the string `value`.
+    Put {
+        /// The new value.
+        value: V,
+        /// What becomes of the TTL.
+        expiry: Expiry,
+    },
+    /// The value stays, its TTL ends at this time.
+    Expire(UnixMs),
+    /// The key goes away.
+    Delete,
+}
+
+impl<V> Effect<V> {
+    /// The effect with expiry times that already passed turned into the deletion that they mean, so that no key is ever written
+    /// with a TTL in the past.
+    #[must_use]
+    pub fn settled(self, now: UnixMs) -> Self {
+        match self {
+            Self::Put { expiry: Expiry::At(at), .. } | Self::Expire(at) if at <= now => Self::Delete,
+            other => other,
+        }
+    }
+}
+
+/// The TTL of a written key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// The TTL that the key has, or none.
+    Keep,
+    /// No TTL.
+    Clear,
+    /// Until this time.
+    At(UnixMs),
+}
+
+/// An expiry as a request names it: `EX`, `PX`, `EXAT`, `PXAT`, `KEEPTTL` or nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExpiryRequest {
+    /// No option: like SET, the TTL is cleared.
+    Clear,
+    /// `KEEPTTL`.
+    Keep,
+    /// `EX` or `PX`: this long from now.
+    After(DurationMs),
+    /// `EXAT` or `PXAT`.
+    At(UnixMs),
+}
+
+impl ExpiryRequest {
+    /// The absolute form, which is what replicates.
+    #[must_use]
+    pub fn resolve(self, now: UnixMs) -> Expiry {
+        match self {
+            Self::Clear => Expiry::Clear,
+            Self::Keep => Expiry::Keep,
+            Self::After(duration) => Expiry::At(now.plus(duration)),
+            Self::At(at) => Expiry::At(at),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expiry_in_the_past_is_a_deletion() {
+        let put = |at| Effect::Put { value: (), expiry: Expiry::At(UnixMs(at)) };
+        assert_eq!(put(10).settled(UnixMs(10)), Effect::Delete);
+        assert_eq!(put(11).settled(UnixMs(10)), put(11));
+        assert_eq!(Effect::<()>::Expire(UnixMs(9)).settled(UnixMs(10)), Effect::Delete);
+        let keep = Effect::Put { value: (), expiry: Expiry::Keep };
+        assert_eq!(keep.settled(UnixMs(10)), keep);
+    }
+
+    #[test]
+    fn relative_expiries_become_absolute() {
+        assert_eq!(ExpiryRequest::After(DurationMs(5)).resolve(UnixMs(10)), Expiry::At(UnixMs(15)));
+        assert_eq!(ExpiryRequest::At(UnixMs(7)).resolve(UnixMs(10)), Expiry::At(UnixMs(7)));
+        assert_eq!(ExpiryRequest::Keep.resolve(UnixMs(10)), Expiry::Keep);
+        assert_eq!(ExpiryRequest::Clear.resolve(UnixMs(10)), Expiry::Clear);
+    }
+}

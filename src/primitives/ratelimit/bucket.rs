@@ -1,0 +1,105 @@
+//! The bucket with continuous refill: `capacity` units, of which `refill` come back per `period`, evenly.
+//!
+//! The maths, once: let P be the period in microseconds. What is used is kept as a level in units of 1/P of a token. One token is P
+//! of them, and `refill` of them drain per microsecond, so every quantity is an integer and nothing is ever rounded:
+//!
+//!   level(t) = max(0, level - refill * (t - since))        granted  <=>  level + cost * P <= capacity * P
+//!
+//! The largest level is capacity * P = 10^12 * 3.2 * 10^13 < 2^85, so u128 holds every product below with room to spare.
+
+use super::state::Stored;
+use super::{Policy, Standing, state};
+use crate::primitives::time::{DurationMs, UnixMicros};
+
+/// `BUCKET capacity refill period-ms`; every number is at least 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bucket {
+    /// Units that can be used at once.
+    pub capacity: u64,
+    /// Units that come back per period.
+    pub refill: u64,
+    /// The period.
+    pub period: DurationMs,
+}
+
+/// How much is used, as of a point in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Level {
+    /// When the level was this. Never before the time it was computed at.
+    pub since: UnixMicros,
+    /// Used units times the period in microseconds.
+    pub level: u128,
+}
+
+impl Bucket {
+    fn token(self) -> u128 {
+        u128::from(self.period.micros()).max(1)
+    }
+
+    fn brim(self) -> u128 {
+        u128::from(self.capacity).saturating_mul(self.token())
+    }
+
+    /// Microseconds until `level` has drained, rounded up.
+    fn drain_time(self, level: u128) -> u64 {
+        u64::try_from(level.div_ceil(u128::from(self.refill.max(1)))).unwrap_or(u64::MAX)
+    }
+
+    /// Nothing used.
+    pub(super) fn full(self, now: UnixMicros) -> Level {
+        Level { since: now, level: 0 }
+    }
+
+    /// The level now, from what is stored. `None` when that is another kind or belongs to a clock that is gone.
+    pub(super) fn adopt(self, stored: Stored, now: UnixMicros) -> Option<Level> {
+        let Stored::Bucket { since, level, period } = stored else { return None };
+        let since = since.micros();
+        let level = rescale(level, u128::from(period.micros()).max(1), self.token());
+        if since.since(now) > self.drain_time(self.brim()) {
+            return None;
+        }
+        let drained = u128::from(self.refill).saturating_mul(u128::from(now.since(since)));
+        Some(Level { since: since.max(now), level: level.saturating_sub(drained).min(self.brim()) })
+    }
+
+    pub(super) fn standing(self, used: Level, cost: u64, now: UnixMicros) -> Standing<Level> {
+        let cost_level = u128::from(cost).saturating_mul(self.token());
+        let after = used.level.saturating_add(cost_level);
+        let free = self.brim().saturating_sub(used.level);
+        Standing {
+            limit: self.capacity,
+            available: u64::try_from(free.checked_div(self.token()).unwrap_or(0)).unwrap_or(self.capacity),
+            ready_at: (cost <= self.capacity).then(|| used.since.plus(self.drain_time(after.saturating_sub(self.brim())))),
+            full_at: self.full_at(used, now),
+            charged: Level { level: after, ..used },
+            charged_full_at: self.full_at(Level { level: after, ..used }, now),
+        }
+    }
+
+    fn full_at(self, used: Level, now: UnixMicros) -> UnixMicros {
+        if used.level == 0 { now } else { used.since.plus(self.drain_time(used.level)) }
+    }
+
+    /// The stored form. Its time is in milliseconds: the part below is kept by raising the level by what drains in it.
+    pub(super) fn encode(self, used: Level) -> Vec<u8> {
+        let since = used.since.floor_ms();
+        let drains = u128::from(self.refill).saturating_mul(u128::from(used.since.since(since.micros())));
+        state::encode(Stored::Bucket { since, level: used.level.saturating_add(drains), period: self.period })
+    }
+}
+
+/// `level` in the units of another period. Rounded up, so that a changed policy never gives units away.
+fn rescale(level: u128, from: u128, to: u128) -> u128 {
+    if from == to {
+        return level;
+    }
+    let tokens = level.checked_div(from).unwrap_or(0);
+    let part = level.checked_rem(from).unwrap_or(0);
+    tokens.saturating_mul(to).saturating_add(part.saturating_mul(to).div_ceil(from))
+}
+
+impl From<Bucket> for Policy {
+    fn from(bucket: Bucket) -> Self {
+        Self::Bucket(bucket)
+    }
+}

@@ -1,0 +1,268 @@
+//! What C functions need besides their Lua stack: the run under way, its port and its sink, and buffers that outlive calls.
+//!
+//! One `Context` serves all VMs of an engine, one after the other. Everything in it is a cell, because Luau holds a plain pointer
+//! to it: it is shared and never borrowed mutably. Code from outside the engine (port and sink) is only ever entered through
+//! `with_port` and `with_sink`, which turn a panic into a value, so that none unwinds into Luau.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::ffi::c_char;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::{self, NonNull};
+
+use mlua::ffi;
+
+use super::convert::Names;
+use super::heap::Heap;
+use super::limits::{Limits, Slot, Verdict, Watchdog};
+use super::port::{Port, ReplySink};
+use super::random::Lrand48;
+use super::sandbox;
+use super::stack::Ref;
+
+/// What a script may know of the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerVersion {
+    /// `redis.REDIS_VERSION`, such as `7.0.15`.
+    pub text: String,
+    /// `redis.REDIS_VERSION_NUM`, such as `0x0007000f`.
+    pub number: u32,
+}
+
+/// One run: the script and its arguments.
+#[derive(Clone, Copy)]
+pub(super) struct Task<'a> {
+    /// The compiled script.
+    pub script: Ref,
+    /// The global `KEYS`.
+    pub keys: &'a [&'a [u8]],
+    /// The global `ARGV`.
+    pub args: &'a [&'a [u8]],
+}
+
+/// What the error handler saw of the error that ended a run.
+#[derive(Default)]
+pub(super) struct Failure {
+    /// The error's text, with its code; empty if no handler ran.
+    pub message: Vec<u8>,
+    /// `source:line` of the Lua function that failed, or empty.
+    pub place: Vec<u8>,
+}
+
+/// Options of the Luau compiler. Luau reads the lists through the pointers.
+pub(super) struct Compiler {
+    mutable: Vec<*const c_char>,
+    disabled: Vec<*const c_char>,
+}
+
+impl Compiler {
+    fn new() -> Self {
+        let list = |names: &[&'static std::ffi::CStr]| names.iter().map(|n| n.as_ptr()).chain([ptr::null()]).collect();
+        Self { mutable: list(sandbox::MUTABLE_GLOBALS), disabled: list(sandbox::NO_FAST_CALL) }
+    }
+
+    /// Level 1 optimizes without changing what a script can observe (level 2 inlines). The pointers live as long as `self`.
+    pub fn options(&self) -> ffi::lua_CompileOptions {
+        let mut options = ffi::lua_CompileOptions::default();
+        options.mutableGlobals = self.mutable.as_ptr();
+        options.disabledBuiltins = self.disabled.as_ptr();
+        options
+    }
+}
+
+/// The arguments of one `redis.call`, kept so that the usual call allocates nothing.
+#[derive(Default)]
+pub(super) struct Arguments {
+    values: Vec<&'static [u8]>,
+    digits: Vec<u8>,
+    numbers: Vec<(usize, usize)>,
+}
+
+impl Arguments {
+    /// Adds an argument that outlives this use of the buffer.
+    pub fn push(&mut self, value: &'static [u8]) {
+        self.values.push(value);
+    }
+
+    /// Adds an argument that `write` appends to a buffer.
+    pub fn push_written(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.numbers.push((self.values.len(), self.digits.len()));
+        self.values.push(&[]);
+        write(&mut self.digits);
+    }
+
+    /// All arguments.
+    pub fn values(&mut self) -> &[&[u8]] {
+        let mut end = self.digits.len();
+        for (index, start) in self.numbers.drain(..).rev() {
+            let text: *const [u8] = self.digits.get(start..end).unwrap_or_default();
+            if let Some(value) = self.values.get_mut(index) {
+                // SAFETY: `digits` does not change before `clear`, which forgets the slices too.
+                *value = unsafe { &*text };
+            }
+            end = start;
+        }
+        &self.values
+    }
+
+    /// Empties the buffers and keeps their memory, unless there is a lot of it.
+    pub fn clear(&mut self) {
+        const KEPT: usize = 1024;
+        self.values.clear();
+        self.numbers.clear();
+        self.digits.clear();
+        if self.values.capacity() > KEPT {
+            *self = Self::default();
+        }
+    }
+}
+
+/// See the module's documentation.
+pub(super) struct Context {
+    /// The allocator's account.
+    pub heap: Heap,
+    /// The compiler's options.
+    pub compiler: Compiler,
+    /// Enforces the time limits.
+    pub watchdog: Watchdog,
+    /// The settings.
+    pub limits: Cell<Limits>,
+    /// What scripts see as `redis.REDIS_VERSION`.
+    pub version: ServerVersion,
+    /// Pinned strings and tables of the VM.
+    pub names: Cell<Names>,
+    /// The interrupt of the VM.
+    pub slot: Cell<Option<Slot>>,
+    /// The run under way.
+    pub task: Cell<Option<Task<'static>>>,
+    /// The source to compile.
+    pub source: Cell<&'static [u8]>,
+    /// The function that was compiled.
+    pub compiled: Cell<Option<Ref>>,
+    /// The error that ended the run.
+    pub failure: Cell<Failure>,
+    /// Buffers of `redis.call`.
+    pub arguments: Cell<Arguments>,
+    /// The generator behind `math.random`; `None` until a run uses it.
+    pub random: Cell<Option<Lrand48>>,
+    ended: Cell<Option<Verdict>>,
+    panic: Cell<Option<String>>,
+    port: Cell<Option<NonNull<dyn Port>>>,
+    sink: Cell<Option<NonNull<dyn ReplySink>>>,
+}
+
+impl Context {
+    /// A context without a VM.
+    pub fn new(limits: Limits, version: ServerVersion) -> Self {
+        Self {
+            heap: Heap::new(),
+            compiler: Compiler::new(),
+            watchdog: Watchdog::new(),
+            limits: Cell::new(limits),
+            version,
+            names: Cell::default(),
+            slot: Cell::new(None),
+            task: Cell::new(None),
+            source: Cell::new(&[]),
+            compiled: Cell::new(None),
+            failure: Cell::default(),
+            arguments: Cell::default(),
+            random: Cell::new(None),
+            ended: Cell::new(None),
+            panic: Cell::new(None),
+            port: Cell::new(None),
+            sink: Cell::new(None),
+        }
+    }
+
+    /// Starts a run. Port, sink and task must stay valid until [`Context::leave`].
+    pub fn enter(&self, task: Task<'_>, port: &mut dyn Port, sink: &mut dyn ReplySink) {
+        // SAFETY: only lifetimes change. The references are used during this run only: `Vm::run` holds them, and calls `leave`
+        // before it returns.
+        unsafe {
+            self.task.set(Some(std::mem::transmute::<Task<'_>, Task<'static>>(task)));
+            self.port.set(Some(std::mem::transmute::<NonNull<dyn Port + '_>, NonNull<dyn Port>>(NonNull::from(port))));
+            self.sink.set(Some(std::mem::transmute::<NonNull<dyn ReplySink + '_>, NonNull<dyn ReplySink>>(NonNull::from(sink))));
+        }
+        self.ended.set(None);
+        self.random.set(None);
+        self.heap.forget_refusal();
+        self.watchdog.start();
+    }
+
+    /// Ends the run.
+    pub fn leave(&self) {
+        self.watchdog.end();
+        self.task.set(None);
+        self.port.set(None);
+        self.sink.set(None);
+        if let Some(slot) = self.slot.get() {
+            slot.disarm();
+        }
+    }
+
+    /// The limit that ended this run, if one did. Asking decides.
+    pub fn verdict(&self) -> Option<Verdict> {
+        if self.ended.get().is_none() {
+            self.ended.set(if self.heap.exceeded() { Some(Verdict::Memory) } else { self.late() });
+        }
+        self.ended.get()
+    }
+
+    /// Ends the run.
+    pub fn end_with(&self, verdict: Verdict) {
+        self.ended.set(Some(verdict));
+    }
+
+    fn late(&self) -> Option<Verdict> {
+        match self.watchdog.passed()? {
+            Verdict::Timeout if self.writes() > 0 => None,
+            verdict => Some(verdict),
+        }
+    }
+
+    /// How many writes the run has applied.
+    pub fn writes(&self) -> u64 {
+        self.with_port(|port| port.writes()).unwrap_or_default()
+    }
+
+    /// Uses the port. `None` if that panicked, or outside a run. `act` must not touch Lua.
+    pub fn with_port<R>(&self, act: impl FnOnce(&mut dyn Port) -> R) -> Option<R> {
+        let mut port = self.port.get()?;
+        // SAFETY: `enter` stored an exclusive reference that is valid until `leave`; ports do not call back into the engine, so
+        // that this is the only one made of it.
+        self.contain(|| act(unsafe { port.as_mut() }))
+    }
+
+    /// Uses the sink. `None` if that panicked, or outside a run. `act` may use those parts of Lua that never raise.
+    pub fn with_sink<R>(&self, act: impl FnOnce(&mut dyn ReplySink) -> R) -> Option<R> {
+        let mut sink = self.sink.get()?;
+        // SAFETY: as in `with_port`.
+        self.contain(|| act(unsafe { sink.as_mut() }))
+    }
+
+    fn contain<R>(&self, act: impl FnOnce() -> R) -> Option<R> {
+        match catch_unwind(AssertUnwindSafe(act)) {
+            Ok(result) => Some(result),
+            Err(payload) => {
+                self.panic.set(Some(message(payload.as_ref())));
+                None
+            }
+        }
+    }
+
+    /// The panic of port or sink since the last call.
+    pub fn take_panic(&self) -> Option<String> {
+        self.panic.take()
+    }
+}
+
+fn message(payload: &(dyn Any + Send)) -> String {
+    if let Some(text) = payload.downcast_ref::<&str>() {
+        (*text).to_owned()
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        "panic".to_owned()
+    }
+}

@@ -1,0 +1,298 @@
+//! The limits of a run, and the watchdog thread that enforces the two of them that are times.
+//!
+//! A run pays two atomic stores for its deadlines, and no clock is read and no system call made: a run takes a number when it
+//! starts, and the watchdog, ticking while there is activity, measures how long it has seen the same number. When a limit has
+//! passed it arms the VM's interrupt, a function pointer that Luau tests at every safepoint (calls, returns, loops, patterns).
+//! An armed interrupt names the run it is meant for: the handler of a later run sees that and disarms it, so that nothing ever
+//! hits the wrong run. Limits are therefore up to two ticks late and never early.
+
+use std::cell::{Cell, OnceCell};
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use std::{io, ptr};
+
+use mlua::ffi;
+
+/// The settings of the engine. Changed between runs only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes that scripts may hold in the VM, beyond what the VM itself needs: live values, garbage not collected yet, and the
+    /// compiled scripts.
+    pub memory_bytes: usize,
+    /// Milliseconds after which a run that has not written yet is ended; 0 is no limit.
+    pub timeout_ms: u64,
+    /// Milliseconds after which any run is ended; 0 is no limit.
+    pub budget_ms: u64,
+    /// Bytes of one reply, each value counted as its data and [`VALUE_BYTES`].
+    pub reply_bytes: usize,
+    /// Levels of nesting in one reply; what lies deeper becomes an error inside the reply, as in Redis. At most [`MAX_DEPTH`].
+    pub reply_depth: usize,
+}
+
+/// What a value in a reply counts besides its data.
+pub const VALUE_BYTES: usize = 16;
+
+/// The deepest reply that is ever built, whatever the setting: a level costs C stack.
+pub const MAX_DEPTH: usize = 1000;
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { memory_bytes: 256 << 20, timeout_ms: 0, budget_ms: 0, reply_bytes: 512 << 20, reply_depth: MAX_DEPTH }
+    }
+}
+
+/// Why a run must end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The heap refused growth.
+    Memory,
+    /// `timeout_ms` passed before the first write.
+    Timeout,
+    /// `budget_ms` passed.
+    Budget,
+    /// The value returned is larger than `reply_bytes`.
+    Reply,
+}
+
+impl Verdict {
+    /// The error's text without its position.
+    pub fn text(self, limits: &Limits, writes: u64) -> String {
+        let limit = match self {
+            Self::Memory => format!("the memory limit of {} bytes", limits.memory_bytes),
+            Self::Timeout => format!("the time limit of {} ms", limits.timeout_ms),
+            Self::Budget => format!("the time limit of {} ms", limits.budget_ms),
+            Self::Reply => format!("the reply limit of {} bytes", limits.reply_bytes),
+        };
+        format!("ERR script exceeded {limit} ({writes} writes were applied)")
+    }
+}
+
+/// The signature of Luau's interrupt.
+pub(super) type Handler = unsafe extern "C-unwind" fn(*mut ffi::lua_State, std::ffi::c_int);
+
+/// The place in a VM where Luau looks for its interrupt, and what to put there.
+#[derive(Clone, Copy)]
+pub(super) struct Slot {
+    place: *const AtomicPtr<c_void>,
+    handler: Handler,
+}
+
+// SAFETY: the place is only accessed atomically, and the watchdog uses it under the lock under which it is replaced before its VM
+// is closed.
+unsafe impl Send for Slot {}
+
+impl Slot {
+    /// The slot of the VM whose callbacks these are.
+    ///
+    /// # Safety
+    /// `callbacks` must stay valid as long as the slot is used.
+    pub unsafe fn new(callbacks: *mut ffi::lua_Callbacks, handler: Handler) -> Self {
+        // SAFETY: the caller's promise; an optional function pointer has the size of a pointer, null being None.
+        let place = unsafe { &raw mut (*callbacks).interrupt };
+        Self { place: place.cast_const().cast(), handler }
+    }
+
+    fn store(self, value: *mut c_void) {
+        // SAFETY: the place is valid as promised in `new`, aligned as a pointer, and written by this function only.
+        unsafe { (*self.place).store(value, Ordering::Relaxed) };
+    }
+
+    /// Luau calls the handler at its next safepoint.
+    pub fn arm(self) {
+        self.store(self.handler as *mut c_void);
+    }
+
+    /// Luau no longer calls the handler.
+    pub fn disarm(self) {
+        self.store(ptr::null_mut());
+    }
+}
+
+/// What the engine and the watchdog share.
+struct Shared {
+    /// Counts starts and ends: odd while a run is under way.
+    run: AtomicU64,
+    /// `run << 2 | BUDGET | TIMEOUT`: the last run that passed a limit, and which limit.
+    passed: AtomicU64,
+    timeout_ms: AtomicU64,
+    budget_ms: AtomicU64,
+    asleep: AtomicBool,
+    stop: AtomicBool,
+    slot: Mutex<Option<Slot>>,
+}
+
+const TIMEOUT: u64 = 1;
+const BUDGET: u64 = 2;
+
+/// The handle of the watchdog thread. Dropping it joins the thread.
+pub(super) struct Watchdog {
+    shared: Arc<Shared>,
+    thread: OnceCell<JoinHandle<()>>,
+    /// No time limit is set: runs are not announced to the thread.
+    idle: Cell<bool>,
+}
+
+impl Watchdog {
+    /// A watchdog for VMs to come. The thread starts with the first time limit.
+    pub fn new() -> Self {
+        let shared = Shared {
+            run: AtomicU64::new(0),
+            passed: AtomicU64::new(0),
+            timeout_ms: AtomicU64::new(0),
+            budget_ms: AtomicU64::new(0),
+            asleep: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+            slot: Mutex::new(None),
+        };
+        Self { shared: Arc::new(shared), thread: OnceCell::new(), idle: Cell::new(true) }
+    }
+
+    /// Watches another VM from now on; `None` before a VM is closed.
+    pub fn watch(&self, slot: Option<Slot>) {
+        *lock(&self.shared.slot) = slot;
+    }
+
+    /// Sets the limits for the runs to come; between runs only. Fails if the thread cannot be started.
+    pub fn set_limits(&self, limits: &Limits) -> io::Result<()> {
+        self.shared.timeout_ms.store(limits.timeout_ms, Ordering::Relaxed);
+        self.shared.budget_ms.store(limits.budget_ms, Ordering::Relaxed);
+        let idle = limits.timeout_ms == 0 && limits.budget_ms == 0;
+        if !idle && self.thread.get().is_none() {
+            let shared = Arc::clone(&self.shared);
+            let thread = thread::Builder::new().name("atomic-watchdog".to_owned()).spawn(move || watch(&shared))?;
+            // Only this function fills the cell, and it just saw it empty.
+            let _ = self.thread.set(thread);
+        }
+        self.idle.set(idle);
+        self.wake();
+        Ok(())
+    }
+
+    /// A run starts. Sequentially consistent with the thread's falling asleep: either it sees the run or the run sees it asleep.
+    pub fn start(&self) {
+        if self.idle.get() {
+            return;
+        }
+        let run = self.shared.run.load(Ordering::Relaxed);
+        self.shared.run.store(run.wrapping_add(1), Ordering::SeqCst);
+        if self.shared.asleep.load(Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+
+    /// The run is over.
+    pub fn end(&self) {
+        if self.idle.get() {
+            return;
+        }
+        let run = self.shared.run.load(Ordering::Relaxed);
+        self.shared.run.store(run.wrapping_add(1), Ordering::Release);
+    }
+
+    /// The limit that the current run has passed, the harder one first.
+    pub fn passed(&self) -> Option<Verdict> {
+        let passed = self.shared.passed.load(Ordering::Acquire);
+        if self.idle.get() || passed >> 2 != self.shared.run.load(Ordering::Relaxed) {
+            return None;
+        }
+        match passed & (BUDGET | TIMEOUT) {
+            0 => None,
+            TIMEOUT => Some(Verdict::Timeout),
+            _ => Some(Verdict::Budget),
+        }
+    }
+
+    fn wake(&self) {
+        self.shared.asleep.store(false, Ordering::SeqCst);
+        if let Some(thread) = self.thread.get() {
+            thread.thread().unpark();
+        }
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        self.wake();
+        if let Some(thread) = self.thread.take() {
+            // The thread cannot panic; were it to, there is nobody left to tell.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The slot guards a plain value: a poisoned lock is as good as any.
+fn lock(slot: &Mutex<Option<Slot>>) -> MutexGuard<'_, Option<Slot>> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the watchdog has seen.
+struct Sight {
+    run: u64,
+    since: Instant,
+    told: u64,
+}
+
+/// How long the watchdog keeps ticking after the last change.
+const LINGER: Duration = Duration::from_secs(1);
+
+fn watch(shared: &Shared) {
+    let mut sight = Sight { run: 0, since: Instant::now(), told: 0 };
+    while !shared.stop.load(Ordering::SeqCst) {
+        let run = shared.run.load(Ordering::SeqCst);
+        if run != sight.run {
+            sight = Sight { run, since: Instant::now(), told: 0 };
+        } else if run & 1 == 1 {
+            check(shared, &mut sight);
+        } else if sight.since.elapsed() > LINGER {
+            sleep(shared, run);
+            continue;
+        }
+        thread::park_timeout(tick(shared));
+    }
+}
+
+/// Sleeps until a run starts, unless one has started since `run` was seen.
+fn sleep(shared: &Shared, run: u64) {
+    shared.asleep.store(true, Ordering::SeqCst);
+    while shared.asleep.load(Ordering::SeqCst)
+        && shared.run.load(Ordering::SeqCst) == run
+        && !shared.stop.load(Ordering::SeqCst)
+    {
+        thread::park();
+    }
+    shared.asleep.store(false, Ordering::SeqCst);
+}
+
+/// A quarter of the shortest limit, between 1 and 50 ms.
+fn tick(shared: &Shared) -> Duration {
+    let limits = [shared.timeout_ms.load(Ordering::Relaxed), shared.budget_ms.load(Ordering::Relaxed)];
+    let shortest = limits.into_iter().filter(|&ms| ms > 0).min().unwrap_or(u64::MAX);
+    Duration::from_millis((shortest / 4).clamp(1, 50))
+}
+
+/// Arms the interrupt once for each limit that the run in sight has passed.
+fn check(shared: &Shared, sight: &mut Sight) {
+    let elapsed = sight.since.elapsed();
+    let over = |limit: &AtomicU64| {
+        let ms = limit.load(Ordering::Relaxed);
+        ms > 0 && elapsed >= Duration::from_millis(ms)
+    };
+    let mut passed = 0;
+    if over(&shared.timeout_ms) {
+        passed |= TIMEOUT;
+    }
+    if over(&shared.budget_ms) {
+        passed |= BUDGET;
+    }
+    if passed != sight.told {
+        sight.told = passed;
+        shared.passed.store(sight.run.wrapping_shl(2) | passed, Ordering::Release);
+        if let Some(slot) = *lock(&shared.slot) {
+            slot.arm();
+        }
+    }
+}

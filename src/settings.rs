@@ -1,0 +1,83 @@
+//! The settings: one row each, with its range and what it does.
+//!
+//! A leaf, read by the commands and registered with the server by `module/config.rs`. A row feeds the module arguments, `CONFIG SET
+//! atomic.<name>`, the refusal of a wrong value, and the table in the README.
+
+use std::ffi::CStr;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+/// One setting.
+pub struct Setting {
+    /// `CONFIG SET atomic.<name>`, and the module argument.
+    pub name: &'static CStr,
+    /// The value without any configuration.
+    pub default: i64,
+    /// The smallest value.
+    pub min: i64,
+    /// The largest value.
+    pub max: i64,
+    /// Whether the value is bytes, so that `64mb` is understood.
+    pub bytes: bool,
+    /// What it does, for the README.
+    pub doc: &'static str,
+    value: AtomicI64,
+}
+
+/// Set when a value changed since [`take_changed`] asked.
+static CHANGED: AtomicBool = AtomicBool::new(false);
+
+impl Setting {
+    const fn new(name: &'static CStr, default: i64, min: i64, max: i64, bytes: bool, doc: &'static str) -> Self {
+        Self { name, default, min, max, bytes, doc, value: AtomicI64::new(default) }
+    }
+
+    /// The value in force.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.value.load(Ordering::Relaxed).unsigned_abs()
+    }
+
+    /// Changes the value. The caller has checked the range.
+    pub fn set(&self, value: i64) {
+        self.value.store(value, Ordering::Relaxed);
+        CHANGED.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Whether a setting changed since the last time this was asked.
+pub fn take_changed() -> bool {
+    CHANGED.load(Ordering::Relaxed) && CHANGED.swap(false, Ordering::Relaxed)
+}
+
+/// Memory of the script engine.
+pub static SCRIPT_MEMORY_LIMIT: Setting = Setting::new(
+    c"script-memory-limit",
+    64 << 20,
+    4 << 20,
+    1 << 40,
+    true,
+    "Memory that the script engine may use, its cached scripts included. A script that needs more ends with an error.",
+);
+
+/// Time limit until the first write.
+pub static SCRIPT_TIMEOUT_MS: Setting = Setting::new(
+    c"script-timeout-ms",
+    0,
+    0,
+    86_400_000,
+    false,
+    "A script that has not written anything ends with an error after this time; 0 switches this limit off.",
+);
+
+/// Time limit, always.
+pub static SCRIPT_BUDGET_MS: Setting = Setting::new(
+    c"script-budget-ms",
+    5_000,
+    0,
+    86_400_000,
+    false,
+    "Every script ends with an error after this time, even one that has written (what it wrote stays); 0 switches this limit off.",
+);
+
+/// All settings.
+pub static ALL: [&Setting; 3] = [&SCRIPT_MEMORY_LIMIT, &SCRIPT_TIMEOUT_MS, &SCRIPT_BUDGET_MS];

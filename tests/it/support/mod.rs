@@ -1,0 +1,48 @@
+//! The harness: real servers, a raw protocol client, replicas as witnesses, and transcripts as tests.
+//!
+//! A test is one call of [`each_server`]; its body runs once per installed server, each time on a fresh one. Nothing here sleeps to
+//! synchronise: [`eventually`] polls with a deadline.
+
+pub mod docs;
+pub mod installed;
+pub mod line;
+pub mod real_replica;
+pub mod replica;
+pub mod resp;
+pub mod server;
+pub mod transcript;
+
+pub use installed::{Binary, each_installed, module_path};
+pub use line::argv;
+pub use real_replica::RealReplica;
+pub use replica::FakeReplica;
+pub use resp::{Connection, Value};
+pub use server::{Server, Setup};
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take before a test gives up. Long, because it only matters when something is broken.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Runs `body` on a fresh server of every installed version, with the module loaded. Fails with the names of all that failed.
+pub fn each_server(body: impl Fn(&Server)) {
+    each_server_with(&Setup::with_module(), body);
+}
+
+/// [`each_server`] with a configuration of its own.
+pub fn each_server_with(setup: &Setup, body: impl Fn(&Server)) {
+    each_installed(|binary| body(&Server::start(binary, setup)));
+}
+
+/// Polls `check` until it answers something. Panics with `what` after [`DEADLINE`].
+#[track_caller]
+pub fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(found) = check() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "after {DEADLINE:?} still not: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
