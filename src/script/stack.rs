@@ -16,6 +16,11 @@ use super::context::Context;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ref(c_int);
 
+impl Ref {
+    /// Pushes nil.
+    pub const NIL: Self = Self(ffi::LUA_REFNIL);
+}
+
 /// A C function for Lua, with the name that tracebacks show.
 #[derive(Clone, Copy)]
 pub(super) struct Native {
@@ -240,6 +245,11 @@ impl Stack {
     /// Replaces the value at `index` by the top value, which is dropped.
     pub fn replace(self, index: c_int) {
         lua!(ffi::lua_replace(self.0, index));
+    }
+
+    /// Replaces the top `n` strings by one.
+    pub fn concat(self, n: c_int) {
+        lua!(ffi::lua_concat(self.0, n));
     }
 
     /// Pins the top value and drops it.

@@ -54,12 +54,15 @@ impl Bucket {
     pub(super) fn adopt(self, stored: Stored, now: UnixMicros) -> Option<Level> {
         let Stored::Bucket { since, level, period } = stored else { return None };
         let since = since.micros();
-        let level = rescale(level, u128::from(period.micros()).max(1), self.token());
         if since.since(now) > self.drain_time(self.brim()) {
             return None;
         }
+        // A larger bucket may have left more than this one holds. The clamp is at the stored time and not at now, so that a denied
+        // caller, whose denial stores nothing, still sees the level fall; and it leaves room for what `encode` added.
+        let most = self.brim().saturating_add(u128::from(self.refill).saturating_mul(1000));
+        let level = rescale(level, u128::from(period.micros()).max(1), self.token()).min(most);
         let drained = u128::from(self.refill).saturating_mul(u128::from(now.since(since)));
-        Some(Level { since: since.max(now), level: level.saturating_sub(drained).min(self.brim()) })
+        Some(Level { since: since.max(now), level: level.saturating_sub(drained) })
     }
 
     pub(super) fn standing(self, used: Level, cost: u64, now: UnixMicros) -> Standing<Level> {

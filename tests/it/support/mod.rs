@@ -3,6 +3,7 @@
 //! A test is one call of [`each_server`]; its body runs once per installed server, each time on a fresh one. Nothing here sleeps to
 //! synchronise: [`eventually`] polls with a deadline.
 
+pub mod calls;
 pub mod docs;
 pub mod installed;
 pub mod line;

@@ -248,13 +248,27 @@ impl Connection {
 
     /// True once the server closed the connection.
     pub fn is_closed(&mut self) -> bool {
-        self.set_timeout(Duration::from_millis(20));
-        let closed = match self.stream.fill_buf() {
-            Ok(bytes) => bytes.is_empty(),
-            Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+        match self.wait_for_input(Duration::from_millis(20)) {
+            Ok(bytes) => bytes == Some(0),
+            Err(_) => true,
+        }
+    }
+
+    /// Waits until the next reply begins to arrive; false when nothing came in time. Consumes nothing.
+    pub fn has_input(&mut self, timeout: Duration) -> bool {
+        !matches!(self.wait_for_input(timeout), Ok(None))
+    }
+
+    /// How many bytes can be read now, 0 at the end of the connection, `None` when nothing came in time.
+    fn wait_for_input(&mut self, timeout: Duration) -> Result<Option<usize>> {
+        self.set_timeout(timeout);
+        let outcome = match self.stream.fill_buf() {
+            Ok(bytes) => Ok(Some(bytes.len())),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(None),
+            Err(error) => Err(error),
         };
         self.set_timeout(DEADLINE);
-        closed
+        outcome
     }
 
     /// Waits until the server closes the connection.

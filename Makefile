@@ -1,0 +1,61 @@
+# The entry points. Each installs what it lacks when it may (root, or sudo without a password) and otherwise says what to install.
+#
+#   ATOMIC_SERVERS  servers to test on, "path" or "name=path" each; default: redis-server and valkey-server in PATH and servers/*/bin/server
+#   FILTER          run only the tests whose name contains it
+#   PORT            where `make run` listens; default: a free port
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# A shell that is no login shell may not know cargo.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+export RUST_BACKTRACE ?= 0
+
+# The unit tests allocate through the system: the server's allocator aborts outside a server.
+SYSTEM_ALLOC := --no-default-features
+MODULE := target/module/libredis_atomic.so
+RELEASE := target/release/libredis_atomic.so
+SOURCES := $(shell find src lua -type f 2>/dev/null) Cargo.toml Cargo.lock
+
+.PHONY: help run build check test fmt clean deps servers
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 18
+
+run: ## Build, start a server with the module and show how to try it (PORT=n, or a free port)
+	@scripts/install.sh build server
+	@cargo build --release --lib
+	@exec scripts/run.sh $(RELEASE) $(PORT)
+
+build: ## Build the module for production and print its path
+	@scripts/install.sh build
+	@cargo build --release --lib
+	@echo "$(CURDIR)/$(RELEASE)"
+
+check: ## Formatting, lints and the architecture rules
+	@scripts/install.sh build lint
+	cargo fmt --check
+	cargo clippy --all-targets $(SYSTEM_ALLOC) --features fault-injection -- -D warnings
+	cargo test $(SYSTEM_ALLOC) --quiet --test it -- tidy::
+
+test: check $(MODULE) ## check, then unit, doc and integration tests on every server (FILTER=name, ATOMIC_SERVERS=paths)
+	@scripts/install.sh server
+	@[ -n "$${ATOMIC_SERVERS:-}" ] || scripts/servers.sh || echo "testing on the installed servers only" >&2
+	ATOMIC_MODULE="$(CURDIR)/$(MODULE)" cargo test $(SYSTEM_ALLOC) --no-fail-fast $(FILTER)
+
+fmt: ## Format the sources
+	cargo fmt
+
+clean: ## Remove everything built; the servers in servers/ stay
+	cargo clean
+
+# The module under test. `cargo test` writes to the same file in target/debug with another allocator, and cargo would take that one for
+# up to date: so the old file goes first, and the result is kept as a copy elsewhere, put in place in one step since servers map it.
+$(MODULE): $(SOURCES)
+	@scripts/install.sh build
+	@rm -f target/debug/libredis_atomic.so target/debug/deps/libredis_atomic.so
+	cargo build --lib --features fault-injection
+	@mkdir -p $(@D)
+	@cp target/debug/libredis_atomic.so $@.new
+	@mv $@.new $@

@@ -1,0 +1,48 @@
+//! `math.random` and `math.randomseed` on the generator of Redis.
+//!
+//! The generator belongs to the run: Luau's own would carry its state from one script to the next, which could then be steered or
+//! foreseen. It is seeded when a run first draws from it, so that other runs pay nothing.
+
+use std::ffi::c_int;
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use crate::script::convert::truncated;
+use crate::script::random::Lrand48;
+use crate::script::stack::Stack;
+
+/// Draws a number: from 0 to 1, from 1 to the argument, or between two arguments.
+pub(in crate::script) fn random(s: Stack) -> c_int {
+    let context = s.context();
+    let mut generator = context.random.get().unwrap_or_else(fresh);
+    let drawn = generator.next();
+    context.random.set(Some(generator));
+    let value = match s.top() {
+        0 => drawn,
+        1 => between(s, drawn, 1.0, s.check_number(1).floor(), 1),
+        2 => between(s, drawn, s.check_number(1).floor(), s.check_number(2).floor(), 2),
+        _ => s.raise_text(c"wrong number of arguments"),
+    };
+    s.push_number(value);
+    1
+}
+
+fn between(s: Stack, drawn: f64, low: f64, high: f64, argument: c_int) -> f64 {
+    // Not `high < low`: a NaN is no interval either.
+    if !(low <= high) {
+        s.raise_argument(argument, c"interval is empty");
+    }
+    (drawn * (high - low + 1.0)).floor() + low
+}
+
+/// Restarts the sequence.
+pub(in crate::script) fn randomseed(s: Stack) -> c_int {
+    let [a, b, c, d, ..] = truncated(s.check_number(1)).to_le_bytes();
+    s.context().random.set(Some(Lrand48::seeded(u32::from_le_bytes([a, b, c, d]))));
+    0
+}
+
+/// The standard library's source of hash keys is the operating system's randomness, read once, with a counter.
+fn fresh() -> Lrand48 {
+    let [a, b, c, d, ..] = RandomState::new().build_hasher().finish().to_le_bytes();
+    Lrand48::seeded(u32::from_le_bytes([a, b, c, d]))
+}

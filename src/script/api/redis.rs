@@ -1,0 +1,235 @@
+//! `redis.*`, which is also `server.*`: the way from a script to the server.
+//!
+//! `call` is the hottest function of the engine. It hands Lua's own strings to the port, without a copy, and reads the reply from
+//! the port's buffer; numbers are formatted into a buffer that is kept. Errors are tables with a field `err` that starts with the
+//! error's code. Here, as everywhere, a Lua error is raised only when no Rust value with a destructor is alive.
+
+use std::ffi::{CStr, c_int};
+
+use crate::script::cache::Digest;
+use crate::script::convert::{self, Pushed};
+use crate::script::context::{Arguments, Context};
+use crate::script::number;
+use crate::script::port::LogLevel;
+use crate::script::stack::{Kind, Native, Stack, native};
+
+const NO_ARGUMENTS: &[u8] = b"ERR Please specify at least one argument for this redis.call() call";
+const BAD_ARGUMENT: &[u8] = b"ERR Lua redis lib command arguments must be strings or integers";
+const BAD_REPLY: &[u8] = b"ERR the reply of the command could not be read";
+const WRONG_ARGUMENTS: &[u8] = b"ERR wrong number or type of arguments";
+
+const FUNCTIONS: &[(&CStr, Native)] = &[
+    (c"call", native(call)),
+    (c"pcall", native(pcall)),
+    (c"error_reply", native(error_reply)),
+    (c"status_reply", native(status_reply)),
+    (c"sha1hex", native(sha1hex)),
+    (c"log", native(log)),
+];
+
+/// The levels of `redis.log`; a level's number is its place here.
+const LEVELS: &[(&CStr, LogLevel)] = &[
+    (c"LOG_DEBUG", LogLevel::Debug),
+    (c"LOG_VERBOSE", LogLevel::Verbose),
+    (c"LOG_NOTICE", LogLevel::Notice),
+    (c"LOG_WARNING", LogLevel::Warning),
+];
+
+/// Pushes the table.
+pub(in crate::script) fn open(s: Stack) {
+    let version = &s.context().version;
+    s.push_table(0, FUNCTIONS.len() + LEVELS.len() + 2);
+    for &(name, function) in FUNCTIONS {
+        s.push_native(function, name);
+        s.raw_set_field(-2, name);
+    }
+    for ((name, _), number) in LEVELS.iter().zip(0_u8..) {
+        s.push_number(f64::from(number));
+        s.raw_set_field(-2, name);
+    }
+    s.push_bytes(version.text.as_bytes());
+    s.raw_set_field(-2, c"REDIS_VERSION");
+    s.push_number(f64::from(version.number));
+    s.raw_set_field(-2, c"REDIS_VERSION_NUM");
+}
+
+/// Runs a command; an error is raised.
+fn call(s: Stack) -> c_int {
+    if dispatch(s) == Pushed::Error {
+        s.raise();
+    }
+    1
+}
+
+/// Runs a command; an error is returned.
+fn pcall(s: Stack) -> c_int {
+    dispatch(s);
+    1
+}
+
+/// What became of a command, as plain data: whoever holds it may raise.
+enum Outcome {
+    Reply(*const [u8]),
+    BadArgument,
+    Panic,
+}
+
+/// Runs the command that the arguments name and pushes what it replied.
+fn dispatch(s: Stack) -> Pushed {
+    let context = s.context();
+    if context.verdict().is_some() {
+        s.push_nil();
+        s.raise();
+    }
+    if s.top() == 0 {
+        return push_refusal(s, NO_ARGUMENTS);
+    }
+    match run(s, context) {
+        Outcome::BadArgument => push_refusal(s, BAD_ARGUMENT),
+        Outcome::Panic => {
+            // The engine reports the panic; this only ends the run.
+            s.push_nil();
+            s.raise()
+        }
+        Outcome::Reply(reply) => {
+            // SAFETY: the port keeps the text until its next call, which only `run` makes.
+            let reply = unsafe { &*reply };
+            match convert::push_reply(s, &context.names.get(), reply) {
+                Ok(pushed) => pushed,
+                Err(convert::Malformed) => push_refusal(s, BAD_REPLY),
+            }
+        }
+    }
+}
+
+/// Never raises.
+fn run(s: Stack, context: &Context) -> Outcome {
+    let mut arguments = context.arguments.take();
+    let outcome = if collect(s, &mut arguments) {
+        let values = arguments.values();
+        let reply = context.with_port(|port| -> *const [u8] { port.call(values) });
+        reply.map_or(Outcome::Panic, Outcome::Reply)
+    } else {
+        Outcome::BadArgument
+    };
+    arguments.clear();
+    context.arguments.set(arguments);
+    outcome
+}
+
+/// False if an argument is neither string nor number. Never raises.
+fn collect(s: Stack, arguments: &mut Arguments) -> bool {
+    (1..=s.top()).all(|index| match s.kind(index) {
+        Kind::String => {
+            arguments.push(s.bytes(index).unwrap_or_default());
+            true
+        }
+        Kind::Number => {
+            arguments.push_written(|digits| number::write(s.number(index), digits));
+            true
+        }
+        _ => false,
+    })
+}
+
+/// Pushes an error that no command gave.
+fn push_refusal(s: Stack, text: &[u8]) -> Pushed {
+    s.push_table(0, 1);
+    s.push_ref(s.context().names.get().err);
+    s.push_bytes(text);
+    s.raw_set(-3);
+    Pushed::Error
+}
+
+/// Raises an error that no command gave.
+fn refuse(s: Stack, text: &[u8]) -> ! {
+    push_refusal(s, text);
+    s.raise()
+}
+
+/// `{err = text}`. A leading `-` is dropped; a text of one word gets the general code.
+fn error_reply(s: Stack) -> c_int {
+    if s.top() != 1 || s.kind(1) != Kind::String {
+        push_refusal(s, WRONG_ARGUMENTS);
+        return 1;
+    }
+    let text = s.bytes(1).unwrap_or_default();
+    let text = text.strip_prefix(b"-").unwrap_or(text).trim_suffix_of_line();
+    s.push_table(0, 1);
+    s.push_ref(s.context().names.get().err);
+    if text.contains(&b' ') {
+        s.push_bytes(text);
+    } else {
+        convert::push_with_code(s, text);
+    }
+    s.raw_set(-3);
+    1
+}
+
+/// Bytes as a line.
+trait Line {
+    fn trim_suffix_of_line(&self) -> &Self;
+}
+
+impl Line for [u8] {
+    fn trim_suffix_of_line(&self) -> &Self {
+        let end = self.iter().rposition(|b| !matches!(b, b'\r' | b'\n')).map_or(0, |last| last + 1);
+        self.get(..end).unwrap_or_default()
+    }
+}
+
+/// `{ok = text}`.
+fn status_reply(s: Stack) -> c_int {
+    if s.top() != 1 || s.kind(1) != Kind::String {
+        push_refusal(s, WRONG_ARGUMENTS);
+        return 1;
+    }
+    s.push_table(0, 1);
+    s.push_copy(1);
+    s.raw_set_field(-2, c"ok");
+    1
+}
+
+/// The SHA1 of a string in hexadecimal.
+fn sha1hex(s: Stack) -> c_int {
+    if s.top() != 1 {
+        refuse(s, b"ERR wrong number of arguments");
+    }
+    let hex = Digest::of(s.coerced_bytes(1).unwrap_or_default()).hex();
+    s.push_bytes(&hex);
+    1
+}
+
+/// Writes its arguments, joined by spaces, into the server's log.
+fn log(s: Stack) -> c_int {
+    if s.top() < 2 {
+        refuse(s, b"ERR redis.log() requires two arguments or more.");
+    }
+    if s.kind(1) != Kind::Number {
+        refuse(s, b"ERR First argument must be a number (log level).");
+    }
+    let level = usize::try_from(convert::truncated(s.number(1))).ok().and_then(|n| LEVELS.get(n));
+    let Some(&(_, level)) = level else {
+        refuse(s, b"ERR Invalid debug level.");
+    };
+    push_joined(s);
+    let line = s.bytes(-1).unwrap_or_default();
+    if s.context().with_port(|port| port.log(level, line)).is_none() {
+        s.push_nil();
+        s.raise();
+    }
+    0
+}
+
+/// Pushes the strings and numbers from the second argument on, joined by spaces; other arguments count as nothing.
+fn push_joined(s: Stack) {
+    let last = s.top();
+    s.push_bytes(b"");
+    for index in 2..=last {
+        if s.coerced_bytes(index).is_some() {
+            s.push_bytes(if index == 2 { b"" } else { b" " });
+            s.push_copy(index);
+            s.concat(3);
+        }
+    }
+}

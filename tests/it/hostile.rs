@@ -1,0 +1,294 @@
+//! Hostile input against every command, driven by `COMMAND DOCS`: a new command is attacked the day it is registered.
+//!
+//! The oracle, after each single call: the reply is well formed; an error starts with an upper-case code, is printable ASCII, was not
+//! a caught panic, and left every key, the replication stream and the count of changes as they were; the server still answers.
+
+use std::time::Duration;
+
+use crate::support::calls::{Call, Kind, SCRIPT, SCRIPT_SHA1, forms};
+use crate::support::docs::commands;
+use crate::support::line::line;
+use crate::support::{Connection, FakeReplica, Server, Value, argv, each_server};
+
+/// What an argument may hold that nobody meant.
+const BYTES: &[&[u8]] = &[
+    b"", b"\0", b"a\0b", b"\xff\xfe", b"\xc3\x28", "\u{4e00}".as_bytes(), "\u{e9}".as_bytes(), b"\r\n", b"x\r\n-ERR y\r\n", b"%s%n",
+    b"0", b"-0", b"-1", b"1", b"+1", b"01", b"9223372036854775807", b"-9223372036854775808", b"9223372036854775808", b"1e3", b"nan",
+    b"18446744073709551616", b"1000000000000", b"1000000000001", b"31536000000", b"31536000001", b"-inf",
+];
+
+/// What no integer argument may accept.
+const NO_INTEGERS: &[&[u8]] = &[
+    b"", b"x", b"1x", b" 1", b"1 ", b"1.5", b"0x10", b"\0", b"1\0", b"\xff", "\u{4e00}".as_bytes(), b"1\r\n", b"9223372036854775808",
+    b"-9223372036854775809", b"nan", b"inf",
+];
+
+/// A value of every type that no command of ours keeps its state in by accident.
+const TYPES: &[(&str, &str)] = &[
+    ("list", "RPUSH %s v"),
+    ("hash", "HSET %s v v"),
+    ("set", "SADD %s v"),
+    ("zset", "ZADD %s 1 v"),
+    ("stream", "XADD %s 1-1 v v"),
+];
+
+/// Strings that are nobody's state.
+const FOREIGN: &[&[u8]] = &[b"", b"\0", b"v", b"foreign", b"10", b"-1", b"9223372036854775807", b"\xff\xff\xff\xff", b"\r\n", b"nan"];
+
+#[test]
+fn a_key_of_another_type_is_refused_by_every_command() {
+    attack(|attacker, calls| {
+        for call in calls.iter().filter(|call| !call.keys().is_empty()) {
+            let own_types = attacker.types_after(call);
+            for (name, setup) in TYPES {
+                let reply = attacker.strike(&call.argv(), &call.keys(), |key| vec![fill(setup, key)]);
+                let refused = matches!(&reply, Value::Error(text) if text.starts_with("WRONGTYPE "));
+                let excused = call.scripted || own_types.iter().any(|own| own == name);
+                assert!(refused || excused, "{} on a {name}: {reply}", line(&call.argv()));
+            }
+            for value in FOREIGN {
+                attacker.strike(&call.argv(), &call.keys(), |key| vec![set(key, value)]);
+                attacker.strike(&call.argv(), &call.keys(), |key| vec![[set(key, value), argv("PX 60000")].concat()]);
+            }
+        }
+    });
+}
+
+#[test]
+fn damaged_state_is_refused_or_understood_but_never_believed_blindly() {
+    attack(|attacker, calls| {
+        let keyed: Vec<&Call> = calls.iter().filter(|call| call.keys().len() == 1 && call.is_plain() && !call.scripted).collect();
+        let states = attacker.states(&keyed);
+        assert!(!states.is_empty(), "no command leaves a state to damage");
+        for state in &states {
+            for damaged in damages(state) {
+                for call in &keyed {
+                    attacker.strike(&call.argv(), &call.keys(), |key| vec![[set(key, &damaged), argv("PX 60000")].concat()]);
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn hostile_bytes_in_any_argument_are_answered() {
+    attack(|attacker, calls| {
+        let long = vec![b'x'; 100_000];
+        for call in calls {
+            for position in call.words..call.slots.len() {
+                for value in BYTES.iter().copied().chain([long.as_slice()]) {
+                    attacker.strike_both(call, &with(call, position, value));
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn what_is_no_integer_is_refused_by_every_integer_argument() {
+    attack(|attacker, calls| {
+        for call in calls {
+            for position in (0..call.slots.len()).filter(|&position| call.slots[position].kind == Kind::Integer) {
+                for value in NO_INTEGERS {
+                    let attempt = with(call, position, value);
+                    for reply in attacker.strike_both(call, &attempt) {
+                        assert!(matches!(reply, Value::Error(_)), "{} was accepted: {reply}", line(&attempt));
+                    }
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn missing_extra_and_repeated_arguments_are_refused() {
+    attack(|attacker, calls| {
+        for call in calls {
+            let whole = call.argv();
+            (call.words..whole.len()).for_each(|length| drop(attacker.strike_both(call, &whole[..length])));
+            for missing in call.words..whole.len() {
+                let mut attempt = whole.clone();
+                attempt.remove(missing);
+                attacker.strike_both(call, &attempt);
+            }
+            let optional: Vec<Vec<u8>> = call.slots.iter().filter(|slot| slot.optional).map(|slot| slot.bytes.clone()).collect();
+            let junk = [vec![b"junk".to_vec()], vec![Vec::new()], vec![b"\0\r\n".to_vec()], vec![b"junk".to_vec(); 200], optional];
+            for extra in junk.iter().filter(|extra| !extra.is_empty()) {
+                let attempt = [whole.clone(), extra.clone()].concat();
+                for reply in attacker.strike_both(call, &attempt) {
+                    let refused = matches!(reply, Value::Error(_));
+                    assert!(refused || call.repeats, "{} was accepted: {reply}", line(&attempt));
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn every_form_of_every_command_answers_in_resp3_and_in_a_transaction() {
+    attack(|attacker, calls| {
+        let mut three = attacker.server.connect().resp3();
+        for call in calls {
+            three.run("FLUSHALL");
+            check_reply(&three.call(&call.argv()), &call.argv());
+            assert_eq!(three.run("MULTI"), Value::ok());
+            let queued = three.call(&call.argv());
+            if matches!(queued, Value::Error(_)) {
+                check_reply(&queued, &call.argv());
+                three.run("DISCARD");
+            } else {
+                three.run("EXEC").array().iter().for_each(|reply| check_reply(reply, &call.argv()));
+            }
+        }
+    });
+}
+
+/// Runs `body` on every server with all forms of all commands, then asks the server whether it is well.
+fn attack(body: impl Fn(&mut Attacker, &[Call])) {
+    each_server(|server| {
+        // From the first replica on, the server counts what it replicates, even when nobody listens any more.
+        drop(FakeReplica::attach(server));
+        let calls: Vec<Call> = commands(server).iter().flat_map(forms).collect();
+        if calls.iter().any(|call| call.argv().contains(&SCRIPT_SHA1.as_bytes().to_vec())) {
+            assert_eq!(server.call(&["ATOMIC.SCRIPT", "LOAD", SCRIPT]), Value::bulk(SCRIPT_SHA1));
+        }
+        body(&mut Attacker { server, connection: server.connect() }, &calls);
+        assert_eq!(server.connect().run("PING"), Value::Status("PONG".to_owned()));
+    });
+}
+
+struct Attacker<'a> {
+    server: &'a Server,
+    connection: Connection,
+}
+
+impl Attacker<'_> {
+    /// Runs one attempt on `keys`, each prepared by the commands of `setup`, and applies the oracle. One round trip.
+    fn strike(&mut self, attempt: &[Vec<u8>], keys: &[Vec<u8>], setup: impl Fn(&[u8]) -> Vec<Vec<Vec<u8>>>) -> Value {
+        let witness: Vec<Vec<Vec<u8>>> = keys
+            .iter()
+            .flat_map(|key| ["DUMP", "PEXPIRETIME"].map(|question| vec![question.into(), key.clone()]))
+            .chain([argv("DBSIZE"), argv("INFO replication persistence")])
+            .collect();
+        let prepare: Vec<Vec<Vec<u8>>> = [argv("FLUSHDB")].into_iter().chain(keys.iter().flat_map(|key| setup(key))).collect();
+        let mut bytes = Vec::new();
+        let asked = prepare.iter().chain(&witness).map(Vec::as_slice).chain([attempt]).chain(witness.iter().map(Vec::as_slice));
+        asked.for_each(|command| bytes.extend(crate::support::resp::encode(command)));
+        let id = self.connection.run("CLIENT ID").integer();
+        self.connection.send_raw(&bytes).unwrap();
+        for command in &prepare {
+            let reply = self.read(id, command);
+            assert!(!matches!(reply, Value::Error(_)), "{}: {reply}", line(command));
+        }
+        let before = self.witnessed(id, &witness);
+        let reply = self.read(id, attempt);
+        let after = self.witnessed(id, &witness);
+        check_reply(&reply, attempt);
+        if matches!(reply, Value::Error(_)) {
+            assert_eq!(after, before, "{} answered {reply}, and yet something changed", line(attempt));
+        }
+        reply
+    }
+
+    /// [`Attacker::strike`] without the keys, and with what the plain call left behind.
+    fn strike_both(&mut self, call: &Call, attempt: &[Vec<u8>]) -> [Value; 2] {
+        let plain = call.argv();
+        let keys = call.keys();
+        let absent = self.strike(attempt, &keys, |_| Vec::new());
+        let present = self.strike(attempt, &keys, |key| if key == keys[0] { vec![set(key, b"v"), plain.clone()] } else { Vec::new() });
+        [absent, present]
+    }
+
+    /// The states that the commands leave at a fresh key, and at a string.
+    fn states(&mut self, calls: &[&Call]) -> Vec<Vec<u8>> {
+        let mut states: Vec<Vec<u8>> = Vec::new();
+        for call in calls {
+            self.connection.run("FLUSHDB");
+            self.connection.call(&call.argv());
+            if let Value::Bulk(state) = self.connection.call(&[b"GET", &call.keys()[0][..]]) {
+                if !states.contains(&state) {
+                    states.push(state);
+                }
+            }
+        }
+        states
+    }
+
+    /// The types that the call leaves at its keys.
+    fn types_after(&mut self, call: &Call) -> Vec<String> {
+        self.connection.run("FLUSHDB");
+        self.connection.call(&call.argv());
+        call.keys().iter().map(|key| self.connection.call(&[b"TYPE", &key[..]]).text()).collect()
+    }
+
+    fn witnessed(&mut self, id: i64, questions: &[Vec<Vec<u8>>]) -> Vec<String> {
+        let answers: Vec<Value> = questions.iter().map(|question| self.read(id, question)).collect();
+        let (info, keys) = answers.split_last().unwrap();
+        let counters = ["master_repl_offset:", "rdb_changes_since_last_save:"];
+        let info = info.text();
+        let counted = info.lines().filter(|line| counters.iter().any(|counter| line.starts_with(counter)));
+        let seen: Vec<String> = keys.iter().map(Value::to_string).chain(counted.map(str::to_owned)).collect();
+        assert_eq!(seen.len(), keys.len() + counters.len(), "INFO lacks a counter");
+        seen
+    }
+
+    /// Reads a reply. A client that is blocked is unblocked: to wait is an answer.
+    fn read(&mut self, id: i64, command: &[Vec<u8>]) -> Value {
+        if !self.connection.has_input(Duration::from_millis(500)) {
+            self.server.connect().run(&format!("CLIENT UNBLOCK {id} ERROR"));
+        }
+        self.connection.read().unwrap_or_else(|error| panic!("{}: {error}", line(command)))
+    }
+}
+
+fn check_reply(reply: &Value, attempt: &[Vec<u8>]) {
+    let shown = || line(attempt).chars().take(300).collect::<String>();
+    match reply {
+        Value::Error(text) => {
+            let code = text.split(' ').next().unwrap_or_default();
+            let is_code = code.starts_with(|c: char| c.is_ascii_uppercase())
+                && code.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+            assert!(is_code, "{}: no code in {text:?}", shown());
+            assert!(text.bytes().all(|byte| (0x20..=0x7e).contains(&byte)), "{}: not printable: {text:?}", shown());
+            assert!(!text.contains("internal error"), "{}: a panic was caught: {text}", shown());
+        }
+        Value::Array(items) | Value::Set(items) | Value::Push(items) => items.iter().for_each(|item| check_reply(item, attempt)),
+        Value::Map(pairs) => pairs.iter().for_each(|(name, value)| [name, value].iter().for_each(|item| check_reply(item, attempt))),
+        _ => {}
+    }
+}
+
+/// Truncated, prolonged, with flipped bits, and with extreme numbers in place of its own.
+fn damages(state: &[u8]) -> Vec<Vec<u8>> {
+    let truncated = (0..state.len()).map(|length| state[..length].to_vec());
+    let flipped = (0..state.len()).flat_map(|at| {
+        [1 << (at % 8), 0x80, 0xff].map(|mask| {
+            let mut damaged = state.to_vec();
+            damaged[at] ^= mask;
+            damaged
+        })
+    });
+    let extreme = (0..state.len().saturating_sub(7)).flat_map(|at| {
+        [i64::MAX, i64::MIN, -1, 0].map(|number| {
+            let mut damaged = state.to_vec();
+            damaged[at..at + 8].copy_from_slice(&number.to_le_bytes());
+            damaged
+        })
+    });
+    let prolonged = [vec![0], vec![0xff; 8], vec![b'x'; 1000]].map(|junk| [state.to_vec(), junk].concat());
+    truncated.chain(flipped).chain(extreme).chain(prolonged).collect()
+}
+
+fn with(call: &Call, position: usize, value: &[u8]) -> Vec<Vec<u8>> {
+    let mut attempt = call.argv();
+    attempt[position] = value.to_vec();
+    attempt
+}
+
+fn set(key: &[u8], value: &[u8]) -> Vec<Vec<u8>> {
+    vec![b"SET".to_vec(), key.to_vec(), value.to_vec()]
+}
+
+fn fill(command: &str, key: &[u8]) -> Vec<Vec<u8>> {
+    argv(command).into_iter().map(|word| if word == b"%s" { key.to_vec() } else { word }).collect()
+}

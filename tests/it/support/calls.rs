@@ -1,0 +1,147 @@
+//! Calls built from `COMMAND DOCS`: the valid-looking forms of a command, argument by argument, for suites that must hold for every
+//! command.
+//!
+//! Not every combination of options, but each alternative of each argument once beside the plainest form of the others.
+
+use super::docs::{Argument, Documented};
+
+/// The script that calls of `ATOMIC.EVAL` are given: one write, as its last act.
+pub const SCRIPT: &str = "return redis.call('SET', KEYS[1], ARGV[1])";
+
+/// The digest of [`SCRIPT`].
+pub const SCRIPT_SHA1: &str = "d8f2fad9f8e86a53d2a6ebd960b33c4972cacc37";
+
+/// What an argument is to an attacker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The command's own words, and tokens.
+    Word,
+    /// A key.
+    Key,
+    /// An integer or a time.
+    Integer,
+    /// Any bytes.
+    Text,
+}
+
+/// One argument of a call.
+#[derive(Debug, Clone)]
+pub struct Slot {
+    /// What is sent.
+    pub bytes: Vec<u8>,
+    /// What it is.
+    pub kind: Kind,
+    /// It belongs to an argument that may be left out.
+    pub optional: bool,
+}
+
+/// One form of a command.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// All arguments, the command's words first.
+    pub slots: Vec<Slot>,
+    /// How many words the command's name has.
+    pub words: usize,
+    /// Some argument may be repeated, so that junk at the end can be valid.
+    pub repeats: bool,
+    /// It runs a script, which decides by itself what to do with a key.
+    pub scripted: bool,
+}
+
+impl Call {
+    /// The call as it is sent.
+    pub fn argv(&self) -> Vec<Vec<u8>> {
+        self.slots.iter().map(|slot| slot.bytes.clone()).collect()
+    }
+
+    /// The keys it names.
+    pub fn keys(&self) -> Vec<Vec<u8>> {
+        self.slots.iter().filter(|slot| slot.kind == Kind::Key).map(|slot| slot.bytes.clone()).collect()
+    }
+
+    /// True when it has no optional argument.
+    pub fn is_plain(&self) -> bool {
+        self.slots.iter().all(|slot| !slot.optional)
+    }
+}
+
+/// The forms of a command. The plainest ones first.
+pub fn forms(command: &Documented) -> Vec<Call> {
+    let scripted = command.arguments.iter().any(|argument| argument.name == "numkeys" && command.words[0].contains("EVAL"));
+    let repeats = command.arguments.iter().any(any_repeats);
+    let words: Vec<Slot> = command.words.iter().map(|word| slot(word, Kind::Word)).collect();
+    let mut calls: Vec<Call> = combine(&command.arguments)
+        .into_iter()
+        .map(|rest| {
+            let mut slots = [words.clone(), rest].concat();
+            // Keys get names of their own, in one cluster slot.
+            let keys = slots.iter_mut().filter(|slot| slot.kind == Kind::Key);
+            keys.enumerate().for_each(|(position, slot)| slot.bytes = format!("{{hostile}}{position}").into_bytes());
+            Call { slots, words: words.len(), repeats, scripted }
+        })
+        .collect();
+    calls.sort_by_key(|call| !call.is_plain());
+    calls
+}
+
+fn any_repeats(argument: &Argument) -> bool {
+    argument.multiple || argument.nested.iter().any(any_repeats)
+}
+
+/// Each alternative of each argument, the others in their plainest form.
+fn combine(arguments: &[Argument]) -> Vec<Vec<Slot>> {
+    let alternatives: Vec<Vec<Vec<Slot>>> = arguments.iter().map(alternatives).collect();
+    let plainest: Vec<Vec<Slot>> = alternatives.iter().map(|list| list[0].clone()).collect();
+    let mut combined = vec![plainest.concat()];
+    for (position, list) in alternatives.iter().enumerate() {
+        for other in &list[1..] {
+            let mut chosen = plainest.clone();
+            chosen[position].clone_from(other);
+            combined.push(chosen.concat());
+        }
+    }
+    combined
+}
+
+fn alternatives(argument: &Argument) -> Vec<Vec<Slot>> {
+    let mut forms = match argument.kind.as_str() {
+        "oneof" => argument.nested.iter().flat_map(alternatives).collect(),
+        "block" => combine(&argument.nested),
+        "pure-token" => vec![Vec::new()],
+        "key" => vec![vec![slot("key", Kind::Key)]],
+        "integer" | "double" | "unix-time" => vec![vec![slot(number(argument), Kind::Integer)]],
+        _ => vec![vec![slot(text(&argument.name), Kind::Text)]],
+    };
+    if let Some(token) = &argument.token {
+        forms.iter_mut().for_each(|form| form.insert(0, slot(token, Kind::Word)));
+    }
+    if argument.optional {
+        forms.iter_mut().flatten().for_each(|slot| slot.optional = true);
+        forms.insert(0, Vec::new());
+    }
+    forms
+}
+
+fn slot(text: &str, kind: Kind) -> Slot {
+    Slot { bytes: text.as_bytes().to_vec(), kind, optional: false }
+}
+
+fn number(argument: &Argument) -> &'static str {
+    match (argument.kind.as_str(), argument.name.as_str()) {
+        ("unix-time", name) if name.contains("milli") || name.contains("ms") => "4102444800000",
+        ("unix-time", _) => "4102444800",
+        (_, "numkeys") => "1",
+        (_, name) if name.ends_with("ms") || name.contains("milli") => "60000",
+        (_, "seconds") => "60",
+        _ => "10",
+    }
+}
+
+fn text(name: &str) -> &'static str {
+    match name {
+        "script" => SCRIPT,
+        "sha1" | "sha" | "digest" => SCRIPT_SHA1,
+        "owner" => "me",
+        _ => "v",
+    }
+}
