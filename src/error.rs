@@ -4,7 +4,6 @@
 //! and it is printable ASCII on one line. Client libraries read the code; and the `redis-module` crate turns other text into NUL
 //! bytes that abort the server, so nothing else in this crate may build an error reply.
 
-use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
 /// At most this many user bytes are quoted in an error text.
@@ -51,6 +50,10 @@ pub enum Error {
     },
     /// The server refused a change to the key.
     WriteRefused,
+    /// A script that would run a script.
+    Recursion,
+    /// A refusal whose whole text is fixed, code included.
+    Text(&'static str),
     /// No script with this digest is known.
     NoScript,
     /// A script failed. The text starts with its code.
@@ -71,8 +74,10 @@ impl Error {
             Self::WrongType => "WRONGTYPE Operation against a key holding the wrong kind of value".to_owned(),
             Self::ForeignValue { expected } => format!("WRONGTYPE key does not hold {expected}"),
             Self::WriteRefused => "ERR the server refused to change the key".to_owned(),
+            Self::Recursion => "ERR a script cannot run a script".to_owned(),
+            Self::Text(text) => (*text).to_owned(),
             Self::NoScript => "NOSCRIPT No matching script. Please use ATOMIC.EVAL.".to_owned(),
-            Self::Script(text) => with_code(printable(text, MESSAGE_BYTES)).into_owned(),
+            Self::Script(text) => with_code(printable(text, MESSAGE_BYTES)),
             Self::Internal(text) => {
                 format!("ERR internal error, please report it: {}", printable(text.as_bytes(), MESSAGE_BYTES))
             }
@@ -120,11 +125,11 @@ pub fn printable(bytes: &[u8], limit: usize) -> String {
 
 /// `text` itself when it starts with an error code (upper-case ASCII letters, digits and `_`, followed by a space or the end), else
 /// `text` behind `ERR `.
-fn with_code(text: String) -> Cow<'static, str> {
+fn with_code(text: String) -> String {
     let code = text.split(' ').next().unwrap_or_default();
     let is_code = code.starts_with(|c: char| c.is_ascii_uppercase())
         && code.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
-    if is_code { Cow::Owned(text) } else { Cow::Owned(format!("ERR {text}")) }
+    if is_code { text } else { format!("ERR {text}") }
 }
 
 #[cfg(test)]

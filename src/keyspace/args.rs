@@ -118,7 +118,9 @@ pub fn integer(bytes: &[u8], argument: &'static str, range: RangeInclusive<i64>)
     }
 }
 
-fn parse_i64(bytes: &[u8]) -> Option<i64> {
+/// Redis' own reading of an integer.
+#[must_use]
+pub fn parse_i64(bytes: &[u8]) -> Option<i64> {
     let digits = bytes.strip_prefix(b"-").unwrap_or(bytes);
     let canonical = match digits {
         [b'0'] => bytes.len() == 1,

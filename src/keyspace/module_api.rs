@@ -94,6 +94,13 @@ impl Ctx {
         }
     }
 
+    /// The server's version, as 0x00MMmmpp. Valkey answers the version of Redis that it is compatible with.
+    #[must_use]
+    pub fn server_version(self) -> u32 {
+        // SAFETY: takes nothing and only reads a constant of the server.
+        u32::try_from(unsafe { api!(RedisModule_GetServerVersion)() }).unwrap_or(0)
+    }
+
     /// Writes a line into the server's log. Bytes that are not printable ASCII are escaped.
     pub fn log(self, level: &CStr, message: &str) {
         let line = crate::error::printable(message.as_bytes(), 1024);

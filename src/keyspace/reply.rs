@@ -134,8 +134,10 @@ impl Ctx {
     }
 
     /// `=len fmt:bytes`, or a bulk string in RESP2. The format has three letters.
-    pub fn reply_verbatim(self, format: &[u8; 4], bytes: &[u8]) {
-        // SAFETY: the format is NUL-terminated by its type's use in `commands::scripting`; the server copies the bytes.
+    pub fn reply_verbatim(self, format: [u8; 3], bytes: &[u8]) {
+        let [a, b, c] = format;
+        let format = [a, b, c, 0];
+        // SAFETY: the server copies the bytes and three letters of the format.
         unsafe {
             api!(RedisModule_ReplyWithVerbatimStringType)(self.raw(), bytes.as_ptr().cast(), bytes.len(), format.as_ptr().cast())
         };

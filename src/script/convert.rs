@@ -24,6 +24,7 @@ const TOO_DEEP: &[u8] = b"ERR reached lua stack limit";
 #[derive(Clone, Copy)]
 pub(super) struct Names {
     pub globals: Ref,
+    pub prelude_globals: Ref,
     pub keys: Ref,
     pub argv: Ref,
     pub err: Ref,
@@ -43,6 +44,7 @@ impl Default for Names {
         let nil = Ref::NIL;
         Self {
             globals: nil,
+            prelude_globals: nil,
             keys: nil,
             argv: nil,
             err: nil,
@@ -60,15 +62,19 @@ impl Default for Names {
 }
 
 impl Names {
-    /// Pins the names; the globals are on the top and stay there.
+    /// Pins the names, and the globals of the prelude and of scripts, which are on the top in this order and stay there.
     pub fn pin(s: Stack) -> Self {
         let name = |text: &[u8]| {
             s.push_bytes(text);
             s.pin()
         };
-        s.push_copy(-1);
+        let global = |index| {
+            s.push_copy(index);
+            s.pin()
+        };
         Self {
-            globals: s.pin(),
+            globals: global(-1),
+            prelude_globals: global(-2),
             keys: name(b"KEYS"),
             argv: name(b"ARGV"),
             err: name(b"err"),
@@ -305,9 +311,8 @@ impl Meter<'_> {
         let top = s.top();
         let measured = match shape(s, self.names) {
             Shape::Array => self.elements(s, depth),
-            Shape::Map => self.pairs(s, depth, true),
-            Shape::Set => self.pairs(s, depth, false),
-            Shape::Verbatim => self.pairs(s, self.depth, true),
+            Shape::Map | Shape::Set => self.pairs(s, depth),
+            Shape::Verbatim => self.pairs(s, self.depth),
             _ => self.take(s.bytes(-1).map_or(0, <[u8]>::len)),
         };
         s.set_top(top);
@@ -326,13 +331,11 @@ impl Meter<'_> {
         Ok(())
     }
 
-    /// Measures the keys of the table on the top, and its values if they are written.
-    fn pairs(&mut self, s: Stack, depth: usize, values: bool) -> Result<(), TooLarge> {
+    /// Measures the keys and values of the table on the top.
+    fn pairs(&mut self, s: Stack, depth: usize) -> Result<(), TooLarge> {
         s.push_nil();
         while s.next(-2) {
-            if values {
-                self.value(s, depth + 1)?;
-            }
+            self.value(s, depth + 1)?;
             s.pop(1);
             self.value(s, depth + 1)?;
         }

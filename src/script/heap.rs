@@ -48,6 +48,11 @@ impl Heap {
         self.slot.set(Some(slot));
     }
 
+    /// A refusal arms nothing from now on.
+    pub fn disarm(&self) {
+        self.slot.set(None);
+    }
+
     /// Whether growth was refused since the last [`Heap::forget_refusal`].
     pub fn exceeded(&self) -> bool {
         self.exceeded.get()

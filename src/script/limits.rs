@@ -258,9 +258,7 @@ fn watch(shared: &Shared) {
 /// Sleeps until a run starts, unless one has started since `run` was seen.
 fn sleep(shared: &Shared, run: u64) {
     shared.asleep.store(true, Ordering::SeqCst);
-    while shared.asleep.load(Ordering::SeqCst)
-        && shared.run.load(Ordering::SeqCst) == run
-        && !shared.stop.load(Ordering::SeqCst)
+    while shared.asleep.load(Ordering::SeqCst) && shared.run.load(Ordering::SeqCst) == run && !shared.stop.load(Ordering::SeqCst)
     {
         thread::park();
     }

@@ -19,6 +19,12 @@ pub(super) struct Ref(c_int);
 impl Ref {
     /// Pushes nil.
     pub const NIL: Self = Self(ffi::LUA_REFNIL);
+
+    /// Forgets the value.
+    pub fn unpin(self, state: ptr::NonNull<ffi::lua_State>) {
+        // SAFETY: the state is alive; lua_unref writes into a slot that exists and never raises.
+        unsafe { ffi::lua_unref(state.as_ptr(), self.0) };
+    }
 }
 
 /// A C function for Lua, with the name that tracebacks show.
@@ -113,9 +119,12 @@ impl Stack {
     /// The index of the registry.
     pub const REGISTRY: c_int = ffi::LUA_REGISTRYINDEX;
 
-    /// The state itself, for what has no method here.
-    pub fn state(self) -> *mut ffi::lua_State {
-        self.0
+    /// The stack of a state that called us by other means than a `Native`.
+    ///
+    /// # Safety
+    /// The state must be running a function, inside a protected call.
+    pub unsafe fn of_running(state: *mut ffi::lua_State) -> Self {
+        Self(state)
     }
 
     /// The engine's side of the VM. Never raises.

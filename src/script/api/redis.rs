@@ -7,8 +7,8 @@
 use std::ffi::{CStr, c_int};
 
 use crate::script::cache::Digest;
-use crate::script::convert::{self, Pushed};
 use crate::script::context::{Arguments, Context};
+use crate::script::convert::{self, Pushed};
 use crate::script::number;
 use crate::script::port::LogLevel;
 use crate::script::stack::{Kind, Native, Stack, native};

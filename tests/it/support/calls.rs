@@ -1,7 +1,8 @@
 //! Calls built from `COMMAND DOCS`: the valid-looking forms of a command, argument by argument, for suites that must hold for every
 //! command.
 //!
-//! Not every combination of options, but each alternative of each argument once beside the plainest form of the others.
+//! Not every combination of options, but each alternative of each argument once beside the plainest form of the others, and one form
+//! with everything.
 
 use super::docs::{Argument, Documented};
 
@@ -88,7 +89,7 @@ fn any_repeats(argument: &Argument) -> bool {
     argument.multiple || argument.nested.iter().any(any_repeats)
 }
 
-/// Each alternative of each argument, the others in their plainest form.
+/// Each alternative of each argument, the others in their plainest form; and the last alternative of all.
 fn combine(arguments: &[Argument]) -> Vec<Vec<Slot>> {
     let alternatives: Vec<Vec<Vec<Slot>>> = arguments.iter().map(alternatives).collect();
     let plainest: Vec<Vec<Slot>> = alternatives.iter().map(|list| list[0].clone()).collect();
@@ -99,6 +100,9 @@ fn combine(arguments: &[Argument]) -> Vec<Vec<Slot>> {
             chosen[position].clone_from(other);
             combined.push(chosen.concat());
         }
+    }
+    if alternatives.iter().filter(|list| list.len() > 1).count() > 1 {
+        combined.push(alternatives.iter().filter_map(|list| list.last()).flatten().cloned().collect());
     }
     combined
 }

@@ -1,0 +1,137 @@
+//! The engine as its callers see it: loads, caches and runs scripts.
+//!
+//! It joins the cache, which knows sources and digests, and the VM, which knows functions; neither knows the other.
+
+use super::cache::{Cache, CacheStats, Compiled, Digest};
+use super::context::{ServerVersion, Task};
+use super::limits::Limits;
+use super::port::{Port, ReplySink};
+use super::sandbox::SOURCE_BYTES;
+use super::shebang;
+use super::stack::Ref;
+use super::vm::Vm;
+use crate::error::{Error, Result};
+
+/// What INFO shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stats {
+    /// The script cache.
+    pub cache: CacheStats,
+    /// Bytes that the VM uses, scripts and garbage included.
+    pub vm_bytes: usize,
+}
+
+/// A sandboxed Lua VM with its script cache. Dropping it joins its watchdog thread.
+pub struct Engine {
+    vm: Vm,
+    cache: Cache,
+}
+
+impl Engine {
+    /// An engine without scripts.
+    pub fn new(limits: Limits, version: ServerVersion) -> Result<Self> {
+        Ok(Self { vm: Vm::new(limits, version)?, cache: Cache::default() })
+    }
+
+    /// Changes the limits of the runs to come.
+    pub fn set_limits(&mut self, limits: Limits) -> Result<()> {
+        self.vm.set_limits(limits)
+    }
+
+    /// Compiles a script and keeps it until [`Engine::flush`].
+    pub fn load(&mut self, source: &[u8]) -> Result<Digest> {
+        let digest = Digest::of(source);
+        if !self.cache.contains(digest) {
+            self.add(digest, source)?;
+        }
+        self.cache.keep(digest);
+        Ok(digest)
+    }
+
+    /// Whether a script with this digest (40 hexadecimal digits of either case) is known.
+    #[must_use]
+    pub fn exists(&self, sha_hex: &[u8]) -> bool {
+        Digest::parse(sha_hex).is_some_and(|digest| self.cache.contains(digest))
+    }
+
+    /// The source of a known script.
+    #[must_use]
+    pub fn source(&self, sha_hex: &[u8]) -> Option<&[u8]> {
+        self.cache.source(Digest::parse(sha_hex)?)
+    }
+
+    /// Forgets all scripts and starts with a new VM.
+    pub fn flush(&mut self) -> Result<()> {
+        self.cache.clear();
+        self.vm.replace()
+    }
+
+    /// What there is.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats { cache: self.cache.stats(), vm_bytes: self.vm.used() }
+    }
+
+    /// Runs a script and writes its result into `reply`: one complete reply, or nothing if the result is an error. The script is
+    /// remembered, if it compiles, until it is evicted.
+    pub fn eval(
+        &mut self,
+        source: &[u8],
+        keys: &[&[u8]],
+        args: &[&[u8]],
+        port: &mut dyn Port,
+        reply: &mut dyn ReplySink,
+    ) -> Result<()> {
+        let digest = Digest::of(source);
+        let script = match self.function(digest)? {
+            Some(script) => script,
+            None => self.add(digest, source)?,
+        };
+        self.vm.run(Task { script, keys, args }, digest, port, reply)
+    }
+
+    /// As [`Engine::eval`], for a script that is known, by its digest.
+    pub fn eval_sha(
+        &mut self,
+        sha_hex: &[u8],
+        keys: &[&[u8]],
+        args: &[&[u8]],
+        port: &mut dyn Port,
+        reply: &mut dyn ReplySink,
+    ) -> Result<()> {
+        let digest = Digest::parse(sha_hex).ok_or(Error::NoScript)?;
+        let script = self.function(digest)?.ok_or(Error::NoScript)?;
+        self.vm.run(Task { script, keys, args }, digest, port, reply)
+    }
+
+    /// The function of a known script, compiled again if the VM it was compiled in is gone.
+    fn function(&mut self, digest: Digest) -> Result<Option<Ref>> {
+        let Some(script) = self.cache.get(digest) else {
+            return Ok(None);
+        };
+        if let Some(compiled) = script.compiled.filter(|compiled| compiled.vm == self.vm.number()) {
+            return Ok(Some(compiled.function));
+        }
+        let function = compile(&mut self.vm, &script.source)?;
+        script.compiled = Some(Compiled { vm: self.vm.number(), function });
+        Ok(Some(function))
+    }
+
+    fn add(&mut self, digest: Digest, source: &[u8]) -> Result<Ref> {
+        let function = compile(&mut self.vm, source)?;
+        self.cache.insert(digest, source, Compiled { vm: self.vm.number(), function });
+        while let Some(evicted) = self.cache.evict() {
+            if let Some(compiled) = evicted.compiled.filter(|compiled| compiled.vm == self.vm.number()) {
+                self.vm.release(compiled.function);
+            }
+        }
+        Ok(function)
+    }
+}
+
+fn compile(vm: &mut Vm, source: &[u8]) -> Result<Ref> {
+    if source.len() > SOURCE_BYTES {
+        return Err(Error::Script(format!("ERR the script is longer than {SOURCE_BYTES} bytes").into_bytes()));
+    }
+    vm.compile(shebang::strip(source)?)
+}

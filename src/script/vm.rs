@@ -1,0 +1,378 @@
+//! Creates a VM, runs scripts in it, and replaces it when it can no longer be trusted.
+//!
+//! A run is one protected call. Inside it `run_task` sets the arguments, calls the script and writes its result; whatever goes wrong
+//! there unwinds to the one `lua_pcall` here, as a C++ exception, and becomes an `Error` in `outcome`. Nothing that can raise is
+//! called outside of a protected call. After a limit was hit the VM proves that it works, or is replaced.
+
+use std::ffi::c_int;
+use std::ptr::{self, NonNull};
+use std::rc::Rc;
+
+use mlua::ffi;
+
+use super::cache::Digest;
+use super::context::{Context, Failure, ServerVersion, Task};
+use super::heap::allocate;
+use super::limits::{Limits, Slot, Verdict};
+use super::port::{Port, ReplySink};
+use super::stack::{Native, Ref, Stack, native};
+use super::{convert, sandbox};
+use crate::error::{Error, MESSAGE_BYTES, Result};
+
+/// Room for ` script: <sha>, on <place>.` behind a message.
+const MESSAGE_LIMIT: usize = MESSAGE_BYTES - 256;
+
+/// Garbage below this is left to Luau's own collector.
+const GARBAGE_BYTES: usize = 4 << 20;
+
+/// The name of a script in errors, as in Redis.
+const CHUNK: &std::ffi::CStr = c"@user_script";
+
+/// Slots of the main stack that are always there.
+const HANDLER: c_int = 1;
+const RUN_TASK: c_int = 2;
+
+/// See the module's documentation.
+pub(super) struct Vm {
+    context: Rc<Context>,
+    state: Option<NonNull<ffi::lua_State>>,
+    number: u64,
+    baseline: usize,
+    collect_above: usize,
+}
+
+impl Vm {
+    /// A VM that is ready to run scripts.
+    pub fn new(limits: Limits, version: ServerVersion) -> Result<Self> {
+        let context = Rc::new(Context::new(limits, version));
+        let mut vm = Self { context, state: None, number: 0, baseline: 0, collect_above: 0 };
+        vm.set_limits(limits)?;
+        vm.open()?;
+        Ok(vm)
+    }
+
+    /// The VM's number: functions of another number are gone.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Bytes in use.
+    pub fn used(&self) -> usize {
+        self.context.heap.used()
+    }
+
+    /// Sets the limits for the runs to come.
+    pub fn set_limits(&mut self, limits: Limits) -> Result<()> {
+        let started = self.context.watchdog.set_limits(&limits);
+        started.map_err(|e| Error::Internal(format!("the watchdog thread cannot be started: {e}")))?;
+        self.context.limits.set(limits);
+        self.apply_memory_limit();
+        Ok(())
+    }
+
+    fn apply_memory_limit(&mut self) {
+        let limit = self.context.limits.get().memory_bytes;
+        self.context.heap.set_limit(self.baseline.saturating_add(limit));
+        self.collect_above = self.used().saturating_add(GARBAGE_BYTES.min(limit / 2));
+    }
+
+    /// Replaces the VM by a new one. All functions are gone.
+    pub fn replace(&mut self) -> Result<()> {
+        self.close();
+        self.open()
+    }
+
+    fn open(&mut self) -> Result<()> {
+        let context = Rc::as_ptr(&self.context);
+        self.context.heap.set_limit(usize::MAX);
+        // SAFETY: the heap is part of the context, which outlives the VM: `close` runs before it is dropped.
+        let state = unsafe { ffi::lua_newstate(allocate, (&raw const (*context).heap).cast_mut().cast()) };
+        let state = NonNull::new(state).ok_or_else(|| Error::Internal("no memory for a Lua VM".to_owned()))?;
+        self.state = Some(state);
+        self.number += 1;
+        // SAFETY: the state was just made; its callbacks live as long as it does, and the slot is withdrawn in `close`.
+        let slot = unsafe {
+            let callbacks = ffi::lua_callbacks(state.as_ptr());
+            (*callbacks).userdata = context.cast_mut().cast();
+            Slot::new(callbacks, interrupt)
+        };
+        self.protected(native(set_up)).map_err(|text| Error::Internal(text.unwrap_or_default()))?;
+        // SAFETY: the registry keeps both functions; a new state has room for them, and pushing a pinned value never raises.
+        unsafe {
+            ffi::lua_settop(state.as_ptr(), 0);
+            ffi::lua_rawgetfield(state.as_ptr(), ffi::LUA_REGISTRYINDEX, c"atomic.handler".as_ptr());
+            ffi::lua_rawgetfield(state.as_ptr(), ffi::LUA_REGISTRYINDEX, c"atomic.run".as_ptr());
+        }
+        self.context.slot.set(Some(slot));
+        self.context.heap.arm_on_refusal(slot);
+        self.context.watchdog.watch(Some(slot));
+        self.baseline = self.used();
+        self.apply_memory_limit();
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        self.context.watchdog.watch(None);
+        self.context.heap.disarm();
+        self.context.slot.set(None);
+        if let Some(state) = self.state.take() {
+            // SAFETY: nothing refers to the state any more: the watchdog and the heap have just been told.
+            unsafe { ffi::lua_close(state.as_ptr()) };
+        }
+    }
+
+    fn state(&self) -> Result<*mut ffi::lua_State> {
+        self.state.map(NonNull::as_ptr).ok_or_else(|| Error::Internal("there is no Lua VM".to_owned()))
+    }
+
+    /// Calls a C function without arguments in protected mode. The error is its text, if it is one.
+    fn protected(&self, function: Native) -> std::result::Result<(), Option<String>> {
+        let state = self.state.ok_or(None)?.as_ptr();
+        // SAFETY: the state is alive and idle; lua_cpcall protects the call, and what follows never raises: the error is read only
+        // if it is a string.
+        unsafe {
+            if ffi::lua_cpcall(state, function.function, ptr::null_mut()) == ffi::LUA_OK {
+                return Ok(());
+            }
+            let mut len = 0;
+            let text = ffi::lua_tolstringatom(state, -1, &mut len, ptr::null_mut());
+            let text = (!text.is_null())
+                .then(|| String::from_utf8_lossy(std::slice::from_raw_parts(text.cast::<u8>(), len)).into_owned());
+            ffi::lua_settop(state, -2);
+            Err(text)
+        }
+    }
+
+    /// Compiles a script. The error is that of Redis.
+    pub fn compile(&mut self, source: &[u8]) -> Result<Ref> {
+        self.context.heap.forget_refusal();
+        // SAFETY: only the lifetime changes; the cell is emptied below, before the source can go.
+        self.context.source.set(unsafe { std::mem::transmute::<&[u8], &'static [u8]>(source) });
+        let done = self.protected(native(compile_source));
+        self.context.source.set(&[]);
+        let failure = self.context.failure.take();
+        let compiled = self.context.compiled.take();
+        if self.context.heap.exceeded() || done.is_err() {
+            self.recover()?;
+            return Err(Error::Script(b"ERR Error compiling script (new function): not enough memory".to_vec()));
+        }
+        compiled
+            .ok_or_else(|| Error::Script([b"ERR Error compiling script (new function): ", shortened(&failure.message)].concat()))
+    }
+
+    /// Forgets a function of this VM.
+    pub fn release(&mut self, function: Ref) {
+        if let Some(state) = self.state {
+            function.unpin(state);
+        }
+    }
+
+    /// Runs a compiled script. Its digest is for errors.
+    pub fn run(&mut self, task: Task<'_>, digest: Digest, port: &mut dyn Port, sink: &mut dyn ReplySink) -> Result<()> {
+        let state = self.state()?;
+        self.context.enter(task, port, sink);
+        // SAFETY: the two functions lie at these slots since `open`; there is room for one more value, and copying never raises.
+        let status = unsafe {
+            ffi::lua_pushvalue(state, RUN_TASK);
+            ffi::lua_pcall(state, 0, 0, HANDLER)
+        };
+        let result = self.outcome(status, digest);
+        self.context.leave();
+        // SAFETY: shrinking the stack never raises.
+        unsafe { ffi::lua_settop(state, RUN_TASK) };
+        self.tidy(result)
+    }
+
+    /// What a run that ended with `status` came to. The port can still be asked.
+    fn outcome(&self, status: c_int, digest: Digest) -> Result<()> {
+        if let Some(text) = self.context.take_panic() {
+            return Err(Error::Internal(text));
+        }
+        if status == ffi::LUA_OK {
+            return Ok(());
+        }
+        let mut failure = self.context.failure.take();
+        if let Some(verdict) = self.context.verdict() {
+            failure.message = verdict.text(&self.context.limits.get(), self.context.writes()).into_bytes();
+        } else if failure.message.is_empty() {
+            failure.message = b"ERR error in error handling".to_vec();
+        }
+        Err(Error::Script(with_place(&failure, digest)))
+    }
+
+    /// Cleans up after a run: what it left behind must not limit the next one.
+    fn tidy(&mut self, result: Result<()>) -> Result<()> {
+        if self.context.heap.exceeded() || self.used() > self.collect_above {
+            self.recover()?;
+        }
+        result
+    }
+
+    /// Collects all garbage and makes the VM prove that it works; replaces it if it does not, or if too little is free.
+    fn recover(&mut self) -> Result<()> {
+        self.context.heap.set_limit(usize::MAX);
+        let healthy = self.protected(native(prove)).is_ok();
+        let limit = self.context.limits.get().memory_bytes;
+        if !healthy || self.used() > self.baseline.saturating_add(limit / 2) {
+            return self.replace();
+        }
+        self.apply_memory_limit();
+        self.collect_above = self.collect_above.max(self.used().saturating_mul(2)).min(self.baseline.saturating_add(limit / 2));
+        Ok(())
+    }
+}
+
+impl Drop for Vm {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn shortened(message: &[u8]) -> &[u8] {
+    message.get(..MESSAGE_LIMIT).unwrap_or(message)
+}
+
+/// The message, with the position that Redis adds.
+fn with_place(failure: &Failure, digest: Digest) -> Vec<u8> {
+    let mut text = shortened(&failure.message).to_vec();
+    if text.len() < failure.message.len() {
+        text.extend_from_slice(b"...");
+    }
+    if !failure.place.is_empty() {
+        text.extend_from_slice(b" script: ");
+        text.extend_from_slice(&digest.hex());
+        text.extend_from_slice(b", on ");
+        text.extend_from_slice(&failure.place);
+        text.push(b'.');
+    }
+    text
+}
+
+/// Builds the sandbox and pins the two functions of every run.
+fn set_up(s: Stack) -> c_int {
+    s.push_native(native(on_error), c"on_error");
+    s.raw_set_field(Stack::REGISTRY, c"atomic.handler");
+    s.push_native(native(run_task), c"run");
+    s.raw_set_field(Stack::REGISTRY, c"atomic.run");
+    s.set_top(0);
+    sandbox::install(s)
+}
+
+fn compile_source(s: Stack) -> c_int {
+    let context = s.context();
+    restore_globals(s);
+    if s.push_compiled(context.source.get(), CHUNK) {
+        context.compiled.set(Some(s.pin()));
+        return 0;
+    }
+    let message = s.bytes(-1).unwrap_or_default().to_vec();
+    context.failure.set(Failure { message, place: Vec::new() });
+    0
+}
+
+/// The thread's globals are again those of the sandbox, whatever the run before did with `setfenv`.
+fn restore_globals(s: Stack) {
+    s.push_ref(s.context().names.get().globals);
+    s.replace(Stack::GLOBALS);
+}
+
+/// The whole of a run. It may raise anywhere; nothing here has a destructor.
+fn run_task(s: Stack) -> c_int {
+    let context = s.context();
+    let Some(task) = context.task.get() else {
+        return 0;
+    };
+    restore_globals(s);
+    set_arguments(s, &task);
+    s.push_ref(task.script);
+    s.push_copy(Stack::GLOBALS);
+    s.set_globals_of(-2);
+    s.call(0, 1);
+    end_if_over(s);
+    let (names, limits) = (context.names.get(), context.limits.get());
+    if convert::measure(s, &names, &limits).is_err() {
+        context.end_with(Verdict::Reply);
+        end_if_over(s);
+    }
+    // The engine reports a panic of the sink.
+    let _ = context.with_sink(|sink| convert::write(s, &names, &limits, sink));
+    0
+}
+
+fn end_if_over(s: Stack) {
+    if s.context().verdict().is_some() {
+        s.push_nil();
+        s.raise();
+    }
+}
+
+/// Sets KEYS and ARGV. The globals are writable only between two calls that cannot fail: the keys exist since `install`.
+fn set_arguments(s: Stack, task: &Task<'_>) {
+    let names = s.context().names.get();
+    s.push_ref(names.keys);
+    push_list(s, task.keys);
+    s.push_ref(names.argv);
+    push_list(s, task.args);
+    s.set_readonly(Stack::GLOBALS, false);
+    s.raw_set(Stack::GLOBALS);
+    s.raw_set(Stack::GLOBALS);
+    s.set_readonly(Stack::GLOBALS, true);
+}
+
+fn push_list(s: Stack, values: &[&[u8]]) {
+    s.push_table(values.len(), 0);
+    for (value, index) in values.iter().zip(1..) {
+        s.push_bytes(value);
+        s.raw_set_element(-2, index);
+    }
+}
+
+/// The error handler of a run: notes what failed and where, while the stack of the failure is still there. Never raises, for it may
+/// run when there is no memory left.
+fn on_error(s: Stack) -> c_int {
+    let context = s.context();
+    let mut failure = Failure::default();
+    convert::describe_error(s, 1, &context.names.get(), &mut failure.message);
+    // As Redis does: the function that raised, or its caller if that is a C function such as `error` or `redis.call`.
+    let frame = s.frame(1).filter(|frame| !frame.native).or_else(|| s.frame(2));
+    if let Some(frame) = frame.filter(|frame| !frame.native && frame.line >= 0) {
+        Stack::copy_c_string(frame.source, &mut failure.place);
+        failure.place.extend_from_slice(format!(":{}", frame.line).as_bytes());
+    }
+    context.failure.set(failure);
+    1
+}
+
+/// Luau calls it at every safepoint while it is armed: ends the run that is over, in every one of its coroutines and behind every
+/// `pcall`, or disarms itself.
+unsafe extern "C-unwind" fn interrupt(state: *mut ffi::lua_State, collecting: c_int) {
+    if collecting >= 0 {
+        return;
+    }
+    // SAFETY: Luau calls this from a running function.
+    let s = unsafe { Stack::of_running(state) };
+    let context = s.context();
+    if context.verdict().is_some() {
+        s.push_nil();
+        s.raise();
+    }
+    if let Some(slot) = context.slot.get() {
+        slot.disarm();
+    }
+}
+
+/// Fails if the VM does not work.
+fn prove(s: Stack) -> c_int {
+    restore_globals(s);
+    s.collect_garbage();
+    let proof = b"local t = {} for i = 1, 10 do t[i] = ('x'):rep(i) end return #table.concat(t) == 55 and pcall(error) == false";
+    if !s.push_compiled(proof, c"=proof") {
+        s.raise();
+    }
+    s.call(0, 1);
+    if !s.truth(-1) {
+        s.raise_text(c"the VM is broken");
+    }
+    s.collect_garbage();
+    0
+}

@@ -1,0 +1,175 @@
+//! What the server says about the commands: `COMMAND INFO`, `DOCS` and `GETKEYS`, ACL categories and permissions.
+
+use crate::support::docs::{command_names, commands};
+use crate::support::{Server, Value, each_server};
+
+/// One row per command.
+struct Row {
+    name: &'static str,
+    arity: i64,
+    /// As `COMMAND INFO` answers them, without `module`, which all have.
+    flags: &'static str,
+    /// Flags of the one key spec, or none.
+    key: Option<&'static str>,
+    /// A call and the keys that the server finds in it.
+    call: &'static str,
+    keys: &'static [&'static str],
+}
+
+const READ: Option<&str> = Some("RO access");
+const UPDATE: Option<&str> = Some("RW access update");
+const DELETE: Option<&str> = Some("RW access delete");
+
+#[rustfmt::skip]
+const COMMANDS: &[Row] = &[
+    Row { name: "atomic.cas", arity: -4, flags: "write denyoom fast", key: UPDATE, call: "ATOMIC.CAS k a b PX 5", keys: &["k"] },
+    Row { name: "atomic.cad", arity: 3, flags: "write fast", key: DELETE, call: "ATOMIC.CAD k a", keys: &["k"] },
+    Row { name: "atomic.ratelimit", arity: -5, flags: "write denyoom fast", key: UPDATE, call: "ATOMIC.RATELIMIT k FIXED 1 1", keys: &["k"] },
+    Row { name: "atomic.ratelimit_ro", arity: -5, flags: "readonly fast", key: READ, call: "ATOMIC.RATELIMIT_RO k FIXED 1 1", keys: &["k"] },
+    Row { name: "atomic.lock", arity: 4, flags: "write denyoom fast", key: UPDATE, call: "ATOMIC.LOCK k me 1", keys: &["k"] },
+    Row { name: "atomic.unlock", arity: -3, flags: "write fast", key: DELETE, call: "ATOMIC.UNLOCK k me ALL", keys: &["k"] },
+    Row { name: "atomic.renew", arity: 4, flags: "write fast", key: UPDATE, call: "ATOMIC.RENEW k me 1", keys: &["k"] },
+    Row { name: "atomic.lockinfo", arity: 2, flags: "readonly fast", key: READ, call: "ATOMIC.LOCKINFO k", keys: &["k"] },
+    Row { name: "atomic.eval", arity: -3, flags: "noscript stale may_replicate no_mandatory_keys movablekeys", key: UPDATE,
+          call: "ATOMIC.EVAL 'return 1' 2 a b c", keys: &["a", "b"] },
+    Row { name: "atomic.evalsha", arity: -3, flags: "noscript stale may_replicate no_mandatory_keys movablekeys", key: UPDATE,
+          call: "ATOMIC.EVALSHA abc 2 a b c", keys: &["a", "b"] },
+    Row { name: "atomic.script", arity: -2, flags: "", key: None, call: "ATOMIC.SCRIPT LOAD x", keys: &[] },
+];
+
+/// Statuses, whatever the server wraps them in.
+fn words(value: &Value) -> Vec<String> {
+    let mut words: Vec<String> = value.array().iter().map(Value::text).collect();
+    words.sort();
+    words
+}
+
+fn sorted(text: &str) -> Vec<String> {
+    let mut words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+    words.sort();
+    words
+}
+
+#[test]
+fn every_command_has_a_row_here_and_every_row_a_command() {
+    each_server(|server| {
+        let mut rows: Vec<&str> = COMMANDS.iter().map(|row| row.name).collect();
+        rows.sort_unstable();
+        assert_eq!(command_names(server), rows);
+    });
+}
+
+#[test]
+fn arity_flags_and_key_specs_are_as_promised() {
+    each_server(|server| {
+        for row in COMMANDS {
+            let info = server.run(&format!("COMMAND INFO {}", row.name));
+            let Value::Array(fields) = &info.array()[0] else { panic!("COMMAND INFO {}: {info}", row.name) };
+            assert_eq!(fields[1], Value::Integer(row.arity), "arity of {}", row.name);
+            assert_eq!(words(&fields[2]), sorted(&format!("{} module", row.flags)), "flags of {}", row.name);
+            let specs = fields[8].array();
+            let flags: Vec<Vec<String>> = specs.iter().map(|spec| words(&spec.field("flags").unwrap())).collect();
+            assert_eq!(flags, row.key.map(sorted).into_iter().collect::<Vec<_>>(), "key spec of {}", row.name);
+        }
+    });
+}
+
+#[test]
+fn server_finds_the_keys_of_every_call() {
+    each_server(|server| {
+        for row in COMMANDS {
+            let found = server.run(&format!("COMMAND GETKEYS {}", row.call));
+            if row.keys.is_empty() {
+                assert!(found.error().contains("no key arguments"), "{}: {found}", row.call);
+            } else {
+                let expected = row.keys.iter().map(Value::bulk).collect();
+                assert_eq!(found, Value::Array(expected), "{}", row.call);
+            }
+        }
+        let refused = server.run("COMMAND GETKEYS ATOMIC.EVAL 'return 1' 3 a b");
+        assert!(matches!(refused, Value::Error(_)), "more keys than arguments: {refused}");
+    });
+}
+
+#[test]
+fn every_command_is_documented_completely() {
+    each_server(|server| {
+        for command in commands(server) {
+            let name = command.words.join(" ");
+            let prose = |field: &str| command.prose.iter().find(|(known, _)| known == field).map(|(_, text)| text.as_str());
+            assert!(prose("summary").is_some_and(|text| text.ends_with('.') && text.len() > 10), "{name} has no summary");
+            assert!(prose("since").is_some_and(|text| text.split('.').count() == 3), "{name} has no since");
+            assert!(prose("complexity").is_some_and(|text| text.starts_with("O(")), "{name} has no complexity");
+            assert_eq!(prose("group"), Some("module"), "{name}");
+            assert!(name == "ATOMIC.SCRIPT FLUSH" || !command.arguments.is_empty(), "{name} documents no arguments");
+        }
+    });
+}
+
+/// Redis 7.4 and Valkey 8.0 let a module add a category.
+fn has_category(server: &Server) -> bool {
+    server.binary.is_redis_from(7, 4) || server.binary.is_valkey_from(8, 0)
+}
+
+#[test]
+fn acl_category_atomic_holds_exactly_our_commands_where_the_server_has_it() {
+    each_server(|server| {
+        let categories = words(&server.run("ACL CAT"));
+        assert_eq!(categories.contains(&"atomic".to_owned()), has_category(server), "{categories:?}");
+        for row in COMMANDS {
+            let info = server.run(&format!("COMMAND INFO {}", row.name));
+            let ours = words(&info.array()[0].array()[6]).contains(&"@atomic".to_owned());
+            assert_eq!(ours, has_category(server), "categories of {}", row.name);
+        }
+        // Valkey 8.0 leaves the commands of modules out of this list (valkey-io/valkey#1140); the permission itself works there.
+        if has_category(server) && !(server.binary.is_valkey && server.binary.version == (8, 0)) {
+            let mut listed = words(&server.run("ACL CAT atomic"));
+            listed.retain(|name| !name.starts_with("atomic.debug") && !name.contains('|'));
+            assert_eq!(listed, command_names(server));
+        }
+    });
+}
+
+#[test]
+fn user_without_the_category_gets_noperm_for_every_command() {
+    each_server(|server| {
+        let denied = if has_category(server) {
+            "-@atomic".to_owned()
+        } else {
+            command_names(server).iter().map(|name| format!("-{name} ")).collect()
+        };
+        assert_eq!(server.run(&format!("ACL SETUSER guest on >pw ~* &* +@all {denied}")), Value::ok());
+        let mut guest = server.connect();
+        assert_eq!(guest.run("AUTH guest pw"), Value::ok());
+        for row in COMMANDS {
+            let reply = guest.run(row.call);
+            assert!(reply.error().starts_with("NOPERM "), "{}: {reply}", row.call);
+        }
+        assert_eq!(guest.run("SET k v"), Value::ok());
+    });
+}
+
+#[test]
+fn key_rules_hold_for_every_command() {
+    each_server(|server| {
+        assert_eq!(server.run("ACL SETUSER guest on >pw ~a:* %R~r:* &* +@all"), Value::ok());
+        let mut guest = server.connect();
+        assert_eq!(guest.run("AUTH guest pw"), Value::ok());
+        for row in COMMANDS.iter().filter(|row| !row.keys.is_empty()) {
+            let reply = guest.run(row.call);
+            assert!(reply.error().starts_with("NOPERM "), "{}: {reply}", row.call);
+            let call = |prefix: &str| {
+                let words = row
+                    .call
+                    .split(' ')
+                    .map(|word| if row.keys.contains(&word) { format!("{prefix}{word}") } else { word.to_owned() });
+                words.collect::<Vec<_>>().join(" ")
+            };
+            for (prefix, allowed) in [("a:", true), ("r:", row.key == READ), ("b:", false)] {
+                let reply = guest.run(&call(prefix));
+                let denied = matches!(&reply, Value::Error(text) if text.starts_with("NOPERM "));
+                assert_eq!(denied, !allowed, "{}: {reply}", call(prefix));
+            }
+        }
+    });
+}

@@ -1,0 +1,97 @@
+//! The module as the server sees it: load, unload, load again, refuse bad arguments, survive a panic.
+
+use crate::support::docs::command_names;
+use crate::support::{Server, Setup, Value, each_installed, each_server, each_server_with, module_path};
+
+fn is_loaded(server: &Server) -> bool {
+    let modules = server.run("MODULE LIST");
+    modules.array().iter().any(|module| module.field("name") == Some(Value::bulk("atomic")))
+}
+
+fn load(server: &Server, arguments: &[&str]) -> Value {
+    let path = module_path();
+    let command = ["MODULE", "LOAD", path.to_str().unwrap()];
+    server.call(&[&command[..], arguments].concat())
+}
+
+#[test]
+fn the_module_is_listed_under_its_name() {
+    each_server(|server| {
+        assert!(is_loaded(server));
+        assert!(command_names(server).contains(&"atomic.cas".to_owned()));
+    });
+}
+
+#[test]
+fn module_unloads_and_loads_again_three_times() {
+    each_server(|server| {
+        server.run("SET k a");
+        for round in 0..3 {
+            assert_eq!(server.run("ATOMIC.CAS k a a"), Value::Integer(1), "round {round}");
+            server.run("ATOMIC.LOCK lock me 60000");
+            server.run("ATOMIC.EVAL 'return 1' 0");
+            assert_eq!(server.run("MODULE UNLOAD atomic"), Value::ok(), "round {round}");
+            assert!(!is_loaded(server));
+            assert!(server.run("ATOMIC.CAS k a a").error().starts_with("ERR unknown command"));
+            assert_eq!(load(server, &[]), Value::ok(), "round {round}: {}", server.log());
+        }
+        assert_eq!(server.run("ATOMIC.UNLOCK lock me ALL"), Value::Integer(0), "a lock does not survive an unload");
+    });
+}
+
+#[test]
+fn loading_it_twice_is_refused_and_harms_nothing() {
+    each_server(|server| {
+        server.run("SET k a");
+        assert!(matches!(load(server, &[]), Value::Error(_)));
+        assert_eq!(server.run("ATOMIC.CAS k a b"), Value::Integer(1));
+    });
+}
+
+#[test]
+fn bad_argument_fails_the_load_and_the_server_lives_on() {
+    each_server_with(&Setup::without_module(), |server| {
+        let bad = [&["no-such-setting", "1"][..], &["\u{4e00}"], &["no-such-setting"], &[""], &["\r\n", "\0"]];
+        for arguments in bad {
+            assert!(matches!(load(server, arguments), Value::Error(_)), "{arguments:?} was accepted");
+            assert!(!is_loaded(server));
+            assert!(
+                server.run("ATOMIC.CAS k a b").error().starts_with("ERR unknown command"),
+                "{arguments:?} left a command behind"
+            );
+        }
+        assert_eq!(load(server, &[]), Value::ok(), "{}", server.log());
+        assert_eq!(server.run("ATOMIC.CAS k a b"), Value::Integer(-1));
+    });
+}
+
+#[test]
+fn bad_argument_in_the_configuration_stops_the_start_and_says_why() {
+    each_installed(|binary| {
+        let log = Server::try_start(binary, &Setup::with_module().module_args(&["no-such-setting", "1"])).err();
+        let log = log.expect("the server started");
+        assert!(log.contains("no-such-setting"), "the log does not name the argument:\n{log}");
+        assert!(!log.contains("BUG REPORT START"), "{log}");
+    });
+}
+
+#[test]
+fn panic_in_a_handler_is_an_error_reply_and_the_connection_lives_on() {
+    each_server(|server| {
+        let mut connection = server.connect();
+        for message in ["boom", "'\u{4e00} \u{e9}'", r#""\x00\r\n""#, "''"] {
+            let reply = connection.run(&format!("ATOMIC.DEBUG PANIC {message}"));
+            let text = reply.error();
+            assert!(text.starts_with("ERR internal error"), "{text}");
+            assert!(text.bytes().all(|byte| (0x20..=0x7e).contains(&byte)), "{text:?}");
+        }
+        assert_eq!(connection.run("PING"), Value::Status("PONG".to_owned()));
+        assert_eq!(connection.run("ATOMIC.CAS k a b"), Value::Integer(-1));
+        connection.run("MULTI");
+        connection.run("SET k v");
+        connection.run("ATOMIC.DEBUG PANIC boom");
+        let replies = connection.run("EXEC");
+        assert!(replies.array()[1].error().starts_with("ERR internal error"), "{replies}");
+        assert_eq!(connection.run("GET k"), Value::bulk("v"));
+    });
+}

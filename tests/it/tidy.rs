@@ -1,0 +1,232 @@
+//! The architecture rules as tests: what ARCHITECTURE.md promises is read from the sources here. Needs no server.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::support::installed::root;
+
+/// Layer, what its files may not name, and why.
+#[rustfmt::skip]
+const FORBIDDEN: &[(&str, &[&str], &str)] = &[
+    ("src/primitives/", &["redis_module", "mlua", "std::time", "unsafe", "crate::keyspace", "crate::commands", "crate::script", "crate::module"],
+     "a primitive is a pure function"),
+    ("src/script/", &["crate::commands", "crate::keyspace", "crate::module", "redis_module"], "the engine reaches the server through its port only"),
+    ("src/keyspace/", &["crate::commands", "crate::script", "crate::module", "mlua"], "the keyspace serves the commands, not the reverse"),
+    ("src/commands/", &["mlua", "crate::module"], "commands know the engine, not the VM"),
+];
+
+/// Calls that only `src/keyspace` may make: opening keys, replicating, notifying.
+const KEYSPACE_ONLY: &[&str] = &["RedisModule_OpenKey", "RedisModule_Replicate", "RedisModule_NotifyKeyspaceEvent"];
+
+/// The only files with `unsafe`. A path that ends with `/` stands for a folder.
+const UNSAFE: &[&str] = &[
+    "src/keyspace/module_api.rs",
+    "src/module/",
+    "src/commands/guard.rs",
+    "src/script/vm.rs",
+    "src/script/limits.rs",
+    "src/script/api/redis.rs",
+];
+
+const MAX_LINES: usize = 500;
+
+/// A source file: its path from the root, its text, and its code without comments, strings and `#[cfg(test)]` parts.
+struct Source {
+    path: String,
+    text: String,
+    code: Vec<(usize, String)>,
+}
+
+fn sources(folder: &str) -> Vec<Source> {
+    let mut paths = Vec::new();
+    collect(&root().join(folder), &mut paths);
+    paths.sort();
+    assert!(!paths.is_empty(), "no sources in {folder}");
+    let source = |path: PathBuf| {
+        let text = fs::read_to_string(&path).unwrap();
+        let path = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+        let code = if path.ends_with("tests.rs") || path.contains("/tests/") { Vec::new() } else { code_of(&text) };
+        Source { path, text, code }
+    };
+    paths.into_iter().map(source).collect()
+}
+
+fn collect(folder: &Path, paths: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            collect(&entry, paths);
+        } else if entry.extension().is_some_and(|extension| extension == "rs") {
+            paths.push(entry);
+        }
+    }
+}
+
+/// The numbered lines of code: without comments, without the text of string literals, and without what stands under `#[cfg(test)]`.
+fn code_of(text: &str) -> Vec<(usize, String)> {
+    let mut code = Vec::new();
+    let mut depth = 0_i32;
+    let mut test_depth = None;
+    let mut pending_test = false;
+    for (index, source) in text.lines().enumerate() {
+        let line = without_literals(source);
+        let opened = line.matches('{').count() as i32 - line.matches('}').count() as i32;
+        if line.trim_start().starts_with("#[cfg(test)]") {
+            pending_test = true;
+        } else if pending_test && test_depth.is_none() {
+            pending_test = false;
+            // A block lasts until its brace closes; anything else is one line.
+            test_depth = (opened > 0).then_some(depth);
+        } else if test_depth.is_none() {
+            code.push((index + 1, line));
+        }
+        depth += opened;
+        if test_depth.is_some_and(|start| depth <= start) {
+            test_depth = None;
+        }
+    }
+    code
+}
+
+/// A line without its comment and without the characters inside `"..."` and `'x'`.
+fn without_literals(line: &str) -> String {
+    let mut code = String::new();
+    let mut rest = line.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '/' if rest.peek() == Some(&'/') => break,
+            '"' => {
+                while let Some(inner) = rest.next() {
+                    match inner {
+                        '\\' => drop(rest.next()),
+                        '"' => break,
+                        _ => {}
+                    }
+                }
+                code.push_str("\"\"");
+            }
+            '\'' => {
+                // A character literal, not a lifetime: 'x' or '\x'.
+                let ahead: Vec<char> = rest.clone().take(3).collect();
+                let length = match ahead.as_slice() {
+                    ['\\', _, '\''] => 3,
+                    [_, '\'', ..] => 2,
+                    _ => 0,
+                };
+                rest.by_ref().take(length).for_each(drop);
+                code.push('\'');
+            }
+            _ => code.push(c),
+        }
+    }
+    code
+}
+
+/// True when `word` stands in the line on its own: `unsafe` is not in `unsafe_op_in_unsafe_fn`.
+fn names(line: &str, word: &str) -> bool {
+    let part = |c: char| c.is_alphanumeric() || c == '_';
+    line.match_indices(word).any(|(at, _)| {
+        !line[..at].chars().next_back().is_some_and(part) && !line[at + word.len()..].chars().next().is_some_and(part)
+    })
+}
+
+/// Every line of code in `files` that `is_wrong`, as `path:line: code`.
+fn offences<'a>(files: impl Iterator<Item = &'a Source>, is_wrong: impl Fn(&str) -> bool) -> Vec<String> {
+    files
+        .flat_map(|file| file.code.iter().map(move |(number, line)| (file, number, line)))
+        .filter(|(_, _, line)| is_wrong(line))
+        .map(|(file, number, line)| format!("{}:{number}: {}", file.path, line.trim()))
+        .collect()
+}
+
+#[track_caller]
+fn expect_none(offences: &[String], rule: &str) {
+    assert!(offences.is_empty(), "{rule}:\n  {}", offences.join("\n  "));
+}
+
+#[test]
+fn layers_name_only_what_lies_below_them() {
+    let files = sources("src");
+    for (layer, forbidden, why) in FORBIDDEN {
+        assert!(files.iter().any(|file| file.path.starts_with(layer)), "{layer} is empty");
+        let inside = files.iter().filter(|file| file.path.starts_with(layer));
+        expect_none(&offences(inside, |line| forbidden.iter().any(|word| names(line, word))), &format!("{layer}: {why}"));
+    }
+}
+
+#[test]
+fn only_the_keyspace_opens_keys_replicates_and_notifies() {
+    let files = sources("src");
+    let calls = |line: &str| KEYSPACE_ONLY.iter().any(|call| line.contains(call));
+    expect_none(
+        &offences(files.iter().filter(|file| !file.path.starts_with("src/keyspace/")), calls),
+        "only src/keyspace may call this",
+    );
+    assert!(!offences(files.iter(), calls).is_empty(), "nobody opens keys: the rule looks for the wrong names");
+}
+
+#[test]
+fn unsafe_lives_in_the_listed_files_only() {
+    let listed = |path: &str| UNSAFE.iter().any(|entry| path == *entry || (entry.ends_with('/') && path.starts_with(entry)));
+    let files = sources("src");
+    expect_none(
+        &offences(files.iter().filter(|file| !listed(&file.path)), |line| names(line, "unsafe")),
+        "unsafe outside the listed files",
+    );
+    for entry in UNSAFE {
+        let used = files.iter().filter(|file| file.path.starts_with(entry));
+        assert!(!offences(used, |line| names(line, "unsafe")).is_empty(), "{entry} is listed and has no unsafe");
+    }
+}
+
+#[test]
+fn nothing_unwraps_outside_tests() {
+    let files = sources("src");
+    expect_none(&offences(files.iter(), |line| line.contains(".unwrap()") || line.contains(".expect(")), "unwrap outside tests");
+}
+
+#[test]
+fn every_file_opens_with_its_purpose_is_ascii_and_has_a_readable_length() {
+    for file in sources("src").iter().chain(&sources("tests")) {
+        assert!(file.text.starts_with("//! "), "{} does not open with //!", file.path);
+        let strange = file.text.lines().position(|line| !line.is_ascii()).map(|index| index + 1);
+        assert_eq!(strange, None, "{}: a line that is not ASCII", file.path);
+        let lines = file.text.lines().count();
+        assert!(lines <= MAX_LINES, "{} has {lines} lines, more than {MAX_LINES}", file.path);
+    }
+}
+
+#[test]
+fn every_command_is_named_in_a_test() {
+    // A constant of a spec in src/commands: `name: c"atomic.cas"`.
+    let commands = sources("src/commands");
+    let named = commands.iter().flat_map(|file| file.text.lines()).filter_map(|line| {
+        let rest = line.trim().strip_prefix("name: c\"")?;
+        rest.split('"')
+            .next()
+            .filter(|name| name.to_lowercase().starts_with("atomic."))
+            .map(|name| name.to_uppercase().replace('|', " "))
+    });
+    let names: Vec<String> = named.collect();
+    assert!(names.len() > 5, "found only {names:?}: the rule looks in the wrong place");
+    // Introspection has a row for each anyway; what counts is a test of behaviour.
+    let tests = sources("tests");
+    let tests: Vec<&Source> =
+        tests.iter().filter(|file| !file.path.ends_with("introspection.rs") && !file.path.contains("/support/")).collect();
+    let untested: Vec<&String> = names.iter().filter(|name| !tests.iter().any(|file| mentions(&file.text, name))).collect();
+    assert!(untested.is_empty(), "no test mentions {untested:?}");
+}
+
+/// True when the command is called in the text: `ATOMIC.LOCK` is not in `ATOMIC.LOCKINFO`.
+fn mentions(text: &str, command: &str) -> bool {
+    text.match_indices(command)
+        .any(|(at, _)| !text[at + command.len()..].starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_'))
+}
+
+#[test]
+fn the_reader_sees_code_and_nothing_else() {
+    let text = "use a; // unsafe\nlet s = \"unsafe \\\" unsafe\";\n#[cfg(test)]\nmod tests {\n  fn f() { x.unwrap() }\n}\nlet c = '\"'; unsafe {}\n";
+    let code: Vec<String> = code_of(text).into_iter().map(|(number, line)| format!("{number} {}", line.trim())).collect();
+    assert_eq!(code, ["1 use a;", "2 let s = \"\";", "7 let c = '; unsafe {}"]);
+    assert!(names("unsafe {", "unsafe") && !names("unsafe_op", "unsafe") && names("use std::time::Instant", "std::time"));
+    assert!(mentions("ATOMIC.LOCK k", "ATOMIC.LOCK") && !mentions("ATOMIC.LOCKINFO k", "ATOMIC.LOCK"));
+}
