@@ -6,12 +6,15 @@ mod cad;
 mod cas;
 #[cfg(feature = "fault-injection")]
 mod debug;
+mod eval;
+mod evalsha;
 pub mod guard;
 mod lock;
 mod lockinfo;
 mod ratelimit;
 mod ratelimit_ro;
 mod renew;
+mod script;
 pub mod scripting;
 pub mod spec;
 mod unlock;
@@ -28,6 +31,12 @@ pub const ALL: &[Entry] = &[
     entry::<unlock::Unlock>(),
     entry::<renew::Renew>(),
     entry::<lockinfo::LockInfo>(),
+    entry::<eval::Eval>(),
+    entry::<evalsha::EvalSha>(),
+    Entry::container(&script::CONTAINER),
+    entry::<script::Load>(),
+    entry::<script::Exists>(),
+    entry::<script::Flush>(),
     #[cfg(feature = "fault-injection")]
     entry::<debug::Debug>(),
 ];

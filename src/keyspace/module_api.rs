@@ -94,11 +94,17 @@ impl Ctx {
         }
     }
 
-    /// The server's version, as 0x00MMmmpp. Valkey answers the version of Redis that it is compatible with.
+    /// The version of Redis that the server is, or says it is compatible with: `redis_version` of INFO.
     #[must_use]
-    pub fn server_version(self) -> u32 {
-        // SAFETY: takes nothing and only reads a constant of the server.
-        u32::try_from(unsafe { api!(RedisModule_GetServerVersion)() }).unwrap_or(0)
+    pub fn redis_version(self) -> Option<String> {
+        // SAFETY: the context belongs to the running callback; the field's text is copied before the info is freed.
+        unsafe {
+            let info = api!(RedisModule_GetServerInfo)(self.0, c"server".as_ptr());
+            let field = api!(RedisModule_ServerInfoGetFieldC)(info, c"redis_version".as_ptr());
+            let text = if field.is_null() { None } else { CStr::from_ptr(field).to_str().ok().map(str::to_owned) };
+            api!(RedisModule_FreeServerInfo)(self.0, info);
+            text
+        }
     }
 
     /// Writes a line into the server's log. Bytes that are not printable ASCII are escaped.

@@ -76,7 +76,7 @@ enum Origin {
 use Origin::{Luau, Ours, Prelude};
 
 /// A name and why it may be seen.
-struct Allowed(&'static CStr, Origin, &'static str);
+struct Allowed(&'static CStr, Origin, #[expect(dead_code, reason = "for who reads the list")] &'static str);
 
 /// A library of Lua: its name (empty for the globals themselves) and what is in it.
 struct Library(&'static CStr, &'static [Allowed]);

@@ -3,6 +3,7 @@
 //! The oracle, after each single call: the reply is well formed; an error starts with an upper-case code, is printable ASCII, was not
 //! a caught panic, and left every key, the replication stream and the count of changes as they were; the server still answers.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use crate::support::calls::{Call, Kind, SCRIPT, SCRIPT_SHA1, forms};
@@ -167,18 +168,36 @@ fn missing_extra_and_repeated_arguments_are_refused() {
 #[test]
 fn every_form_of_every_command_answers_in_resp3_and_in_a_transaction() {
     attack(|attacker, calls| {
-        let mut three = attacker.server.connect().resp3();
+        attacker.connection = attacker.server.connect().resp3();
         for call in calls {
-            three.run("FLUSHALL");
-            check_reply(&three.call(&call.argv()), &call.argv());
-            assert_eq!(three.run("MULTI"), Value::ok());
-            let queued = three.call(&call.argv());
-            if matches!(queued, Value::Error(_)) {
-                check_reply(&queued, &call.argv());
-                three.run("DISCARD");
-            } else {
-                three.run("EXEC").array().iter().for_each(|reply| check_reply(reply, &call.argv()));
+            attacker.strike_each(call, &call.argv());
+            attacker.connection.run("MULTI");
+            let queued = attacker.connection.call(&call.argv());
+            check_reply(&queued, &call.argv());
+            let executed = attacker.connection.run("EXEC");
+            if !matches!(queued, Value::Error(_)) {
+                executed.array().iter().for_each(|reply| check_reply(reply, &call.argv()));
             }
+        }
+    });
+}
+
+#[test]
+fn the_oracle_notices_a_change_behind_an_error_a_missing_code_and_a_panic() {
+    attack(|attacker, calls| {
+        calls.iter().for_each(|call| drop(attacker.strike_each(call, &call.argv())));
+        let key = [b"k".to_vec()];
+        let script = |body: &str| argv(&format!("EVAL \"{body}\" 1 k"));
+        let bad = [
+            script("redis.call('SET', KEYS[1], 'x') return redis.error_reply('ERR no')"),
+            script("redis.call('PUBLISH', 'c', 'x') return redis.error_reply('ERR no')"),
+            script("return {1, redis.error_reply('lower case')}"),
+            script("return redis.error_reply('ERR \\xe4\\xb8\\x80')"),
+            argv("ATOMIC.DEBUG PANIC boom"),
+        ];
+        for attempt in bad {
+            let struck = AssertUnwindSafe(|| attacker.strike(&attempt, &key, |_| Vec::new()));
+            assert!(catch_unwind(struck).is_err(), "{} went unnoticed", line(&attempt));
         }
     });
 }
@@ -194,7 +213,8 @@ fn attack(body: impl Fn(&mut Attacker, &[Call])) {
         }
         let mut attacker = Attacker { server, connection: server.connect(), answered: 0, refused: 0 };
         body(&mut attacker, &calls);
-        eprintln!("{}: {} forms, {} answered, {} refused", server.binary.name, calls.len(), attacker.answered, attacker.refused);
+        let (answered, refused) = (attacker.answered, attacker.refused);
+        assert!(answered + refused >= calls.len(), "{answered} answered and {refused} refused attempts are no attack");
         assert_eq!(server.connect().run("PING"), Value::Status("PONG".to_owned()));
     });
 }

@@ -1,6 +1,7 @@
 //! The integration tests: one binary, real servers. `make test` runs them on every server it finds.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod docs; // the transcripts of all pages, executed
 mod harness; // the harness itself, on servers without the module
 mod hostile; // hostile keys, stored bytes and arguments against every command, driven by COMMAND DOCS
 mod introspection; // what the server says about the commands: flags, keys, docs, ACL

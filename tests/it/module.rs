@@ -29,13 +29,13 @@ fn module_unloads_and_loads_again_three_times() {
         for round in 0..3 {
             assert_eq!(server.run("ATOMIC.CAS k a a"), Value::Integer(1), "round {round}");
             server.run("ATOMIC.LOCK lock me 60000");
-            server.run("ATOMIC.EVAL 'return 1' 0");
+            assert_eq!(server.run("ATOMIC.EVAL 'return 1' 0"), Value::Integer(1), "round {round}");
             assert_eq!(server.run("MODULE UNLOAD atomic"), Value::ok(), "round {round}");
             assert!(!is_loaded(server));
             assert!(server.run("ATOMIC.CAS k a a").error().starts_with("ERR unknown command"));
             assert_eq!(load(server, &[]), Value::ok(), "round {round}: {}", server.log());
         }
-        assert_eq!(server.run("ATOMIC.UNLOCK lock me ALL"), Value::Integer(0), "a lock does not survive an unload");
+        assert_eq!(server.run("ATOMIC.UNLOCK lock me ALL"), Value::Integer(0), "the lock did not survive the unload");
     });
 }
 

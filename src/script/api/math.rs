@@ -27,8 +27,7 @@ pub(in crate::script) fn random(s: Stack) -> c_int {
 }
 
 fn between(s: Stack, drawn: f64, low: f64, high: f64, argument: c_int) -> f64 {
-    // Not `high < low`: a NaN is no interval either.
-    if !(low <= high) {
+    if low.is_nan() || high.is_nan() || high < low {
         s.raise_argument(argument, c"interval is empty");
     }
     (drawn * (high - low + 1.0)).floor() + low

@@ -1,0 +1,6 @@
+if redis.call("GET", KEYS[1]) == false then
+    redis.call("SET", KEYS[1], ARGV[1])
+    return "SET"
+else
+    return "EXISTS"
+end

@@ -1,0 +1,4 @@
+redis.call("LPUSH", KEYS[1], ARGV[1])
+redis.call("LTRIM", KEYS[1], 0, tonumber(ARGV[2]) - 1)
+redis.call("EXPIRE", KEYS[1], ARGV[3])
+return redis.call("LRANGE", KEYS[1], 0, -1)

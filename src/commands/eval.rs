@@ -1,0 +1,57 @@
+//! `ATOMIC.EVAL script numkeys [key ...] [arg ...]`: run a Lua script inside the server, atomically.
+//!
+//! Arguments and reply are those of EVAL; the script sees `KEYS` and `ARGV` and calls the server with `redis.call`. It is compiled
+//! once and cached by its SHA1, so ATOMIC.EVALSHA finds it.
+//! Replicates: the commands that `redis.call` executed, in one MULTI/EXEC; nothing when nothing was written.
+//! Errors: the script's own, with its SHA1 and line; what `redis.call` refused, with its own code; a limit that was exceeded, with
+//! the number of writes that were applied before it.
+
+use super::scripting::{self, Request};
+use super::spec::{Arg, Command, Keys, Spec};
+use crate::error::Result;
+use crate::keyspace::Keyspace;
+use crate::keyspace::args::Args;
+use crate::keyspace::reply::Reply;
+
+/// See the top of this file.
+pub struct Eval;
+
+/// `numkeys [key ...] [arg ...]`, and the script before it.
+macro_rules! script_args {
+    ($script:literal) => {
+        &[
+            Arg::string($script),
+            Arg::integer(c"numkeys"),
+            Arg::KEY.optional().multiple(),
+            Arg::string(c"arg").optional().multiple(),
+        ]
+    };
+}
+pub(super) use script_args;
+
+/// The flags of the server's own EVAL: what a script does is checked call by call.
+pub(super) const FLAGS: &std::ffi::CStr = c"may-replicate allow-stale no-mandatory-keys deny-script";
+
+impl Command for Eval {
+    const SPEC: Spec = Spec {
+        name: c"atomic.eval",
+        flags: FLAGS,
+        categories: c"scripting",
+        summary: c"Runs a Lua script inside the server.",
+        complexity: c"Depends on the script that is run",
+        since: c"0.1.0",
+        arity: -3,
+        keys: Keys::ScriptKeys,
+        args: script_args!(c"script"),
+    };
+
+    type Request<'a> = Request<'a>;
+
+    fn parse(args: Args<'_>) -> Result<Request<'_>> {
+        Request::parse(args)
+    }
+
+    fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
+        scripting::run(keyspace, &request, false)
+    }
+}

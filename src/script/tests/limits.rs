@@ -1,0 +1,164 @@
+//! Every limit, in every form in which a script may try to outlive it; and the engine works afterwards.
+
+use std::time::{Duration, Instant};
+
+use super::*;
+
+const BUDGET: Limits = Limits { budget_ms: 30, ..LIMITS };
+
+/// Scripts that never end.
+const ENDLESS: &[&str] = &[
+    "while true do end",
+    "repeat until false",
+    "for i = 1, math.huge do end",
+    "local function f() return f() end f()",
+    "local t = setmetatable({}, {__index = function(t, k) return 1 end}) while true do local x = t[1] end",
+    "while true do pcall(function() while true do end end) end",
+    "while true do xpcall(function() while true do end end, function() while true do end end) end",
+    "local function f() pcall(f) f() end while true do pcall(f) end",
+    "coroutine.wrap(function() while true do end end)()",
+    "while true do coroutine.resume(coroutine.create(function() while true do end end)) end",
+    "while true do pcall(coroutine.wrap(function() pcall(function() while true do end end) while true do end end)) end",
+    "for _ in function() return 1 end do end",
+    "string.find(('a'):rep(3000), ('.-'):rep(8) .. 'b')",
+    "while true do pcall(string.find, ('a'):rep(3000), ('.-'):rep(8) .. 'b') end",
+    "string.gsub(('a'):rep(3000), ('a*'):rep(9) .. 'b', '')",
+    "for w in string.gmatch(('a'):rep(3000), ('.-'):rep(8) .. 'b') do end",
+    "string.gsub('x', '.', function() while true do end end)",
+    "table.sort({1, 2, 3}, function() while true do end end)",
+    "table.foreach({1}, function() while true do end end)",
+    "local t = {3, 2, 1} while true do table.sort(t) end",
+    "while true do table.concat({1, 2, 3}) end",
+    "while true do loadstring('return 1')() end",
+    "load(function() return ' ' end)",
+    "while true do redis.call('x') end",
+    "while true do pcall(redis.call) end",
+    "tostring(setmetatable({}, {__tostring = function() while true do end end}))",
+    "return setmetatable({}, {__eq = function() while true do end end}) == setmetatable({}, {__eq = function() while true do end end})
+        or (function() while true do end end)()",
+];
+
+#[test]
+fn the_budget_ends_every_run() {
+    let mut rig = Rig::with(BUDGET);
+    for source in ENDLESS {
+        rig.port.calls.clear();
+        let start = Instant::now();
+        rig.check_fails(source, "ERR script exceeded the time limit of 30 ms (0 writes were applied)");
+        let elapsed = start.elapsed();
+        assert!(elapsed >= Duration::from_millis(30), "{source} {elapsed:?}");
+        assert!(elapsed < Duration::from_secs(5), "{source} {elapsed:?}");
+    }
+}
+
+#[test]
+fn the_error_tells_the_position() {
+    let mut rig = Rig::with(BUDGET);
+    let text = rig.eval("\nwhile true do end").unwrap_err();
+    let sha = String::from_utf8(Digest::of(b"\nwhile true do end").hex().to_vec()).unwrap();
+    assert!(text.ends_with(&format!("(0 writes were applied) script: {sha}, on @user_script:2.")), "{text}");
+}
+
+#[test]
+fn the_timeout_spares_a_run_that_has_written() {
+    let mut rig = Rig::with(Limits { timeout_ms: 20, budget_ms: 120, ..LIMITS });
+    rig.check_fails("while true do end", "time limit of 20 ms (0 writes");
+    let start = Instant::now();
+    rig.check_fails("redis.call('SET', 'a', 1) while true do end", "time limit of 120 ms (1 writes");
+    assert!(start.elapsed() >= Duration::from_millis(120));
+    rig.port.writes = 0;
+    let mut rig = Rig::with(Limits { timeout_ms: 20, budget_ms: 0, ..LIMITS });
+    let busy = "redis.call('SET', 'a', 1) local t = os.clock() while os.clock() - t < 0.1 do end return 1";
+    rig.check(busy, ":1");
+    rig.port.writes = 0;
+    rig.check_fails("while true do end", "time limit of 20 ms (0 writes");
+}
+
+#[test]
+fn a_late_interrupt_never_hits_the_next_run() {
+    let mut rig = Rig::with(Limits { budget_ms: 2, ..LIMITS });
+    let mut ended = 0;
+    for i in 0..300 {
+        // Runs of about the length of the budget, then one that is much shorter.
+        let spin = format!("local t = os.clock() while os.clock() - t < {} do end", 0.0015 + f64::from(i % 10) * 0.0002);
+        ended += usize::from(rig.eval(&spin).is_err());
+        rig.check("return 1", ":1");
+    }
+    assert!(ended < 300);
+}
+
+#[test]
+fn the_watchdog_wakes_up_again() {
+    let mut rig = Rig::with(BUDGET);
+    rig.check("return 1", ":1");
+    std::thread::sleep(Duration::from_millis(1400));
+    rig.check_fails("while true do end", "time limit of 30 ms");
+    rig.engine.set_limits(Limits { budget_ms: 0, ..LIMITS }).unwrap();
+    rig.check("local t = os.clock() while os.clock() - t < 0.1 do end return 1", ":1");
+    rig.engine.set_limits(BUDGET).unwrap();
+    rig.check_fails("while true do end", "time limit of 30 ms");
+}
+
+#[test]
+fn memory_ends_a_run_and_the_next_one_has_all_of_it() {
+    let mut rig = Rig::new();
+    let refused = "ERR script exceeded the memory limit of 16777216 bytes (0 writes were applied)";
+    for bomb in [
+        "local s = 'x' while true do s = s .. s end",
+        "return string.rep('x', 1e9)",
+        "local t = {} for i = 1, 1e9 do t[i] = i end",
+        "local t = {} while true do t[#t + 1] = {} end",
+        "local t = {} for i = 1, 1e9 do t['k' .. i] = i end",
+        "local t = {} for i = 1, 1e5 do t[i] = ('x'):rep(1000) end return table.concat(t)",
+        "while true do pcall(string.rep, 'x', 1e9) end",
+        "pcall(string.rep, 'x', 1e9) return 1",
+        "local ok = pcall(string.rep, 'x', 1e9) while true do end",
+        "coroutine.resume(coroutine.create(function() return ('x'):rep(1e9) end)) return 1",
+        "coroutine.wrap(function() pcall(string.rep, 'x', 1e9) end)() return 1",
+        "xpcall(string.rep, function() return ('x'):rep(1e9) end, 'x', 1e9) return 1",
+        "return string.gsub(('x'):rep(1e5), '.', ('y'):rep(1e5))",
+        "return string.format('%s%s', ('x'):rep(9e6), ('x'):rep(9e6))",
+        "local t = {} for i = 1, 1e6 do t[i] = coroutine.create(function() end) end",
+        "local t = {} for i = 1, 1e6 do t[i] = newproxy(true) end",
+        "local t = {} for i = 1, 1e6 do t[i] = loadstring('return ' .. i) end",
+        "load(function() return ('x'):rep(1e6) end)",
+    ] {
+        rig.check_fails(bomb, refused);
+        rig.check("return #('x'):rep(6000000)", ":6000000");
+    }
+    rig.check_fails("redis.call('SET', 'a', 1) redis.call('SET', 'b', 1) return ('x'):rep(1e9)", "(2 writes were applied)");
+}
+
+#[test]
+fn arguments_and_replies_count_too() {
+    let mut rig = Rig::new();
+    let big = vec![b'x'; 20 << 20];
+    let text = rig.eval_bytes(b"return 1", &[], &[&big]).unwrap_err().wire();
+    assert!(text.starts_with("ERR script exceeded the memory limit"), "{text}");
+    rig.port.replies.push_back([format!("${}\r\n", big.len()).as_bytes(), &big, b"\r\n"].concat());
+    rig.check_fails("return #redis.call('x')", "memory limit");
+    rig.check("return #ARGV", ":0");
+}
+
+#[test]
+fn memory_that_a_script_pins_is_taken_back() {
+    let mut rig = Rig::new();
+    // The VM keeps a closure of the script, and with it the globals that the script gave it.
+    let pin = "local function f() end setfenv(f, {('x'):rep(5000000)}) return 1";
+    for i in 0..20 {
+        rig.check(&format!("{pin} -- {i}"), ":1");
+        rig.check("return #('x'):rep(6000000)", ":6000000");
+    }
+}
+
+#[test]
+fn any_memory_limit_leaves_a_working_engine() {
+    for memory_bytes in (0..40_000).step_by(997) {
+        let mut rig = Rig::with(Limits { memory_bytes, ..LIMITS });
+        for source in ["return 1", "error('x')", "return {1, {2}, 'x'}", "return redis.call('x')", "local x = y", "x y z"] {
+            let _ = rig.eval(source);
+        }
+        rig.engine.set_limits(LIMITS).unwrap();
+        rig.check_works();
+    }
+}

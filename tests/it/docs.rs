@@ -1,0 +1,33 @@
+//! The transcripts of all pages are executed: README.md, everything in docs/, and the reference at the top of each command's file.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::support::installed::root;
+use crate::support::{each_server, transcript};
+
+fn pages(folder: &str, extension: &str, found: &mut Vec<PathBuf>) {
+    for path in fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path()) {
+        if path.is_dir() {
+            pages(path.to_str().unwrap(), extension, found);
+        } else if path.extension().is_some_and(|known| known == extension) {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn transcripts_print_what_the_pages_say() {
+    let mut found = vec![root().join("README.md")];
+    pages("docs", "md", &mut found);
+    pages("src/commands", "rs", &mut found);
+    found.sort();
+    each_server(|server| {
+        for path in &found {
+            let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            let page = path.strip_prefix(root()).unwrap().display().to_string();
+            let steps = transcript::run(server, &page, &text);
+            assert!(steps > 0 || page != "README.md", "README.md has no transcript");
+        }
+    });
+}
