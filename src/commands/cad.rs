@@ -36,7 +36,7 @@ impl Command for Cad {
     type Request<'a> = Request<'a>;
 
     fn parse(mut args: Args<'_>) -> Result<Request<'_>> {
-        let request = Request { key: args.next()?, expected: args.next()? };
+        let request = Request { key: args.take()?, expected: args.take()? };
         args.finish()?;
         Ok(request)
     }

@@ -41,9 +41,9 @@ impl Command for Cas {
     type Request<'a> = Request<'a>;
 
     fn parse(mut args: Args<'_>) -> Result<Request<'_>> {
-        let (key, expected, new) = (args.next()?, args.next()?, args.next()?);
+        let (key, expected, new) = (args.take()?, args.take()?, args.take()?);
         let mut expiry = None;
-        while let Some(option) = args.next_if_any() {
+        while let Some(option) = args.take_if_any() {
             let option = option.bytes();
             if !expiry_option(option, &mut args, &mut expiry)? {
                 return Err(syntax(option));

@@ -42,7 +42,7 @@ impl Command for Lock {
     type Request<'a> = Request<'a>;
 
     fn parse(mut args: Args<'_>) -> Result<Request<'_>> {
-        let request = Request { key: args.next()?, owner: owner(&mut args)?, lease: args.duration("lease-ms")? };
+        let request = Request { key: args.take()?, owner: owner(&mut args)?, lease: args.duration("lease-ms")? };
         args.finish()?;
         Ok(request)
     }

@@ -37,7 +37,7 @@ impl Command for LockInfo {
     type Request<'a> = Str<'a>;
 
     fn parse(mut args: Args<'_>) -> Result<Str<'_>> {
-        let key = args.next()?;
+        let key = args.take()?;
         args.finish()?;
         Ok(key)
     }

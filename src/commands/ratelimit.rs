@@ -70,11 +70,11 @@ impl Command for RateLimit {
 
 /// Reads `key policy [COST n]`; only the read-only form takes a cost of 0.
 pub(super) fn parse(mut args: Args<'_>, min_cost: i64) -> Result<Request<'_>> {
-    let key = args.next()?;
+    let key = args.take()?;
     let kind = args.bytes()?;
     let policy = policy(kind, &mut args)?;
     let mut cost = None;
-    while let Some(option) = args.next_if_any() {
+    while let Some(option) = args.take_if_any() {
         let option = option.bytes();
         if !is(option, "COST") || cost.is_some() {
             return Err(syntax(option));

@@ -32,7 +32,7 @@ impl Command for Renew {
     type Request<'a> = Request<'a>;
 
     fn parse(mut args: Args<'_>) -> Result<Request<'_>> {
-        let request = Request { key: args.next()?, owner: owner(&mut args)?, lease: args.duration("lease-ms")? };
+        let request = Request { key: args.take()?, owner: owner(&mut args)?, lease: args.duration("lease-ms")? };
         args.finish()?;
         Ok(request)
     }

@@ -104,7 +104,7 @@ impl Command for Flush {
 
     fn parse(mut args: Args<'_>) -> Result<()> {
         const USAGE: Error = Error::Text("ERR ATOMIC.SCRIPT FLUSH only supports SYNC|ASYNC option");
-        match args.next_if_any() {
+        match args.take_if_any() {
             Some(option) if !is(option.bytes(), "ASYNC") && !is(option.bytes(), "SYNC") => return Err(USAGE),
             _ => {}
         }

@@ -39,8 +39,8 @@ impl Command for Unlock {
     type Request<'a> = Request<'a>;
 
     fn parse(mut args: Args<'_>) -> Result<Request<'_>> {
-        let (key, owner) = (args.next()?, owner(&mut args)?);
-        let release = match args.next_if_any() {
+        let (key, owner) = (args.take()?, owner(&mut args)?);
+        let release = match args.take_if_any() {
             None => Release::One,
             Some(option) if is(option.bytes(), "ALL") => Release::All,
             Some(option) => return Err(syntax(option.bytes())),

@@ -28,20 +28,20 @@ impl<'a> Args<'a> {
     }
 
     /// The next argument.
-    pub fn next(&mut self) -> Result<Str<'a>> {
+    pub fn take(&mut self) -> Result<Str<'a>> {
         let (first, rest) = self.0.split_first().ok_or(Error::Arity)?;
         self.0 = rest;
         Ok(*first)
     }
 
     /// The next argument, when there is one.
-    pub fn next_if_any(&mut self) -> Option<Str<'a>> {
-        self.next().ok()
+    pub fn take_if_any(&mut self) -> Option<Str<'a>> {
+        self.take().ok()
     }
 
     /// The next argument's bytes.
     pub fn bytes(&mut self) -> Result<&'a [u8]> {
-        Ok(self.next()?.bytes())
+        Ok(self.take()?.bytes())
     }
 
     /// The next argument as an integer in `range`.
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn missing_arguments_are_an_arity_error() {
         let mut args = Args::new(&[]);
-        assert!(matches!(args.next(), Err(Error::Arity)));
+        assert!(matches!(args.take(), Err(Error::Arity)));
         assert_eq!(args.finish(), Ok(()));
     }
 }

@@ -38,7 +38,10 @@ pub fn on_load(ctx: &Context, args: &[RedisString]) -> Status {
         Ok(()) => Status::Ok,
         Err(error) => {
             module.log(c"warning", &format!("not loaded: {error}"));
-            let _ = guarded(|| Ok(scripting::stop()));
+            let _ = guarded(|| {
+                scripting::stop();
+                Ok(())
+            });
             Status::Err
         }
     }

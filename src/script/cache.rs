@@ -1,8 +1,9 @@
 //! The scripts that the engine knows, by the SHA1 of their source: the one place that knows digests.
 //!
-//! A script that was loaded stays until the cache is flushed. Scripts that only EVAL has seen are evictable: they are bounded in
-//! count and in bytes, and the least recently used goes first. Sources are kept, so that a script outlives the VM it was compiled
-//! in: what is compiled carries the VM's number and is compiled again, when it is used, if that is not the current one.
+//! A script that was loaded stays until the cache is flushed. Scripts that only EVAL has seen are evictable: they are bounded
+//! in count and in bytes, and the least recently used goes first. Sources are kept, so that a script outlives the VM it was
+//! compiled in: what is compiled carries the VM's number and is compiled again, when it is used, if that is not the current
+//! one.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -67,8 +68,8 @@ fn digit(nibble: u8) -> u8 {
     if nibble < 10 { b'0' + nibble } else { b'a' + (nibble - 10) }
 }
 
-/// Hashes a digest by mixing its first bytes with a secret: the bytes are uniform already, and without the secret nobody can choose
-/// scripts that collide.
+/// Hashes a digest by mixing its first bytes with a secret: the bytes are uniform already, and without the secret nobody can
+/// choose scripts that collide.
 #[derive(Clone)]
 struct DigestHash {
     secret: u64,

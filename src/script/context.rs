@@ -1,8 +1,8 @@
 //! What C functions need besides their Lua stack: the run under way, its port and its sink, and buffers that outlive calls.
 //!
-//! One `Context` serves all VMs of an engine, one after the other. Everything in it is a cell, because Luau holds a plain pointer
-//! to it: it is shared and never borrowed mutably. Code from outside the engine (port and sink) is only ever entered through
-//! `with_port` and `with_sink`, which turn a panic into a value, so that none unwinds into Luau.
+//! One `Context` serves all VMs of an engine, one after the other. Everything in it is a cell, because Luau holds a plain
+//! pointer to it: it is shared and never borrowed mutably. Code from outside the engine (port and sink) is only ever entered
+//! through `with_port` and `with_sink`, which turn a panic into a value, so that none unwinds into Luau.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -209,9 +209,12 @@ impl Context {
         self.ended.get()
     }
 
-    /// Ends the run.
+    /// Ends the run, at the next safepoint if nothing ends it before.
     pub fn end_with(&self, verdict: Verdict) {
         self.ended.set(Some(verdict));
+        if let Some(slot) = self.slot.get() {
+            slot.arm();
+        }
     }
 
     fn late(&self) -> Option<Verdict> {
@@ -246,6 +249,7 @@ impl Context {
             Ok(result) => Some(result),
             Err(payload) => {
                 self.panic.set(Some(message(payload.as_ref())));
+                self.end_with(Verdict::Panic);
                 None
             }
         }

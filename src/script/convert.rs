@@ -1,13 +1,13 @@
 //! Replies of commands become Lua values, and the value that a script returns becomes a reply.
 //!
-//! Both directions are total: any bytes and any value give a result or a clean refusal. A reply is written in two passes, `measure`
-//! and `write`, so that nothing is written of a reply that is too large. Both read tables raw: no metamethod runs, so nothing can
-//! change between them. Names of fields are pinned strings, because pushing one then neither allocates nor raises.
+//! Both directions are total: any bytes and any value give a result or a clean refusal. A reply is written in two passes,
+//! `measure` and `write`, so that nothing is written of a reply that is too large. Both read tables raw: no metamethod runs,
+//! so nothing can change between them. Names of fields are pinned strings, because pushing one then neither allocates nor
+//! raises.
 
 use std::ffi::c_int;
 
 use super::limits::{Limits, MAX_DEPTH, VALUE_BYTES};
-use super::number;
 use super::port::ReplySink;
 use super::stack::{Kind, Ref, Stack};
 
@@ -255,8 +255,31 @@ fn fields(names: &Names) -> [(Ref, Kind, Shape); 7] {
     ]
 }
 
+/// Up to this length, looking at every key is faster than looking for the fields.
+const SHORT: usize = 8;
+
+/// Whether the table on the top is short and has no field, which is what most tables are.
+fn is_short_list(s: Stack) -> bool {
+    if s.length(-1) > SHORT {
+        return false;
+    }
+    let mut place = 0;
+    while let Some(next) = s.entry_from(-1, place) {
+        let is_field = s.kind(-2) == Kind::String;
+        s.pop(2);
+        if is_field {
+            return false;
+        }
+        place = next;
+    }
+    true
+}
+
 /// The shape of the table on the top. The field that makes it, if one does, is pushed.
 fn shape(s: Stack, names: &Names) -> Shape {
+    if is_short_list(s) {
+        return Shape::Array;
+    }
     for (name, kind, shape) in fields(names) {
         s.push_ref(name);
         s.raw_get(-2);
@@ -464,39 +487,5 @@ pub(super) fn truncated(value: f64) -> i64 {
         integer
     } else {
         i64::MIN
-    }
-}
-
-/// Appends the text of an error value, with its code: `err` of a table, or the value itself behind the general code. Never raises.
-pub(super) fn describe_error(s: Stack, index: c_int, names: &Names, into: &mut Vec<u8>) {
-    if s.kind(index) != Kind::Table {
-        into.extend_from_slice(b"ERR ");
-        describe_value(s, index, into);
-        return;
-    }
-    s.push_copy(index);
-    s.push_ref(names.err);
-    s.raw_get(-2);
-    match s.kind(-1) {
-        Kind::String | Kind::Number => describe_value(s, -1, into),
-        _ => into.extend_from_slice(b"ERR unknown error"),
-    }
-    s.pop(2);
-}
-
-fn describe_value(s: Stack, index: c_int, into: &mut Vec<u8>) {
-    match s.kind(index) {
-        Kind::String => into.extend_from_slice(in_words_of_redis(s.bytes(index).unwrap_or_default()).concat().as_slice()),
-        Kind::Number => number::write(s.number(index), into),
-        Kind::Boolean => into.extend_from_slice(if s.truth(index) { b"true" } else { b"false" }),
-        _ => into.extend_from_slice(s.type_name(index)),
-    }
-}
-
-/// Luau's text for a write to a read-only table differs from that of Redis, which scripts and tests look for, in one letter.
-pub(super) fn in_words_of_redis(text: &[u8]) -> [&[u8]; 2] {
-    match text.strip_suffix(b"attempt to modify a readonly table") {
-        Some(position) => [position, b"Attempt to modify a readonly table"],
-        None => [text, b""],
     }
 }

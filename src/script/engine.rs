@@ -6,10 +6,9 @@ use super::cache::{Cache, CacheStats, Compiled, Digest};
 use super::context::{ServerVersion, Task};
 use super::limits::Limits;
 use super::port::{Port, ReplySink};
-use super::sandbox::SOURCE_BYTES;
-use super::shebang;
 use super::stack::Ref;
 use super::vm::Vm;
+use super::{sandbox, shebang};
 use crate::error::{Error, Result};
 
 /// What INFO shows.
@@ -72,8 +71,8 @@ impl Engine {
         Stats { cache: self.cache.stats(), vm_bytes: self.vm.used() }
     }
 
-    /// Runs a script and writes its result into `reply`: one complete reply, or nothing if the result is an error. The script is
-    /// remembered, if it compiles, until it is evicted.
+    /// Runs a script and writes its result into `reply`: one complete reply, or nothing if the result is an error. The script
+    /// is remembered, if it compiles, until it is evicted.
     pub fn eval(
         &mut self,
         source: &[u8],
@@ -130,8 +129,8 @@ impl Engine {
 }
 
 fn compile(vm: &mut Vm, source: &[u8]) -> Result<Ref> {
-    if source.len() > SOURCE_BYTES {
-        return Err(Error::Script(format!("ERR the script is longer than {SOURCE_BYTES} bytes").into_bytes()));
+    if let Some(refusal) = sandbox::refusal(source) {
+        return Err(Error::Script([b"ERR Error compiling script (new function): ", refusal].concat()));
     }
     vm.compile(shebang::strip(source)?)
 }

@@ -1,8 +1,8 @@
 //! The allocator of a VM: counts every byte, refuses growth past a limit, and then makes sure that the run ends.
 //!
 //! Luau turns a refusal into an "out of memory" error that a script could catch with `pcall`. So a refusal also arms the VM's
-//! interrupt: the handler sees `exceeded` and raises again at every safepoint until the run is over. The memory itself comes from
-//! the global allocator, so that inside a server it is part of `used_memory`.
+//! interrupt: the handler sees `exceeded` and raises again at every safepoint until the run is over. The memory itself comes
+//! from the global allocator, so that inside a server it is part of `used_memory`.
 
 use std::alloc::{self, Layout};
 use std::cell::Cell;

@@ -55,6 +55,8 @@ pub(super) enum Verdict {
     Budget,
     /// The value returned is larger than `reply_bytes`.
     Reply,
+    /// Port or sink panicked; the panic has its own text.
+    Panic,
 }
 
 impl Verdict {
@@ -65,6 +67,7 @@ impl Verdict {
             Self::Timeout => format!("the time limit of {} ms", limits.timeout_ms),
             Self::Budget => format!("the time limit of {} ms", limits.budget_ms),
             Self::Reply => format!("the reply limit of {} bytes", limits.reply_bytes),
+            Self::Panic => "what it may do".to_owned(),
         };
         format!("ERR script exceeded {limit} ({writes} writes were applied)")
     }
@@ -80,8 +83,8 @@ pub(super) struct Slot {
     handler: Handler,
 }
 
-// SAFETY: the place is only accessed atomically, and the watchdog uses it under the lock under which it is replaced before its VM
-// is closed.
+// SAFETY: the place is only accessed atomically, and the watchdog uses it under the lock under which it is replaced before
+// its VM is closed.
 unsafe impl Send for Slot {}
 
 impl Slot {
@@ -171,7 +174,8 @@ impl Watchdog {
         Ok(())
     }
 
-    /// A run starts. Sequentially consistent with the thread's falling asleep: either it sees the run or the run sees it asleep.
+    /// A run starts. Sequentially consistent with the thread's falling asleep: either it sees the run or the run sees it
+    /// asleep.
     pub fn start(&self) {
         if self.idle.get() {
             return;

@@ -1,12 +1,12 @@
 //! The Lua engine: a sandboxed Luau VM, its script cache and its limits.
 //!
-//! It knows `port`, `error` and `primitives`, and neither the commands nor the module API, so that a fake port tests it without a
-//! server. Its layers, of which an upper one may use a lower one and never the reverse:
+//! It knows `port`, `error` and `primitives`, and neither the commands nor the module API, so that a fake port tests it
+//! without a server. Its layers, of which an upper one may use a lower one and never the reverse:
 //!
 //! - `engine`: load, run, flush; joins the two below.
 //! - `cache` (sources by digest), `shebang` (a script's first line), `vm` (one run is one protected call).
 //! - `sandbox` (what scripts see), and `api` (what they can call, one file per namespace).
-//! - `convert` (replies and values), `number` and `random` (as Redis has them).
+//! - `convert` (replies and values), `fault` (texts of errors), `number` and `random` (as Redis has them).
 //! - `context` (what C functions share), `stack` (Luau's API), `limits` (time), `heap` (memory).
 //!
 //! `unsafe` is in `vm`, `stack`, `context`, `limits` and `heap`, and in one line of `api/redis`.
@@ -16,6 +16,7 @@ mod cache;
 mod context;
 mod convert;
 mod engine;
+mod fault;
 mod heap;
 mod limits;
 mod number;

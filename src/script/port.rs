@@ -1,7 +1,7 @@
 //! The port through which a script reaches the server, and through which its result reaches the client.
 //!
-//! The engine knows these two traits and nothing of the module API; `commands/eval.rs` implements them on a real server, the unit
-//! tests on a fake one. Neither trait may call back into the engine.
+//! The engine knows these two traits and nothing of the module API; `commands/eval.rs` implements them on a real server, the
+//! unit tests on a fake one. Neither trait may call back into the engine.
 
 /// Severity of a `redis.log` line, as the server names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,8 +18,8 @@ pub enum LogLevel {
 
 /// What a running script may ask of the server.
 pub trait Port {
-    /// Runs one command as the calling user, in script mode, and replicates its effect. Returns the reply's RESP2 protocol text:
-    /// always one complete, well-formed reply, an error reply included. The text stays valid until the next call.
+    /// Runs one command as the calling user, in script mode, and replicates its effect. Returns the reply's RESP2 protocol
+    /// text: always one complete, well-formed reply, an error reply included. The text stays valid until the next call.
     fn call(&mut self, argv: &[&[u8]]) -> &[u8];
 
     /// How many commands that may write have been applied by this run so far.
@@ -29,8 +29,8 @@ pub trait Port {
     fn log(&mut self, level: LogLevel, message: &[u8]);
 }
 
-/// Where the value that a script returns is written, in the order of the RESP protocol: an aggregate's header, then its elements.
-/// A RESP2 client gets the server's own down-conversion of the RESP3 types.
+/// Where the value that a script returns is written, in the order of the RESP protocol: an aggregate's header, then its
+/// elements. A RESP2 client gets the server's own down-conversion of the RESP3 types.
 pub trait ReplySink {
     /// An integer.
     fn integer(&mut self, value: i64);

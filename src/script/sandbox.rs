@@ -1,8 +1,9 @@
-//! What a script can see: allow lists, one row per name with the reason why it is there, and the globals that are built from them.
+//! What a script can see: allow lists, one row per name with the reason why it is there, and the globals that are built from
+//! them.
 //!
-//! The globals are one table, made once per VM and read-only like everything in it; only `KEYS` and `ARGV` change, by our hand,
-//! between runs. What is not in a list does not exist. Libraries are those of Lua 5.1 as Redis offers them: what Luau adds is left
-//! out, so that a script which works here works there. What Luau lacks comes from `lua/prelude` or from `api`.
+//! The globals are one table, made once per VM and read-only like everything in it; only `KEYS` and `ARGV` change, by our
+//! hand, between runs. What is not in a list does not exist. Libraries are those of Lua 5.1 as Redis offers them: what Luau
+//! adds is left out, so that a script which works here works there. What Luau lacks comes from `lua/prelude` or from `api`.
 
 use std::ffi::{CStr, c_int};
 
@@ -15,11 +16,22 @@ use super::stack::{Native, Stack, native, native_with_resume};
 /// Longer sources are refused: the compiler cannot be interrupted, and takes some fifty times their memory.
 pub const SOURCE_BYTES: usize = 1 << 20;
 
-/// Globals whose value changes between runs: the compiler must not cache what they held.
+/// Why a source is not given to the compiler, if it is not. Luau takes a NUL for the end of the source and would drop the rest.
+pub(super) fn refusal(source: &[u8]) -> Option<&'static [u8]> {
+    if source.len() > SOURCE_BYTES {
+        Some(b"the source is longer than 1048576 bytes")
+    } else if source.contains(&0) {
+        Some(b"a NUL byte in the source")
+    } else {
+        None
+    }
+}
+
+/// Globals whose value changes between runs: the compiler must not cache what is in them.
 pub(super) const MUTABLE_GLOBALS: &[&CStr] = &[c"KEYS", c"ARGV"];
 
-/// The functions that Luau's compiler may replace by instructions of its own and that a script of ours must not get: they are not
-/// in the lists below, or not Luau's.
+/// The functions that Luau's compiler may replace by instructions of its own and that a script of ours must not get: they are
+/// not in the lists below, or not Luau's.
 pub(super) const NO_FAST_CALL: &[&CStr] = &[
     c"typeof",
     c"rawlen",
@@ -204,6 +216,9 @@ const OS: &[Allowed] = &[Allowed(c"clock", Luau, "measures; there is no way from
 const OPENED: &[ffi::lua_CFunction] =
     &[ffi::luaopen_base, ffi::luaopen_string, ffi::luaopen_table, ffi::luaopen_math, ffi::luaopen_coroutine, ffi::luaopen_os];
 
+/// The chunk name of the prelude.
+pub(super) const PRELUDE_NAME: &[u8] = b"=prelude";
+
 const PRELUDE: &[u8] = include_bytes!("../../lua/prelude/base.lua");
 
 /// Builds the globals of a new VM and makes them the thread's.
@@ -286,10 +301,6 @@ fn set_constants(s: Stack) {
     s.raw_set_field(3, c"_VERSION");
     s.push_copy(3);
     s.raw_set_field(3, c"_G");
-    for name in MUTABLE_GLOBALS {
-        s.push_table(0, 0);
-        s.raw_set_field(3, name);
-    }
 }
 
 /// Methods of strings are those of the library that scripts see.
@@ -315,7 +326,12 @@ fn guard_globals(s: Stack) {
     s.set_safe_globals(3, true);
 }
 
+/// Outside a run it is the loader that asks: what is nil then is looked up again in the run.
 fn missing_global(s: Stack) -> c_int {
+    if s.context().task.get().is_none() {
+        s.push_nil();
+        return 1;
+    }
     s.raise_about(c"Script attempted to access nonexistent global variable '%s'", 2)
 }
 

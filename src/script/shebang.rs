@@ -4,8 +4,8 @@
 
 use crate::error::{Error, Result};
 
-/// What the compiler gets: the source without its first line, if that is a shebang, but with the line's end, so that the numbers of
-/// lines stay right.
+/// What the compiler gets: the source without its first line, if that is a shebang, but with the line's end, so that the
+/// numbers of lines stay right.
 pub(super) fn strip(source: &[u8]) -> Result<&[u8]> {
     if !source.starts_with(b"#!") {
         return Ok(source);

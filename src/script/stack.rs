@@ -1,9 +1,9 @@
 //! A running Lua state as the rest of the engine sees it: a `Copy` handle whose methods are Luau's API, one call each.
 //!
-//! A `Stack` exists only where Luau called us, inside the one protected call of a run. That is what makes its methods sound: every
-//! one of them may raise a Lua error, which is a C++ exception that unwinds to that call. Three rules follow for those who hold
-//! one. Indices must name slots that exist. No value with a destructor may be alive across a call. And no method but those marked
-//! "never raises" may be called inside `catch_unwind`.
+//! A `Stack` exists only where Luau called us, inside the one protected call of a run. That is what makes its methods sound:
+//! every one of them may raise a Lua error, which is a C++ exception that unwinds to that call. Three rules follow for those
+//! who hold one. Indices must name slots that exist. No value with a destructor may be alive across a call. And no method but
+//! those marked "never raises" may be called inside `catch_unwind`.
 
 use std::ffi::{CStr, c_int, c_void};
 use std::{ptr, slice};
@@ -60,10 +60,20 @@ pub(super) enum Kind {
 pub(super) struct Frame {
     /// It is a C function.
     pub native: bool,
-    /// The chunk's name, with its `@` or `=`. It lives as long as the function.
-    pub source: *const std::ffi::c_char,
+    source: *const std::ffi::c_char,
     /// The current line, or -1.
     pub line: c_int,
+}
+
+impl Frame {
+    /// The chunk's name, with its `@` or `=`. It lives as long as the function, which is on the call stack.
+    pub fn source<'a>(self) -> &'a [u8] {
+        if self.source.is_null() {
+            return b"";
+        }
+        // SAFETY: Luau's chunk names are C strings.
+        unsafe { CStr::from_ptr(self.source) }.to_bytes()
+    }
 }
 
 /// See the module's documentation.
@@ -309,6 +319,18 @@ impl Stack {
         lua!(ffi::lua_next(self.0, table)) != 0
     }
 
+    /// Pushes the first key and value at or after the place `place` (0 is the first) in the table at `table`, and answers the
+    /// place after it; `None`, and nothing pushed, at the end. Never raises when there is room.
+    pub fn entry_from(self, table: c_int, place: c_int) -> Option<c_int> {
+        let next = lua!(ffi::lua_rawiter(self.0, table, place));
+        (next >= 0).then_some(next)
+    }
+
+    /// The length of the table at `table`, without metamethods. Never raises.
+    pub fn length(self, table: c_int) -> usize {
+        lua!(ffi::lua_objlen(self.0, table))
+    }
+
     /// Gives the value at `index` the metatable on the top, which is dropped.
     pub fn set_metatable(self, index: c_int) {
         lua!(ffi::lua_setmetatable(self.0, index));
@@ -431,18 +453,11 @@ impl Stack {
         lua!(ffi::lua_gc(self.0, ffi::LUA_GCCOLLECT, 0));
     }
 
-    /// Copies a C string that Luau owns.
-    pub fn copy_c_string(text: *const std::ffi::c_char, into: &mut Vec<u8>) {
-        if !text.is_null() {
-            // SAFETY: the callers pass the name of a live function's chunk (`Frame::source`).
-            into.extend_from_slice(unsafe { CStr::from_ptr(text) }.to_bytes());
-        }
-    }
-
     /// Compiles `source` and pushes the function, with the globals of the thread; or pushes the error's text and answers false.
     pub fn push_compiled(self, source: &[u8], name: &CStr) -> bool {
         let context = self.context();
-        // SAFETY: as in `lua!`. The bytecode is owned by a userdata before anything can raise, so that it is freed in every case.
+        // SAFETY: as in `lua!`. The bytecode is owned by a userdata before anything can raise, so that it is freed in every
+        // case.
         unsafe {
             let owner = ffi::lua_newuserdatadtor(self.0, size_of::<*mut c_void>(), free_bytecode).cast::<*mut c_void>();
             owner.write(ptr::null_mut());

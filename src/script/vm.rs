@@ -1,10 +1,11 @@
 //! Creates a VM, runs scripts in it, and replaces it when it can no longer be trusted.
 //!
-//! A run is one protected call. Inside it `run_task` sets the arguments, calls the script and writes its result; whatever goes wrong
-//! there unwinds to the one `lua_pcall` here, as a C++ exception, and becomes an `Error` in `outcome`. Nothing that can raise is
-//! called outside of a protected call. After a limit was hit the VM proves that it works, or is replaced.
+//! A run is one protected call. Inside it `run_task` sets the arguments, calls the script and writes its result; whatever
+//! goes wrong there unwinds to the one `lua_pcall` here, as a C++ exception, and becomes an `Error` in `outcome`. Nothing
+//! that can raise is called outside of a protected call. After a limit was hit the VM proves that it works, or is replaced.
 
 use std::ffi::c_int;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
 
@@ -16,7 +17,7 @@ use super::heap::allocate;
 use super::limits::{Limits, Slot, Verdict};
 use super::port::{Port, ReplySink};
 use super::stack::{Native, Ref, Stack, native};
-use super::{convert, sandbox};
+use super::{convert, fault, sandbox};
 use crate::error::{Error, MESSAGE_BYTES, Result};
 
 /// Room for ` script: <sha>, on <place>.` behind a message.
@@ -47,7 +48,7 @@ impl Vm {
         let context = Rc::new(Context::new(limits, version));
         let mut vm = Self { context, state: None, number: 0, baseline: 0, collect_above: 0 };
         vm.set_limits(limits)?;
-        vm.open()?;
+        vm.replace()?;
         Ok(vm)
     }
 
@@ -79,7 +80,8 @@ impl Vm {
     /// Replaces the VM by a new one. All functions are gone.
     pub fn replace(&mut self) -> Result<()> {
         self.close();
-        self.open()
+        // What could not be set up is not used; the next compilation tries again.
+        self.open().inspect_err(|_| self.close())
     }
 
     fn open(&mut self) -> Result<()> {
@@ -94,6 +96,8 @@ impl Vm {
         let slot = unsafe {
             let callbacks = ffi::lua_callbacks(state.as_ptr());
             (*callbacks).userdata = context.cast_mut().cast();
+            // What `tostring` shows of a table is no address.
+            ffi::lua_setpointerencodekey(state.as_ptr(), secret(), secret(), secret(), secret());
             Slot::new(callbacks, interrupt)
         };
         self.protected(native(set_up)).map_err(|text| Error::Internal(text.unwrap_or_default()))?;
@@ -128,8 +132,8 @@ impl Vm {
     /// Calls a C function without arguments in protected mode. The error is its text, if it is one.
     fn protected(&self, function: Native) -> std::result::Result<(), Option<String>> {
         let state = self.state.ok_or(None)?.as_ptr();
-        // SAFETY: the state is alive and idle; lua_cpcall protects the call, and what follows never raises: the error is read only
-        // if it is a string.
+        // SAFETY: the state is alive and idle; lua_cpcall protects the call, and what follows never raises: the error is read
+        // only if it is a string.
         unsafe {
             if ffi::lua_cpcall(state, function.function, ptr::null_mut()) == ffi::LUA_OK {
                 return Ok(());
@@ -171,7 +175,8 @@ impl Vm {
     pub fn run(&mut self, task: Task<'_>, digest: Digest, port: &mut dyn Port, sink: &mut dyn ReplySink) -> Result<()> {
         let state = self.state()?;
         self.context.enter(task, port, sink);
-        // SAFETY: the two functions lie at these slots since `open`; there is room for one more value, and copying never raises.
+        // SAFETY: the two functions lie at these slots since `open`; there is room for one more value, and copying never
+        // raises.
         let status = unsafe {
             ffi::lua_pushvalue(state, RUN_TASK);
             ffi::lua_pcall(state, 0, 0, HANDLER)
@@ -228,6 +233,11 @@ impl Drop for Vm {
     }
 }
 
+/// Random bits: the keys of the standard library's hash maps are that.
+fn secret() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
 fn shortened(message: &[u8]) -> &[u8] {
     message.get(..MESSAGE_LIMIT).unwrap_or(message)
 }
@@ -261,6 +271,7 @@ fn set_up(s: Stack) -> c_int {
 fn compile_source(s: Stack) -> c_int {
     let context = s.context();
     restore_globals(s);
+    hide_arguments(s);
     if s.push_compiled(context.source.get(), CHUNK) {
         context.compiled.set(Some(s.pin()));
         return 0;
@@ -306,7 +317,7 @@ fn end_if_over(s: Stack) {
     }
 }
 
-/// Sets KEYS and ARGV. The globals are writable only between two calls that cannot fail: the keys exist since `install`.
+/// Sets KEYS and ARGV. Should this fail halfway, the globals stay writable, but only until the next run comes here.
 fn set_arguments(s: Stack, task: &Task<'_>) {
     let names = s.context().names.get();
     s.push_ref(names.keys);
@@ -319,6 +330,19 @@ fn set_arguments(s: Stack, task: &Task<'_>) {
     s.set_readonly(Stack::GLOBALS, true);
 }
 
+/// Makes KEYS and ARGV nil. A function resolves globals when it is loaded and looks up again only what was nil then: it must
+/// not see the tables of the run before.
+fn hide_arguments(s: Stack) {
+    let names = s.context().names.get();
+    s.set_readonly(Stack::GLOBALS, false);
+    for name in [names.keys, names.argv] {
+        s.push_ref(name);
+        s.push_nil();
+        s.raw_set(Stack::GLOBALS);
+    }
+    s.set_readonly(Stack::GLOBALS, true);
+}
+
 fn push_list(s: Stack, values: &[&[u8]]) {
     s.push_table(values.len(), 0);
     for (value, index) in values.iter().zip(1..) {
@@ -327,24 +351,24 @@ fn push_list(s: Stack, values: &[&[u8]]) {
     }
 }
 
-/// The error handler of a run: notes what failed and where, while the stack of the failure is still there. Never raises, for it may
-/// run when there is no memory left.
+/// The error handler of a run: notes what failed and where, while the stack of the failure is still there. Never raises, for
+/// it may run when there is no memory left.
 fn on_error(s: Stack) -> c_int {
     let context = s.context();
     let mut failure = Failure::default();
-    convert::describe_error(s, 1, &context.names.get(), &mut failure.message);
-    // As Redis does: the function that raised, or its caller if that is a C function such as `error` or `redis.call`.
-    let frame = s.frame(1).filter(|frame| !frame.native).or_else(|| s.frame(2));
-    if let Some(frame) = frame.filter(|frame| !frame.native && frame.line >= 0) {
-        Stack::copy_c_string(frame.source, &mut failure.place);
-        failure.place.extend_from_slice(format!(":{}", frame.line).as_bytes());
+    fault::describe(s, 1, &context.names.get(), &mut failure.message);
+    // As Redis does: the function that raised, or its caller if that is a C function such as `error` or `redis.call`. A
+    // function of the prelude counts as one.
+    let frame = (1..=3).filter_map(|level| s.frame(level)).find(|frame| !frame.native && frame.source() != sandbox::PRELUDE_NAME);
+    if let Some(frame) = frame.filter(|frame| frame.line >= 0) {
+        failure.place = [frame.source(), format!(":{}", frame.line).as_bytes()].concat();
     }
     context.failure.set(failure);
     1
 }
 
-/// Luau calls it at every safepoint while it is armed: ends the run that is over, in every one of its coroutines and behind every
-/// `pcall`, or disarms itself.
+/// Luau calls it at every safepoint while it is armed: ends the run that is over, in every one of its coroutines and behind
+/// every `pcall`, or disarms itself.
 unsafe extern "C-unwind" fn interrupt(state: *mut ffi::lua_State, collecting: c_int) {
     if collecting >= 0 {
         return;

@@ -21,10 +21,16 @@ const KEYSPACE_ONLY: &[&str] = &["RedisModule_OpenKey", "RedisModule_Replicate",
 /// The only files with `unsafe`. A path that ends with `/` stands for a folder.
 const UNSAFE: &[&str] = &[
     "src/keyspace/module_api.rs",
+    "src/keyspace/call.rs",
+    "src/keyspace/reply.rs",
+    "src/keyspace/server_thread.rs",
     "src/module/",
     "src/commands/guard.rs",
-    "src/script/vm.rs",
+    "src/script/context.rs",
+    "src/script/heap.rs",
     "src/script/limits.rs",
+    "src/script/stack.rs",
+    "src/script/vm.rs",
     "src/script/api/redis.rs",
 ];
 

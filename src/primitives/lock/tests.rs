@@ -121,8 +121,7 @@ fn another_clients_string_lock_is_respected_renewed_and_released_by_its_token() 
 
 #[test]
 fn fences_grow_above_what_the_state_has_seen() {
-    let mut old = Key::default();
-    old.last_fence = START * 1000 + 5_000_000;
+    let mut old = Key { last_fence: START * 1000 + 5_000_000, ..Key::default() };
     let seen = fence_of(old.acquire("me", 10, START));
     // Another process, whose clock and memory are behind, finds the expired state.
     let mut new = Key { value: old.value, until: old.until, last_fence: 0 };

@@ -1,16 +1,16 @@
 //! Functions of the base library that differ from Luau's, because Redis or safety asks for it.
 //!
-//! `getfenv` and `setfenv` are here because the functions of the prelude live as long as the VM: were a script able to change their
-//! globals, it could talk to the scripts that run after it.
+//! `getfenv` and `setfenv` are here because the functions of the prelude live as long as the VM: were a script able to change
+//! their globals, it could talk to the scripts that run after it.
 
 use std::ffi::{CStr, c_int};
 
-use crate::script::convert::in_words_of_redis;
+use crate::script::fault::in_words_of_redis;
 use crate::script::sandbox;
 use crate::script::stack::{Kind, Stack};
 
-/// As Lua's, but an error that is a table with a field `err` reaches the caller as that text: so Redis keeps scripts working that
-/// were written when errors were strings.
+/// As Lua's, but an error that is a table with a field `err` reaches the caller as that text: so Redis keeps scripts working
+/// that were written when errors were strings.
 pub(in crate::script) fn pcall(s: Stack) -> c_int {
     s.check_any(1);
     s.protected_call_then_resume(s.top() - 1, 0)
@@ -60,14 +60,14 @@ fn translate_error(s: Stack) {
     }
 }
 
-/// Compiles text: the function, or nil and the error's text. Luau has no way to load bytecode from here: it compiles whatever it is
-/// given.
+/// Compiles text: the function, or nil and the error's text. Luau has no way to load bytecode from here: it compiles whatever
+/// it is given.
 pub(in crate::script) fn loadstring(s: Stack) -> c_int {
     let source = s.check_bytes(1);
     let name = if s.kind(2) == Kind::Nil { s.c_string(1) } else { s.c_string(2) };
-    if source.len() > sandbox::SOURCE_BYTES {
+    if let Some(refusal) = sandbox::refusal(source) {
         s.push_nil();
-        s.push_bytes(b"the chunk is too large");
+        s.push_bytes(refusal);
         return 2;
     }
     if s.push_compiled(source, name.unwrap_or(c"=?")) {

@@ -1,8 +1,8 @@
 //! `redis.*`, which is also `server.*`: the way from a script to the server.
 //!
-//! `call` is the hottest function of the engine. It hands Lua's own strings to the port, without a copy, and reads the reply from
-//! the port's buffer; numbers are formatted into a buffer that is kept. Errors are tables with a field `err` that starts with the
-//! error's code. Here, as everywhere, a Lua error is raised only when no Rust value with a destructor is alive.
+//! `call` is the hottest function of the engine. It hands Lua's own strings to the port, without a copy, and reads the reply
+//! from the port's buffer; numbers are formatted into a buffer that is kept. Errors are tables with a field `err` that starts
+//! with the error's code. Here, as everywhere, a Lua error is raised only when no Rust value with a destructor is alive.
 
 use std::ffi::{CStr, c_int};
 

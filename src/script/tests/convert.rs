@@ -67,7 +67,7 @@ fn nesting_ends_in_an_error_at_the_leaf() {
 #[test]
 fn large_replies_are_refused_before_anything_is_written() {
     let mut rig = Rig::with(Limits { reply_bytes: 1000, ..LIMITS });
-    let refused = "reply limit of 1000 bytes (0 writes were applied) script: ";
+    let refused = "reply limit of 1000 bytes (0 writes were applied)";
     rig.check("return #('x'):rep(984)", ":984");
     assert!(rig.eval("return ('x'):rep(984)").is_ok());
     rig.check_fails("return ('x'):rep(985)", refused);
@@ -107,8 +107,8 @@ fn replies_become_values_as_in_redis() {
         ("*3\r\n:1\r\n*1\r\n$-1\r\n-ERR in it\r\n", "[number:1,[boolean:false],err:ERR in it:true]"),
     ] {
         rig.port.replies.push_back(reply.as_bytes().to_vec());
-        // Luau prints large numbers in full; 2^63 has no other form.
-        let value = value.replace("9223372036854775807", "9223372036854775808");
+        // Luau prints large numbers in full, the digits that are not known being zeros.
+        let value = value.replace("9223372036854775807", "9223372036854776000");
         rig.check(SHOW, &format!("${value}"));
     }
 }

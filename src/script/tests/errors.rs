@@ -83,7 +83,7 @@ fn pcall_hands_over_the_text_and_xpcall_the_table() {
     rig.check(
         "local f = coroutine.wrap(function() return pcall(function() coroutine.yield(1) error('e', 0) end) end)
         return {f(), f()}",
-        "*2 :1 _",
+        "*3 :1 _ $e",
     );
 }
 

@@ -11,7 +11,6 @@ const ENDLESS: &[&str] = &[
     "while true do end",
     "repeat until false",
     "for i = 1, math.huge do end",
-    "local function f() return f() end f()",
     "local t = setmetatable({}, {__index = function(t, k) return 1 end}) while true do local x = t[1] end",
     "while true do pcall(function() while true do end end) end",
     "while true do xpcall(function() while true do end end, function() while true do end end) end",
@@ -30,12 +29,10 @@ const ENDLESS: &[&str] = &[
     "local t = {3, 2, 1} while true do table.sort(t) end",
     "while true do table.concat({1, 2, 3}) end",
     "while true do loadstring('return 1')() end",
-    "load(function() return ' ' end)",
     "while true do redis.call('x') end",
     "while true do pcall(redis.call) end",
     "tostring(setmetatable({}, {__tostring = function() while true do end end}))",
-    "return setmetatable({}, {__eq = function() while true do end end}) == setmetatable({}, {__eq = function() while true do end end})
-        or (function() while true do end end)()",
+    "local function f() while true do end end local m = {__eq = f} return setmetatable({}, m) == setmetatable({}, m)",
 ];
 
 #[test]

@@ -1,6 +1,7 @@
 //! The engine with a fake server: conversions, errors, sandbox, limits and cache.
 //!
-//! `Rig` is an engine with a port that replies what a test tells it to and a sink that records what it gets as one line of text.
+//! `Rig` is an engine with a port that replies what a test tells it to and a sink that records what it gets as one line of
+//! text.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::VecDeque;

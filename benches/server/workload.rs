@@ -1,0 +1,218 @@
+//! What one side of a comparison does, as text, and its translation into protocol bytes.
+//!
+//! A command is a line `WORD WORD -> REPLY`: every reply must begin with `REPLY` (its lines separated by spaces; a final `...` leaves
+//! the last line open), so that an error path is never measured. A line without an arrow takes any reply but an error. Words hold
+//! placeholders: `{k}` the key, `{a}` and `{b}` values of 16 bytes, `{t}` a token of 36 bytes, `{now}` and `{sec}` a clock that
+//! advances by a second per pass, and the name of any script, for its SHA1.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// Commands per batch.
+pub const PIPELINE: usize = 64;
+
+/// Keys of most workloads.
+pub const KEYS: usize = 1024;
+
+/// Keys of a workload whose passes are measured alone.
+pub const REFILLED_KEYS: usize = 8192;
+
+const VALUE_A: &str = "value-aaaaaaaaaa";
+const VALUE_B: &str = "value-bbbbbbbbbb";
+const TOKEN: &str = "0f8fad5b-d9cd-469f-a165-70867728950e";
+const EPOCH_SECONDS: u64 = 1_700_000_000;
+
+/// The SHA1 of every script, by name.
+pub type Shas = HashMap<&'static str, String>;
+
+type Lines = &'static [&'static str];
+
+/// One side of a comparison: operations of one or more commands, on every key in turn.
+#[derive(Debug, Clone, Copy)]
+pub struct Workload {
+    before: Lines,
+    refill: Lines,
+    passes: &'static [Lines],
+    ours: bool,
+}
+
+impl Workload {
+    /// The commands of one operation, for the first pass over the keys, the second, and so on; then again from the first.
+    pub const fn new(passes: &'static [Lines]) -> Self {
+        Self { before: &[], refill: &[], passes, ours: false }
+    }
+
+    /// Commands that prepare each key once, not measured.
+    pub const fn before(self, before: Lines) -> Self {
+        Self { before, ..self }
+    }
+
+    /// Commands that prepare each key before every pass, not measured: for operations that use up what they work on.
+    pub const fn refill(self, refill: Lines) -> Self {
+        Self { refill, ..self }
+    }
+
+    /// The same with ATOMIC.EVALSHA in the place of EVALSHA.
+    pub const fn on_our_engine(self) -> Self {
+        Self { ours: true, ..self }
+    }
+
+    /// How many keys it works on: more when each pass is measured alone, so that a pass is long against the clock's grain.
+    pub fn keys(&self) -> usize {
+        if self.refills() { REFILLED_KEYS } else { KEYS }
+    }
+
+    /// Whether every pass is prepared, and hence measured alone.
+    pub fn refills(&self) -> bool {
+        !self.refill.is_empty()
+    }
+
+    /// Over how many passes it repeats itself.
+    pub fn cycle(&self) -> usize {
+        self.passes.len()
+    }
+
+    /// The preparation of `keys`.
+    pub fn preparation(&self, keys: Range<usize>, shas: &Shas) -> Result<Stream, String> {
+        self.stream(&[self.before], 0..1, keys, shas)
+    }
+
+    /// What stands before each measured pass.
+    pub fn refilling(&self, keys: Range<usize>, shas: &Shas) -> Result<Stream, String> {
+        self.stream(&[self.refill], 0..1, keys, shas)
+    }
+
+    /// The measured commands of some passes.
+    pub fn operations(&self, passes: Range<usize>, keys: Range<usize>, shas: &Shas) -> Result<Stream, String> {
+        self.stream(self.passes, passes, keys, shas)
+    }
+
+    fn stream(&self, texts: &[Lines], passes: Range<usize>, keys: Range<usize>, shas: &Shas) -> Result<Stream, String> {
+        let mut stream = Stream::default();
+        let mut cycle = Vec::new();
+        for text in texts {
+            let mut operation = Vec::new();
+            for line in text.iter() {
+                let (command, reply) = self.parse(line, shas)?;
+                stream.replies.push(reply);
+                operation.push((command, stream.replies.len() - 1));
+            }
+            cycle.push(operation);
+        }
+        for pass in passes {
+            for key in keys.clone() {
+                for (command, reply) in &cycle[pass % cycle.len()] {
+                    command.encode(key, pass, &mut stream.bytes);
+                    stream.expected.push(*reply);
+                    if stream.expected.len().is_multiple_of(PIPELINE) {
+                        stream.ends.push(stream.bytes.len());
+                    }
+                }
+            }
+        }
+        if !stream.expected.len().is_multiple_of(PIPELINE) {
+            stream.ends.push(stream.bytes.len());
+        }
+        Ok(stream)
+    }
+
+    fn parse(&self, line: &str, shas: &Shas) -> Result<(Template, Vec<u8>), String> {
+        let (command, reply) = line.split_once(" -> ").unwrap_or((line, ""));
+        let words = command.split(' ').map(|word| match word {
+            "EVALSHA" if self.ours => Ok(vec![Piece::Text("ATOMIC.EVALSHA".to_owned())]),
+            word => pieces(word, shas),
+        });
+        Ok((Template(words.collect::<Result<_, _>>()?), beginning(reply)))
+    }
+}
+
+/// `*2 :1 $1...` as protocol bytes.
+fn beginning(reply: &str) -> Vec<u8> {
+    match reply.strip_suffix("...") {
+        _ if reply.is_empty() => Vec::new(),
+        Some(open) => open.replace(' ', "\r\n").into_bytes(),
+        None => format!("{}\r\n", reply.replace(' ', "\r\n")).into_bytes(),
+    }
+}
+
+enum Piece {
+    Text(String),
+    Key,
+    Millis,
+    Seconds,
+}
+
+fn pieces(mut word: &str, shas: &Shas) -> Result<Vec<Piece>, String> {
+    let mut pieces = Vec::new();
+    while let Some((text, rest)) = word.split_once('{') {
+        let (name, rest) = rest.split_once('}').ok_or_else(|| format!("no closing brace in {word:?}"))?;
+        if !text.is_empty() {
+            pieces.push(Piece::Text(text.to_owned()));
+        }
+        pieces.push(match name {
+            "k" => Piece::Key,
+            "now" => Piece::Millis,
+            "sec" => Piece::Seconds,
+            "a" => Piece::Text(VALUE_A.to_owned()),
+            "b" => Piece::Text(VALUE_B.to_owned()),
+            "t" => Piece::Text(TOKEN.to_owned()),
+            script => Piece::Text(shas.get(script).ok_or_else(|| format!("no script is called {script:?}"))?.clone()),
+        });
+        word = rest;
+    }
+    if !word.is_empty() {
+        pieces.push(Piece::Text(word.to_owned()));
+    }
+    Ok(pieces)
+}
+
+/// One command, with what varies in it.
+struct Template(Vec<Vec<Piece>>);
+
+impl Template {
+    fn encode(&self, key: usize, pass: usize, bytes: &mut Vec<u8>) {
+        let seconds = EPOCH_SECONDS + u64::try_from(pass).expect("a pass number fits into 64 bits");
+        bytes.extend_from_slice(format!("*{}\r\n", self.0.len()).as_bytes());
+        let mut word = String::new();
+        for pieces in &self.0 {
+            word.clear();
+            for piece in pieces {
+                match piece {
+                    Piece::Text(text) => word.push_str(text),
+                    Piece::Key => word.push_str(&format!("bench:{key:06}")),
+                    Piece::Millis => word.push_str(&format!("{seconds}000")),
+                    Piece::Seconds => word.push_str(&format!("{seconds}.25")),
+                }
+            }
+            bytes.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes());
+        }
+    }
+}
+
+/// Encoded commands for one connection, in batches, with the reply that each must get.
+#[derive(Default)]
+pub struct Stream {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+    expected: Vec<usize>,
+    replies: Vec<Vec<u8>>,
+}
+
+impl Stream {
+    /// How many batches it has.
+    pub fn batches(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The bytes of one batch.
+    pub fn batch(&self, number: usize) -> &[u8] {
+        let start = if number == 0 { 0 } else { self.ends[number - 1] };
+        &self.bytes[start..self.ends[number]]
+    }
+
+    /// What each reply of one batch must begin with; empty: anything but an error.
+    pub fn replies(&self, number: usize) -> impl Iterator<Item = &[u8]> {
+        let end = self.expected.len().min((number + 1) * PIPELINE);
+        self.expected[number * PIPELINE..end].iter().map(|reply| self.replies[*reply].as_slice())
+    }
+}
