@@ -6,6 +6,8 @@ mod harness; // the harness itself, on servers without the module
 mod hostile; // hostile keys, stored bytes and arguments against every command, driven by COMMAND DOCS
 mod introspection; // what the server says about the commands: flags, keys, docs, ACL
 mod module; // load, unload, bad arguments, a panic in a handler
+mod readme; // the generated parts of README.md
+mod script; // ATOMIC.EVAL, ATOMIC.EVALSHA and ATOMIC.SCRIPT
 #[allow(dead_code, unused_imports)] // a helper may be here before the first test that needs it
 mod support; // real servers, a raw client, replicas as witnesses, transcripts as tests
 mod tidy; // the architecture rules, read from the sources; needs no server
