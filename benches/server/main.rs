@@ -4,10 +4,10 @@
 //! cargo bench --bench server -- [--server PATH]... [--rounds N] [--requests N] [--only NAME] [--strict]
 //! ```
 //!
-//! Each side of each comparison runs in turn, so that what disturbs the machine disturbs both; medians over the rounds are compared.
-//! `--only` measures the rows whose names contain NAME. A full run writes `docs/benchmarks.md`, with a section per server. It fails when
-//! a measurement is broken (a reply is not the documented one), and with `--strict` also when a goal is missed. `ATOMIC_MODULE` names
-//! the module; otherwise it is the one that cargo has just built.
+//! Each side of each comparison runs in turn, so that what disturbs the machine disturbs both; medians over the rounds are
+//! compared. `--only` measures the rows whose names contain NAME. A full run writes `docs/benchmarks.md`, with a section per server.
+//! It fails when a measurement is broken (a reply is not the documented one), and with `--strict` also when a goal is missed.
+//! `ATOMIC_MODULE` names the module; otherwise it is the one that cargo has just built.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -58,12 +58,12 @@ fn introduction(options: &Options) -> String {
     format!(
         "# Benchmarks\n\n\
          Written by `make bench`; do not edit.\n\n\
-         What counts is the CPU time of the server's main thread per operation, system calls included, as the kernel accounts it. The\n\
-         server runs on a core of its own, without persistence. The client drives it from another core over {} connections with\n\
-         pipelines of {} commands, on {} keys in turn ({} where an operation uses its key up and only that operation is\n\
-         measured), and checks every reply. Both sides of a row run directly after each other, in {} rounds of at least {} operations;\n\
-         `ns` and `ratio` are medians and their ratio, and \"of any round\" shows how far the ratios of single rounds lie apart.\n\
-         A `+` joins commands that are one operation.\n\n\
+         What counts is the CPU time of the server's main thread per operation, system calls included, as the kernel\n\
+         accounts it. The server runs on a core of its own, without persistence. The client drives it from another core over\n\
+         {} connections with pipelines of {} commands, on {} keys in turn ({} where an operation uses its key up and only\n\
+         that operation is measured), and checks every reply. Both sides of a row run directly after each other, in {} rounds\n\
+         of at least {} operations; `ns` and `ratio` are medians and their ratio, and \"of any round\" shows how far the ratios\n\
+         of single rounds lie apart. A `+` joins commands that are one operation.\n\n\
          Machine: {}.\n",
         driver::CONNECTIONS,
         workload::PIPELINE,

@@ -48,8 +48,8 @@ fn number(option: &str, text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&number| number > 0).ok_or_else(|| format!("{option} needs a positive number, not {text:?}"))
 }
 
-/// The module: `ATOMIC_MODULE`, or what cargo built for this run. Without the feature `server-alloc` cargo has just put one there that
-/// allocates through the system, which is not the one that is shipped.
+/// The module: `ATOMIC_MODULE`, or what cargo built for this run. Without the feature `server-alloc` cargo has just put one there
+/// that allocates through the system, which is not the one that is shipped.
 fn module() -> Result<PathBuf, String> {
     let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/release/libredis_atomic.so");
     let path = match env::var_os("ATOMIC_MODULE") {

@@ -1,7 +1,7 @@
 //! The scripts, and what each is run with.
 //!
-//! `scripts/*.lua` are the scripts that applications carry with them, as they were published, and two empty ones. Each is brought to a
-//! steady state: counters far below their limits, clocks that advance, keys that are there again when a script used them up.
+//! `scripts/*.lua` are the scripts that applications carry with them, as they were published, and two empty ones. Each is brought
+//! to a steady state: counters far below their limits, clocks that advance, keys that are there again when a script used them up.
 
 use super::workload::Workload;
 

@@ -1,9 +1,9 @@
 //! What one side of a comparison does, as text, and its translation into protocol bytes.
 //!
-//! A command is a line `WORD WORD -> REPLY`: every reply must begin with `REPLY` (its lines separated by spaces; a final `...` leaves
-//! the last line open), so that an error path is never measured. A line without an arrow takes any reply but an error. Words hold
-//! placeholders: `{k}` the key, `{a}` and `{b}` values of 16 bytes, `{t}` a token of 36 bytes, `{now}` and `{sec}` a clock that
-//! advances by a second per pass, and the name of any script, for its SHA1.
+//! A command is a line `WORD WORD -> REPLY`: every reply must begin with `REPLY` (its lines separated by spaces; a final `...`
+//! leaves the last line open), so that an error path is never measured. A line without an arrow takes any reply but an error.
+//! Words hold placeholders: `{k}` the key, `{a}` and `{b}` values of 16 bytes, `{t}` a token of 36 bytes, `{now}` and `{sec}` a
+//! clock that advances by a second per pass, and the name of any script, for its SHA1.
 
 use std::collections::HashMap;
 use std::ops::Range;

@@ -12,7 +12,9 @@ use crate::support::installed::root;
 #[test]
 fn readme_tables_are_what_the_server_says() {
     each_server(|server| {
-        let table: String = commands(server).iter().map(row).collect();
+        let mut commands = commands(server);
+        commands.sort_by(|a, b| a.words.cmp(&b.words));
+        let table: String = commands.iter().map(row).collect();
         check("commands", &format!("| command | what it does |\n|---|---|\n{table}"));
     });
 }
