@@ -5,9 +5,9 @@
 //! ```
 //!
 //! Each side of each comparison runs in turn, so that what disturbs the machine disturbs both; medians over the rounds are
-//! compared. `--only` measures the rows whose names contain NAME. A full run writes `docs/benchmarks.md`, with a section per server.
-//! It fails when a measurement is broken (a reply is not the documented one), and with `--strict` also when a goal is missed.
-//! `ATOMIC_MODULE` names the module; otherwise it is the one that cargo has just built.
+//! compared. `--only` measures the rows whose names contain NAME. A full run writes `docs/benchmarks.md`, with a section per
+//! server. It fails when a measurement is broken (a reply is not the documented one), and with `--strict` also when a goal is
+//! missed. `ATOMIC_MODULE` names the module; otherwise it is the one that cargo has just built.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 

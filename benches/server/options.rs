@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// What the command line asks for.
 pub struct Options {
@@ -22,7 +22,8 @@ pub struct Options {
 impl Options {
     /// Reads the command line and the environment.
     pub fn from_env() -> Result<Self, String> {
-        let mut options = Self { servers: Vec::new(), module: module()?, rounds: 9, requests: 50_000, only: None, strict: false };
+        let mut options =
+            Self { servers: Vec::new(), module: module()?, rounds: 15, requests: 16_000, only: None, strict: false };
         let mut words = env::args().skip(1);
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
@@ -48,13 +49,13 @@ fn number(option: &str, text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&number| number > 0).ok_or_else(|| format!("{option} needs a positive number, not {text:?}"))
 }
 
-/// The module: `ATOMIC_MODULE`, or what cargo built for this run. Without the feature `server-alloc` cargo has just put one there
-/// that allocates through the system, which is not the one that is shipped.
+/// The module: `ATOMIC_MODULE`, or the one that cargo built along with this program and put next to it; `target/release` itself is
+/// left as it was. Without the feature `server-alloc` that one allocates through the system, so it is not the one that is shipped.
 fn module() -> Result<PathBuf, String> {
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/release/libredis_atomic.so");
+    let built = || env::current_exe().map(|program| program.with_file_name("libredis_atomic.so"));
     let path = match env::var_os("ATOMIC_MODULE") {
         Some(path) => PathBuf::from(path),
-        None if cfg!(feature = "server-alloc") => built,
+        None if cfg!(feature = "server-alloc") => built().map_err(|error| error.to_string())?,
         None => return Err("set ATOMIC_MODULE, or run without --no-default-features".to_owned()),
     };
     path.canonicalize().map_err(|error| format!("the module {}: {error}", path.display()))

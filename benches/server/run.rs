@@ -12,7 +12,7 @@ use super::scripts::SOURCES;
 use super::workload::{Shas, Stream, Workload};
 
 /// Passes over the keys before the measured ones: tables have grown, caches are warm, windows are filled.
-const WARM_UP: usize = 16;
+const WARM_UP: usize = 10;
 
 /// A waiting share from which on the figures are called noisy.
 const NOISY: f64 = 0.05;

@@ -1,18 +1,63 @@
 //! ATOMIC.EVAL, ATOMIC.EVALSHA and ATOMIC.SCRIPT on real servers.
 
-mod conformance;
+mod acl; // each call runs as the calling user
+mod cache; // what is cached, for how long, and that runs share nothing else
+mod conformance; // beside the server's own EVAL
+mod errors; // any bytes in every error; scripts that run scripts
+mod limits; // time, memory and the cache end what would not end
+mod replication; // the exact stream, replicas, the append-only file, maxmemory
 
-use crate::support::Value;
+use crate::support::{Connection, Value, argv};
 
-/// A reply without the place that an error names, and with Redis' words for what Valkey calls by its own name.
-pub fn in_common_words(reply: &Value) -> Value {
+/// Valkey's words for what Redis says, where only the product's name differs.
+const WORDS: &[(&str, &str)] = &[
+    ("Unknown command called from script", "Unknown Redis command called from script"),
+    ("Wrong number of args calling command from script", "Wrong number of args calling Redis command from script"),
+    ("This Valkey command is not allowed from script", "This Redis command is not allowed from script"),
+    ("ERR Command arguments must be strings or integers", "ERR Lua redis lib command arguments must be strings or integers"),
+    ("specify at least one argument for this call", "specify at least one argument for this redis lib call"),
+    ("server.log() requires", "redis.log() requires"),
+];
+
+/// A reply without the place that an error names, in Redis' words.
+fn in_common_words(reply: &Value) -> Value {
     match reply {
-        Value::Error(text) => {
-            let text = text.rfind(" script: ").map_or(text.as_str(), |at| &text[..at]);
-            Value::Error(text.replace("Valkey command", "Redis command"))
-        }
+        Value::Error(text) => Value::Error(in_words_of_redis(text.rfind(" script: ").map_or(text, |at| &text[..at]))),
+        Value::Bulk(bytes) if bytes.starts_with(b"ERR ") => Value::bulk(in_words_of_redis(&String::from_utf8_lossy(bytes))),
         Value::Array(items) => Value::Array(items.iter().map(in_common_words).collect()),
-        Value::Map(pairs) => Value::Map(pairs.iter().map(|(name, value)| (name.clone(), in_common_words(value))).collect()),
         _ => reply.clone(),
     }
+}
+
+fn in_words_of_redis(text: &str) -> String {
+    WORDS.iter().fold(text.to_owned(), |text, (valkey, redis)| text.replace(valkey, redis))
+}
+
+/// A call of ATOMIC.EVAL; `rest` is what follows the script, as typed into redis-cli.
+fn eval(script: impl AsRef<[u8]>, rest: &str) -> Vec<Vec<u8>> {
+    [vec![b"ATOMIC.EVAL".to_vec(), script.as_ref().to_vec()], argv(rest)].concat()
+}
+
+/// A call of ATOMIC.EVALSHA for the script.
+fn evalsha(script: &str, rest: &str) -> Vec<Vec<u8>> {
+    [vec![b"ATOMIC.EVALSHA".to_vec(), sha1(script).into_bytes()], argv(rest)].concat()
+}
+
+fn sha1(script: impl AsRef<[u8]>) -> String {
+    use sha1::Digest as _;
+    sha1::Sha1::digest(script.as_ref()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What every error of a script ends with.
+fn place(script: &str, line: usize) -> String {
+    format!(" script: {}, on @user_script:{line}.", sha1(script))
+}
+
+/// Asserts that the connection is in sync and the engine works, commands included.
+#[track_caller]
+fn expect_working(connection: &mut Connection, after: &str) {
+    assert_eq!(connection.run("PING"), Value::Status("PONG".to_owned()), "after {after}");
+    assert_eq!(connection.call(&eval("return 1", "0")), Value::Integer(1), "after {after}");
+    let script = "redis.call('SET', KEYS[1], ARGV[1]) return redis.call('GET', KEYS[1])";
+    assert_eq!(connection.call(&eval(script, "1 works yes")), Value::bulk("yes"), "after {after}");
 }

@@ -1,0 +1,439 @@
+//! `ATOMIC.LOCK`, `UNLOCK`, `RENEW` and `LOCKINFO`: grammar, ownership, leases, fences, and clients that lock with `SET NX PX`.
+
+use super::{
+    Moment, OTHER_TYPES, Timed, WRONGTYPE, await_micros, changes_nothing, command, deadline, expect_range, expect_refused,
+    integers, micros, timed,
+};
+use crate::support::{Connection, Server, Value, each_server};
+
+const YEAR: i64 = 31_536_000_000;
+const DAMAGED: &str = "WRONGTYPE key does not hold a lock (format LK1)";
+
+/// What the places of a LOCK reply mean.
+const FENCE: usize = 1;
+const TTL: usize = 2;
+
+/// The release script of the clients that lock with `SET key token NX PX ms`.
+const RELEASE: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) else return 0 end";
+
+/// A lock as it is stored, with whatever holders a test needs.
+fn stored(mode: u8, fence: u64, holders: &[(&[u8], u32, i64)]) -> Vec<u8> {
+    let mut bytes = b"\xa7LK\x01".to_vec();
+    bytes.push(mode);
+    bytes.extend(fence.to_be_bytes());
+    bytes.extend(u16::try_from(holders.len()).unwrap().to_be_bytes());
+    for (owner, holds, deadline) in holders {
+        bytes.push(u8::try_from(owner.len()).unwrap());
+        bytes.extend(*owner);
+        bytes.extend(holds.to_be_bytes());
+        bytes.extend(&deadline.to_be_bytes()[2..]);
+    }
+    bytes
+}
+
+/// `[granted, fence, ttl, holds, waiters]`
+#[track_caller]
+fn lock(server: &Server, arguments: &str) -> Vec<i64> {
+    let reply = integers(&server.run(&format!("ATOMIC.LOCK {arguments}")));
+    assert_eq!((reply.len(), reply[4]), (5, 0), "{reply:?}");
+    reply
+}
+
+#[test]
+fn lock_commands_refuse_what_they_do_not_know_and_say_where() {
+    let arity = |name: &str| format!("ERR wrong number of arguments for 'atomic.{name}' command");
+    let near = |what: &str| format!("ERR syntax error near '{what}'");
+    let owner = || "ERR owner must be 1 to 255 bytes".to_owned();
+    let long = "o".repeat(256);
+    let table = [
+        ("ATOMIC.LOCK".to_owned(), arity("lock")),
+        ("ATOMIC.LOCK k me".to_owned(), arity("lock")),
+        ("ATOMIC.LOCK k me 1000 SHARED".to_owned(), arity("lock")),
+        ("ATOMIC.LOCK k me 1000 WAIT 10".to_owned(), arity("lock")),
+        ("ATOMIC.LOCK k '' 1000".to_owned(), owner()),
+        (format!("ATOMIC.LOCK k {long} 1000"), owner()),
+        ("ATOMIC.UNLOCK k".to_owned(), arity("unlock")),
+        ("ATOMIC.UNLOCK k me ONE".to_owned(), near("ONE")),
+        ("ATOMIC.UNLOCK k me ''".to_owned(), near("")),
+        ("ATOMIC.UNLOCK k me ALL ALL".to_owned(), near("ALL")),
+        ("ATOMIC.UNLOCK k me all junk".to_owned(), near("junk")),
+        (r#"ATOMIC.UNLOCK k me "\xe4\xb8\x80\x00""#.to_owned(), near(r"\xe4\xb8\x80\x00")),
+        ("ATOMIC.UNLOCK k ''".to_owned(), owner()),
+        (format!("ATOMIC.UNLOCK k {long}"), owner()),
+        ("ATOMIC.RENEW k me".to_owned(), arity("renew")),
+        ("ATOMIC.RENEW k me 1000 1000".to_owned(), arity("renew")),
+        ("ATOMIC.RENEW k '' 1000".to_owned(), owner()),
+        (format!("ATOMIC.RENEW k {long} 1000"), owner()),
+        ("ATOMIC.LOCKINFO".to_owned(), arity("lockinfo")),
+        ("ATOMIC.LOCKINFO k me".to_owned(), arity("lockinfo")),
+    ];
+    each_server(|server| {
+        lock(server, "k me 60000");
+        expect_refused(server, &table);
+        assert_eq!(lock(server, &format!("other {} 60000", "o".repeat(255)))[0], 1);
+    });
+}
+
+#[test]
+fn a_lease_is_an_integer_in_its_range() {
+    each_server(|server| {
+        expect_range(server, "PING", "ATOMIC.LOCK k me %", "lease-ms", (1, YEAR));
+        expect_range(server, "ATOMIC.LOCK k me 60000", "ATOMIC.RENEW k me %", "lease-ms", (1, YEAR));
+    });
+}
+
+#[test]
+fn what_is_no_lock_is_refused_and_stays() {
+    let later = 4_102_444_800_000;
+    let good = stored(0, 7, &[(b"me", 1, later)]);
+    let damaged = [
+        good[..4].to_vec(),
+        good[..good.len() - 1].to_vec(),
+        [&good[..], b"\0"].concat(),
+        stored(2, 7, &[(b"me", 1, later)]),
+        stored(0, (1 << 62) + 1, &[(b"me", 1, later)]),
+        stored(0, 7, &[]),
+        stored(0, 7, &[(b"me", 1, later), (b"you", 1, later)]),
+        stored(0, 7, &[(b"me", 0, later)]),
+        stored(1, 7, &[(b"", 1, later)]),
+    ];
+    let attempts = [
+        "ATOMIC.LOCK k me 60000",
+        "ATOMIC.UNLOCK k me",
+        "ATOMIC.UNLOCK k me ALL",
+        "ATOMIC.RENEW k me 60000",
+        "ATOMIC.LOCKINFO k",
+    ];
+    each_server(|server| {
+        server.call(&[b"SET", &b"k"[..], &good]);
+        assert_eq!(server.run("ATOMIC.RENEW k me 60000"), Value::Integer(60_000), "the lock that the rows damage is no lock");
+        for state in &damaged {
+            server.call(&[b"SET", &b"k"[..], state, b"PX", b"60000000"]);
+            expect_refused(server, &attempts.map(|attempt| (attempt, DAMAGED)));
+        }
+        for setup in OTHER_TYPES {
+            server.run("DEL k");
+            server.run(setup);
+            expect_refused(server, &attempts.map(|attempt| (attempt, WRONGTYPE)));
+        }
+    });
+}
+
+#[test]
+fn one_owner_at_a_time_and_a_denial_changes_nothing() {
+    each_server(|server| {
+        let mut connection = server.connect();
+        let taken = timed(&mut connection, "ATOMIC.LOCK k me 60000");
+        let reply = taken.integers();
+        assert_eq!([reply[0], reply[TTL], reply[3], reply[4]], [1, 60_000, 1, 0]);
+        assert_eq!(server.run("TYPE k"), Value::Status("string".to_owned()));
+        let ends = deadline(server, "k");
+        assert!((taken.before / 1000 + 60_000..=taken.after / 1000 + 60_000).contains(&ends));
+        for other in ["you", "m", "mee", "ME", r#""me\x00""#] {
+            let denied = integers(&changes_nothing(server, &format!("ATOMIC.LOCK k {other} 100000")));
+            assert_eq!([denied[0], denied[FENCE], denied[3], denied[4]], [0; 4], "{other}");
+            assert!((1..=60_000).contains(&denied[TTL]), "{denied:?}");
+            assert_eq!(changes_nothing(server, &format!("ATOMIC.UNLOCK k {other}")), Value::Integer(-1));
+            assert_eq!(changes_nothing(server, &format!("ATOMIC.UNLOCK k {other} ALL")), Value::Integer(-1));
+            assert_eq!(changes_nothing(server, &format!("ATOMIC.RENEW k {other} 100000")), Value::Integer(-1));
+        }
+        assert_eq!(server.run("ATOMIC.UNLOCK k me"), Value::Integer(0));
+        assert_eq!(server.run("EXISTS k"), Value::Integer(0));
+        assert_eq!(lock(server, "k you 1000")[0], 1);
+    });
+}
+
+#[test]
+fn a_denied_client_learns_when_the_lease_ends() {
+    each_server(|server| {
+        let mut connection = server.connect();
+        server.run("ATOMIC.LOCK k me 45678");
+        let ends = deadline(server, "k");
+        for ask in 0..3 {
+            let denied = timed(&mut connection, "ATOMIC.LOCK k you 1");
+            let ttl = denied.integers()[TTL];
+            assert!((ends - denied.after / 1000..=ends - denied.before / 1000).contains(&ttl), "ask {ask}: {ttl}");
+        }
+        server.run("SET foreign token");
+        assert_eq!(lock(server, "foreign you 1000"), [0, 0, -1, 0, 0]);
+    });
+}
+
+#[test]
+fn a_free_lock_is_given_back_by_nobody() {
+    each_server(|server| {
+        for attempt in ["ATOMIC.UNLOCK k me", "ATOMIC.UNLOCK k me ALL", "ATOMIC.RENEW k me 1000"] {
+            assert_eq!(changes_nothing(server, attempt), Value::Integer(-1), "{attempt}");
+        }
+        assert_eq!(server.run("ATOMIC.LOCKINFO k"), Value::Array(Vec::new()));
+        assert_eq!(server.connect().resp3().run("ATOMIC.LOCKINFO k"), Value::Map(Vec::new()));
+        assert_eq!(server.run("DBSIZE"), Value::Integer(0));
+    });
+}
+
+#[test]
+fn an_owner_enters_again_and_leaves_as_often() {
+    each_server(|server| {
+        let first = lock(server, "k me 60000");
+        for holds in 2..=4 {
+            let again = lock(server, "k me 60000");
+            assert_eq!([again[0], again[FENCE], again[3]], [1, first[FENCE], holds]);
+        }
+        for left in (1..=3).rev() {
+            let ends = deadline(server, "k");
+            assert_eq!(server.run("ATOMIC.UNLOCK k me"), Value::Integer(left));
+            assert_eq!(deadline(server, "k"), ends, "giving one hold back moved the lease");
+            assert_eq!(lock(server, "k you 1000")[0], 0);
+        }
+        assert_eq!(server.run("ATOMIC.UNLOCK k me"), Value::Integer(0));
+        assert_eq!(server.run("ATOMIC.UNLOCK k me"), Value::Integer(-1));
+    });
+}
+
+#[test]
+fn unlock_all_gives_every_hold_back() {
+    each_server(|server| {
+        for option in ["ALL", "all", "aLL"] {
+            (0..3).for_each(|_| drop(lock(server, "k me 60000")));
+            assert_eq!(server.run(&format!("ATOMIC.UNLOCK k me {option}")), Value::Integer(0));
+            assert_eq!(server.run("EXISTS k"), Value::Integer(0));
+        }
+    });
+}
+
+#[test]
+fn entering_again_never_shortens_a_lease_and_renewing_moves_it_both_ways() {
+    each_server(|server| {
+        let mut connection = server.connect();
+        lock(server, "k me 60000");
+        let ends = deadline(server, "k");
+        let shorter = timed(&mut connection, "ATOMIC.LOCK k me 10");
+        assert_eq!(deadline(server, "k"), ends);
+        let ttl = shorter.integers()[TTL];
+        assert!((ends - shorter.after / 1000..=ends - shorter.before / 1000).contains(&ttl), "{ttl}");
+        assert_eq!(lock(server, "k me 90000")[TTL], 90_000);
+        assert!(deadline(server, "k") > ends);
+        for lease in [120_000, 30_000, 31_536_000_000_i64] {
+            let renewed = timed(&mut connection, &format!("ATOMIC.RENEW k me {lease}"));
+            assert_eq!(renewed.reply, Value::Integer(lease));
+            let ends = deadline(server, "k");
+            assert!((renewed.before / 1000 + lease..=renewed.after / 1000 + lease).contains(&ends), "{lease}");
+        }
+        assert_eq!(info(&mut connection, "k").2, 3, "renewing counts no hold");
+    });
+}
+
+/// Mode, fence, holds and ttl of a lock that `me` owns alone.
+#[track_caller]
+fn info(connection: &mut Connection, key: &str) -> (String, i64, i64, i64) {
+    let reply = connection.run(&format!("ATOMIC.LOCKINFO {key}"));
+    let field = |name: &str| reply.field(name).unwrap_or_else(|| panic!("no {name} in {reply}"));
+    let owners = field("owners");
+    let [owner] = owners.array() else { panic!("not one owner: {reply}") };
+    assert_eq!((owner.array()[0].clone(), owner.array()[2].clone()), (Value::bulk("me"), field("ttl")));
+    (field("mode").text(), field("fence").integer(), owner.array()[1].integer(), field("ttl").integer())
+}
+
+#[test]
+fn lockinfo_tells_owner_holds_fence_and_ttl_in_both_protocols() {
+    each_server(|server| {
+        let fence = lock(server, "k me 60000")[FENCE];
+        lock(server, "k me 60000");
+        let flat = changes_nothing(server, "ATOMIC.LOCKINFO k");
+        let names: Vec<Value> = flat.array().iter().step_by(2).cloned().collect();
+        assert_eq!(names, ["mode", "owners", "fence", "ttl", "waiters"].map(Value::bulk));
+        assert_eq!(flat.field("waiters"), Some(Value::Integer(0)));
+        let mut resp3 = server.connect().resp3();
+        let Value::Map(pairs) = resp3.run("ATOMIC.LOCKINFO k") else { panic!("no map in RESP3") };
+        assert_eq!(pairs.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>(), names);
+        for mut connection in [server.connect(), resp3] {
+            let ends = deadline(server, "k");
+            let asked = timed(&mut connection, "ATOMIC.LOCKINFO k");
+            let (mode, shown, holds, ttl) = info(&mut connection, "k");
+            assert_eq!((mode.as_str(), shown, holds), ("exclusive", fence, 2));
+            assert!(ttl <= ends - asked.before / 1000 && ttl > 0, "{ttl}");
+        }
+        server.run("SET foreign me PX 60000");
+        let (mode, fence, holds, ttl) = info(&mut server.connect(), "foreign");
+        assert_eq!((mode.as_str(), fence, holds), ("string", 0, 1));
+        assert!((1..=60_000).contains(&ttl));
+        server.run("PERSIST foreign");
+        assert_eq!(info(&mut server.connect(), "foreign").3, -1);
+    });
+}
+
+#[test]
+fn fences_grow_strictly_over_releases_and_keys_and_inside_a_transaction() {
+    each_server(|server| {
+        let mut connection = server.connect();
+        let first: Timed = timed(&mut connection, "ATOMIC.LOCK a me 60000");
+        let mut last = first.integers()[FENCE];
+        assert!((first.before..=first.after).contains(&last), "the first fence is the clock in microseconds: {last}");
+        for round in 0..50 {
+            let key = ["a", "b", "c"][round % 3];
+            server.run(&format!("ATOMIC.UNLOCK {key} me"));
+            let fence = lock(server, &format!("{key} me 60000"))[FENCE];
+            assert!(fence > last, "{fence} after {last}");
+            last = fence;
+        }
+        connection.run("MULTI");
+        (0..20).for_each(|key| drop(connection.run(&format!("ATOMIC.LOCK t{key} me 60000"))));
+        for reply in connection.run("EXEC").array() {
+            assert!(integers(reply)[FENCE] > last, "{reply} after {last}");
+            last = integers(reply)[FENCE];
+        }
+    });
+}
+
+#[test]
+fn a_fence_is_above_every_one_that_was_seen_in_a_stored_lock() {
+    each_server(|server| {
+        let ahead = u64::try_from(micros(&mut server.connect()) + 3_600_000_000).unwrap();
+        // A lease that ended, in a key that did not: its fence is the one to pass.
+        server.call(&[b"SET", &b"k"[..], &stored(0, ahead, &[(b"you", 1, 1000)])]);
+        let fence = lock(server, "k me 60000")[FENCE];
+        assert_eq!(fence, ahead.cast_signed() + 1);
+        assert_eq!(lock(server, "other me 60000")[FENCE], fence + 1);
+        // Seen by a denial, too.
+        server.call(&[b"SET", &b"k"[..], &stored(0, ahead + 100, &[(b"you", 1, 4_102_444_800_000)])]);
+        assert_eq!(lock(server, "k me 60000")[0], 0);
+        assert_eq!(lock(server, "third me 60000")[FENCE], ahead.cast_signed() + 101);
+    });
+}
+
+#[test]
+fn one_crafted_fence_does_not_exhaust_the_numbers_of_other_locks() {
+    each_server(|server| {
+        for crafted in [1 << 62, (1 << 61) + 1] {
+            server.call(&[b"SET", &b"k"[..], &stored(0, crafted, &[(b"you", 1, 4_102_444_800_000)])]);
+            assert_eq!(lock(server, "k me 60000")[0], 0);
+            assert!(lock(server, "other me 60000")[FENCE] < 1 << 52);
+            server.run("DEL other");
+        }
+    });
+}
+
+#[test]
+fn an_ended_lease_is_nobodys_even_while_its_key_is_there() {
+    each_server(|server| {
+        let mut connection = server.connect();
+        let first = timed(&mut connection, "ATOMIC.LOCK k me 20");
+        server.run("PERSIST k");
+        await_micros(&mut connection, first.after + 20_000);
+        assert_eq!(server.run("EXISTS k"), Value::Integer(1));
+        assert_eq!(changes_nothing(server, "ATOMIC.RENEW k me 60000"), Value::Integer(-1));
+        assert_eq!(changes_nothing(server, "ATOMIC.UNLOCK k me"), Value::Integer(-1));
+        assert_eq!(server.run("ATOMIC.LOCKINFO k"), Value::Array(Vec::new()));
+        let again = lock(server, "k me 60000");
+        assert_eq!(again[3], 1, "the old holds came back");
+        assert!(again[FENCE] > first.integers()[FENCE], "the old ownership came back");
+        assert!(deadline(server, "k") > 0);
+        server.run("ATOMIC.UNLOCK k me");
+        // And with the TTL that it has: free when the lease ends, not before.
+        let first = timed(&mut connection, "ATOMIC.LOCK k me 30");
+        loop {
+            let asked = timed(&mut connection, "ATOMIC.LOCK k you 60000");
+            if asked.integers()[0] == 1 {
+                assert!(asked.after >= first.before + 29_000, "taken {} us too early", first.before + 29_000 - asked.after);
+                assert!(asked.integers()[FENCE] > first.integers()[FENCE]);
+                break;
+            }
+            assert!(asked.before < first.after + 30_000, "still held after the lease");
+            let mut ends = Moment { after: first.before + 28_999, until: first.after + 30_000 };
+            ends.expect_same(Moment {
+                after: asked.before + (asked.integers()[TTL] - 1) * 1000,
+                until: asked.after + (asked.integers()[TTL] + 1) * 1000,
+            });
+        }
+        assert_eq!(server.run("ATOMIC.UNLOCK k me"), Value::Integer(-1));
+    });
+}
+
+#[test]
+fn owners_and_keys_are_bytes() {
+    each_server(|server| {
+        for name in [&b"\0"[..], b"\r\n", "\u{4e00}".as_bytes(), b"\xff\xfe", b"a b", b"1", &[b'o'; 255]] {
+            let taken = server.call(&[b"ATOMIC.LOCK", name, name, b"60000"]);
+            assert_eq!(integers(&taken)[0], 1);
+            let info = server.call(&[b"ATOMIC.LOCKINFO", name]);
+            assert_eq!(info.field("owners").unwrap().array()[0].array()[0], Value::bulk(name));
+            assert_eq!(server.call(&[b"ATOMIC.RENEW", name, name, b"1000"]), Value::Integer(1000));
+            assert_eq!(server.run(&command(&[b"ATOMIC.UNLOCK", name, name])), Value::Integer(0));
+        }
+        assert_eq!(integers(&server.call(&["ATOMIC.LOCK", "", "me", "1000"]))[0], 1, "an empty key is a key");
+    });
+}
+
+#[test]
+fn a_string_lock_of_another_client_is_respected_and_never_entered() {
+    each_server(|server| {
+        for token in ["token", "10", &"t".repeat(100)] {
+            assert_eq!(server.call(&["SET", "k", token, "NX", "PX", "60000"]), Value::ok());
+            for owner in ["me", token] {
+                let denied = integers(&changes_nothing(server, &format!("ATOMIC.LOCK k {owner} 100000")));
+                assert_eq!([denied[0], denied[FENCE], denied[3], denied[4]], [0; 4], "{owner} entered");
+                assert!((1..=60_000).contains(&denied[TTL]), "{denied:?}");
+            }
+            assert_eq!(changes_nothing(server, "ATOMIC.UNLOCK k me"), Value::Integer(-1));
+            assert_eq!(changes_nothing(server, "ATOMIC.RENEW k me 1000"), Value::Integer(-1));
+            let mut connection = server.connect();
+            for lease in [90_000, 30_000] {
+                let renewed = timed(&mut connection, &format!("ATOMIC.RENEW k {token} {lease}"));
+                assert_eq!(renewed.reply, Value::Integer(lease));
+                let ends = deadline(server, "k");
+                assert!((renewed.before / 1000 + lease..=renewed.after / 1000 + lease).contains(&ends), "{lease}");
+                assert_eq!(server.run("GET k"), Value::bulk(token), "renewing changed the token");
+            }
+            for option in ["", "ALL"] {
+                server.call(&["SET", "k", token, "PX", "60000"]);
+                assert_eq!(server.run(&format!("ATOMIC.UNLOCK k {token} {option}")), Value::Integer(0));
+                assert_eq!(server.run("EXISTS k"), Value::Integer(0));
+            }
+        }
+        server.run("SET k token");
+        assert_eq!(server.run("ATOMIC.RENEW k token 1000"), Value::Integer(1000), "a lock without a TTL gets one");
+        assert!(deadline(server, "k") > 0);
+    });
+}
+
+#[test]
+fn a_client_that_locks_with_set_finds_our_lock_taken_and_cannot_release_it() {
+    each_server(|server| {
+        let release = |token: &[u8]| server.call(&[b"EVAL", RELEASE.as_bytes(), b"1", b"k", token]);
+        lock(server, "k me 60000");
+        assert_eq!(changes_nothing(server, "SET k token NX PX 60000"), Value::Null);
+        for token in [&b"token"[..], b"me", b""] {
+            assert_eq!(release(token), Value::Integer(0));
+        }
+        assert_eq!(lock(server, "k me 60000")[3], 2, "the lock is what it was");
+        server.run("ATOMIC.UNLOCK k me ALL");
+        assert_eq!(server.run("SET k token NX PX 60000"), Value::ok());
+        assert_eq!(lock(server, "k me 60000")[0], 0);
+        assert_eq!(release(b"token"), Value::Integer(1));
+        assert_eq!(lock(server, "k me 60000")[0], 1);
+    });
+}
+
+#[test]
+fn a_lock_of_several_readers_is_understood() {
+    each_server(|server| {
+        let later = 4_102_444_800_000;
+        let shared = stored(1, 7, &[(b"a", 1, later), (b"b", 2, later + 5), (b"ended", 1, 1000)]);
+        server.call(&[b"SET", &b"k"[..], &shared]);
+        let info = server.run("ATOMIC.LOCKINFO k");
+        assert_eq!(info.field("mode"), Some(Value::bulk("shared")));
+        let owners = info.field("owners").unwrap();
+        let names: Vec<String> = owners.array().iter().map(|owner| owner.array()[0].text()).collect();
+        assert_eq!(names, ["a", "b"]);
+        for owner in ["a", "c"] {
+            assert_eq!(integers(&changes_nothing(server, &format!("ATOMIC.LOCK k {owner} 60000")))[0], 0);
+        }
+        assert_eq!(changes_nothing(server, "ATOMIC.UNLOCK k ended"), Value::Integer(-1));
+        assert_eq!(server.run("ATOMIC.UNLOCK k b"), Value::Integer(1));
+        assert_eq!(server.run("PEXPIRETIME k"), Value::Integer(later + 5), "the key lives as long as the last lease");
+        assert_eq!(server.run("ATOMIC.UNLOCK k b"), Value::Integer(0));
+        assert_eq!(server.run("PEXPIRETIME k"), Value::Integer(later));
+        assert_eq!(server.run("ATOMIC.UNLOCK k a"), Value::Integer(0));
+        assert_eq!(server.run("EXISTS k"), Value::Integer(0));
+    });
+}

@@ -1,0 +1,125 @@
+//! Every command of a script runs as the user who runs the script.
+
+use super::{eval, place};
+use crate::support::{Connection, Server, Value, each_server};
+
+/// The text behind the code is the server's own, and each says it in other words.
+const DENIED: &str = "NOPERM ";
+
+/// A connection of a user with exactly these rules.
+fn user(server: &Server, name: &str, rules: &str) -> Connection {
+    assert_eq!(server.run(&format!("ACL SETUSER {name} reset on >pw -@all +auth +ping {rules}")), Value::ok(), "{rules}");
+    let mut connection = server.connect();
+    assert_eq!(connection.run(&format!("AUTH {name} pw")), Value::ok());
+    connection
+}
+
+/// Rules, a script that is denied a call under them, and its keys.
+const DENIALS: &[(&str, &str, &str)] = &[
+    ("+atomic.eval ~*", "return redis.call('SET', KEYS[1], 'w')", "1 k"),
+    ("+atomic.eval +get ~*", "redis.call('GET', KEYS[1]) redis.call('SET', KEYS[1], 'w')", "1 k"),
+    ("+atomic.eval +set -set ~*", "redis.call('SET', KEYS[1], 'w')", "1 k"),
+    ("+atomic.eval +@all -@write ~*", "return redis.call('DEL', 'k')", "0"),
+    ("+atomic.eval +set ~a:*", "return redis.call('SET', 'k', 'w')", "0"),
+    ("+atomic.eval +set ~a:*", "return redis.call('SET', 'k', 'w')", "1 a:1"),
+    ("+atomic.eval +set +get %R~*", "redis.call('GET', 'k') return redis.call('SET', 'k', 'w')", "0"),
+    ("+atomic.eval +get %W~*", "return redis.call('GET', 'k')", "0"),
+    ("+atomic.eval +set", "return redis.call('SET', 'k', 'w')", "0"),
+    ("+atomic.eval +mget ~a*", "return redis.call('MGET', 'a', 'k')", "0"),
+    ("+atomic.eval ~*", "return redis.call('ATOMIC.CAS', KEYS[1], 'v', 'w')", "1 k"),
+    ("+atomic.eval +publish ~* &only", "return redis.call('PUBLISH', 'other', 'm')", "0"),
+    ("+atomic.eval +config|get ~*", "return redis.call('OBJECT', 'ENCODING', 'k')", "0"),
+];
+
+#[test]
+fn what_the_user_may_not_do_its_script_may_not_do() {
+    each_server(|server| {
+        server.run("SET k v");
+        for &(rules, script, rest) in DENIALS {
+            let mut guest = user(server, "guest", rules);
+            let reply = guest.call(&eval(script, rest));
+            assert!(reply.error().starts_with(DENIED), "{rules}: {script}: {reply}");
+            assert!(reply.error().ends_with(&place(script, 1)), "{rules}: {script}: {reply}");
+            let protected = script.replace("redis.call", "redis.pcall");
+            let reply = guest
+                .call(&eval(format!("local function f() {protected} end local r = f() return {{r or 'none', 'after'}}"), rest));
+            assert_eq!(reply.array()[1], Value::bulk("after"), "{rules}: {protected}: {reply}");
+            if protected.contains("return") {
+                assert!(reply.array()[0].error().starts_with(DENIED), "{rules}: {protected}: {reply}");
+            }
+            assert_eq!(server.run("GET k"), Value::bulk("v"), "{rules}: {script}");
+            assert_eq!(server.run("DBSIZE"), Value::Integer(1), "{rules}: {script}");
+        }
+    });
+}
+
+/// EVAL has no code of its own for it; the page on scripts says so.
+#[test]
+fn the_code_of_a_denied_call_is_noperm_where_eval_says_err() {
+    each_server(|server| {
+        let script = "return redis.call('SET', KEYS[1], 'w')";
+        let mut guest = user(server, "guest", "+eval +atomic.eval ~*");
+        let theirs = guest.call(&["EVAL", script, "1", "k"]);
+        assert!(theirs.error().starts_with("ERR "), "{theirs}");
+        assert!(theirs.error().contains("executing the script") || theirs.error().contains("ACL failure in script"), "{theirs}");
+        assert!(guest.call(&eval(script, "1 k")).error().starts_with(DENIED));
+    });
+}
+
+#[test]
+fn what_the_user_may_do_its_script_may_do() {
+    each_server(|server| {
+        for (rules, script, rest) in [
+            ("+atomic.eval +set ~a:*", "return redis.call('SET', KEYS[1], 'w')", "1 a:1"),
+            ("+atomic.eval +set ~a:*", "return redis.call('SET', 'a:undeclared', 'w')", "0"),
+            ("+atomic.eval +set +get %R~r:* %W~w:*", "redis.call('GET', 'r:1') return redis.call('SET', 'w:1', 'w')", "0"),
+            ("+@all ~*", "return redis.call('SET', 'any', 'w')", "0"),
+            ("+atomic.eval ~*", "return redis.status_reply('OK')", "1 any"),
+        ] {
+            let mut guest = user(server, "guest", rules);
+            assert_eq!(guest.call(&eval(script, rest)), Value::ok(), "{rules}: {script}");
+        }
+    });
+}
+
+#[test]
+fn each_run_has_the_rights_of_its_own_caller() {
+    each_server(|server| {
+        let script = "return redis.call('SET', 'k', ARGV[1])";
+        let mut reader = user(server, "reader", "+atomic.eval +atomic.evalsha +get ~*");
+        let mut writer = user(server, "writer", "+atomic.eval +atomic.evalsha +set ~*");
+        for round in 0..3 {
+            let call = eval(script, &format!("0 {round}"));
+            assert!(reader.call(&call).error().starts_with(DENIED), "round {round}");
+            assert_eq!(writer.call(&call), Value::ok(), "round {round}");
+            assert_eq!(server.call(&call), Value::ok(), "the default user, round {round}");
+            assert!(reader.call(&super::evalsha(script, "0 x")).error().starts_with(DENIED), "round {round}");
+            assert_eq!(writer.call(&super::evalsha(script, &format!("0 {round}"))), Value::ok());
+            assert_eq!(server.run("GET k"), Value::bulk(round.to_string()));
+        }
+        assert_eq!(server.run("ACL SETUSER writer -set"), Value::ok());
+        assert!(writer.call(&eval(script, "0 x")).error().starts_with(DENIED), "a right that was taken away is gone");
+        assert_eq!(server.run("ACL SETUSER writer +set"), Value::ok());
+        assert_eq!(writer.call(&eval(script, "0 x")), Value::ok());
+    });
+}
+
+#[test]
+fn a_declared_key_that_is_not_permitted_is_refused_before_the_script_runs() {
+    each_server(|server| {
+        let script = "return redis.call('SET', 'a:written', 1)";
+        let digest = server.call(&["ATOMIC.SCRIPT", "LOAD", script]).text();
+        let mut guest = user(server, "guest", "+atomic.eval +atomic.evalsha +set ~a:* %R~r:*");
+        let runs = server.info("atomic_runs");
+        for rest in ["1 b:1", "2 a:1 b:1", "3 a:1 a:2 b:1 a:3", "1 r:1", "1 ''"] {
+            for call in [eval(script, rest), super::evalsha(script, rest)] {
+                let reply = guest.call(&call);
+                assert!(reply.error().starts_with("NOPERM "), "{rest}: {reply}");
+                assert!(!reply.error().contains(&digest), "{rest}: the script ran: {reply}");
+            }
+        }
+        assert_eq!(server.run("DBSIZE"), Value::Integer(0));
+        assert_eq!(server.info("atomic_runs"), runs, "nothing ran");
+        assert_eq!(guest.call(&eval(script, "2 a:1 a:2 b:argument")), Value::ok(), "an argument is no key");
+    });
+}

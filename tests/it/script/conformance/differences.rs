@@ -1,0 +1,285 @@
+//! What ATOMIC.EVAL answers otherwise than the server's own EVAL, and why. The page on scripts says so too.
+
+/// Scripts whose two answers differ for one reason.
+pub struct Difference {
+    /// Why.
+    pub reason: &'static str,
+    /// The beginnings of the names of the servers that differ; empty if all do. On the others both answers are the same.
+    pub on: &'static [&'static str],
+    /// Script, the server's answer, ours: as redis-cli prints them.
+    pub rows: &'static [(&'static str, &'static str, &'static str)],
+}
+
+/// All of them but the wording of Luau's errors. The scripts run as those of `rows`.
+pub const DIFFERENCES: &[Difference] = &[
+    Difference {
+        reason: "Numbers print in full.",
+        on: &[],
+        rows: &[
+            ("return tostring(1e15)", r#""1e+15""#, r#""1000000000000000""#),
+            ("return 1e14 .. ''", r#""1e+14""#, r#""100000000000000""#),
+            ("return tostring(0.1 + 0.2)", r#""0.3""#, r#""0.30000000000000004""#),
+            ("return tostring(1 / 3)", r#""0.33333333333333""#, r#""0.3333333333333333""#),
+            ("return tostring(2^60)", r#""1.1529215046068e+18""#, r#""1152921504606847000""#),
+            ("return table.concat({1e20})", r#""1e+20""#, r#""100000000000000000000""#),
+            ("return tostring(123456789012345678)", r#""1.2345678901235e+17""#, r#""123456789012345680""#),
+        ],
+    },
+    Difference {
+        reason: "A number that is none has no sign.",
+        on: &[],
+        rows: &[
+            ("return tostring(0/0)", r#""-nan""#, r#""nan""#),
+            ("return redis.call('ECHO', 0/0)", r#""-nan""#, r#""nan""#),
+            ("return tostring(5 % 0)", r#""-nan""#, r#""nan""#),
+        ],
+    },
+    Difference {
+        reason: "Luau reads escapes that Lua 5.1 takes for the letter.",
+        on: &[],
+        rows: &[
+            (r"return '\x41'", r#""x41""#, r#""A""#),
+            (r"return '\u{48}'", r#""u{48}""#, r#""H""#),
+            (r"return '\z  x'", r#""z  x""#, r#""x""#),
+        ],
+    },
+    Difference {
+        reason: "Luau has more syntax than Lua 5.1.",
+        on: &[],
+        rows: &[
+            (
+                "local x = 1 x += 1 return x",
+                "(error) ERR Error compiling script (new function): user_script:1: '=' expected near '+'",
+                "(integer) 2",
+            ),
+            (
+                "for i = 1, 3 do continue end return 1",
+                "(error) ERR Error compiling script (new function): user_script:1: '=' expected near 'end'",
+                "(integer) 1",
+            ),
+            (
+                "return 5 // 2",
+                "(error) ERR Error compiling script (new function): user_script:1: unexpected symbol near '/'",
+                "(integer) 2",
+            ),
+            (
+                "return 1_000",
+                "(error) ERR Error compiling script (new function): user_script:1: malformed number near '1_000'",
+                "(integer) 1000",
+            ),
+            (
+                "return 0b101",
+                "(error) ERR Error compiling script (new function): user_script:1: malformed number near '0b101'",
+                "(integer) 5",
+            ),
+            (
+                "return `a{1}b`",
+                "(error) ERR Error compiling script (new function): user_script:1: unexpected symbol near '`'",
+                r#""a1b""#,
+            ),
+            (
+                "return if true then 1 else 2",
+                "(error) ERR Error compiling script (new function): user_script:1: unexpected symbol near 'if'",
+                "(integer) 1",
+            ),
+            (
+                "local x: number = 1 return x",
+                "(error) ERR Error compiling script (new function): user_script:1: unexpected symbol near ':'",
+                "(integer) 1",
+            ),
+            ("for _, v in {7} do return v end", "(error) ERR user_script:1: attempt to call a table value", "(integer) 7"),
+        ],
+    },
+    Difference {
+        reason: "Luau's libraries are stricter, more tolerant or newer in a corner.",
+        on: &[],
+        rows: &[
+            ("return #setmetatable({1, 2}, {__len = function() return 9 end})", "(integer) 2", "(integer) 9"),
+            (
+                "return string.gsub('x', 'x', '%')",
+                r#""\x00""#,
+                "(error) ERR user_script:1: invalid use of '%' in replacement string",
+            ),
+            ("return {string.find('abc', '', 10)}", "1) (integer) 4\n2) (integer) 3", "(empty array)"),
+            ("local t = {1, 2} table.insert(t, 0, 'x') return t", "(empty array)", "1) (integer) 1\n2) (integer) 2"),
+            (
+                "return select('#', unpack({}, 1, 8000))",
+                "(error) ERR user_script:1: too many results to unpack",
+                "(integer) 8000",
+            ),
+            (
+                "return {xpcall(function(...) return select('#', ...) end, error, 1, 2)}",
+                "1) (integer) 1\n2) (integer) 0",
+                "1) (integer) 1\n2) (integer) 2",
+            ),
+            (
+                "return load('return 1')()",
+                "(error) ERR user_script:1: bad argument #1 to 'load' (function expected, got string)",
+                "(integer) 1",
+            ),
+            ("pcall()", "(nil)", "(error) ERR user_script:1: missing argument #1"),
+            (
+                "return collectgarbage('bogus')",
+                "(error) ERR user_script:1: bad argument #1 to 'collectgarbage' (invalid option 'bogus')",
+                "(integer) 0",
+            ),
+            (r"return string.format('%s', 'a\0b')", r#""a""#, r#""a\x00b""#),
+            ("return string.format('%c%c', 0, 65)", r#""A""#, r#""\x00A""#),
+        ],
+    },
+    Difference {
+        reason: "An error always has a code.",
+        on: &[],
+        rows: &[
+            ("return {err = 'no code'}", "(error) no code", "(error) ERR no code"),
+            ("return {err = 'oneword'}", "(error) oneword", "(error) ERR oneword"),
+            ("return {err = ''}", "(error) ", "(error) ERR "),
+            ("return {err = '-ERR dash'}", "(error) -ERR dash", "(error) ERR -ERR dash"),
+            ("return {err = 'Mixed case'}", "(error) Mixed case", "(error) ERR Mixed case"),
+            ("return redis.error_reply('no code')", "(error) no code", "(error) ERR no code"),
+            ("return redis.error_reply('--X y')", "(error) -X y", "(error) ERR -X y"),
+            ("error({err = 'no code'})", "(error) no code", "(error) ERR no code"),
+            ("error({err = 'oneword'})", "(error) oneword", "(error) ERR oneword"),
+        ],
+    },
+    Difference {
+        reason: "An error or a status is printable ASCII.",
+        on: &[],
+        rows: &[
+            (r"return {err = 'ERR a\r\nb'}", "(error) ERR a  b", r"(error) ERR a\r\nb"),
+            (r"return {err = 'ERR a\0b'}", "(error) ERR a", r"(error) ERR a\x00b"),
+            (r"error({err = 'ERR a\tb'})", "(error) ERR a\tb", r"(error) ERR a\tb"),
+            (r"return {ok = 'a\r\nb'}", "a  b", r"a\r\nb"),
+            (r"return {ok = 'a\0b'}", "a", r"a\x00b"),
+            (r"return redis.status_reply('a\nb')", "a b", r"a\nb"),
+            (r"return {err = 'ERR \228\184\128'}", "(error) ERR \u{4e00}", r"(error) ERR \xe4\xb8\x80"),
+            (r"return {ok = '\195\169'}", "\u{e9}", r"\xc3\xa9"),
+        ],
+    },
+    Difference {
+        reason: "Not in this version.",
+        on: &[],
+        rows: &[
+            (
+                "return cjson.encode({1})",
+                r#""[1]""#,
+                "(error) ERR user_script:1: Script attempted to access nonexistent global variable 'cjson'",
+            ),
+            (
+                "return bit.band(1, 3)",
+                "(integer) 1",
+                "(error) ERR user_script:1: Script attempted to access nonexistent global variable 'bit'",
+            ),
+            (
+                "return cmsgpack",
+                "(empty array)",
+                "(error) ERR user_script:1: Script attempted to access nonexistent global variable 'cmsgpack'",
+            ),
+            (
+                "return struct",
+                "(empty array)",
+                "(error) ERR user_script:1: Script attempted to access nonexistent global variable 'struct'",
+            ),
+            ("#!lua flags=no-writes\nreturn 1", "(integer) 1", "(error) ERR Unexpected flag in script shebang: no-writes"),
+        ],
+    },
+    Difference {
+        reason: "Redis 7.0 said debug level.",
+        on: &["redis-8", "valkey"],
+        rows: &[
+            ("redis.log(7, 'x')", "(error) ERR Invalid log level.", "(error) ERR Invalid debug level."),
+            ("redis.log(-1, 'x')", "(error) ERR Invalid log level.", "(error) ERR Invalid debug level."),
+        ],
+    },
+    Difference {
+        reason: "Valkey's engines are modules since 8.1.",
+        on: &["valkey-8.1", "valkey-9"],
+        rows: &[(
+            "#!js\nreturn 1",
+            "(error) ERR Could not find scripting engine 'js'",
+            "(error) ERR Unexpected engine in script shebang: #!js",
+        )],
+    },
+    Difference {
+        reason: "Redis has no table of this name.",
+        on: &["redis"],
+        rows: &[
+            (
+                "return server == nil",
+                "(error) ERR user_script:1: Script attempted to access nonexistent global variable 'server'",
+                "(nil)",
+            ),
+            (
+                "return type(server.call)",
+                "(error) ERR user_script:1: Script attempted to access nonexistent global variable 'server'",
+                r#""function""#,
+            ),
+        ],
+    },
+    Difference {
+        reason: "The server hides what it considers insecure.",
+        on: &["redis", "valkey-8.1", "valkey-9"],
+        rows: &[
+            (
+                "return type(getfenv())",
+                "(error) ERR user_script:1: Script attempted to access nonexistent global variable 'getfenv'",
+                r#""table""#,
+            ),
+            (
+                "return _G == getfenv(0)",
+                "(error) ERR user_script:1: Script attempted to access nonexistent global variable 'getfenv'",
+                "(integer) 1",
+            ),
+            (
+                "local f = function() return y end setfenv(f, {y = 5}) return f()",
+                "(error) ERR user_script:1: Script attempted to access nonexistent global variable 'setfenv'",
+                "(integer) 5",
+            ),
+            (
+                "return type(newproxy())",
+                "(error) ERR user_script:1: Script attempted to access nonexistent global variable 'newproxy'",
+                r#""userdata""#,
+            ),
+        ],
+    },
+    Difference {
+        reason: "Redis 7.0 has no os.",
+        on: &["redis-7.0"],
+        rows: &[
+            (
+                "return type(os)",
+                "(error) ERR user_script:1: Script attempted to access nonexistent global variable 'os'",
+                r#""table""#,
+            ),
+            (
+                "return type(os.clock())",
+                "(error) ERR user_script:1: Script attempted to access nonexistent global variable 'os'",
+                r#""number""#,
+            ),
+            ("return os.time", "(error) ERR user_script:1: Script attempted to access nonexistent global variable 'os'", "(nil)"),
+        ],
+    },
+    Difference {
+        reason: "Redis 7.0 writes 17 digits, and large integral numbers with an exponent.",
+        on: &["redis-7.0"],
+        rows: &[
+            ("return redis.call('ECHO', 0.1)", r#""0.10000000000000001""#, r#""0.1""#),
+            ("return redis.call('ECHO', 1 / 3)", r#""0.33333333333333331""#, r#""0.3333333333333333""#),
+            ("return redis.call('ECHO', 1e-7)", r#""9.9999999999999995e-08""#, r#""1e-7""#),
+            ("return redis.call('ECHO', 1.5e300)", r#""1.5000000000000001e+300""#, r#""1.5e+300""#),
+            ("return redis.call('ECHO', 1e17)", r#""1e+17""#, r#""100000000000000000""#),
+            ("return redis.call('ECHO', 2^61)", r#""2.305843009213694e+18""#, r#""2305843009213693952""#),
+            ("return redis.call('ECHO', 2^63)", r#""9.2233720368547758e+18""#, r#""9223372036854776000""#),
+            ("return redis.call('ECHO', -0)", r#""-0""#, r#""0""#),
+        ],
+    },
+    Difference {
+        reason: "Redis 7.0 refuses BLOCK in scripts; later it does not wait.",
+        on: &["redis-7.0"],
+        rows: &[(
+            "return redis.call('XREAD', 'BLOCK', 0, 'STREAMS', 'x', '$')",
+            "(error) ERR XREAD command is not allowed with BLOCK option from scripts",
+            "(nil)",
+        )],
+    },
+];
