@@ -54,6 +54,10 @@ pub enum Keys {
     None,
     /// The first argument.
     First(KeyFlags),
+    /// The first two arguments.
+    FirstTwo(KeyFlags),
+    /// `numkeys key [key ...]` as the first arguments.
+    Numbered(KeyFlags),
     /// `numkeys key [key ...]` behind the first argument, as in EVAL. What happens to them is for the script to say.
     ScriptKeys,
 }

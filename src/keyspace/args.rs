@@ -16,6 +16,9 @@ const MAX_SECONDS: i64 = i64::MAX / 2000;
 /// The largest `PX` or `PXAT` in milliseconds.
 const MAX_MILLIS: i64 = i64::MAX / 2;
 
+/// The most keys of one command.
+const MAX_KEYS: i64 = 128;
+
 /// The arguments that were not read yet.
 #[derive(Debug, Clone, Copy)]
 pub struct Args<'a>(&'a [Str<'a>]);
@@ -57,6 +60,15 @@ impl<'a> Args<'a> {
     /// The next argument as a duration of 1 ms to one year.
     pub fn duration(&mut self, argument: &'static str) -> Result<DurationMs> {
         Ok(DurationMs(self.count(argument, 1..=MAX_DURATION_MS)?))
+    }
+
+    /// `numkeys key [key ...]`: 1 to [`MAX_KEYS`] keys, all different.
+    pub fn keys(&mut self) -> Result<&'a [Str<'a>]> {
+        let count = usize::try_from(self.int("numkeys", 1..=MAX_KEYS)?).unwrap_or(usize::MAX);
+        let (keys, rest) = self.0.split_at_checked(count).ok_or(Error::Arity)?;
+        self.0 = rest;
+        let repeated = keys.iter().enumerate().any(|(at, key)| keys.iter().take(at).any(|other| other.bytes() == key.bytes()));
+        if repeated { Err(Error::Argument { argument: "key", expected: "must not be given twice" }) } else { Ok(keys) }
     }
 
     /// The next argument as an owner's name or another short token of `1..=max` bytes.

@@ -11,6 +11,7 @@ use std::slice;
 use redis_module::raw;
 
 use super::module_api::{Ctx, OwnedStr, Str, api};
+use crate::error::{Error, Result};
 
 /// A script's commands are at most this many different names; a cache of their flags never grows beyond it.
 const KNOWN_COMMANDS: usize = 4096;
@@ -98,12 +99,28 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
 }
 
+impl Ctx {
+    /// Runs one of the server's own commands as a change of ours: with its replication and its events, without the caller's ACL, which
+    /// the server has checked for our command. An error reply is the error.
+    pub fn run(self, name: &CStr, args: &[Str<'_>]) -> Result<()> {
+        let reply = CallReply::with(self, name, c"v!E", args);
+        match reply.text().strip_prefix(b"-") {
+            None => Ok(()),
+            Some(text) => Err(Error::Script(text.trim_ascii_end().to_vec())),
+        }
+    }
+}
+
 /// A reply of the server. Freed when dropped.
 struct CallReply(*mut raw::RedisModuleCallReply);
 
 impl CallReply {
     fn of(ctx: Ctx, name: &CStr, format: &CStr, args: &[OwnedStr]) -> Self {
         let argv: Vec<Str<'_>> = args.iter().map(OwnedStr::as_str).collect();
+        Self::with(ctx, name, format, &argv)
+    }
+
+    fn with(ctx: Ctx, name: &CStr, format: &CStr, argv: &[Str<'_>]) -> Self {
         // SAFETY: "v" takes an array of module strings and its length; the context belongs to the running command.
         Self(unsafe { api!(RedisModule_Call)(ctx.raw(), name.as_ptr(), format.as_ptr(), argv.as_ptr(), argv.len()) })
     }

@@ -12,12 +12,14 @@ pub mod module_api;
 pub mod reply;
 pub mod server_thread;
 
+pub mod change;
 mod replicate;
 
+use self::change::{Events, Payload};
 use self::module_api::{Ctx, KeyHandle, Kind, OwnedStr, Str};
 use crate::error::{Error, Result};
 use crate::primitives::cas::Comparison;
-use crate::primitives::effect::{Effect, Expiry};
+use crate::primitives::effect::{Effect, End};
 use crate::primitives::time::{UnixMicros, UnixMs};
 
 /// The keyspace as one command sees it: the selected database, at one time.
@@ -59,6 +61,23 @@ impl Keyspace {
         }
     }
 
+    /// Applies the effects of one decision about several keys: all are written and replicated before anybody is told. The keys are
+    /// closed while others change, so no handle outlives a write it does not know of.
+    pub fn apply_all<V: Payload>(&self, effects: Vec<(Str<'_>, Effect<V>)>) -> Result<()> {
+        let mut made = Vec::with_capacity(effects.len());
+        for (key, effect) in effects {
+            made.push((key, change::make(self, key, self.ctx.open_for_writing(key), effect)?));
+        }
+        made.into_iter().for_each(|(key, events)| self.announce(key, events));
+        Ok(())
+    }
+
+    fn announce(&self, key: Str<'_>, events: Events) {
+        if events.iter().next().is_some() {
+            self.ctx.changed(key, events.iter());
+        }
+    }
+
     /// Reads a string key, decides, applies the effect.
     pub fn transact<T, R, V: Payload>(
         &self,
@@ -77,11 +96,11 @@ impl Keyspace {
 fn read_string<T>(handle: &mut KeyHandle, decode: impl FnOnce(&[u8], Option<UnixMs>) -> Result<T>) -> Result<Option<T>> {
     match handle.kind() {
         Kind::Missing => Ok(None),
-        Kind::Other => Err(Error::WrongType),
         Kind::String => {
             let until = handle.expiry();
             decode(handle.string_bytes(), until).map(Some)
         }
+        _ => Err(Error::WrongType),
     }
 }
 
@@ -98,104 +117,59 @@ impl Entry<'_> {
     pub fn compare(&mut self, expected: &[u8]) -> Result<Comparison> {
         match self.handle.kind() {
             Kind::Missing => Ok(Comparison::Missing),
-            Kind::Other => Err(Error::WrongType),
-            Kind::String if self.handle.string_len() != expected.len() => Ok(Comparison::Different),
+            Kind::String if self.handle.length() != expected.len() => Ok(Comparison::Different),
             Kind::String if self.handle.string_bytes() == expected => Ok(Comparison::Equal),
             Kind::String => Ok(Comparison::Different),
+            _ => Err(Error::WrongType),
         }
     }
 
-    /// Makes the change, replicates it, then tells WATCH, client caches and subscribers. The only way to change a key.
-    pub fn apply<V: Payload>(mut self, effect: Effect<V>) -> Result<()> {
-        let missing = self.handle.kind() == Kind::Missing;
-        let effect = match effect.settled(self.keyspace.now.floor_ms()) {
-            Effect::Delete | Effect::Expire(_) if missing => return Ok(()),
-            Effect::Keep => return Ok(()),
-            effect => effect,
-        };
-        let ctx = self.keyspace.ctx;
-        match effect {
-            Effect::Keep => {}
-            Effect::Delete => {
-                self.handle.delete()?;
-                self.handle.close();
-                replicate::delete(ctx, self.key);
-                ctx.changed(self.key, &[module_api::Event::Deleted]);
-            }
-            Effect::Expire(at) => {
-                self.handle.set_expiry(Some(at))?;
-                self.handle.close();
-                replicate::expire(ctx, self.key, at);
-                ctx.changed(self.key, &[module_api::Event::Expiring]);
-            }
-            Effect::Put { value, expiry } => {
-                let value = value.value();
-                value.store(&mut self.handle, expiry)?;
-                self.handle.close();
-                replicate::put(ctx, self.key, value.as_str(), expiry);
-                let events = [module_api::Event::Set, module_api::Event::Expiring];
-                let len = if matches!(expiry, Expiry::At(_)) { 2 } else { 1 };
-                ctx.changed(self.key, events.get(..len).unwrap_or_default());
-            }
+    /// The string, or `None` for a missing key.
+    pub fn string(&mut self) -> Result<Option<&[u8]>> {
+        match self.handle.kind() {
+            Kind::Missing => Ok(None),
+            Kind::String => Ok(Some(self.handle.string_bytes())),
+            _ => Err(Error::WrongType),
         }
+    }
+
+    /// The value of a field, or `None` for a missing key or field.
+    pub fn field(&self, field: Str<'_>) -> Result<Option<OwnedStr>> {
+        match self.handle.kind() {
+            Kind::Missing => Ok(None),
+            Kind::Hash => Ok(self.handle.field(field)),
+            _ => Err(Error::WrongType),
+        }
+    }
+
+    /// The number of elements of the list, 0 for a missing key.
+    pub fn list_len(&self) -> Result<usize> {
+        match self.handle.kind() {
+            Kind::Missing => Ok(0),
+            Kind::List => Ok(self.handle.length()),
+            _ => Err(Error::WrongType),
+        }
+    }
+
+    /// The first `count` elements of the list as they would be popped at `end`.
+    pub fn list_elements(&self, end: End, count: usize) -> Result<Vec<Vec<u8>>> {
+        let count = i64::try_from(count.min(self.list_len()?)).unwrap_or(i64::MAX);
+        let index = |nth: i64| if end == End::Left { nth } else { -1_i64.saturating_sub(nth) };
+        let element = |nth| self.handle.element(index(nth)).map(|element| element.as_str().bytes().to_vec());
+        Ok((0..count).filter_map(element).collect())
+    }
+
+    /// When the key ends; `None` without a TTL or without a key.
+    #[must_use]
+    pub fn expiry(&self) -> Option<UnixMs> {
+        self.handle.expiry()
+    }
+
+    /// Makes the change, replicates it, then tells WATCH, client caches and subscribers.
+    pub fn apply<V: Payload>(self, effect: Effect<V>) -> Result<()> {
+        let (keyspace, key) = (self.keyspace, self.key);
+        let events = change::make(keyspace, key, self.handle, effect)?;
+        keyspace.announce(key, events);
         Ok(())
-    }
-}
-
-/// What a decision may name as the value of a string key.
-pub trait Payload {
-    /// The value as a string of the server.
-    fn value<'v>(self) -> Value<'v>
-    where
-        Self: 'v;
-}
-
-/// A value on its way into a key.
-pub enum Value<'v> {
-    /// A client's own argument; it becomes the value without being copied.
-    Argument(Str<'v>),
-    /// A state of ours. One that keeps its length is overwritten in place, which is what makes a limiter as cheap as a SET.
-    State(OwnedStr),
-}
-
-impl Payload for Str<'_> {
-    fn value<'v>(self) -> Value<'v>
-    where
-        Self: 'v,
-    {
-        self.trim();
-        Value::Argument(self)
-    }
-}
-
-impl Payload for Vec<u8> {
-    fn value<'v>(self) -> Value<'v> {
-        Value::State(OwnedStr::new(&self))
-    }
-}
-
-impl Value<'_> {
-    fn as_str(&self) -> Str<'_> {
-        match self {
-            Self::Argument(string) => *string,
-            Self::State(string) => string.as_str(),
-        }
-    }
-
-    /// Writes the value and settles its TTL.
-    fn store(&self, handle: &mut KeyHandle, expiry: Expiry) -> Result<()> {
-        let in_place = matches!(self, Self::State(state)
-            if handle.kind() == Kind::String && handle.overwrite(state.as_str().bytes()));
-        // A replaced string takes its TTL with it, so a TTL to keep is read before.
-        let until = match expiry {
-            Expiry::Keep if in_place => return Ok(()),
-            Expiry::Keep => handle.expiry(),
-            Expiry::Clear => None,
-            Expiry::At(at) => Some(at),
-        };
-        if !in_place {
-            handle.set_string(self.as_str())?;
-        }
-        if in_place || until.is_some() { handle.set_expiry(until) } else { Ok(()) }
     }
 }

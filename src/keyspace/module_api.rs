@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use redis_module::raw;
 
 use crate::error::{Error, Result};
+use crate::primitives::effect::End;
 use crate::primitives::time::UnixMs;
 
 /// A function of the module API, for use in an unsafe block: the pointers are written once, by the load of the module, before any
@@ -77,14 +78,14 @@ impl Ctx {
     }
 
     /// Propagates one command to replicas and AOF, and counts it as a change. A refusal cannot be undone here; it only happens for a
-    /// command name that the server does not know, and ours are SET, DEL and PEXPIREAT.
+    /// command name that the server does not know, and ours are those of `replicate.rs`.
     pub fn replicate(self, command: &CStr, args: &[Str<'_>]) {
         // SAFETY: "v" takes an array of module strings and its length; the server copies references.
         unsafe { api!(RedisModule_Replicate)(self.0, command.as_ptr(), c"v".as_ptr(), args.as_ptr(), args.len()) };
     }
 
     /// Tells WATCH, tracking clients and subscribers of keyspace events that the key changed.
-    pub fn changed(self, key: Str<'_>, events: &[Event]) {
+    pub fn changed(self, key: Str<'_>, events: impl Iterator<Item = Event>) {
         // SAFETY: context and key name belong to the running command, and no handle of the key is open.
         unsafe { api!(RedisModule_SignalModifiedKey)(self.0, key.0) };
         for event in events {
@@ -125,6 +126,18 @@ pub enum Event {
     Expiring,
     /// `del`
     Deleted,
+    /// `setrange`
+    Patched,
+    /// `hset`
+    FieldSet,
+    /// `lpush`
+    PushedLeft,
+    /// `rpush`
+    PushedRight,
+    /// `lpop`
+    PoppedLeft,
+    /// `rpop`
+    PoppedRight,
 }
 
 impl Event {
@@ -133,6 +146,12 @@ impl Event {
             Self::Set => (raw::REDISMODULE_NOTIFY_STRING as c_int, c"set"),
             Self::Expiring => (raw::REDISMODULE_NOTIFY_GENERIC as c_int, c"expire"),
             Self::Deleted => (raw::REDISMODULE_NOTIFY_GENERIC as c_int, c"del"),
+            Self::Patched => (raw::REDISMODULE_NOTIFY_STRING as c_int, c"setrange"),
+            Self::FieldSet => (raw::REDISMODULE_NOTIFY_HASH as c_int, c"hset"),
+            Self::PushedLeft => (raw::REDISMODULE_NOTIFY_LIST as c_int, c"lpush"),
+            Self::PushedRight => (raw::REDISMODULE_NOTIFY_LIST as c_int, c"rpush"),
+            Self::PoppedLeft => (raw::REDISMODULE_NOTIFY_LIST as c_int, c"lpop"),
+            Self::PoppedRight => (raw::REDISMODULE_NOTIFY_LIST as c_int, c"rpop"),
         }
     }
 }
@@ -256,6 +275,10 @@ pub enum Kind {
     Missing,
     /// A string.
     String,
+    /// A list.
+    List,
+    /// A hash.
+    Hash,
     /// Another type.
     Other,
 }
@@ -271,13 +294,15 @@ impl KeyHandle {
         match unsafe { api!(RedisModule_KeyType)(self.0) } as isize {
             raw::REDISMODULE_KEYTYPE_EMPTY => Kind::Missing,
             raw::REDISMODULE_KEYTYPE_STRING => Kind::String,
+            raw::REDISMODULE_KEYTYPE_LIST => Kind::List,
+            raw::REDISMODULE_KEYTYPE_HASH => Kind::Hash,
             _ => Kind::Other,
         }
     }
 
-    /// The length of the string; does not touch it.
+    /// The length of the string, the number of elements or fields; 0 for a missing key. Does not touch the value.
     #[must_use]
-    pub fn string_len(&self) -> usize {
+    pub fn length(&self) -> usize {
         // SAFETY: the handle is open.
         unsafe { api!(RedisModule_ValueLength)(self.0) }
     }
@@ -296,7 +321,7 @@ impl KeyHandle {
     /// Writes `bytes` over the string when both have the same length; false when they do not, and nothing happened.
     #[must_use]
     pub fn overwrite(&mut self, bytes: &[u8]) -> bool {
-        if self.string_len() != bytes.len() {
+        if self.length() != bytes.len() {
             return false;
         }
         let mut len = 0;
@@ -309,6 +334,65 @@ impl KeyHandle {
             slice::from_raw_parts_mut(start.cast::<u8>(), len).copy_from_slice(bytes);
         }
         true
+    }
+
+    /// Writes `bytes` at `offset` of an existing string, which grows when it has to.
+    pub fn patch(&mut self, offset: usize, bytes: &[u8]) -> Result<()> {
+        let end = offset.checked_add(bytes.len()).ok_or(Error::WriteRefused)?;
+        if end > self.length() {
+            // SAFETY: the handle is open for writing and holds a string.
+            done(unsafe { api!(RedisModule_StringTruncate)(self.0, end) })?;
+        }
+        let mut len = 0;
+        // SAFETY: the handle is open for writing and holds a string that nobody else shares after this call; `len` bytes are ours.
+        let value = unsafe {
+            let start = api!(RedisModule_StringDMA)(self.0, &raw mut len, raw::REDISMODULE_WRITE as c_int);
+            if start.is_null() {
+                return Err(Error::WriteRefused);
+            }
+            slice::from_raw_parts_mut(start.cast::<u8>(), len)
+        };
+        value.get_mut(offset..end).ok_or(Error::WriteRefused)?.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    /// The value of a field of the hash.
+    #[must_use]
+    pub fn field(&self, field: Str<'_>) -> Option<OwnedStr> {
+        let mut value: *mut raw::RedisModuleString = std::ptr::null_mut();
+        const NONE: c_int = raw::REDISMODULE_HASH_NONE as c_int;
+        // SAFETY: pairs of a field and a place for its value, ended by a null; a string that comes back belongs to us.
+        unsafe { api!(RedisModule_HashGet)(self.0, NONE, field.0, &raw mut value, std::ptr::null_mut::<c_char>()) };
+        if value.is_null() { None } else { Some(OwnedStr(value)) }
+    }
+
+    /// Sets a field of the hash; a missing key becomes a hash.
+    pub fn set_field(&mut self, field: Str<'_>, value: Str<'_>) {
+        const NONE: c_int = raw::REDISMODULE_HASH_NONE as c_int;
+        // SAFETY: pairs of a field and its value, ended by a null; the server copies both. The count that comes back is that of fields
+        // that existed.
+        unsafe { api!(RedisModule_HashSet)(self.0, NONE, field.0, value.0, std::ptr::null_mut::<c_char>()) };
+    }
+
+    /// Adds an element to the list; a missing key becomes a list.
+    pub fn push(&mut self, end: End, value: Str<'_>) -> Result<()> {
+        // SAFETY: the handle is open for writing; the server copies the element.
+        done(unsafe { api!(RedisModule_ListPush)(self.0, list_end(end), value.0) })
+    }
+
+    /// Takes an element from the list; the key goes with the last one. `None` when there is none.
+    pub fn pop(&mut self, end: End) -> Option<OwnedStr> {
+        // SAFETY: the handle is open for writing; the element that comes back belongs to us.
+        let value = unsafe { api!(RedisModule_ListPop)(self.0, list_end(end)) };
+        if value.is_null() { None } else { Some(OwnedStr(value)) }
+    }
+
+    /// An element of the list by its index, negative from the tail.
+    #[must_use]
+    pub fn element(&self, index: i64) -> Option<OwnedStr> {
+        // SAFETY: the handle is open; the element that comes back belongs to us.
+        let value = unsafe { api!(RedisModule_ListGet)(self.0, index) };
+        if value.is_null() { None } else { Some(OwnedStr(value)) }
     }
 
     /// Makes `value` the key's value. The TTL is gone.
@@ -350,6 +434,13 @@ impl KeyHandle {
 impl Drop for KeyHandle {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+fn list_end(end: End) -> c_int {
+    match end {
+        End::Left => raw::REDISMODULE_LIST_HEAD as c_int,
+        End::Right => raw::REDISMODULE_LIST_TAIL as c_int,
     }
 }
 

@@ -3,7 +3,7 @@
 //! Times are absolute, values are final: a replica needs neither a clock nor this module. Nothing is replicated verbatim.
 
 use super::module_api::{Ctx, OwnedStr, Str, Token};
-use crate::primitives::effect::Expiry;
+use crate::primitives::effect::{End, Expiry, Part};
 use crate::primitives::time::UnixMs;
 
 /// `DEL key`
@@ -23,4 +23,27 @@ pub fn put(ctx: Ctx, key: Str<'_>, value: Str<'_>, expiry: Expiry) {
         Expiry::Keep => ctx.replicate(c"SET", &[key, value, Token::KeepTtl.as_str()]),
         Expiry::At(at) => ctx.replicate(c"SET", &[key, value, Token::Pxat.as_str(), OwnedStr::number(at.as_i64()).as_str()]),
     }
+}
+
+/// `SETRANGE key offset bytes`
+pub fn patch(ctx: Ctx, key: Str<'_>, part: &Part) {
+    let offset = OwnedStr::number(i64::try_from(part.offset).unwrap_or(i64::MAX));
+    ctx.replicate(c"SETRANGE", &[key, offset.as_str(), OwnedStr::new(&part.bytes).as_str()]);
+}
+
+/// `HSET key field value`
+pub fn set_field(ctx: Ctx, key: Str<'_>, field: Str<'_>, value: Str<'_>) {
+    ctx.replicate(c"HSET", &[key, field, value]);
+}
+
+/// `RPUSH key value [value ...]`, or `LPUSH`
+pub fn push<'a>(ctx: Ctx, key: Str<'a>, end: End, values: impl Iterator<Item = Str<'a>>) {
+    let args: Vec<_> = std::iter::once(key).chain(values).collect();
+    ctx.replicate(if end == End::Left { c"LPUSH" } else { c"RPUSH" }, &args);
+}
+
+/// `LPOP key count`, or `RPOP`
+pub fn pop(ctx: Ctx, key: Str<'_>, end: End, count: usize) {
+    let count = OwnedStr::number(i64::try_from(count).unwrap_or(i64::MAX));
+    ctx.replicate(if end == End::Left { c"LPOP" } else { c"RPOP" }, &[key, count.as_str()]);
 }

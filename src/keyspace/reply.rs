@@ -14,6 +14,8 @@ use crate::error::Error;
 pub enum Reply {
     /// An integer.
     Integer(i64),
+    /// The null of the client's protocol.
+    Null,
     /// A bulk string.
     Bulk(Vec<u8>),
     /// A short array of integers, the form of most answers.
@@ -57,6 +59,7 @@ impl Reply {
     pub fn send(&self, ctx: Ctx) {
         match self {
             Self::Integer(value) => ctx.reply_integer(*value),
+            Self::Null => ctx.reply_null(),
             Self::Bulk(bytes) => ctx.reply_bulk(bytes),
             Self::Integers(Integers { values, len }) => {
                 ctx.reply_array(*len);

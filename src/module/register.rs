@@ -87,7 +87,8 @@ fn get(ctx: Ctx, name: &CStr) -> *mut raw::RedisModuleCommand {
 fn legacy_range(keys: &Keys) -> (c_int, c_int, c_int) {
     match keys {
         Keys::First(_) => (1, 1, 1),
-        Keys::None | Keys::ScriptKeys => (0, 0, 0),
+        Keys::FirstTwo(_) => (1, 2, 1),
+        Keys::None | Keys::Numbered(_) | Keys::ScriptKeys => (0, 0, 0),
     }
 }
 
@@ -128,37 +129,50 @@ fn describe(command: *mut raw::RedisModuleCommand, spec: &Spec) -> bool {
 
 /// The key specs, with the zeroed one that ends them.
 fn key_specs(keys: &Keys) -> Vec<raw::RedisModuleCommandKeySpec> {
-    // SAFETY: the structure is made of integers and pointers, for which zero is a value: "absent".
-    let zeroed = || unsafe { std::mem::zeroed::<raw::RedisModuleCommandKeySpec>() };
-    let mut spec = zeroed();
-    match keys {
+    const SCRIPT: KeyFlags = KeyFlags::Update;
+    let (spec, notes) = match keys {
         Keys::None => return Vec::new(),
-        Keys::First(flags) => {
-            spec.flags = u64::from(match flags {
-                KeyFlags::Read => raw::REDISMODULE_CMD_KEY_RO | raw::REDISMODULE_CMD_KEY_ACCESS,
-                KeyFlags::Update => {
-                    raw::REDISMODULE_CMD_KEY_RW | raw::REDISMODULE_CMD_KEY_ACCESS | raw::REDISMODULE_CMD_KEY_UPDATE
-                }
-                KeyFlags::Delete => {
-                    raw::REDISMODULE_CMD_KEY_RW | raw::REDISMODULE_CMD_KEY_ACCESS | raw::REDISMODULE_CMD_KEY_DELETE
-                }
-            });
-            spec.begin_search_type = raw::RedisModuleKeySpecBeginSearchType_REDISMODULE_KSPEC_BS_INDEX;
-            spec.bs.index.pos = 1;
-            spec.find_keys_type = raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_RANGE;
-            spec.fk.range = raw::RedisModuleCommandKeySpec__bindgen_ty_2__bindgen_ty_1 { lastkey: 0, keystep: 1, limit: 0 };
-        }
+        Keys::First(flags) => (key_range(*flags, 0), None),
+        Keys::FirstTwo(flags) => (key_range(*flags, 1), None),
+        Keys::Numbered(flags) => (counted_keys(*flags, 1), None),
         Keys::ScriptKeys => {
-            const FLAGS: u32 = raw::REDISMODULE_CMD_KEY_RW | raw::REDISMODULE_CMD_KEY_ACCESS | raw::REDISMODULE_CMD_KEY_UPDATE;
-            spec.notes = c"We cannot tell how the keys will be used so we assume the worst, RW and UPDATE".as_ptr();
-            spec.flags = u64::from(FLAGS);
-            spec.begin_search_type = raw::RedisModuleKeySpecBeginSearchType_REDISMODULE_KSPEC_BS_INDEX;
-            spec.bs.index.pos = 2;
-            spec.find_keys_type = raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_KEYNUM;
-            spec.fk.keynum = raw::RedisModuleCommandKeySpec__bindgen_ty_2__bindgen_ty_2 { keynumidx: 0, firstkey: 1, keystep: 1 };
+            (counted_keys(SCRIPT, 2), Some(c"We cannot tell how the keys will be used so we assume the worst, RW and UPDATE"))
         }
-    }
-    vec![spec, zeroed()]
+    };
+    vec![raw::RedisModuleCommandKeySpec { notes: notes.map_or(ptr::null(), CStr::as_ptr), ..spec }, no_key_spec()]
+}
+
+fn no_key_spec() -> raw::RedisModuleCommandKeySpec {
+    // SAFETY: the structure is made of integers and pointers, for which zero is a value: "absent".
+    unsafe { std::mem::zeroed() }
+}
+
+/// The first argument, and `more` behind it.
+fn key_range(flags: KeyFlags, more: c_int) -> raw::RedisModuleCommandKeySpec {
+    let mut spec = key_spec(flags, 1);
+    spec.find_keys_type = raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_RANGE;
+    spec.fk.range = raw::RedisModuleCommandKeySpec__bindgen_ty_2__bindgen_ty_1 { lastkey: more, keystep: 1, limit: 0 };
+    spec
+}
+
+/// `numkeys key [key ...]` from argument `at` on.
+fn counted_keys(flags: KeyFlags, at: c_int) -> raw::RedisModuleCommandKeySpec {
+    let mut spec = key_spec(flags, at);
+    spec.find_keys_type = raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_KEYNUM;
+    spec.fk.keynum = raw::RedisModuleCommandKeySpec__bindgen_ty_2__bindgen_ty_2 { keynumidx: 0, firstkey: 1, keystep: 1 };
+    spec
+}
+
+fn key_spec(flags: KeyFlags, at: c_int) -> raw::RedisModuleCommandKeySpec {
+    let mut spec = no_key_spec();
+    spec.flags = u64::from(match flags {
+        KeyFlags::Read => raw::REDISMODULE_CMD_KEY_RO | raw::REDISMODULE_CMD_KEY_ACCESS,
+        KeyFlags::Update => raw::REDISMODULE_CMD_KEY_RW | raw::REDISMODULE_CMD_KEY_ACCESS | raw::REDISMODULE_CMD_KEY_UPDATE,
+        KeyFlags::Delete => raw::REDISMODULE_CMD_KEY_RW | raw::REDISMODULE_CMD_KEY_ACCESS | raw::REDISMODULE_CMD_KEY_DELETE,
+    });
+    spec.begin_search_type = raw::RedisModuleKeySpecBeginSearchType_REDISMODULE_KSPEC_BS_INDEX;
+    spec.bs.index.pos = at;
+    spec
 }
 
 /// Keeps argument arrays alive until the server has copied them.

@@ -6,7 +6,7 @@
 use super::time::{DurationMs, UnixMs};
 
 /// The one change that a decision makes to its key. `V` is whatever the caller writes as the value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect<V> {
     /// Nothing: no write, no replication, no event, no WATCH touched.
     Keep,
@@ -17,10 +17,78 @@ pub enum Effect<V> {
         /// What becomes of the TTL.
         expiry: Expiry,
     },
+    /// Parts of the string change; it grows when a part lies behind its end. What replicates is the parts, not the whole.
+    Patch {
+        /// The parts, in the order in which they are written.
+        parts: Vec<Part>,
+        /// The new end of the key.
+        until: UnixMs,
+    },
     /// The value stays, its TTL ends at this time.
     Expire(UnixMs),
     /// The key goes away.
     Delete,
+    /// A field of the hash gets this value, and loses a TTL of its own, as with HSET.
+    SetField {
+        /// The field.
+        field: V,
+        /// Its new value.
+        value: V,
+    },
+    /// An integer field of the hash grows by `delta`, and keeps a TTL of its own, as with HINCRBY.
+    AddToField {
+        /// The field.
+        field: V,
+        /// What is added.
+        delta: i64,
+    },
+    /// Elements are added to the list, and some dropped at its other end.
+    Push {
+        /// Where they are added, one after the other.
+        end: End,
+        /// The elements.
+        values: Vec<V>,
+        /// How many elements are dropped at the other end afterwards.
+        dropped: u64,
+        /// The new end of the key; `None` leaves its TTL as it is.
+        until: Option<UnixMs>,
+    },
+    /// Elements are taken from the list.
+    Pop {
+        /// Where.
+        end: End,
+        /// How many; at most as many as there are.
+        count: u64,
+    },
+}
+
+/// A part of a stored string.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Where it begins.
+    pub offset: usize,
+    /// What it becomes.
+    pub bytes: Vec<u8>,
+}
+
+/// An end of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The head.
+    Left,
+    /// The tail.
+    Right,
+}
+
+impl End {
+    /// The other one.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Left => Self::Right,
+            Self::Right => Self::Left,
+        }
+    }
 }
 
 impl<V> Effect<V> {
@@ -29,7 +97,14 @@ impl<V> Effect<V> {
     #[must_use]
     pub fn settled(self, now: UnixMs) -> Self {
         match self {
-            Self::Put { expiry: Expiry::At(at), .. } | Self::Expire(at) if at <= now => Self::Delete,
+            Self::Put { expiry: Expiry::At(at), .. }
+            | Self::Patch { until: at, .. }
+            | Self::Push { until: Some(at), .. }
+            | Self::Expire(at)
+                if at <= now =>
+            {
+                Self::Delete
+            }
             other => other,
         }
     }
@@ -83,7 +158,7 @@ mod tests {
         assert_eq!(put(11).settled(UnixMs(10)), put(11));
         assert_eq!(Effect::<()>::Expire(UnixMs(9)).settled(UnixMs(10)), Effect::Delete);
         let keep = Effect::Put { value: (), expiry: Expiry::Keep };
-        assert_eq!(keep.settled(UnixMs(10)), keep);
+        assert_eq!(keep.clone().settled(UnixMs(10)), keep);
     }
 
     #[test]

@@ -1,0 +1,194 @@
+//! The one place that changes keys: an effect becomes a write, and from the same value the commands that replicate it.
+//!
+//! A write that the server would make itself just so (`HINCRBY`) is left to the server, which then also replicates and announces it.
+
+use super::module_api::{Event, KeyHandle, Kind, OwnedStr, Str};
+use super::{Keyspace, replicate};
+use crate::error::{Error, Result};
+use crate::primitives::effect::{Effect, End, Expiry, Part};
+use crate::primitives::time::UnixMs;
+
+/// Makes the change and replicates it. Returns the events to announce; none when nothing changed or the server announced it itself.
+pub(super) fn make<V: Payload>(keyspace: &Keyspace, key: Str<'_>, handle: KeyHandle, effect: Effect<V>) -> Result<Events> {
+    let missing = handle.kind() == Kind::Missing;
+    let change = Change { keyspace, key, handle };
+    match effect.settled(keyspace.now.floor_ms()) {
+        Effect::Delete | Effect::Expire(_) if missing => Ok(Events::default()),
+        Effect::Keep => Ok(Events::default()),
+        Effect::Delete => change.delete(),
+        Effect::Expire(at) => change.expire(at),
+        Effect::Put { value, expiry } => change.put(&value.value(), expiry),
+        Effect::Patch { parts, until } => change.patch(&parts, until),
+        Effect::SetField { field, value } => Ok(change.set_field(&field.value(), &value.value())),
+        Effect::AddToField { field, delta } => change.add_to_field(&field.value(), delta),
+        Effect::Push { end, values, dropped, until } => {
+            let values: Vec<_> = values.into_iter().map(Payload::value).collect();
+            change.push(end, &values, dropped, until)
+        }
+        Effect::Pop { end, count } => Ok(change.pop(end, count)),
+    }
+}
+
+/// The keyspace events of one change, in order: a few, without an allocation.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Events([Option<Event>; 4]);
+
+impl<const N: usize> From<[Event; N]> for Events {
+    fn from(events: [Event; N]) -> Self {
+        events.into_iter().fold(Self::default(), |all, event| all.and(Some(event)))
+    }
+}
+
+impl Events {
+    fn and(mut self, event: Option<Event>) -> Self {
+        if let Some(free) = self.0.iter_mut().find(|place| place.is_none()) {
+            *free = event;
+        }
+        self
+    }
+
+    /// The events.
+    pub(super) fn iter(self) -> impl Iterator<Item = Event> {
+        self.0.into_iter().flatten()
+    }
+}
+
+/// A key that is about to change.
+struct Change<'a> {
+    keyspace: &'a Keyspace,
+    key: Str<'a>,
+    handle: KeyHandle,
+}
+
+impl Change<'_> {
+    fn delete(mut self) -> Result<Events> {
+        self.handle.delete()?;
+        replicate::delete(self.keyspace.ctx, self.key);
+        Ok(Events::from([Event::Deleted]))
+    }
+
+    fn expire(mut self, at: UnixMs) -> Result<Events> {
+        self.handle.set_expiry(Some(at))?;
+        replicate::expire(self.keyspace.ctx, self.key, at);
+        Ok(Events::from([Event::Expiring]))
+    }
+
+    fn put(mut self, value: &Value<'_>, expiry: Expiry) -> Result<Events> {
+        value.store(&mut self.handle, expiry)?;
+        replicate::put(self.keyspace.ctx, self.key, value.as_str(), expiry);
+        Ok(Events::from([Event::Set]).and(matches!(expiry, Expiry::At(_)).then_some(Event::Expiring)))
+    }
+
+    fn patch(mut self, parts: &[Part], until: UnixMs) -> Result<Events> {
+        if self.handle.kind() != Kind::String {
+            return Err(Error::WriteRefused);
+        }
+        for part in parts {
+            self.handle.patch(part.offset, &part.bytes)?;
+            replicate::patch(self.keyspace.ctx, self.key, part);
+        }
+        self.handle.set_expiry(Some(until))?;
+        replicate::expire(self.keyspace.ctx, self.key, until);
+        Ok(Events::from([Event::Patched, Event::Expiring]))
+    }
+
+    fn set_field(mut self, field: &Value<'_>, value: &Value<'_>) -> Events {
+        self.handle.set_field(field.as_str(), value.as_str());
+        replicate::set_field(self.keyspace.ctx, self.key, field.as_str(), value.as_str());
+        Events::from([Event::FieldSet])
+    }
+
+    fn add_to_field(mut self, field: &Value<'_>, delta: i64) -> Result<Events> {
+        self.handle.close();
+        self.keyspace.ctx.run(c"HINCRBY", &[self.key, field.as_str(), OwnedStr::number(delta).as_str()])?;
+        Ok(Events::default())
+    }
+
+    fn push(mut self, end: End, values: &[Value<'_>], dropped: u64, until: Option<UnixMs>) -> Result<Events> {
+        let ctx = self.keyspace.ctx;
+        for value in values {
+            self.handle.push(end, value.as_str())?;
+        }
+        let mut events = Events::from([if end == End::Left { Event::PushedLeft } else { Event::PushedRight }]);
+        replicate::push(ctx, self.key, end, values.iter().map(Value::as_str));
+        if let Some(until) = until {
+            self.handle.set_expiry(Some(until))?;
+            replicate::expire(ctx, self.key, until);
+            events = events.and(Some(Event::Expiring));
+        }
+        if dropped > 0 {
+            events = self.pop(end.other(), dropped).iter().fold(events, |events, event| events.and(Some(event)));
+        }
+        Ok(events)
+    }
+
+    /// The server deletes a list with its last element, here and on replicas.
+    fn pop(mut self, end: End, count: u64) -> Events {
+        let popped = (0..count).take_while(|_| self.handle.pop(end).is_some()).count();
+        if popped == 0 {
+            return Events::default();
+        }
+        let gone = self.handle.length() == 0;
+        replicate::pop(self.keyspace.ctx, self.key, end, popped);
+        let event = if end == End::Left { Event::PoppedLeft } else { Event::PoppedRight };
+        Events::from([event]).and(gone.then_some(Event::Deleted))
+    }
+}
+
+/// What a decision may name as the value of a string key.
+pub trait Payload {
+    /// The value as a string of the server.
+    fn value<'v>(self) -> Value<'v>
+    where
+        Self: 'v;
+}
+
+/// A value on its way into a key.
+pub enum Value<'v> {
+    /// A client's own argument; it becomes the value without being copied.
+    Argument(Str<'v>),
+    /// A state of ours. One that keeps its length is overwritten in place, which is what makes a limiter as cheap as a SET.
+    State(OwnedStr),
+}
+
+impl Payload for Str<'_> {
+    fn value<'v>(self) -> Value<'v>
+    where
+        Self: 'v,
+    {
+        self.trim();
+        Value::Argument(self)
+    }
+}
+
+impl Payload for Vec<u8> {
+    fn value<'v>(self) -> Value<'v> {
+        Value::State(OwnedStr::new(&self))
+    }
+}
+
+impl Value<'_> {
+    fn as_str(&self) -> Str<'_> {
+        match self {
+            Self::Argument(string) => *string,
+            Self::State(string) => string.as_str(),
+        }
+    }
+
+    /// Writes the value and settles its TTL.
+    fn store(&self, handle: &mut KeyHandle, expiry: Expiry) -> Result<()> {
+        let in_place = matches!(self, Self::State(state)
+            if handle.kind() == Kind::String && handle.overwrite(state.as_str().bytes()));
+        // A replaced string takes its TTL with it, so a TTL to keep is read before.
+        let until = match expiry {
+            Expiry::Keep if in_place => return Ok(()),
+            Expiry::Keep => handle.expiry(),
+            Expiry::Clear => None,
+            Expiry::At(at) => Some(at),
+        };
+        if !in_place {
+            handle.set_string(self.as_str())?;
+        }
+        if in_place || until.is_some() { handle.set_expiry(until) } else { Ok(()) }
+    }
+}
