@@ -12,9 +12,9 @@ use crate::error::{Error, Result};
 use crate::keyspace::args::Args;
 use crate::keyspace::module_api::Str;
 use crate::keyspace::reply::Reply;
-use crate::keyspace::{Keyspace, fence};
+use crate::keyspace::{Found, Keyspace, fence};
 use crate::primitives::lock::{self, Acquired, FORMAT, MAX_OWNER_BYTES, Stored};
-use crate::primitives::time::{DurationMs, UnixMs};
+use crate::primitives::time::DurationMs;
 
 /// See the top of this file.
 pub struct Lock;
@@ -67,8 +67,9 @@ pub(super) fn owner<'a>(args: &mut Args<'a>) -> Result<&'a [u8]> {
 }
 
 /// Reads a lock, and remembers its fence.
-pub(super) fn decode(bytes: &[u8], until: Option<UnixMs>) -> Result<Stored> {
-    let stored = Stored::decode(bytes, until).map_err(|_| Error::ForeignValue { expected: FORMAT })?;
+pub(super) fn decode(mut found: Found<'_>) -> Result<Stored> {
+    let until = if lock::is_ours(found.bytes()) { None } else { found.until() };
+    let stored = Stored::decode(found.bytes(), until).map_err(|_| Error::ForeignValue { expected: FORMAT })?;
     if let Some(seen) = stored.fence() {
         fence::observe(seen);
     }

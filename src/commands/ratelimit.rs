@@ -13,12 +13,11 @@
 
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::{Error, Result};
-use crate::keyspace::Keyspace;
 use crate::keyspace::args::{Args, is, syntax};
 use crate::keyspace::module_api::Str;
 use crate::keyspace::reply::Reply;
+use crate::keyspace::{Found, Keyspace};
 use crate::primitives::ratelimit::{self, Bucket, Decision, Fixed, MAX_LIMIT, Policy, Stored};
-use crate::primitives::time::UnixMs;
 
 /// See the top of this file.
 pub struct RateLimit;
@@ -97,8 +96,8 @@ fn policy(kind: &[u8], args: &mut Args<'_>) -> Result<Policy> {
     }
 }
 
-pub(super) fn decode(bytes: &[u8], _until: Option<UnixMs>) -> Result<Stored> {
-    ratelimit::decode(bytes).map_err(|_| Error::ForeignValue { expected: ratelimit::FORMAT })
+pub(super) fn decode(mut found: Found<'_>) -> Result<Stored> {
+    ratelimit::decode(found.bytes()).map_err(|_| Error::ForeignValue { expected: ratelimit::FORMAT })
 }
 
 pub(super) fn reply(decision: Decision) -> Reply {

@@ -9,7 +9,7 @@ use std::ffi::CStr;
 use crate::error::{Error, MESSAGE_BYTES, Result, printable};
 use crate::keyspace::Keyspace;
 use crate::keyspace::args::Args;
-use crate::keyspace::call::{Calls, WriteFlags};
+use crate::keyspace::call::{Calls, KnownCommands};
 use crate::keyspace::clock::Frozen;
 use crate::keyspace::module_api::{Ctx, Str};
 use crate::keyspace::reply::Reply;
@@ -24,7 +24,7 @@ static SCRIPTING: ServerThread<Option<Scripting>> = ServerThread::new(None);
 pub struct Scripting {
     /// The engine.
     pub engine: Engine,
-    write_flags: WriteFlags,
+    known_commands: KnownCommands,
     runs: u64,
     failures: u64,
 }
@@ -33,7 +33,7 @@ pub struct Scripting {
 pub fn start(ctx: Ctx) -> Result<()> {
     let engine = Engine::new(limits(), version(ctx.redis_version().unwrap_or_default()))?;
     if let Some(mut slot) = SCRIPTING.try_borrow_mut() {
-        *slot = Some(Scripting { engine, write_flags: WriteFlags::new(), runs: 0, failures: 0 });
+        *slot = Some(Scripting { engine, known_commands: KnownCommands::default(), runs: 0, failures: 0 });
     }
     Ok(())
 }
@@ -111,10 +111,10 @@ impl<'a> Request<'a> {
 /// Runs a script and sends what it returns.
 pub fn run(keyspace: &Keyspace, request: &Request<'_>, by_sha: bool) -> Result<Reply> {
     let mut scripting = engine()?;
-    let Scripting { engine, write_flags, runs, failures } = &mut *scripting;
+    let Scripting { engine, known_commands, runs, failures } = &mut *scripting;
     *runs = runs.saturating_add(1);
     let _frozen = Frozen::new();
-    let mut port = ServerPort { calls: Calls::new(keyspace.ctx(), write_flags), ctx: keyspace.ctx() };
+    let mut port = ServerPort { calls: Calls::new(keyspace.ctx(), known_commands), ctx: keyspace.ctx() };
     let mut sink = ClientReply(keyspace.ctx());
     let run = if by_sha { Engine::eval_sha } else { Engine::eval };
     let outcome = run(engine, request.script, &request.keys, &request.args, &mut port, &mut sink);

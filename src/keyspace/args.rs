@@ -133,13 +133,24 @@ pub fn integer(bytes: &[u8], argument: &'static str, range: RangeInclusive<i64>)
 /// Redis' own reading of an integer.
 #[must_use]
 pub fn parse_i64(bytes: &[u8]) -> Option<i64> {
-    let digits = bytes.strip_prefix(b"-").unwrap_or(bytes);
-    let canonical = match digits {
-        [b'0'] => bytes.len() == 1,
-        [b'1'..=b'9', rest @ ..] => rest.iter().all(u8::is_ascii_digit),
-        _ => false,
+    let (negative, digits) = match bytes {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
     };
-    if canonical { std::str::from_utf8(bytes).ok()?.parse().ok() } else { None }
+    match digits {
+        [b'0'] if !negative => return Some(0),
+        [b'1'..=b'9', ..] if digits.len() <= 19 => {}
+        _ => return None,
+    }
+    // Nineteen digits fit into 64 bits without a sign; the sign is settled at the end, where i64::MIN is a case of its own.
+    let mut value = 0_u64;
+    for digit in digits {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        value = value.wrapping_mul(10).wrapping_add(u64::from(digit & 0x0f));
+    }
+    if negative { 0_i64.checked_sub_unsigned(value) } else { i64::try_from(value).ok() }
 }
 
 #[cfg(test)]
@@ -154,6 +165,10 @@ mod tests {
             ("9223372036854775807", Some(i64::MAX)),
             ("-9223372036854775808", Some(i64::MIN)),
             ("9223372036854775808", None),
+            ("-9223372036854775809", None),
+            ("9999999999999999999", None),
+            ("99999999999999999999", None),
+            ("12a", None),
             ("-0", None),
             ("01", None),
             ("+1", None),

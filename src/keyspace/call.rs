@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::slice;
 
 use redis_module::raw;
@@ -13,12 +14,11 @@ use redis_module::raw;
 use super::module_api::{Ctx, OwnedStr, Str, api};
 use crate::error::{Error, Result};
 
-/// A script's commands are at most this many different names; a cache of their flags never grows beyond it.
-const KNOWN_COMMANDS: usize = 4096;
+const UNKNOWN: &[u8] = b"-ERR Unknown Redis command called from script\r\n";
 
 /// What the server's refusals of `RM_Call` are called in scripts.
 const IN_SCRIPT_WORDS: &[(&[u8], &[u8])] = &[
-    (b"-ERR unknown command", b"-ERR Unknown Redis command called from script\r\n"),
+    (b"-ERR unknown command", UNKNOWN),
     (b"-ERR wrong number of arguments for", b"-ERR Wrong number of args calling Redis command from script\r\n"),
     (b"-ERR acl verification failed", b"-NOPERM The user executing the script can't run this command or access its keys\r\n"),
 ];
@@ -26,24 +26,72 @@ const IN_SCRIPT_WORDS: &[(&[u8], &[u8])] = &[
 /// A refusal whose text starts with `-ERR command '` and ends with this.
 const NOT_IN_SCRIPTS: &[u8] = b"is not allowed on script mode\r\n";
 
-/// Whether a command may write, by its lower-case name. Outlives a run: asking the server costs a call.
-pub type WriteFlags = HashMap<Vec<u8>, bool>;
+/// What is known of the commands that scripts called. Outlives a run: asking the server costs a call.
+///
+/// Keyed by the name as the script writes it, so that a lookup neither copies nor folds; bounded, so that names from outside cannot fill
+/// the memory.
+#[derive(Default)]
+pub struct KnownCommands(HashMap<Box<[u8]>, Known, BuildHasherDefault<NameHash>>);
+
+struct Known {
+    name: CString,
+    may_write: bool,
+}
+
+/// More different names than a server has commands: beyond it the cache starts anew.
+const MOST_NAMES: usize = 2048;
+
+impl KnownCommands {
+    /// What is known of `name`; asks the server the first time. `None` for a name with a NUL byte, which is no command.
+    fn get(&mut self, ctx: Ctx, name: &[u8]) -> Option<&Known> {
+        if !self.0.contains_key(name) {
+            if self.0.len() >= MOST_NAMES {
+                self.0.clear();
+            }
+            let known = Known { name: CString::new(name).ok()?, may_write: may_write(ctx, name) };
+            self.0.insert(name.into(), known);
+        }
+        self.0.get(name)
+    }
+}
+
+fn may_write(ctx: Ctx, name: &[u8]) -> bool {
+    let info = CallReply::of(ctx, c"COMMAND", c"vE", &[OwnedStr::new(b"INFO"), OwnedStr::new(name)]);
+    contains(info.text(), b"+write\r\n")
+}
+
+/// FNV-1a: the names are short, and bounded in number, so a flood of colliding ones costs its sender a scan of the bound at most.
+#[derive(Default)]
+struct NameHash(u64);
+
+impl Hasher for NameHash {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+}
 
 /// The commands of one script run.
 pub struct Calls<'a> {
     ctx: Ctx,
-    write_flags: &'a mut WriteFlags,
+    known: &'a mut KnownCommands,
     /// False once the server said that the caller has no user (a replication link, another module): such a caller has every right.
     as_user: bool,
     writes: u64,
     reply: Option<CallReply>,
-    rewritten: Option<&'static [u8]>,
+    /// The arguments of one call; kept for its room.
+    args: Vec<OwnedStr>,
 }
 
 impl<'a> Calls<'a> {
     /// Starts a run.
-    pub fn new(ctx: Ctx, write_flags: &'a mut WriteFlags) -> Self {
-        Self { ctx, write_flags, as_user: true, writes: 0, reply: None, rewritten: None }
+    pub fn new(ctx: Ctx, known: &'a mut KnownCommands) -> Self {
+        Self { ctx, known, as_user: true, writes: 0, reply: None, args: Vec::new() }
     }
 
     /// How many commands that may write were applied.
@@ -56,35 +104,21 @@ impl<'a> Calls<'a> {
     pub fn call(&mut self, argv: &[&[u8]]) -> &[u8] {
         // The previous reply is freed before the next command runs.
         self.reply = None;
-        self.rewritten = None;
         let Some((name, args)) = argv.split_first() else { return b"-ERR no command\r\n" };
-        let Ok(name) = CString::new(*name) else { return IN_SCRIPT_WORDS.first().map_or(b"", |(_, words)| *words) };
-        let args: Vec<OwnedStr> = args.iter().map(|arg| OwnedStr::new(arg)).collect();
-        let mut reply = CallReply::of(self.ctx, &name, if self.as_user { c"v!ECSM" } else { c"v!ESM" }, &args);
+        let Some(known) = self.known.get(self.ctx, name) else { return UNKNOWN };
+        self.args.clear();
+        self.args.extend(args.iter().map(|arg| OwnedStr::new(arg)));
+        let mut reply = CallReply::of(self.ctx, &known.name, if self.as_user { c"v!ECSM" } else { c"v!ESM" }, &self.args);
         if self.as_user && reply.text().starts_with(b"-ERR cannot run as user") {
             self.as_user = false;
-            reply = CallReply::of(self.ctx, &name, c"v!ESM", &args);
+            reply = CallReply::of(self.ctx, &known.name, c"v!ESM", &self.args);
         }
-        self.rewritten = in_script_words(reply.text());
-        if !reply.text().starts_with(b"-") && self.may_write(name.to_bytes()) {
+        let failed = reply.text().starts_with(b"-");
+        if !failed && known.may_write {
             self.writes = self.writes.saturating_add(1);
         }
-        let reply = self.reply.insert(reply);
-        self.rewritten.unwrap_or_else(|| reply.text())
-    }
-
-    fn may_write(&mut self, name: &[u8]) -> bool {
-        let name = name.to_ascii_lowercase();
-        if let Some(known) = self.write_flags.get(&name) {
-            return *known;
-        }
-        let args = [OwnedStr::new(b"INFO"), OwnedStr::new(&name)];
-        let info = CallReply::of(self.ctx, c"COMMAND", c"vE", &args);
-        let writes = contains(info.text(), b"+write\r\n");
-        if self.write_flags.len() < KNOWN_COMMANDS {
-            self.write_flags.insert(name, writes);
-        }
-        writes
+        let text = self.reply.insert(reply).text();
+        if failed { in_script_words(text).unwrap_or(text) } else { text }
     }
 }
 
@@ -116,8 +150,7 @@ struct CallReply(*mut raw::RedisModuleCallReply);
 
 impl CallReply {
     fn of(ctx: Ctx, name: &CStr, format: &CStr, args: &[OwnedStr]) -> Self {
-        let argv: Vec<Str<'_>> = args.iter().map(OwnedStr::as_str).collect();
-        Self::with(ctx, name, format, &argv)
+        Self::with(ctx, name, format, OwnedStr::slice_as_str(args))
     }
 
     fn with(ctx: Ctx, name: &CStr, format: &CStr, argv: &[Str<'_>]) -> Self {

@@ -147,7 +147,7 @@ pub trait Payload {
 pub enum Value<'v> {
     /// A client's own argument; it becomes the value without being copied.
     Argument(Str<'v>),
-    /// A state of ours. One that keeps its length is overwritten in place, which is what makes a limiter as cheap as a SET.
+    /// A state of ours.
     State(OwnedStr),
 }
 
@@ -175,10 +175,10 @@ impl Value<'_> {
         }
     }
 
-    /// Writes the value and settles its TTL.
+    /// Writes the value and settles its TTL. A string that keeps its length is overwritten in place: that is cheaper than taking the old
+    /// one out of the keyspace, and the TTL stays.
     fn store(&self, handle: &mut KeyHandle, expiry: Expiry) -> Result<()> {
-        let in_place = matches!(self, Self::State(state)
-            if handle.kind() == Kind::String && handle.overwrite(state.as_str().bytes()));
+        let in_place = handle.kind() == Kind::String && handle.overwrite(self.as_str().bytes());
         // A replaced string takes its TTL with it, so a TTL to keep is read before.
         let until = match expiry {
             Expiry::Keep if in_place => return Ok(()),

@@ -54,7 +54,7 @@ impl Keyspace {
     }
 
     /// Reads a string key and hands its bytes to `decode`. Works on replicas.
-    pub fn read<T>(&self, key: Str<'_>, decode: impl FnOnce(&[u8], Option<UnixMs>) -> Result<T>) -> Result<Option<T>> {
+    pub fn read<T>(&self, key: Str<'_>, decode: impl FnOnce(Found<'_>) -> Result<T>) -> Result<Option<T>> {
         match self.ctx.open_for_reading(key) {
             None => Ok(None),
             Some(mut handle) => read_string(&mut handle, decode),
@@ -82,7 +82,7 @@ impl Keyspace {
     pub fn transact<T, R, V: Payload>(
         &self,
         key: Str<'_>,
-        decode: impl FnOnce(&[u8], Option<UnixMs>) -> Result<T>,
+        decode: impl FnOnce(Found<'_>) -> Result<T>,
         decide: impl FnOnce(Option<T>, UnixMicros) -> (R, Effect<V>),
     ) -> Result<R> {
         let mut entry = self.entry(key);
@@ -93,14 +93,28 @@ impl Keyspace {
     }
 }
 
-fn read_string<T>(handle: &mut KeyHandle, decode: impl FnOnce(&[u8], Option<UnixMs>) -> Result<T>) -> Result<Option<T>> {
+fn read_string<T>(handle: &mut KeyHandle, decode: impl FnOnce(Found<'_>) -> Result<T>) -> Result<Option<T>> {
     match handle.kind() {
         Kind::Missing => Ok(None),
-        Kind::String => {
-            let until = handle.expiry();
-            decode(handle.string_bytes(), until).map(Some)
-        }
+        Kind::String => decode(Found(handle)).map(Some),
         _ => Err(Error::WrongType),
+    }
+}
+
+/// A string that was found at a key. Reading its TTL costs a lookup, so that is only done when asked for.
+pub struct Found<'h>(&'h mut KeyHandle);
+
+impl Found<'_> {
+    /// The value.
+    #[must_use]
+    pub fn bytes(&mut self) -> &[u8] {
+        self.0.string_bytes()
+    }
+
+    /// When the key ends.
+    #[must_use]
+    pub fn until(&self) -> Option<UnixMs> {
+        self.0.expiry()
     }
 }
 

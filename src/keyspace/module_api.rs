@@ -79,9 +79,34 @@ impl Ctx {
 
     /// Propagates one command to replicas and AOF, and counts it as a change. A refusal cannot be undone here; it only happens for a
     /// command name that the server does not know, and ours are those of `replicate.rs`.
+    ///
+    /// The short forms are spelled out because the server allocates once for them, and several times for an array.
     pub fn replicate(self, command: &CStr, args: &[Str<'_>]) {
-        // SAFETY: "v" takes an array of module strings and its length; the server copies references.
-        unsafe { api!(RedisModule_Replicate)(self.0, command.as_ptr(), c"v".as_ptr(), args.as_ptr(), args.len()) };
+        let (ctx, name) = (self.0, command.as_ptr());
+        // SAFETY: "s" takes a module string, "v" an array of them and its length; the server takes references to them.
+        unsafe {
+            let send = api!(RedisModule_Replicate);
+            match args {
+                [a] => send(ctx, name, c"s".as_ptr(), a.0),
+                [a, b] => send(ctx, name, c"ss".as_ptr(), a.0, b.0),
+                [a, b, c] => send(ctx, name, c"sss".as_ptr(), a.0, b.0, c.0),
+                _ => send(ctx, name, c"v".as_ptr(), args.as_ptr(), args.len()),
+            }
+        };
+    }
+
+    /// As [`Ctx::replicate`], with a number behind the arguments.
+    pub fn replicate_number(self, command: &CStr, args: &[Str<'_>], number: i64) {
+        let (ctx, name) = (self.0, command.as_ptr());
+        // SAFETY: "s" takes a module string and "l" a long long.
+        unsafe {
+            let send = api!(RedisModule_Replicate);
+            match args {
+                [a] => send(ctx, name, c"sl".as_ptr(), a.0, number),
+                [a, b, c] => send(ctx, name, c"sssl".as_ptr(), a.0, b.0, c.0, number),
+                _ => send(ctx, name, c"vl".as_ptr(), args.as_ptr(), args.len(), number),
+            }
+        };
     }
 
     /// Tells WATCH, tracking clients and subscribers of keyspace events that the key changed.
@@ -197,6 +222,7 @@ impl<'a> Str<'a> {
 }
 
 /// A string of the server that we made.
+#[repr(transparent)]
 pub struct OwnedStr(*mut raw::RedisModuleString);
 
 impl OwnedStr {
@@ -212,6 +238,13 @@ impl OwnedStr {
     pub fn number(value: i64) -> Self {
         // SAFETY: a string created without a context belongs to us, and is freed in `drop`.
         Self(unsafe { api!(RedisModule_CreateStringFromLongLong)(std::ptr::null_mut(), value) })
+    }
+
+    /// Several strings, as long as they live.
+    #[must_use]
+    pub fn slice_as_str(strings: &[Self]) -> &[Str<'_>] {
+        // SAFETY: both types are a transparent pointer, and the borrow is the same.
+        unsafe { slice::from_raw_parts(strings.as_ptr().cast(), strings.len()) }
     }
 
     /// The string, as long as this lives.

@@ -13,7 +13,7 @@ pub fn delete(ctx: Ctx, key: Str<'_>) {
 
 /// `PEXPIREAT key t`
 pub fn expire(ctx: Ctx, key: Str<'_>, at: UnixMs) {
-    ctx.replicate(c"PEXPIREAT", &[key, OwnedStr::number(at.as_i64()).as_str()]);
+    ctx.replicate_number(c"PEXPIREAT", &[key], at.as_i64());
 }
 
 /// `SET key value [PXAT t | KEEPTTL]`
@@ -21,7 +21,7 @@ pub fn put(ctx: Ctx, key: Str<'_>, value: Str<'_>, expiry: Expiry) {
     match expiry {
         Expiry::Clear => ctx.replicate(c"SET", &[key, value]),
         Expiry::Keep => ctx.replicate(c"SET", &[key, value, Token::KeepTtl.as_str()]),
-        Expiry::At(at) => ctx.replicate(c"SET", &[key, value, Token::Pxat.as_str(), OwnedStr::number(at.as_i64()).as_str()]),
+        Expiry::At(at) => ctx.replicate_number(c"SET", &[key, value, Token::Pxat.as_str()], at.as_i64()),
     }
 }
 
@@ -44,6 +44,6 @@ pub fn push<'a>(ctx: Ctx, key: Str<'a>, end: End, values: impl Iterator<Item = S
 
 /// `LPOP key count`, or `RPOP`
 pub fn pop(ctx: Ctx, key: Str<'_>, end: End, count: usize) {
-    let count = OwnedStr::number(i64::try_from(count).unwrap_or(i64::MAX));
-    ctx.replicate(if end == End::Left { c"LPOP" } else { c"RPOP" }, &[key, count.as_str()]);
+    let count = i64::try_from(count).unwrap_or(i64::MAX);
+    ctx.replicate_number(if end == End::Left { c"LPOP" } else { c"RPOP" }, &[key], count);
 }

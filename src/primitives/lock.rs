@@ -74,14 +74,16 @@ pub enum Stored {
     },
 }
 
+/// Whether the value of a key has our header; else it is another client's token.
+#[must_use]
+pub fn is_ours(bytes: &[u8]) -> bool {
+    bytes.starts_with(MAGIC)
+}
+
 impl Stored {
     /// Reads the value of a lock's key. Fails on bytes that have our header and are not a lock.
     pub fn decode(bytes: &[u8], until: Option<UnixMs>) -> Result<Self, Corrupt> {
-        if bytes.starts_with(MAGIC) {
-            Ok(Self::Ours(Lock::decode(bytes)?))
-        } else {
-            Ok(Self::Foreign { token: bytes.to_vec(), until })
-        }
+        if is_ours(bytes) { Ok(Self::Ours(Lock::decode(bytes)?)) } else { Ok(Self::Foreign { token: bytes.to_vec(), until }) }
     }
 
     /// The stored fence, if there is one.
