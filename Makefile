@@ -3,6 +3,7 @@
 #   ATOMIC_SERVERS  servers to test on, "path" or "name=path" each; default: redis-server and valkey-server in PATH and servers/*/bin/server
 #   FILTER          run only the tests whose name contains it
 #   PORT            where `make run` listens; default: a free port
+#   BENCH           options of the benchmark
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -18,7 +19,7 @@ MODULE := target/module/libredis_atomic.so
 RELEASE := target/release/libredis_atomic.so
 SOURCES := $(shell find src lua -type f 2>/dev/null) Cargo.toml Cargo.lock
 
-.PHONY: help run build check test fmt clean deps servers
+.PHONY: help run build check test bench fmt clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 18
@@ -43,6 +44,12 @@ test: check $(MODULE) ## check, then unit, doc and integration tests on every se
 	@scripts/install.sh server
 	@[ -n "$${ATOMIC_SERVERS:-}" ] || scripts/servers.sh || echo "testing on the installed servers only" >&2
 	ATOMIC_MODULE="$(CURDIR)/$(MODULE)" cargo test $(SYSTEM_ALLOC) --no-fail-fast $(FILTER)
+
+bench: ## Measure on a real server and write docs/benchmarks.md (BENCH="--server PATH --rounds N --only NAME")
+	@scripts/install.sh build server
+	@rm -f $(RELEASE) target/release/deps/libredis_atomic.so
+	cargo build --release --lib
+	ATOMIC_MODULE="$(CURDIR)/$(RELEASE)" cargo bench --bench server -- $(BENCH)
 
 fmt: ## Format the sources
 	cargo fmt

@@ -44,7 +44,7 @@ unsafe extern "C" fn call<C: Command>(
 ) -> c_int {
     // SAFETY: the server calls this with the context and the arguments of the command that runs until we return.
     let (ctx, argv) = unsafe { (Ctx::new(ctx), Str::slice(argv, argc)) };
-    let skipped = if is_subcommand(&const { C::SPEC }) { 2 } else { 1 };
+    let skipped = const { words(C::SPEC.name.to_bytes()) };
     let outcome = guarded(|| {
         let request = C::parse(Args::new(argv.get(skipped..).unwrap_or_default()))?;
         C::run(&Keyspace::new(ctx), request)
@@ -61,8 +61,13 @@ unsafe extern "C" fn call<C: Command>(
     raw::REDISMODULE_OK as c_int
 }
 
-fn is_subcommand(spec: &Spec) -> bool {
-    spec.name.to_bytes().contains(&b'|')
+/// How many arguments the name takes: two for `CONTAINER|NAME`.
+const fn words(name: &[u8]) -> usize {
+    match name {
+        [] => 1,
+        [b'|', ..] => 2,
+        [_, rest @ ..] => words(rest),
+    }
 }
 
 /// Runs `work`; a panic in it is an [`Error::Internal`].

@@ -304,11 +304,16 @@ fn a_fence_is_above_every_one_that_was_seen_in_a_stored_lock() {
 #[test]
 fn one_crafted_fence_does_not_exhaust_the_numbers_of_other_locks() {
     each_server(|server| {
-        for crafted in [1 << 62, (1 << 61) + 1] {
+        for crafted in [1_u64 << 62, (1 << 61) + 2] {
             server.call(&[b"SET", &b"k"[..], &stored(0, crafted, &[(b"you", 1, 4_102_444_800_000)])]);
             assert_eq!(lock(server, "k me 60000")[0], 0);
             assert!(lock(server, "other me 60000")[FENCE] < 1 << 52);
             server.run("DEL other");
+            // Its own lock is succeeded by a higher number all the same.
+            let ended = crafted - 1;
+            server.call(&[b"SET", &b"k"[..], &stored(0, ended, &[(b"you", 1, 1000)])]);
+            assert_eq!(lock(server, "k me 60000")[FENCE], ended.cast_signed() + 1);
+            assert_eq!(server.run("ATOMIC.UNLOCK k me"), Value::Integer(0));
         }
     });
 }

@@ -448,3 +448,47 @@ fn a_limiter_without_its_ttl_is_still_a_limiter() {
         }
     });
 }
+
+#[test]
+fn a_window_is_never_shorter_than_asked_for() {
+    each_server(|server| {
+        let mut connection = server.connect();
+        for _ in 0..20 {
+            server.run("FLUSHALL");
+            let first = timed(&mut connection, "ATOMIC.RATELIMIT k FIXED 10 60000");
+            let ends = deadline(server, "k") * 1000;
+            assert!(ends >= first.before + 60_000_000, "{} us too short", first.before + 60_000_000 - ends);
+            assert!(ends < first.after + 60_001_000, "more than 1 ms too long");
+        }
+    });
+}
+
+#[test]
+fn a_state_of_the_future_costs_at_most_one_refill_and_yields_at_most_one_capacity() {
+    // A bucket of 10 that refills in 1000 s, and a window of 1000 s, used up at a time by a clock that was ahead.
+    let bucket = |since: i64| {
+        [&b"\xa1\x01"[..], &since.to_be_bytes()[2..], &[0; 3], &10_000_000_000_u64.to_be_bytes(), &[0, 0, 0xf, 0x42, 0x40]]
+            .concat()
+    };
+    let fixed = |start: i64| [&b"\xa1\x02"[..], &start.to_be_bytes()[2..], &[0, 0, 0, 0, 0, 10]].concat();
+    each_server(|server| {
+        let now = micros(&mut server.connect()) / 1000;
+        for (ahead, policy, state) in [
+            (500_000, "BUCKET 10 10 1000000", bucket(now + 500_000)),
+            (500_000, "FIXED 10 1000000", fixed(now + 500_000)),
+            (2_000_000, "BUCKET 10 10 1000000", bucket(now + 2_000_000)),
+            (2_000_000, "FIXED 10 1000000", fixed(now + 2_000_000)),
+        ] {
+            server.call(&[b"SET", &b"k"[..], &state]);
+            let reply = integers(&server.run(&format!("ATOMIC.RATELIMIT k {policy} COST 10")));
+            if ahead > 1_000_000 {
+                assert_eq!(reply[..4], [10, 10, 0, 0], "{policy}: a clock that is gone still counts");
+            } else {
+                assert_eq!(reply[..3], [0, 10, 0], "{policy} gave units away");
+                let whole = ahead + 1_000_000;
+                assert!((whole - 60_000..=whole).contains(&reply[RETRY]), "{policy}: {reply:?}");
+            }
+            assert_eq!(integers(&server.run(&format!("ATOMIC.RATELIMIT k {policy} COST 10")))[0], 0);
+        }
+    });
+}

@@ -113,6 +113,12 @@ pub const DIFFERENCES: &[Difference] = &[
                 "1) (integer) 1\n2) (integer) 2",
             ),
             (
+                "local function f(...) return arg.n end return f(1, 2)",
+                "(integer) 2",
+                "(error) ERR user_script:1: Script attempted to access nonexistent global variable 'arg'",
+            ),
+            ("return 1 --\0x", "(integer) 1", "(error) ERR Error compiling script (new function): a NUL byte in the source"),
+            (
                 "return load('return 1')()",
                 "(error) ERR user_script:1: bad argument #1 to 'load' (function expected, got string)",
                 "(integer) 1",
