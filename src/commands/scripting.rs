@@ -189,7 +189,9 @@ impl ReplySink for ClientReply {
     }
 
     fn big_number(&mut self, digits: &[u8]) {
-        self.0.reply_big_number(digits);
+        // Written as it is in RESP3: a line break in it would begin another reply.
+        let line: Vec<u8> = digits.iter().map(|&byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }).collect();
+        self.0.reply_big_number(&line);
     }
 
     fn verbatim(&mut self, format: &[u8], value: &[u8]) {

@@ -5,12 +5,13 @@
 //! reply tree of the module API cannot tell a status from a bulk string.
 
 use std::collections::HashMap;
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, c_int};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::slice;
 
 use redis_module::raw;
 
+use super::args::parse_i64;
 use super::module_api::{Ctx, OwnedStr, Str, api};
 use crate::error::{Error, Result};
 
@@ -19,6 +20,7 @@ const UNKNOWN: &[u8] = b"-ERR Unknown Redis command called from script\r\n";
 /// What the server's refusals of `RM_Call` are called in scripts.
 const IN_SCRIPT_WORDS: &[(&[u8], &[u8])] = &[
     (b"-ERR unknown command", UNKNOWN),
+    (b"-ERR unknown subcommand '", UNKNOWN),
     (b"-ERR wrong number of arguments for", b"-ERR Wrong number of args calling Redis command from script\r\n"),
     (b"-ERR acl verification failed", b"-NOPERM The user executing the script can't run this command or access its keys\r\n"),
 ];
@@ -86,12 +88,13 @@ pub struct Calls<'a> {
     reply: Option<CallReply>,
     /// The arguments of one call; kept for its room.
     args: Vec<OwnedStr>,
+    selected: Selected,
 }
 
 impl<'a> Calls<'a> {
     /// Starts a run.
     pub fn new(ctx: Ctx, known: &'a mut KnownCommands) -> Self {
-        Self { ctx, known, as_user: true, writes: 0, reply: None, args: Vec::new() }
+        Self { ctx, known, as_user: true, writes: 0, reply: None, args: Vec::new(), selected: Selected(None) }
     }
 
     /// How many commands that may write were applied.
@@ -114,11 +117,41 @@ impl<'a> Calls<'a> {
             reply = CallReply::of(self.ctx, &known.name, c"v!ESM", &self.args);
         }
         let failed = reply.text().starts_with(b"-");
+        if !failed && name.eq_ignore_ascii_case(b"select") {
+            self.selected.follow(self.ctx, args);
+        }
         if !failed && known.may_write {
             self.writes = self.writes.saturating_add(1);
         }
         let text = self.reply.insert(reply).text();
         if failed { in_script_words(text).unwrap_or(text) } else { text }
+    }
+}
+
+/// The database that was selected before the script selected another. SELECT in `RM_Call` ends with that call, so the run's database is
+/// set by hand, and set back at the end.
+struct Selected(Option<(Ctx, c_int)>);
+
+impl Selected {
+    fn follow(&mut self, ctx: Ctx, args: &[&[u8]]) {
+        let number = args.first().and_then(|number| parse_i64(number)).and_then(|number| c_int::try_from(number).ok());
+        let Some(number) = number else { return };
+        // SAFETY: the context belongs to the running command.
+        unsafe {
+            let before = api!(RedisModule_GetSelectedDb)(ctx.raw());
+            if api!(RedisModule_SelectDb)(ctx.raw(), number) == raw::REDISMODULE_OK as c_int {
+                self.0.get_or_insert((ctx, before));
+            }
+        }
+    }
+}
+
+impl Drop for Selected {
+    fn drop(&mut self) {
+        if let Some((ctx, before)) = self.0 {
+            // SAFETY: a run ends before its command does.
+            unsafe { api!(RedisModule_SelectDb)(ctx.raw(), before) };
+        }
     }
 }
 

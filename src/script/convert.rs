@@ -302,7 +302,7 @@ fn is_verbatim(s: Stack, names: &Names) -> bool {
     is_string(names.format) && is_string(names.string)
 }
 
-/// The reply is larger than the limit.
+/// The reply is larger than the limit, or measuring it took longer than the run may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TooLarge;
 
@@ -325,6 +325,10 @@ impl Meter<'_> {
             return self.take(s.bytes(-1).map_or(0, <[u8]>::len));
         }
         self.take(0)?;
+        // A table that holds itself twice is a large reply of few bytes: the time limits must see it, and nothing calls Lua here.
+        if s.context().verdict().is_some() {
+            return Err(TooLarge);
+        }
         if depth >= self.depth {
             return Ok(());
         }

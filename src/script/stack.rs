@@ -206,6 +206,11 @@ impl Stack {
         lua!(ffi::lua_tonumber(self.0, index))
     }
 
+    /// Whether the value at `index` is a number, or a string that reads as one. Never raises.
+    pub fn is_number(self, index: c_int) -> bool {
+        lua!(ffi::lua_isnumber(self.0, index)) != 0
+    }
+
     /// Whether the value at `index` is neither nil nor false. Never raises.
     pub fn truth(self, index: c_int) -> bool {
         lua!(ffi::lua_toboolean(self.0, index)) != 0

@@ -302,7 +302,9 @@ fn run_task(s: Stack) -> c_int {
     end_if_over(s);
     let (names, limits) = (context.names.get(), context.limits.get());
     if convert::measure(s, &names, &limits).is_err() {
-        context.end_with(Verdict::Reply);
+        if context.verdict().is_none() {
+            context.end_with(Verdict::Reply);
+        }
         end_if_over(s);
     }
     // The engine reports a panic of the sink.

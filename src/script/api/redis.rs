@@ -13,7 +13,7 @@ use crate::script::number;
 use crate::script::port::LogLevel;
 use crate::script::stack::{Kind, Native, Stack, native};
 
-const NO_ARGUMENTS: &[u8] = b"ERR Please specify at least one argument for this redis.call() call";
+const NO_ARGUMENTS: &[u8] = b"ERR Please specify at least one argument for this redis lib call";
 const BAD_ARGUMENT: &[u8] = b"ERR Lua redis lib command arguments must be strings or integers";
 const BAD_REPLY: &[u8] = b"ERR the reply of the command could not be read";
 const WRONG_ARGUMENTS: &[u8] = b"ERR wrong number or type of arguments";
@@ -205,7 +205,7 @@ fn log(s: Stack) -> c_int {
     if s.top() < 2 {
         refuse(s, b"ERR redis.log() requires two arguments or more.");
     }
-    if s.kind(1) != Kind::Number {
+    if !s.is_number(1) {
         refuse(s, b"ERR First argument must be a number (log level).");
     }
     let level = usize::try_from(convert::truncated(s.number(1))).ok().and_then(|n| LEVELS.get(n));

@@ -52,7 +52,7 @@ fn errors_of_commands_keep_their_code() {
 #[test]
 fn bad_calls_are_errors() {
     let mut rig = Rig::new();
-    let none = "ERR Please specify at least one argument for this redis.call() call";
+    let none = "ERR Please specify at least one argument for this redis lib call";
     let bad = "ERR Lua redis lib command arguments must be strings or integers";
     rig.check_error("redis.call()", &format!("{none} @"));
     rig.check("return redis.pcall()", &format!("-{none}"));
