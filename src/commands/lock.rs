@@ -13,6 +13,7 @@ use crate::keyspace::args::Args;
 use crate::keyspace::module_api::Str;
 use crate::keyspace::reply::Reply;
 use crate::keyspace::{Found, Keyspace, fence};
+use crate::primitives::codec::Corrupt;
 use crate::primitives::lock::{self, Acquired, FORMAT, MAX_OWNER_BYTES, Stored};
 use crate::primitives::time::DurationMs;
 
@@ -49,7 +50,8 @@ impl Command for Lock {
 
     fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
         let acquired = keyspace.transact(request.key, decode, |stored, now| {
-            lock::acquire(stored, request.owner, request.lease, fence::next(now), now.floor_ms())
+            let fence = fence::next(now);
+            lock::acquire(stored, request.owner, request.lease, fence, now.floor_ms()).map_err(foreign)
         })?;
         Ok(match acquired {
             Acquired::Granted { fence, ttl, holds } => {
@@ -66,10 +68,14 @@ pub(super) fn owner<'a>(args: &mut Args<'a>) -> Result<&'a [u8]> {
     args.token("owner", MAX_OWNER_BYTES, "must be 1 to 255 bytes")
 }
 
+fn foreign(_: Corrupt) -> Error {
+    Error::ForeignValue { expected: FORMAT }
+}
+
 /// Reads a lock, and remembers its fence.
 pub(super) fn decode(mut found: Found<'_>) -> Result<Stored> {
     let until = if lock::is_ours(found.bytes()) { None } else { found.until() };
-    let stored = Stored::decode(found.bytes(), until).map_err(|_| Error::ForeignValue { expected: FORMAT })?;
+    let stored = Stored::decode(found.bytes(), until).map_err(foreign)?;
     if let Some(seen) = stored.fence() {
         fence::observe(seen);
     }

@@ -61,8 +61,8 @@ impl Command for RateLimit {
     }
 
     fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
-        let decision =
-            keyspace.transact(request.key, decode, |stored, now| ratelimit::decide(stored, request.policy, request.cost, now))?;
+        let decision = keyspace
+            .transact(request.key, decode, |stored, now| Ok(ratelimit::decide(stored, request.policy, request.cost, now)))?;
         Ok(reply(decision))
     }
 }

@@ -39,7 +39,7 @@ impl Command for Renew {
 
     fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
         let ttl = keyspace
-            .transact(request.key, decode, |stored, now| lock::renew(stored, request.owner, request.lease, now.floor_ms()))?;
+            .transact(request.key, decode, |stored, now| Ok(lock::renew(stored, request.owner, request.lease, now.floor_ms())))?;
         Ok(Reply::Integer(ttl.map_or(-1, DurationMs::reply)))
     }
 }

@@ -50,8 +50,9 @@ impl Command for Unlock {
     }
 
     fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
-        let left = keyspace
-            .transact(request.key, decode, |stored, now| lock::release(stored, request.owner, request.release, now.floor_ms()))?;
+        let left = keyspace.transact(request.key, decode, |stored, now| {
+            Ok(lock::release(stored, request.owner, request.release, now.floor_ms()))
+        })?;
         Ok(Reply::Integer(left.map_or(-1, i64::from)))
     }
 }

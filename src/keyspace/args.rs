@@ -21,25 +21,33 @@ const MAX_KEYS: i64 = 128;
 
 /// The arguments that were not read yet.
 #[derive(Debug, Clone, Copy)]
-pub struct Args<'a>(&'a [Str<'a>]);
+pub struct Args<'a> {
+    rest: &'a [Str<'a>],
+    /// The option that was taken last: when its value is missing, the error names it.
+    option: Option<Str<'a>>,
+}
 
 impl<'a> Args<'a> {
     /// Starts at the first argument after the command's name.
     #[must_use]
     pub fn new(args: &'a [Str<'a>]) -> Self {
-        Self(args)
+        Self { rest: args, option: None }
     }
 
     /// The next argument.
     pub fn take(&mut self) -> Result<Str<'a>> {
-        let (first, rest) = self.0.split_first().ok_or(Error::Arity)?;
-        self.0 = rest;
+        let Some((first, rest)) = self.rest.split_first() else {
+            return Err(self.option.map_or(Error::Arity, |option| syntax(option.bytes())));
+        };
+        self.rest = rest;
         Ok(*first)
     }
 
-    /// The next argument, when there is one.
+    /// The next argument as an option, when there is one.
     pub fn take_if_any(&mut self) -> Option<Str<'a>> {
-        self.take().ok()
+        let (option, rest) = self.rest.split_first()?;
+        (self.rest, self.option) = (rest, Some(*option));
+        self.option
     }
 
     /// The next argument's bytes.
@@ -65,8 +73,8 @@ impl<'a> Args<'a> {
     /// `numkeys key [key ...]`: 1 to [`MAX_KEYS`] keys, all different.
     pub fn keys(&mut self) -> Result<&'a [Str<'a>]> {
         let count = usize::try_from(self.int("numkeys", 1..=MAX_KEYS)?).unwrap_or(usize::MAX);
-        let (keys, rest) = self.0.split_at_checked(count).ok_or(Error::Arity)?;
-        self.0 = rest;
+        let (keys, rest) = self.rest.split_at_checked(count).ok_or(Error::Arity)?;
+        self.rest = rest;
         let repeated = keys.iter().enumerate().any(|(at, key)| keys.iter().take(at).any(|other| other.bytes() == key.bytes()));
         if repeated { Err(Error::Argument { argument: "key", expected: "must not be given twice" }) } else { Ok(keys) }
     }
@@ -80,12 +88,12 @@ impl<'a> Args<'a> {
     /// All arguments that are left.
     #[must_use]
     pub fn rest(self) -> &'a [Str<'a>] {
-        self.0
+        self.rest
     }
 
     /// Fails when an argument is left.
     pub fn finish(self) -> Result<()> {
-        match self.0.first() {
+        match self.rest.first() {
             None => Ok(()),
             Some(extra) => Err(syntax(extra.bytes())),
         }

@@ -83,11 +83,11 @@ impl Keyspace {
         &self,
         key: Str<'_>,
         decode: impl FnOnce(Found<'_>) -> Result<T>,
-        decide: impl FnOnce(Option<T>, UnixMicros) -> (R, Effect<V>),
+        decide: impl FnOnce(Option<T>, UnixMicros) -> Result<(R, Effect<V>)>,
     ) -> Result<R> {
         let mut entry = self.entry(key);
         let stored = read_string(&mut entry.handle, decode)?;
-        let (outcome, effect) = decide(stored, self.now);
+        let (outcome, effect) = decide(stored, self.now)?;
         entry.apply(effect)?;
         Ok(outcome)
     }

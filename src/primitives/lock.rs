@@ -23,8 +23,8 @@ pub const MAX_OWNER_BYTES: usize = 255;
 /// The most holders that one lock can have.
 pub const MAX_HOLDERS: usize = 1024;
 
-/// The highest fence that a stored lock may carry; the clock reaches it in 140,000 years. A crafted lock with this fence cannot be
-/// succeeded: its key answers with an error until its TTL ends.
+/// The highest fence; the clock reaches it in 140,000 years. A crafted lock that carries it cannot be succeeded: taking it is an error
+/// until its TTL ends.
 pub const MAX_FENCE: u64 = 1 << 62;
 
 const MAGIC: &[u8] = b"\xa7LK\x01";
@@ -183,26 +183,34 @@ pub enum Acquired {
 }
 
 /// Takes the lock for `lease`, or enters it again. `fence` is the number that a new ownership gets, unless the state has seen a
-/// higher one.
-#[must_use]
-pub fn acquire(stored: Option<Stored>, owner: &[u8], lease: DurationMs, fence: u64, now: UnixMs) -> (Acquired, Effect<Vec<u8>>) {
+/// higher one. Fails when there is no higher one.
+pub fn acquire(
+    stored: Option<Stored>,
+    owner: &[u8],
+    lease: DurationMs,
+    fence: u64,
+    now: UnixMs,
+) -> Result<(Acquired, Effect<Vec<u8>>), Corrupt> {
     let seen = stored.as_ref().and_then(Stored::fence).unwrap_or(0);
     let deadline = now.plus(lease);
     let (lock, holds) = match stored {
         Some(Stored::Foreign { until, .. }) => {
-            return (Acquired::Held { ttl: until.map(|until| until.since(now)) }, Effect::Keep);
+            return Ok((Acquired::Held { ttl: until.map(|until| until.since(now)) }, Effect::Keep));
         }
         Some(Stored::Ours(lock)) => match lock.valid(now) {
             None => (taken(owner, deadline, fence.max(seen.saturating_add(1))), 1),
             Some(lock) => match reenter(lock, owner, deadline) {
                 Ok(reentered) => reentered,
-                Err(lock) => return (Acquired::Held { ttl: Some(lock.deadline().since(now)) }, Effect::Keep),
+                Err(lock) => return Ok((Acquired::Held { ttl: Some(lock.deadline().since(now)) }, Effect::Keep)),
             },
         },
         None => (taken(owner, deadline, fence), 1),
     };
+    if lock.fence > MAX_FENCE {
+        return Err(Corrupt);
+    }
     let granted = Acquired::Granted { fence: lock.fence, ttl: lock.deadline().since(now), holds };
-    (granted, lock.put())
+    Ok((granted, lock.put()))
 }
 
 fn taken(owner: &[u8], deadline: UnixMs, fence: u64) -> Lock {

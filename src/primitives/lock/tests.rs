@@ -34,7 +34,8 @@ impl Key {
 
     fn acquire(&mut self, owner: &str, lease: u64, now: u64) -> Acquired {
         let (acquired, effect) =
-            acquire(self.stored(), owner.as_bytes(), DurationMs(lease), (self.last_fence + 1).max(now * 1000), UnixMs(now));
+            acquire(self.stored(), owner.as_bytes(), DurationMs(lease), (self.last_fence + 1).max(now * 1000), UnixMs(now))
+                .unwrap();
         self.apply(effect);
         if let Acquired::Granted { fence, .. } = acquired {
             self.last_fence = self.last_fence.max(fence);
@@ -145,6 +146,20 @@ fn damaged_locks_are_corrupt_and_other_strings_are_foreign() {
         damaged[at] = byte;
         assert_eq!(Stored::decode(&damaged, None), Err(Corrupt), "byte {at} is {byte}");
     }
+}
+
+#[test]
+fn no_fence_beyond_the_highest_is_ever_issued() {
+    let lock = |fence| Lock {
+        mode: Mode::Exclusive,
+        fence,
+        holders: vec![Holder { owner: b"x".to_vec(), holds: 1, deadline: UnixMs(1) }],
+    };
+    let next = |fence| {
+        acquire(Some(Stored::Ours(lock(fence))), b"me", DurationMs(1), 1, UnixMs(2)).map(|(acquired, _)| fence_of(acquired))
+    };
+    assert_eq!(next(MAX_FENCE - 1), Ok(MAX_FENCE));
+    assert_eq!(next(MAX_FENCE), Err(Corrupt));
 }
 
 #[derive(Debug, Clone)]

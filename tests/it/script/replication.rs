@@ -100,6 +100,38 @@ fn run_many(server: &Server) {
 }
 
 #[test]
+fn a_selected_database_is_the_scripts_own() {
+    each_server(|server| {
+        let replica = RealReplica::without_module(server);
+        let mut connection = server.connect();
+        for script in [
+            "redis.call('SELECT', 1) redis.call('SET', KEYS[1], 'one') redis.call('SELECT', 0) redis.call('SET', KEYS[1], 'zero')",
+            "redis.call('SELECT', '2') redis.call('SET', KEYS[1], 'two') error('after it')",
+            "redis.pcall('SELECT', 99) redis.pcall('SELECT', 'x') redis.pcall('SELECT', -1) redis.call('SET', 'only zero', 1)",
+            "local f = coroutine.wrap(function() redis.call('SELECT', 3) end) f() redis.call('SET', KEYS[1], 'three')",
+        ] {
+            connection.call(&eval(script, "1 k"));
+            assert_eq!(connection.run("GET k"), Value::bulk("zero"), "the connection stays in its database: {script}");
+        }
+        replica.await_sync();
+        for (database, value, size) in [(0, "zero", 2), (1, "one", 1), (2, "two", 1), (3, "three", 1)] {
+            for holder in [server, &replica.server] {
+                let mut connection = holder.connect();
+                assert_eq!(connection.run(&format!("SELECT {database}")), Value::ok());
+                assert_eq!(connection.run("GET k"), Value::bulk(value), "database {database}");
+                assert_eq!(connection.run("DBSIZE"), Value::Integer(size), "database {database}");
+            }
+        }
+        let script = "redis.call('SELECT', 1) return redis.call('GET', 'k')";
+        connection.run("MULTI");
+        connection.call(&eval(script, "0"));
+        connection.run("GET k");
+        assert_eq!(connection.run("EXEC"), Value::Array(vec![Value::bulk("one"), Value::bulk("zero")]));
+        replica.expect_same_data();
+    });
+}
+
+#[test]
 fn a_replica_without_the_module_holds_the_same_data() {
     each_server(|server| {
         let replica = RealReplica::without_module(server);

@@ -207,7 +207,10 @@ impl Server {
         match connection.read().ok()? {
             Value::Error(text) if text.starts_with("LOADING") => None,
             Value::Error(_) => Some(true),
-            _ => Some(connection.run("INFO server").text().contains(&format!("process_id:{}\r\n", self.pid()))),
+            _ => {
+                connection.send(&["INFO", "server"]).ok()?;
+                Some(connection.read().ok()?.text().contains(&format!("process_id:{}\r\n", self.pid())))
+            }
         }
     }
 }

@@ -288,4 +288,13 @@ pub const DIFFERENCES: &[Difference] = &[
             "(nil)",
         )],
     },
+    Difference {
+        reason: "Valkey 9 names the subcommand.",
+        on: &["valkey-9"],
+        rows: &[(
+            "return redis.pcall('OBJECT', 'nosuch', 's')",
+            "(error) ERR unknown subcommand 'nosuch'. Try OBJECT HELP.",
+            "(error) ERR Unknown Redis command called from script",
+        )],
+    },
 ];
