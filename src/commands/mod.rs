@@ -4,19 +4,39 @@
 
 mod cad;
 mod cas;
+mod conditions;
+mod counter;
 #[cfg(feature = "fault-injection")]
 mod debug;
+mod del;
 mod eval;
 mod evalsha;
+mod getorset;
 pub mod guard;
+mod hcas;
+mod hincrby;
+mod hmgetor;
+mod hset;
+mod idem_abort;
+mod idem_begin;
+mod idem_end;
+mod incrby;
 mod lock;
 mod lockinfo;
+mod mcas;
+mod mratelimit;
+mod once;
+mod pexpire;
+mod pop;
+mod push;
 mod ratelimit;
 mod ratelimit_ro;
 mod renew;
 mod script;
 pub mod scripting;
+mod set;
 pub mod spec;
+mod transfer;
 mod unlock;
 
 use self::guard::{Entry, entry};
@@ -25,12 +45,30 @@ use self::guard::{Entry, entry};
 pub const ALL: &[Entry] = &[
     entry::<cas::Cas>(),
     entry::<cad::Cad>(),
+    entry::<mcas::MCas>(),
+    entry::<set::Set>(),
+    entry::<del::Del>(),
+    entry::<pexpire::PExpire>(),
+    entry::<hcas::HCas>(),
+    entry::<hset::HSet>(),
     entry::<ratelimit::RateLimit>(),
     entry::<ratelimit_ro::RateLimitRo>(),
+    entry::<mratelimit::MRateLimit>(),
     entry::<lock::Lock>(),
     entry::<unlock::Unlock>(),
     entry::<renew::Renew>(),
     entry::<lockinfo::LockInfo>(),
+    entry::<incrby::IncrBy>(),
+    entry::<hincrby::HIncrBy>(),
+    entry::<transfer::Transfer>(),
+    entry::<getorset::GetOrSet>(),
+    entry::<hmgetor::HMGetOr>(),
+    entry::<push::Push>(),
+    entry::<pop::Pop>(),
+    entry::<once::Once>(),
+    entry::<idem_begin::IdemBegin>(),
+    entry::<idem_end::IdemEnd>(),
+    entry::<idem_abort::IdemAbort>(),
     entry::<eval::Eval>(),
     entry::<evalsha::EvalSha>(),
     Entry::container(&script::CONTAINER),

@@ -1,45 +1,86 @@
-//! `ATOMIC.RATELIMIT key policy [COST n]`: may this request pass, and if not, when?
+//! `ATOMIC.RATELIMIT key policy [policy ...] [COST n | UPTO n | FORCE n | REFUND n | RESET] [FULL]`: may this request pass, and if not,
+//! when?
 //!
-//!   policy := BUCKET capacity refill period-ms    continuous refill: token bucket, leaky bucket as a meter, GCRA
-//!           | FIXED limit window-ms               a counter per window that starts at the first hit
+//!   policy := BUCKET capacity refill period-ms [AS name]   continuous refill: token bucket, leaky bucket as a meter, GCRA
+//!           | FIXED limit window-ms [ALIGN] [AS name]      a counter per window, from the first hit or ALIGNed to the Unix epoch
+//!           | SLIDING limit window-ms [AS name]            two weighted windows: constant memory, approximate
+//!           | LOG limit window-ms [AS name]                exact sliding window, memory bounded by the limit
 //!
-//! `capacity`, `refill` and `limit` are 1..=10^12, `period-ms` and `window-ms` 1..=31536000000, COST is 1..=10^12 and 1 by default.
+//! 1 to 8 policies; all must let the request pass, and none is charged otherwise. Numbers are 1..=10^12, the limit of a LOG 1..=10000,
+//! `period-ms` and `window-ms` 1..=31536000000. Names are unique and have 1 to 64 bytes. COST 1 is the default.
 //!
-//! Reply: `[granted, limit, remaining, retry-after-ms, reset-after-ms, index]`. `granted` is the cost, or 0 when denied. When denied,
-//! `retry-after-ms` is the earliest time at which the same request would be granted if nobody else came, rounded up; -1 when it never
-//! can (the cost is above the capacity). `reset-after-ms` is when the limiter is full again. `index` is the policy that decided: 0.
-//! TTL: the key lives until the limiter would be full again. Replicates: `SET key state PXAT t`; a denial writes and replicates nothing.
+//! Reply: `[granted, limit, remaining, retry-after-ms, reset-after-ms, index]`. `granted` is what was charged, or 0 when denied; with
+//! REFUND what was given back, with RESET 0. `limit`, `remaining` and `index` are those of the binding policy: when denied the one that
+//! denies longest, else the one with the least remaining. `retry-after-ms`: 0 when granted, else the earliest time at which the same
+//! request (UPTO: one unit) would be granted if nobody else came, rounded up; -1 when it never can. `reset-after-ms` is when all
+//! policies are full again. FULL: a map of `granted` and `policies`, each a map of `name`, `limit`, `remaining`, `retry-after-ms`,
+//! `reset-after-ms`, `window-ms`.
+//! TTL: the key lives until the limiter would be full again. Replicates: `SET key state PXAT t`; a long LOG `SETRANGE` of what changed and
+//! `PEXPIREAT key t`; a reset or full refund `DEL key`; a denial writes and replicates nothing.
 //! Errors: WRONGTYPE when the key holds anything else than a rate limit; numbers out of range; syntax error.
+
+use std::ops::RangeInclusive;
 
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::{Error, Result};
+use crate::keyspace::Keyspace;
 use crate::keyspace::args::{Args, is, syntax};
 use crate::keyspace::module_api::Str;
 use crate::keyspace::reply::Reply;
-use crate::keyspace::{Found, Keyspace};
-use crate::primitives::ratelimit::{self, Bucket, Decision, Fixed, MAX_LIMIT, Policy, Stored};
+use crate::primitives::codec::Corrupt;
+use crate::primitives::ratelimit::{
+    self, Bucket, Decision, FORMAT, Few, Fixed, Kind, Log, MAX_LIMIT, MAX_LOG, MAX_NAME, MAX_POLICIES, Policy, Sliding,
+};
+use crate::primitives::time::DurationMs;
 
 /// See the top of this file.
 pub struct RateLimit;
 
 /// The arguments.
 pub struct Request<'a> {
-    pub(super) key: Str<'a>,
-    pub(super) policy: Policy,
-    pub(super) cost: u64,
+    key: Str<'a>,
+    policies: Few<Policy<'a>>,
+    asked: ratelimit::Request,
+    full: bool,
 }
 
-/// `BUCKET capacity refill period-ms | FIXED limit window-ms`
-pub(super) const POLICY: Arg = Arg::one_of(
+const NAME: Arg = Arg::string(c"name").after(c"AS").optional();
+
+/// `BUCKET capacity refill period-ms [AS name] | FIXED limit window-ms [ALIGN] [AS name] | SLIDING ... | LOG ...`, once or more
+pub(super) const POLICIES: Arg = Arg::one_of(
     c"policy",
     &[
-        Arg::block(c"bucket", &[Arg::integer(c"capacity").after(c"BUCKET"), Arg::integer(c"refill"), Arg::integer(c"period-ms")]),
-        Arg::block(c"fixed", &[Arg::integer(c"limit").after(c"FIXED"), Arg::integer(c"window-ms")]),
+        Arg::block(
+            c"bucket",
+            &[Arg::integer(c"capacity").after(c"BUCKET"), Arg::integer(c"refill"), Arg::integer(c"period-ms"), NAME],
+        ),
+        Arg::block(
+            c"fixed",
+            &[Arg::integer(c"limit").after(c"FIXED"), Arg::integer(c"window-ms"), Arg::word(c"align", c"ALIGN").optional(), NAME],
+        ),
+        Arg::block(c"sliding", &[Arg::integer(c"limit").after(c"SLIDING"), Arg::integer(c"window-ms"), NAME]),
+        Arg::block(c"log", &[Arg::integer(c"limit").after(c"LOG"), Arg::integer(c"window-ms"), NAME]),
     ],
-);
+)
+.multiple();
 
 /// `[COST n]`
 pub(super) const COST: Arg = Arg::integer(c"cost").after(c"COST").optional();
+
+/// `[FULL]`
+pub(super) const FULL: Arg = Arg::word(c"full", c"FULL").optional();
+
+const ACTION: Arg = Arg::one_of(
+    c"action",
+    &[
+        Arg::integer(c"cost").after(c"COST"),
+        Arg::integer(c"most").after(c"UPTO"),
+        Arg::integer(c"forced").after(c"FORCE"),
+        Arg::integer(c"returned").after(c"REFUND"),
+        Arg::word(c"reset", c"RESET"),
+    ],
+)
+.optional();
 
 impl Command for RateLimit {
     const SPEC: Spec = Spec {
@@ -47,67 +88,170 @@ impl Command for RateLimit {
         flags: c"write deny-oom fast",
         categories: c"string",
         summary: c"Charges a request to a rate limit, or denies it and says when it would pass.",
-        complexity: c"O(1)",
+        complexity: c"O(1) per policy; LOG O(log N) in the hits that it remembers",
         since: c"0.1.0",
         arity: -5,
         keys: Keys::First(KeyFlags::Update),
-        args: &[Arg::KEY, POLICY, COST],
+        args: &[Arg::KEY, POLICIES, ACTION, FULL],
     };
 
     type Request<'a> = Request<'a>;
 
-    fn parse(args: Args<'_>) -> Result<Request<'_>> {
-        parse(args, 1)
+    fn parse(mut args: Args<'_>) -> Result<Request<'_>> {
+        let key = args.take()?;
+        let policies = policies(&mut args, 1..=MAX_POLICIES)?;
+        let (asked, full) = options(args, action)?;
+        Ok(Request { key, policies, asked: asked.unwrap_or(ratelimit::Request::Charge(1)), full })
     }
 
     fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
-        let decision = keyspace
-            .transact(request.key, decode, |stored, now| Ok(ratelimit::decide(stored, request.policy, request.cost, now)))?;
-        Ok(reply(decision))
+        let mut entry = keyspace.entry(request.key);
+        let decided = ratelimit::decide(entry.string()?, &request.policies, request.asked, keyspace.now());
+        let (decision, effect) = decided.map_err(foreign)?;
+        entry.apply(effect)?;
+        Ok(reply(&decision, &request.policies, request.full))
     }
 }
 
-/// Reads `key policy [COST n]`; only the read-only form takes a cost of 0.
-pub(super) fn parse(mut args: Args<'_>, min_cost: i64) -> Result<Request<'_>> {
-    let key = args.take()?;
-    let kind = args.bytes()?;
-    let policy = policy(kind, &mut args)?;
-    let mut cost = None;
+fn action(option: &[u8], args: &mut Args<'_>) -> Result<Option<ratelimit::Request>> {
+    use ratelimit::Request::{Charge, Force, Refund, Reset, UpTo};
+    let mut amount = |name| args.count(name, 1..=MAX_LIMIT);
+    Ok(Some(if is(option, "COST") {
+        Charge(amount("COST")?)
+    } else if is(option, "UPTO") {
+        UpTo(amount("UPTO")?)
+    } else if is(option, "FORCE") {
+        Force(amount("FORCE")?)
+    } else if is(option, "REFUND") {
+        Refund(amount("REFUND")?)
+    } else if is(option, "RESET") {
+        Reset
+    } else {
+        return Ok(None);
+    }))
+}
+
+/// Reads `[action] [FULL]` in any order, up to the end.
+pub(super) fn options<'a, T>(
+    mut args: Args<'a>,
+    action: impl Fn(&[u8], &mut Args<'a>) -> Result<Option<T>>,
+) -> Result<(Option<T>, bool)> {
+    let (mut asked, mut full) = (None, false);
     while let Some(option) = args.take_if_any() {
         let option = option.bytes();
-        if !is(option, "COST") || cost.is_some() {
+        if is(option, "FULL") && !full {
+            full = true;
+        } else if asked.is_none()
+            && let Some(found) = action(option, &mut args)?
+        {
+            asked = Some(found);
+        } else {
             return Err(syntax(option));
         }
-        cost = Some(args.count("COST", min_cost..=MAX_LIMIT)?);
     }
-    Ok(Request { key, policy, cost: cost.unwrap_or(1) })
+    Ok((asked, full))
 }
 
-fn policy(kind: &[u8], args: &mut Args<'_>) -> Result<Policy> {
-    if is(kind, "BUCKET") {
-        let capacity = args.count("capacity", 1..=MAX_LIMIT)?;
-        let refill = args.count("refill", 1..=MAX_LIMIT)?;
-        Ok(Policy::Bucket(Bucket { capacity, refill, period: args.duration("period-ms")? }))
-    } else if is(kind, "FIXED") {
-        let limit = args.count("limit", 1..=MAX_LIMIT)?;
-        Ok(Policy::Fixed(Fixed { limit, window: args.duration("window-ms")? }))
+/// Reads `COST n`, where `n` is at least `least`.
+pub(super) fn cost(option: &[u8], args: &mut Args<'_>, least: i64) -> Result<Option<u64>> {
+    if is(option, "COST") { args.count("COST", least..=MAX_LIMIT).map(Some) } else { Ok(None) }
+}
+
+/// Reads policies: as many as there are up to the end of `count`. Fewer than its start are refused; what is too much is left.
+pub(super) fn policies<'a>(args: &mut Args<'a>, count: RangeInclusive<usize>) -> Result<Few<Policy<'a>>> {
+    let mut policies: Few<Policy<'a>> = Few::default();
+    while policies.len() < *count.end() {
+        let mut ahead = *args;
+        let word = ahead.take_if_any().map(Str::bytes);
+        let Some(kind) = word.map(|word| kind(word, &mut ahead)).transpose()?.flatten() else {
+            let missing = word.map_or(Error::Arity, syntax);
+            return if policies.len() < *count.start() { Err(missing) } else { Ok(policies) };
+        };
+        let policy = Policy { kind, name: name(&mut ahead)? };
+        if policy.name.is_some() && policies.iter().any(|other| other.name == policy.name) {
+            return Err(Error::Argument { argument: "name", expected: "must not be given twice" });
+        }
+        policies.push(policy);
+        *args = ahead;
+    }
+    Ok(policies)
+}
+
+/// The policy that begins with `word`; `None` when none does.
+fn kind(word: &[u8], args: &mut Args<'_>) -> Result<Option<Kind>> {
+    Ok(Some(if is(word, "BUCKET") {
+        let (capacity, refill) = (args.count("capacity", 1..=MAX_LIMIT)?, args.count("refill", 1..=MAX_LIMIT)?);
+        Kind::Bucket(Bucket { capacity, refill, period: args.duration("period-ms")? })
+    } else if is(word, "FIXED") {
+        let (limit, window) = window(args, MAX_LIMIT)?;
+        Kind::Fixed(Fixed { limit, window, aligned: take_word(args, "ALIGN") })
+    } else if is(word, "SLIDING") {
+        let (limit, window) = window(args, MAX_LIMIT)?;
+        Kind::Sliding(Sliding { limit, window })
+    } else if is(word, "LOG") {
+        let (limit, window) = window(args, MAX_LOG)?;
+        Kind::Log(Log { limit, window })
     } else {
-        Err(syntax(kind))
+        return Ok(None);
+    }))
+}
+
+fn window(args: &mut Args<'_>, max: i64) -> Result<(u64, DurationMs)> {
+    Ok((args.count("limit", 1..=max)?, args.duration("window-ms")?))
+}
+
+fn name<'a>(args: &mut Args<'a>) -> Result<Option<&'a [u8]>> {
+    if take_word(args, "AS") { args.token("name", MAX_NAME, "must be 1 to 64 bytes").map(Some) } else { Ok(None) }
+}
+
+/// Takes the next argument if it is this word.
+fn take_word(args: &mut Args<'_>, word: &str) -> bool {
+    let mut ahead = *args;
+    let found = ahead.take_if_any().is_some_and(|next| is(next.bytes(), word));
+    if found {
+        *args = ahead;
     }
+    found
 }
 
-pub(super) fn decode(mut found: Found<'_>) -> Result<Stored> {
-    ratelimit::decode(found.bytes()).map_err(|_| Error::ForeignValue { expected: ratelimit::FORMAT })
+/// The refusal of a string that is not a state of ours.
+pub(super) fn foreign(_: Corrupt) -> Error {
+    Error::ForeignValue { expected: FORMAT }
 }
 
-pub(super) fn reply(decision: Decision) -> Reply {
-    let int = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+/// The reply in its short or FULL form.
+pub(super) fn reply(decision: &Decision, policies: &[Policy<'_>], full: bool) -> Reply {
+    if full { map(decision, policies) } else { integers(decision) }
+}
+
+fn integers(decision: &Decision) -> Reply {
+    let (index, binding) = decision.binding();
     Reply::from([
         int(decision.granted),
-        int(decision.limit),
-        int(decision.remaining),
-        decision.retry_after.map_or(-1, |wait| wait.reply()),
-        decision.reset_after.reply(),
-        0,
+        int(binding.limit),
+        binding.remaining,
+        binding.retry_after.map_or(-1, DurationMs::reply),
+        decision.reset_after().reply(),
+        i64::try_from(index).unwrap_or(i64::MAX),
     ])
+}
+
+fn map(decision: &Decision, policies: &[Policy<'_>]) -> Reply {
+    let policy = |(index, (policy, standing)): (usize, (&Policy<'_>, &ratelimit::Standing))| {
+        let name = policy.name.map_or_else(|| format!("{}:{index}", policy.kind.word()).into_bytes(), <[u8]>::to_vec);
+        Reply::Map(vec![
+            ("name", Reply::Bulk(name)),
+            ("limit", Reply::Integer(int(standing.limit))),
+            ("remaining", Reply::Integer(standing.remaining)),
+            ("retry-after-ms", Reply::Integer(standing.retry_after.map_or(-1, DurationMs::reply))),
+            ("reset-after-ms", Reply::Integer(standing.reset_after.reply())),
+            ("window-ms", Reply::Integer(policy.kind.window().reply())),
+        ])
+    };
+    let policies = policies.iter().zip(decision.standings.iter()).enumerate().map(policy).collect();
+    Reply::Map(vec![("granted", Reply::Integer(int(decision.granted))), ("policies", Reply::Array(policies))])
+}
+
+fn int(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }

@@ -1,18 +1,27 @@
-//! `ATOMIC.RATELIMIT_RO key policy [COST n]`: what ATOMIC.RATELIMIT would answer now, without charging anything.
+//! `ATOMIC.RATELIMIT_RO key policy [policy ...] [COST n] [FULL]`: what ATOMIC.RATELIMIT would answer now, without charging anything.
 //!
-//! Works on replicas, with the replica's clock. COST may be 0, which is always granted. Arguments, reply and errors as ATOMIC.RATELIMIT;
-//! `remaining` and `reset-after-ms` are those after the request, were it made.
+//! Works on replicas, with the replica's clock. COST may be 0, which only looks: it is never denied. Arguments, reply and errors as
+//! ATOMIC.RATELIMIT; `remaining` and `reset-after-ms` are those after the request, were it made.
 
-use super::ratelimit::{COST, POLICY, Request, decode, parse, reply};
+use super::ratelimit::{COST, FULL, POLICIES, cost, foreign, options, policies, reply};
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
 use crate::keyspace::args::Args;
+use crate::keyspace::module_api::Str;
 use crate::keyspace::reply::Reply;
-use crate::primitives::ratelimit;
+use crate::primitives::ratelimit::{Few, MAX_POLICIES, Policy, Request as Asked, decide};
 
 /// See the top of this file.
 pub struct RateLimitRo;
+
+/// The arguments.
+pub struct Request<'a> {
+    key: Str<'a>,
+    policies: Few<Policy<'a>>,
+    cost: u64,
+    full: bool,
+}
 
 impl Command for RateLimitRo {
     const SPEC: Spec = Spec {
@@ -20,22 +29,27 @@ impl Command for RateLimitRo {
         flags: c"readonly fast",
         categories: c"string",
         summary: c"Tells what a rate limit would answer, without charging it.",
-        complexity: c"O(1)",
+        complexity: c"O(1) per policy; LOG O(log N) in the hits that it remembers",
         since: c"0.1.0",
         arity: -5,
         keys: Keys::First(KeyFlags::Read),
-        args: &[Arg::KEY, POLICY, COST],
+        args: &[Arg::KEY, POLICIES, COST, FULL],
     };
 
     type Request<'a> = Request<'a>;
 
-    fn parse(args: Args<'_>) -> Result<Request<'_>> {
-        parse(args, 0)
+    fn parse(mut args: Args<'_>) -> Result<Request<'_>> {
+        let key = args.take()?;
+        let policies = policies(&mut args, 1..=MAX_POLICIES)?;
+        let (cost, full) = options(args, |option, args| cost(option, args, 0))?;
+        Ok(Request { key, policies, cost: cost.unwrap_or(1), full })
     }
 
     fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
-        let stored = keyspace.read(request.key, decode)?;
-        let (decision, _) = ratelimit::decide(stored, request.policy, request.cost, keyspace.now());
-        Ok(reply(decision))
+        let look = |stored: Option<&[u8]>| {
+            let decided = decide(stored, &request.policies, Asked::Charge(request.cost), keyspace.now());
+            decided.map(|(decision, _)| reply(&decision, &request.policies, request.full)).map_err(foreign)
+        };
+        keyspace.read(request.key, |stored, _| look(Some(stored)))?.map_or_else(|| look(None), Ok)
     }
 }

@@ -96,6 +96,7 @@ pub enum ArgKind {
     Key,
     String,
     Integer,
+    Double,
     UnixTime,
     Token,
     OneOf,
@@ -120,6 +121,12 @@ impl Arg {
     #[must_use]
     pub const fn integer(name: &'static CStr) -> Self {
         Self::new(name, ArgKind::Integer)
+    }
+
+    /// A number that need not be an integer.
+    #[must_use]
+    pub const fn double(name: &'static CStr) -> Self {
+        Self::new(name, ArgKind::Double)
     }
 
     /// A point in time.

@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 use super::module_api::Str;
 use crate::error::{Error, Result};
 use crate::primitives::effect::ExpiryRequest;
+pub use crate::primitives::number::parse_i64;
 use crate::primitives::time::{DurationMs, MAX_DURATION_MS, UnixMs};
 
 /// The largest `EX` or `EXAT` in seconds, such that its milliseconds plus any clock fit into 64 bits.
@@ -70,6 +71,11 @@ impl<'a> Args<'a> {
         Ok(DurationMs(self.count(argument, 1..=MAX_DURATION_MS)?))
     }
 
+    /// The next argument as the milliseconds of `PX`.
+    pub fn px(&mut self) -> Result<DurationMs> {
+        Ok(DurationMs(self.count("PX", 1..=MAX_MILLIS)?))
+    }
+
     /// `numkeys key [key ...]`: 1 to [`MAX_KEYS`] keys, all different.
     pub fn keys(&mut self) -> Result<&'a [Str<'a>]> {
         let count = usize::try_from(self.int("numkeys", 1..=MAX_KEYS)?).unwrap_or(usize::MAX);
@@ -119,7 +125,7 @@ pub fn expiry_option(option: &[u8], args: &mut Args<'_>, slot: &mut Option<Expir
     } else if is(option, "EX") {
         ExpiryRequest::After(DurationMs(args.count("EX", 1..=MAX_SECONDS)?.saturating_mul(1000)))
     } else if is(option, "PX") {
-        ExpiryRequest::After(DurationMs(args.count("PX", 1..=MAX_MILLIS)?))
+        ExpiryRequest::After(args.px()?)
     } else if is(option, "EXAT") {
         ExpiryRequest::At(UnixMs(args.count("EXAT", 1..=MAX_SECONDS)?.saturating_mul(1000)))
     } else if is(option, "PXAT") {
@@ -127,7 +133,13 @@ pub fn expiry_option(option: &[u8], args: &mut Args<'_>, slot: &mut Option<Expir
     } else {
         return Ok(false);
     };
-    if slot.replace(request).is_some() { Err(syntax(option)) } else { Ok(true) }
+    fill(slot, request, option)?;
+    Ok(true)
+}
+
+/// Keeps what an option said. A second time, or beside one that contradicts it, the option is refused.
+pub fn fill<T>(slot: &mut Option<T>, value: T, option: &[u8]) -> Result<()> {
+    if slot.replace(value).is_some() { Err(syntax(option)) } else { Ok(()) }
 }
 
 /// An integer in `range`, as Redis reads integers.
@@ -138,59 +150,9 @@ pub fn integer(bytes: &[u8], argument: &'static str, range: RangeInclusive<i64>)
     }
 }
 
-/// Redis' own reading of an integer.
-#[must_use]
-pub fn parse_i64(bytes: &[u8]) -> Option<i64> {
-    let (negative, digits) = match bytes {
-        [b'-', digits @ ..] => (true, digits),
-        digits => (false, digits),
-    };
-    match digits {
-        [b'0'] if !negative => return Some(0),
-        [b'1'..=b'9', ..] if digits.len() <= 19 => {}
-        _ => return None,
-    }
-    // Nineteen digits fit into 64 bits without a sign; the sign is settled at the end, where i64::MIN is a case of its own.
-    let mut value = 0_u64;
-    for digit in digits {
-        if !digit.is_ascii_digit() {
-            return None;
-        }
-        value = value.wrapping_mul(10).wrapping_add(u64::from(digit & 0x0f));
-    }
-    if negative { 0_i64.checked_sub_unsigned(value) } else { i64::try_from(value).ok() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn integers_are_read_as_redis_reads_them() {
-        for (text, expected) in [
-            ("0", Some(0)),
-            ("-1", Some(-1)),
-            ("9223372036854775807", Some(i64::MAX)),
-            ("-9223372036854775808", Some(i64::MIN)),
-            ("9223372036854775808", None),
-            ("-9223372036854775809", None),
-            ("9999999999999999999", None),
-            ("99999999999999999999", None),
-            ("12a", None),
-            ("-0", None),
-            ("01", None),
-            ("+1", None),
-            (" 1", None),
-            ("1 ", None),
-            ("", None),
-            ("-", None),
-            ("1e3", None),
-            ("0x1", None),
-            ("1.0", None),
-        ] {
-            assert_eq!(parse_i64(text.as_bytes()), expected, "{text:?}");
-        }
-    }
 
     #[test]
     fn a_number_out_of_range_names_argument_and_range() {

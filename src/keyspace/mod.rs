@@ -61,6 +61,15 @@ impl Keyspace {
         }
     }
 
+    /// The values of fields of a hash, `None` for each that is missing. Works on replicas.
+    pub fn fields<'f>(&self, key: Str<'_>, fields: impl Iterator<Item = Str<'f>>) -> Result<Vec<Option<OwnedStr>>> {
+        match self.ctx.open_for_reading(key) {
+            None => Ok(fields.map(|_| None).collect()),
+            Some(handle) if handle.kind() == Kind::Hash => Ok(fields.map(|field| handle.field(field)).collect()),
+            Some(_) => Err(Error::WrongType),
+        }
+    }
+
     /// Applies the effects of one decision about several keys: all are written and replicated before anybody is told. The keys are
     /// closed while others change, so no handle outlives a write it does not know of.
     pub fn apply_all<V: Payload>(&self, effects: Vec<(Str<'_>, Effect<V>)>) -> Result<()> {
@@ -138,6 +147,15 @@ impl Entry<'_> {
         }
     }
 
+    /// Whether there is a string. Does not read it.
+    pub fn holds_string(&self) -> Result<bool> {
+        match self.handle.kind() {
+            Kind::Missing => Ok(false),
+            Kind::String => Ok(true),
+            _ => Err(Error::WrongType),
+        }
+    }
+
     /// The string, or `None` for a missing key.
     pub fn string(&mut self) -> Result<Option<&[u8]>> {
         match self.handle.kind() {
@@ -168,7 +186,7 @@ impl Entry<'_> {
     /// The first `count` elements of the list as they would be popped at `end`.
     pub fn list_elements(&self, end: End, count: usize) -> Result<Vec<Vec<u8>>> {
         let count = i64::try_from(count.min(self.list_len()?)).unwrap_or(i64::MAX);
-        let index = |nth: i64| if end == End::Left { nth } else { -1_i64.saturating_sub(nth) };
+        let index = |nth: i64| if end == End::Left { nth } else { (-1_i64).saturating_sub(nth) };
         let element = |nth| self.handle.element(index(nth)).map(|element| element.as_str().bytes().to_vec());
         Ok((0..count).filter_map(element).collect())
     }

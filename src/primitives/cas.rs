@@ -1,6 +1,7 @@
 //! Compare-and-set and compare-and-delete.
 //!
 //! The keyspace compares (lengths first, so that a mismatch usually reads nothing); what follows from the comparison is decided here.
+//! More general conditions are in [`super::condition`]; they come to the same outcomes.
 
 use super::effect::{Effect, Expiry};
 
@@ -36,6 +37,32 @@ impl Outcome {
             Self::NoSuchKey => -1,
         }
     }
+
+    /// The change that follows: this one, or none.
+    #[must_use]
+    pub fn allow<V>(self, effect: Effect<V>) -> Effect<V> {
+        if self == Self::Applied { effect } else { Effect::Keep }
+    }
+}
+
+impl From<Comparison> for Outcome {
+    fn from(found: Comparison) -> Self {
+        match found {
+            Comparison::Equal => Self::Applied,
+            Comparison::Different => Self::Mismatch,
+            Comparison::Missing => Self::NoSuchKey,
+        }
+    }
+}
+
+/// Compares bytes that were read.
+#[must_use]
+pub fn compare(stored: Option<&[u8]>, expected: &[u8]) -> Comparison {
+    match stored {
+        None => Comparison::Missing,
+        Some(stored) if stored == expected => Comparison::Equal,
+        Some(_) => Comparison::Different,
+    }
 }
 
 /// Sets the key to `new` when its value is the expected one.
@@ -49,12 +76,20 @@ pub fn delete<V>(found: Comparison) -> (Outcome, Effect<V>) {
     when_equal(found, Effect::Delete)
 }
 
+/// Sets a field to `new` when its value is the expected one.
+pub fn set_field<V>(found: Comparison, field: V, new: V) -> (Outcome, Effect<V>) {
+    when_equal(found, Effect::SetField { field, value: new })
+}
+
+/// The first of several values that is not the expected one, counted from 0. All are set only when there is none.
+#[must_use]
+pub fn first_failure(found: &[Comparison]) -> Option<usize> {
+    found.iter().position(|&found| found != Comparison::Equal)
+}
+
 fn when_equal<V>(found: Comparison, effect: Effect<V>) -> (Outcome, Effect<V>) {
-    match found {
-        Comparison::Equal => (Outcome::Applied, effect),
-        Comparison::Different => (Outcome::Mismatch, Effect::Keep),
-        Comparison::Missing => (Outcome::NoSuchKey, Effect::Keep),
-    }
+    let outcome = Outcome::from(found);
+    (outcome, outcome.allow(effect))
 }
 
 #[cfg(test)]
@@ -70,6 +105,29 @@ mod tests {
         assert_eq!(delete::<()>(Comparison::Equal), (Outcome::Applied, Effect::Delete));
         assert_eq!(delete::<()>(Comparison::Different), (Outcome::Mismatch, Effect::Keep));
         assert_eq!(delete::<()>(Comparison::Missing), (Outcome::NoSuchKey, Effect::Keep));
+    }
+
+    #[test]
+    fn a_field_is_changed_like_a_key() {
+        let put = Effect::SetField { field: "f", value: "new" };
+        assert_eq!(set_field(Comparison::Equal, "f", "new"), (Outcome::Applied, put));
+        assert_eq!(set_field(Comparison::Different, "f", "new"), (Outcome::Mismatch, Effect::Keep));
+        assert_eq!(set_field(Comparison::Missing, "f", "new"), (Outcome::NoSuchKey, Effect::Keep));
+    }
+
+    #[test]
+    fn bytes_are_equal_or_different_or_not_there() {
+        assert_eq!(compare(None, b""), Comparison::Missing);
+        assert_eq!(compare(Some(b""), b""), Comparison::Equal);
+        assert_eq!(compare(Some(b"a\0"), b"a"), Comparison::Different);
+    }
+
+    #[test]
+    fn the_first_failure_of_several_is_found() {
+        use Comparison::{Different, Equal, Missing};
+        assert_eq!(first_failure(&[Equal, Equal]), None);
+        assert_eq!(first_failure(&[Equal, Missing, Different]), Some(1));
+        assert_eq!(first_failure(&[Different, Equal]), Some(0));
     }
 
     #[test]

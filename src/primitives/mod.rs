@@ -7,7 +7,13 @@
 
 pub mod cas;
 pub mod codec;
+pub mod condition;
+pub mod counter;
 pub mod effect;
+pub mod idem;
+pub mod list;
 pub mod lock;
+pub mod number;
+pub mod once;
 pub mod ratelimit;
 pub mod time;

@@ -2,11 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod commands; // each native command: what it accepts, refuses, answers and leaves behind
+mod conditions; // compare-and-set and the conditional commands
+mod counters; // bounded counters, in strings and hashes, and transfers between them
+mod differential; // native commands against the scripts they replace, the same random program on both
 mod docs; // the transcripts of all pages, executed
 mod events; // what a change tells subscribers, WATCH and client caches, and where it is refused
 mod harness; // the harness itself, on servers without the module
 mod hostile; // hostile keys, stored bytes and arguments against every command, driven by COMMAND DOCS
 mod introspection; // what the server says about the commands: flags, keys, docs, ACL
+mod limits; // rate limits: grammar, every option, the exact replicated stream
 mod module; // load, unload, bad arguments, a panic in a handler
 mod persistence; // AOF and RDB, over kill -9 and restart, with and without the module
 mod readme; // the generated parts of README.md
@@ -15,3 +19,4 @@ mod script; // ATOMIC.EVAL, ATOMIC.EVALSHA and ATOMIC.SCRIPT
 #[allow(dead_code, unused_imports)] // a helper may be here before the first test that needs it
 mod support; // real servers, a raw client, replicas as witnesses, transcripts as tests
 mod tidy; // the architecture rules, read from the sources; needs no server
+mod values; // get or set, defaults, bounded lists, once, idempotency

@@ -5,10 +5,11 @@
 //!
 //!   level(t) = max(0, level - refill * (t - since))        granted  <=>  level + cost * P <= capacity * P
 //!
-//! The largest level is capacity * P = 10^12 * 3.2 * 10^13 < 2^85, so u128 holds every product below with room to spare.
+//! The largest level, with a debt of one capacity, is 2 * capacity * P = 2 * 10^12 * 3.2 * 10^13 < 2^86, so u128 holds every product
+//! below with room to spare.
 
 use super::state::Stored;
-use super::{Policy, Standing, state};
+use super::{Ask, floor_units};
 use crate::primitives::time::{DurationMs, UnixMicros};
 
 /// `BUCKET capacity refill period-ms`; every number is at least 1.
@@ -26,9 +27,9 @@ pub struct Bucket {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Level {
     /// When the level was this. Never before the time it was computed at.
-    pub since: UnixMicros,
+    since: UnixMicros,
     /// Used units times the period in microseconds.
-    pub level: u128,
+    level: u128,
 }
 
 impl Bucket {
@@ -36,8 +37,12 @@ impl Bucket {
         u128::from(self.period.micros()).max(1)
     }
 
+    fn tokens(self, units: u64) -> u128 {
+        u128::from(units).saturating_mul(self.token())
+    }
+
     fn brim(self) -> u128 {
-        u128::from(self.capacity).saturating_mul(self.token())
+        self.tokens(self.capacity)
     }
 
     /// Microseconds until `level` has drained, rounded up.
@@ -45,49 +50,69 @@ impl Bucket {
         u64::try_from(level.div_ceil(u128::from(self.refill.max(1)))).unwrap_or(u64::MAX)
     }
 
+    /// The time in which an empty bucket fills up.
+    pub(super) fn window(self) -> DurationMs {
+        let ms = u128::from(self.capacity).saturating_mul(self.period.0.into()).div_ceil(u128::from(self.refill.max(1)));
+        DurationMs(u64::try_from(ms).unwrap_or(u64::MAX))
+    }
+
     /// Nothing used.
-    pub(super) fn full(self, now: UnixMicros) -> Level {
+    pub(super) fn full(now: UnixMicros) -> Level {
         Level { since: now, level: 0 }
     }
 
     /// The level now, from what is stored. `None` when that is another kind or belongs to a clock that is gone.
-    pub(super) fn adopt(self, stored: Stored, now: UnixMicros) -> Option<Level> {
+    pub(super) fn adopt(self, stored: Stored, most: u64, now: UnixMicros) -> Option<Level> {
         let Stored::Bucket { since, level, period } = stored else { return None };
         let since = since.micros();
-        if since.since(now) > self.drain_time(self.brim()) {
+        if since > now && since.since(now) > self.drain_time(self.brim()) {
             return None;
         }
         // A larger bucket may have left more than this one holds. The clamp is at the stored time and not at now, so that a denied
-        // caller, whose denial stores nothing, still sees the level fall; and it leaves room for what `encode` added.
-        let most = self.brim().saturating_add(u128::from(self.refill).saturating_mul(1000));
+        // caller, whose denial stores nothing, still sees the level fall; and it leaves room for what `stored` added.
+        let most = self.tokens(most).saturating_add(u128::from(self.refill).saturating_mul(1000));
         let level = rescale(level, u128::from(period.micros()).max(1), self.token()).min(most);
         let drained = u128::from(self.refill).saturating_mul(u128::from(now.since(since)));
         Some(Level { since: since.max(now), level: level.saturating_sub(drained) })
     }
 
-    pub(super) fn standing(self, used: Level, cost: u64, now: UnixMicros) -> Standing<Level> {
-        let cost_level = u128::from(cost).saturating_mul(self.token());
-        let after = used.level.saturating_add(cost_level);
-        let free = self.brim().saturating_sub(used.level);
-        Standing {
-            limit: self.capacity,
-            available: u64::try_from(free.checked_div(self.token()).unwrap_or(0)).unwrap_or(self.capacity),
-            ready_at: (cost <= self.capacity).then(|| used.since.plus(self.drain_time(after.saturating_sub(self.brim())))),
-            full_at: self.full_at(used, now),
-            charged: Level { level: after, ..used },
-            charged_full_at: self.full_at(Level { level: after, ..used }, now),
+    pub(super) fn remaining(self, used: Level) -> i64 {
+        floor_units(self.brim(), used.level, self.token())
+    }
+
+    /// When `ask` can be granted: now, later, or never.
+    pub(super) fn ready_at(self, used: Level, ask: Ask, now: UnixMicros) -> Option<UnixMicros> {
+        let ceiling = self.tokens(ask.ceiling(self.capacity)?);
+        match used.level.saturating_add(self.tokens(ask.amount)).saturating_sub(ceiling) {
+            0 => Some(now),
+            excess => Some(used.since.plus(self.drain_time(excess))),
         }
     }
 
-    fn full_at(self, used: Level, now: UnixMicros) -> UnixMicros {
+    pub(super) fn full_at(self, used: Level, now: UnixMicros) -> UnixMicros {
         if used.level == 0 { now } else { used.since.plus(self.drain_time(used.level)) }
     }
 
+    pub(super) fn charge(self, used: &mut Level, amount: u64) {
+        used.level = used.level.saturating_add(self.tokens(amount));
+    }
+
+    /// Gives back up to `amount` units and says how many; the last one may be a part of a unit.
+    pub(super) fn refund(self, used: &mut Level, amount: u64) -> u64 {
+        let given = self.tokens(amount).min(used.level);
+        used.level = used.level.saturating_sub(given);
+        u64::try_from(given.div_ceil(self.token())).unwrap_or(amount)
+    }
+
+    pub(super) fn in_debt(self, used: Level) -> bool {
+        used.level > self.brim()
+    }
+
     /// The stored form. Its time is in milliseconds: the part below is kept by raising the level by what drains in it.
-    pub(super) fn encode(self, used: Level) -> Vec<u8> {
+    pub(super) fn stored(self, used: Level) -> Stored {
         let since = used.since.floor_ms();
         let drains = u128::from(self.refill).saturating_mul(u128::from(used.since.since(since.micros())));
-        state::encode(Stored::Bucket { since, level: used.level.saturating_add(drains), period: self.period })
+        Stored::Bucket { since, level: used.level.saturating_add(drains), period: self.period }
     }
 }
 
@@ -99,10 +124,4 @@ fn rescale(level: u128, from: u128, to: u128) -> u128 {
     let tokens = level.checked_div(from).unwrap_or(0);
     let part = level.checked_rem(from).unwrap_or(0);
     tokens.saturating_mul(to).saturating_add(part.saturating_mul(to).div_ceil(from))
-}
-
-impl From<Bucket> for Policy {
-    fn from(bucket: Bucket) -> Self {
-        Self::Bucket(bucket)
-    }
 }

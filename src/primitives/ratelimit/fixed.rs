@@ -1,18 +1,21 @@
-//! The fixed window: a counter that starts with the first hit and is forgotten when the window ends.
+//! The fixed window: a counter that is forgotten when its window ends.
 //!
-//! The start is kept in milliseconds, rounded up: a window is never shorter than asked for.
+//! The window starts with the first hit, in milliseconds, rounded up: it is never shorter than asked for. With ALIGN it starts at a
+//! multiple of its length since the Unix epoch instead, so the first one may be short.
 
-use super::state::{self, Stored};
-use super::{Policy, Standing};
+use super::Ask;
+use super::state::Stored;
 use crate::primitives::time::{DurationMs, UnixMicros, UnixMs};
 
-/// `FIXED limit window-ms`; both numbers are at least 1.
+/// `FIXED limit window-ms [ALIGN]`; both numbers are at least 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fixed {
     /// Units per window.
     pub limit: u64,
     /// The window.
     pub window: DurationMs,
+    /// Windows start at multiples of their length since the Unix epoch.
+    pub aligned: bool,
 }
 
 /// What was used in the window that began at `start`.
@@ -23,43 +26,59 @@ pub struct Window {
 }
 
 impl Fixed {
-    /// A window that begins now.
-    pub(super) fn fresh(self, now: UnixMicros) -> Window {
-        Window { start: now.ceil_ms(), used: 0 }
+    /// The start of the aligned window that `at` lies in; without ALIGN `at` itself.
+    fn align(self, at: UnixMs) -> UnixMs {
+        if self.aligned { UnixMs(at.0.saturating_sub(at.0.checked_rem(self.window.0).unwrap_or(0))) } else { at }
+    }
+
+    /// A window in which nothing was used yet.
+    pub(super) fn full(self, now: UnixMicros) -> Window {
+        Window { start: self.align(if self.aligned { now.floor_ms() } else { now.ceil_ms() }), used: 0 }
     }
 
     fn end(self, window: Window) -> UnixMicros {
         window.start.plus(self.window).micros()
     }
 
-    /// The window that now lies in, from what is stored. `None` when that is another kind, is over, or belongs to a clock that is gone.
-    pub(super) fn adopt(self, stored: Stored, now: UnixMicros) -> Option<Window> {
+    /// The window that now lies in, from what is stored. `None` when that is another kind, is over or unused, or
+    /// belongs to a clock that is gone.
+    pub(super) fn adopt(self, stored: Stored, most: u64, now: UnixMicros) -> Option<Window> {
         let Stored::Fixed { start, used } = stored else { return None };
-        let window = Window { start, used: used.min(self.limit) };
-        let current = self.end(window) > now && start.micros().since(now) <= self.window.micros();
+        let window = Window { start: self.align(start), used: used.min(most) };
+        let current = window.used > 0 && self.end(window) > now && window.start.micros().since(now) <= self.window.micros();
         current.then_some(window)
     }
 
-    pub(super) fn standing(self, window: Window, cost: u64, now: UnixMicros) -> Standing<Window> {
-        let charged = Window { used: window.used.saturating_add(cost), ..window };
-        let full_at = |window: Window| if window.used == 0 { now } else { self.end(window) };
-        Standing {
-            limit: self.limit,
-            available: self.limit.saturating_sub(window.used),
-            ready_at: (cost <= self.limit).then(|| self.end(window)),
-            full_at: full_at(window),
-            charged,
-            charged_full_at: full_at(charged),
-        }
+    pub(super) fn remaining(self, window: Window) -> i64 {
+        self.limit.cast_signed().saturating_sub_unsigned(window.used)
     }
 
-    pub(super) fn encode(window: Window) -> Vec<u8> {
-        state::encode(Stored::Fixed { start: window.start, used: window.used })
+    /// When `ask` can be granted: now, later, or never.
+    pub(super) fn ready_at(self, window: Window, ask: Ask, now: UnixMicros) -> Option<UnixMicros> {
+        let fits = window.used.saturating_add(ask.amount) <= ask.ceiling(self.limit)?;
+        Some(if fits { now } else { self.end(window) })
     }
-}
 
-impl From<Fixed> for Policy {
-    fn from(fixed: Fixed) -> Self {
-        Self::Fixed(fixed)
+    pub(super) fn full_at(self, window: Window, now: UnixMicros) -> UnixMicros {
+        if window.used == 0 { now } else { self.end(window) }
+    }
+
+    pub(super) fn charge(window: &mut Window, amount: u64) {
+        window.used = window.used.saturating_add(amount);
+    }
+
+    /// Gives back up to `amount` units and says how many.
+    pub(super) fn refund(window: &mut Window, amount: u64) -> u64 {
+        let given = amount.min(window.used);
+        window.used = window.used.saturating_sub(given);
+        given
+    }
+
+    pub(super) fn in_debt(self, window: Window) -> bool {
+        window.used > self.limit
+    }
+
+    pub(super) fn stored(window: Window) -> Stored {
+        Stored::Fixed { start: window.start, used: window.used }
     }
 }

@@ -1,26 +1,44 @@
-//! The stored bytes of a rate limit: one magic byte that is also the version, then one record per policy.
+//! The stored bytes of a rate limit: one magic byte that is also the version, one record per policy, and the ring of the LOG policies.
 //!
-//!   0xa1                                                     magic, version 1; no UTF-8 text starts with it
-//!   0x01  since-ms:6  level:11  period-ms:5                  BUCKET: 24 bytes in all
-//!   0x02  start-ms:6  used:6                                 FIXED: 14 bytes in all
+//!   0xa1                                                             magic, version 1; no UTF-8 text starts with it
+//!   per policy: tag, [length:1, name] when the tag says so, and
+//!     0x01  since-ms:6  level:11  period-ms:5                        BUCKET: 24 bytes in all when alone
+//!     0x02  start-ms:6  used:6                                       FIXED: 14 bytes in all when alone
+//!     0x03  start-ms:6  previous:6  current:6                        SLIDING: 20 bytes in all when alone
+//!     0x04  mark:3                                                   LOG: the units of the ring before the mark do not count
+//!     tag | 0x80: named; tag | 0x40: a debt, so that more than the limit is believed
+//!   0x05  head:2  count:2  modulus:2  total:3, (time-us:7 before:3)  the ring, if and only if there is a LOG
 
 use super::MAX_LIMIT;
+use super::few::Few;
+use super::ring::{HEADER_BYTES, Ring, UNIT_BYTES};
 use crate::primitives::codec::{Corrupt, Reader, put_uint};
 use crate::primitives::time::{DurationMs, MAX_DURATION_MS, UnixMs};
 
 /// What an error calls this format.
 pub const FORMAT: &str = "a rate limit (format a1)";
 
+/// The most policies of one limiter.
+pub const MAX_POLICIES: usize = 8;
+/// The longest name of a policy.
+pub const MAX_NAME: usize = 64;
+
 const MAGIC: u8 = 0xa1;
 const BUCKET: u8 = 0x01;
 const FIXED: u8 = 0x02;
+const SLIDING: u8 = 0x03;
+const LOG: u8 = 0x04;
+const RING: u8 = 0x05;
+const NAMED: u8 = 0x80;
+const IN_DEBT: u8 = 0x40;
 
 const TIME_BYTES: usize = 6;
 const LEVEL_BYTES: usize = 11;
 const PERIOD_BYTES: usize = 5;
 const COUNT_BYTES: usize = 6;
+const LARGEST_TIME: u64 = (1 << 48) - 1;
 
-/// What is stored of one policy.
+/// What is stored of one policy, by its kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stored {
     /// See [`super::Bucket`].
@@ -39,58 +57,176 @@ pub enum Stored {
         /// Units used in it.
         used: u64,
     },
+    /// See [`super::Sliding`].
+    Sliding {
+        /// The start of the current window.
+        start: UnixMs,
+        /// Units used in the one before.
+        previous: u64,
+        /// Units used in it.
+        current: u64,
+    },
+    /// See [`super::Log`].
+    Log {
+        /// Units of the ring that came before this do not count.
+        mark: u32,
+    },
 }
 
-/// Reads a state. Accepts what [`encode`] writes and nothing else.
-pub fn decode(bytes: &[u8]) -> Result<Stored, Corrupt> {
-    let mut reader = Reader::new(bytes);
-    reader.literal(&[MAGIC])?;
-    let stored = match reader.u64(1)?.to_be_bytes() {
-        [.., BUCKET] => bucket(&mut reader)?,
-        [.., FIXED] => fixed(&mut reader)?,
+/// What is stored of one policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// The name it was given.
+    pub name: Option<&'a [u8]>,
+    /// More than its limit is used.
+    pub in_debt: bool,
+    /// What was used.
+    pub stored: Stored,
+}
+
+/// A stored limiter.
+#[derive(Debug, Clone, Default)]
+pub struct State<'a> {
+    pub(super) records: Few<Record<'a>>,
+    pub(super) ring: Ring<'a>,
+    /// Bytes before the ring's slots.
+    pub(super) header: usize,
+}
+
+impl<'a> State<'a> {
+    /// Reads a state. Accepts what is written here and nothing else, but takes the entries of a ring at their word.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, Corrupt> {
+        let mut rest = bytes.strip_prefix(&[MAGIC]).ok_or(Corrupt)?;
+        let mut state = Self { header: bytes.len(), ..Self::default() };
+        while let Some((&tag, body)) = rest.split_first() {
+            if tag == RING {
+                state.ring = Ring::decode(body)?;
+                state.header = bytes.len().saturating_sub(body.len()).saturating_add(HEADER_BYTES);
+                return if state.has_log() { state.checked() } else { Err(Corrupt) };
+            }
+            let (record, after) = record(tag, body)?;
+            state.records.push(record);
+            rest = after;
+        }
+        if state.has_log() { Err(Corrupt) } else { state.checked() }
+    }
+
+    fn has_log(&self) -> bool {
+        self.records.iter().any(|record| matches!(record.stored, Stored::Log { .. }))
+    }
+
+    fn checked(self) -> Result<Self, Corrupt> {
+        let names = || self.records.iter().filter_map(|record| record.name);
+        let repeated = names().enumerate().any(|(at, name)| names().take(at).any(|other| other == name));
+        if (1..=MAX_POLICIES).contains(&self.records.len()) && !repeated { Ok(self) } else { Err(Corrupt) }
+    }
+}
+
+/// The record of a state that can only be an unnamed bucket alone, or that of a missing state. `None` when a full look is needed.
+pub(super) fn lone_bucket(bytes: Option<&[u8]>) -> Option<Option<Record<'_>>> {
+    match bytes {
+        None => Some(None),
+        Some([MAGIC, BUCKET, body @ ..]) if body.len() == TIME_BYTES + LEVEL_BYTES + PERIOD_BYTES => {
+            let stored = stored(BUCKET, false, &mut Reader::new(body)).ok()?;
+            Some(Some(Record { name: None, in_debt: false, stored }))
+        }
+        Some(_) => None,
+    }
+}
+
+fn record(tag: u8, body: &[u8]) -> Result<(Record<'_>, &[u8]), Corrupt> {
+    let (name, body) = if tag & NAMED == 0 { (None, body) } else { name(body)? };
+    let in_debt = tag & IN_DEBT != 0;
+    let kind = tag & !(NAMED | IN_DEBT);
+    let width = match kind {
+        BUCKET => TIME_BYTES + LEVEL_BYTES + PERIOD_BYTES,
+        FIXED => TIME_BYTES + COUNT_BYTES,
+        SLIDING => TIME_BYTES + COUNT_BYTES + COUNT_BYTES,
+        LOG => UNIT_BYTES,
         _ => return Err(Corrupt),
     };
-    reader.finish()?;
-    Ok(stored)
+    let (fields, rest) = body.split_at_checked(width).ok_or(Corrupt)?;
+    let stored = stored(kind, in_debt, &mut Reader::new(fields))?;
+    Ok((Record { name, in_debt, stored }, rest))
 }
 
-fn bucket(reader: &mut Reader) -> Result<Stored, Corrupt> {
-    let since = UnixMs(reader.u64(TIME_BYTES)?);
-    let level = reader.uint(LEVEL_BYTES)?;
-    let period = DurationMs(reader.u64(PERIOD_BYTES)?);
-    let in_range = (1..=MAX_DURATION_MS.unsigned_abs()).contains(&period.0) && level <= max_level(period);
-    if in_range { Ok(Stored::Bucket { since, level, period }) } else { Err(Corrupt) }
+fn name(body: &[u8]) -> Result<(Option<&[u8]>, &[u8]), Corrupt> {
+    let (&length, body) = body.split_first().ok_or(Corrupt)?;
+    let (name, body) = body.split_at_checked(length.into()).ok_or(Corrupt)?;
+    if (1..=MAX_NAME).contains(&name.len()) { Ok((Some(name), body)) } else { Err(Corrupt) }
 }
 
-fn fixed(reader: &mut Reader) -> Result<Stored, Corrupt> {
-    let start = UnixMs(reader.u64(TIME_BYTES)?);
-    let used = reader.u64(COUNT_BYTES)?;
-    if (1..=MAX_LIMIT.unsigned_abs()).contains(&used) { Ok(Stored::Fixed { start, used }) } else { Err(Corrupt) }
+fn stored(kind: u8, in_debt: bool, fields: &mut Reader<'_>) -> Result<Stored, Corrupt> {
+    if kind == LOG {
+        let mark = fields.u64(UNIT_BYTES)?;
+        return Ok(Stored::Log { mark: u32::try_from(mark).map_err(|_| Corrupt)? });
+    }
+    let at = UnixMs(fields.u64(TIME_BYTES)?);
+    if kind == BUCKET {
+        let level = fields.uint(LEVEL_BYTES)?;
+        let period = DurationMs(fields.u64(PERIOD_BYTES)?);
+        let in_range = (1..=MAX_DURATION_MS.unsigned_abs()).contains(&period.0) && level <= max_level(period, in_debt);
+        return if in_range { Ok(Stored::Bucket { since: at, level, period }) } else { Err(Corrupt) };
+    }
+    let most = MAX_LIMIT.unsigned_abs().saturating_mul(if in_debt { 2 } else { 1 });
+    let mut count = || fields.u64(COUNT_BYTES).and_then(|count| if count <= most { Ok(count) } else { Err(Corrupt) });
+    Ok(match kind {
+        FIXED => Stored::Fixed { start: at, used: count()? },
+        _ => Stored::Sliding { start: at, previous: count()?, current: count()? },
+    })
 }
 
-/// The highest level of any bucket with this period: the largest capacity, and what drains in the part of a millisecond that the
-/// stored time cuts off.
-fn max_level(period: DurationMs) -> u128 {
+/// The highest level of any bucket with this period: the largest capacity, twice that with a debt, and what drains in the part of a
+/// millisecond that the stored time cuts off.
+fn max_level(period: DurationMs, in_debt: bool) -> u128 {
     let limit = u128::from(MAX_LIMIT.unsigned_abs());
-    limit.saturating_mul(u128::from(period.micros()).saturating_add(1000))
+    let capacities = u128::from(period.micros()).saturating_mul(if in_debt { 2 } else { 1 });
+    limit.saturating_mul(capacities.saturating_add(1000))
 }
 
-/// Writes a state.
-#[must_use]
-pub fn encode(stored: Stored) -> Vec<u8> {
+/// Begins a state, with room for a bucket.
+pub(super) fn begin() -> Vec<u8> {
     let mut out = Vec::with_capacity(24);
-    match stored {
+    out.push(MAGIC);
+    out
+}
+
+/// Writes what stands before a ring.
+pub(super) fn put_ring_tag(out: &mut Vec<u8>) {
+    out.push(RING);
+}
+
+/// Writes one record.
+pub(super) fn put_record(out: &mut Vec<u8>, record: Record<'_>) {
+    let kind = match record.stored {
+        Stored::Bucket { .. } => BUCKET,
+        Stored::Fixed { .. } => FIXED,
+        Stored::Sliding { .. } => SLIDING,
+        Stored::Log { .. } => LOG,
+    };
+    let named = if record.name.is_some() { NAMED } else { 0 };
+    let in_debt = if record.in_debt { IN_DEBT } else { 0 };
+    out.push(kind | named | in_debt);
+    if let Some(name) = record.name {
+        out.push(u8::try_from(name.len()).unwrap_or(0));
+        out.extend(name);
+    }
+    let time = |at: UnixMs| u128::from(at.0.min(LARGEST_TIME));
+    match record.stored {
         Stored::Bucket { since, level, period } => {
-            out.extend([MAGIC, BUCKET]);
-            put_uint(&mut out, since.0.into(), TIME_BYTES);
-            put_uint(&mut out, level, LEVEL_BYTES);
-            put_uint(&mut out, period.0.into(), PERIOD_BYTES);
+            put_uint(out, time(since), TIME_BYTES);
+            put_uint(out, level, LEVEL_BYTES);
+            put_uint(out, period.0.into(), PERIOD_BYTES);
         }
         Stored::Fixed { start, used } => {
-            out.extend([MAGIC, FIXED]);
-            put_uint(&mut out, start.0.into(), TIME_BYTES);
-            put_uint(&mut out, used.into(), COUNT_BYTES);
+            put_uint(out, time(start), TIME_BYTES);
+            put_uint(out, used.into(), COUNT_BYTES);
         }
+        Stored::Sliding { start, previous, current } => {
+            put_uint(out, time(start), TIME_BYTES);
+            put_uint(out, previous.into(), COUNT_BYTES);
+            put_uint(out, current.into(), COUNT_BYTES);
+        }
+        Stored::Log { mark } => put_uint(out, mark.into(), UNIT_BYTES),
     }
-    out
 }

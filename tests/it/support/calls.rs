@@ -113,7 +113,8 @@ fn alternatives(argument: &Argument) -> Vec<Vec<Slot>> {
         "block" => combine(&argument.nested),
         "pure-token" => vec![Vec::new()],
         "key" => vec![vec![slot("key", Kind::Key)]],
-        "integer" | "double" | "unix-time" => vec![vec![slot(number(argument), Kind::Integer)]],
+        "integer" | "unix-time" => vec![vec![slot(number(argument), Kind::Integer)]],
+        "double" => vec![vec![slot("10", Kind::Text)]],
         _ => vec![vec![slot(text(&argument.name), Kind::Text)]],
     };
     if let Some(token) = &argument.token {
@@ -146,6 +147,8 @@ fn text(name: &str) -> &'static str {
         "script" => SCRIPT,
         "sha1" | "sha" | "digest" => SCRIPT_SHA1,
         "owner" => "me",
+        // Some options compare it as a number.
+        "value" => "10",
         _ => "v",
     }
 }

@@ -1,0 +1,149 @@
+//! What the conditional commands share: the one parser of their options, the documented arguments, the look at the stored value.
+//!
+//!   cond := NX | XX | IFEQ v | IFNE v | IFGT n | IFGE n | IFLT n | IFLE n | GT | LT
+//!
+//! Conditions, an expiry and `GET` come in any order. At least one condition is required; one that repeats or contradicts another is
+//! a syntax error, and so is `GT` or `LT` where there is no new value.
+
+use super::spec::Arg;
+use crate::error::{Error, Result};
+use crate::keyspace::Entry;
+use crate::keyspace::args::{Args, expiry_option, is, syntax};
+use crate::keyspace::reply::Reply;
+use crate::primitives::cas::{Comparison, Outcome};
+use crate::primitives::condition::{Condition, Conditions, NotANumber, Order};
+use crate::primitives::effect::ExpiryRequest;
+use crate::primitives::number::Number;
+
+/// The options that a command takes besides conditions.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Form<'a> {
+    /// The new value, which `GT` and `LT` compare. Without one the command is about a value that exists.
+    pub new: Option<&'a [u8]>,
+    /// It takes an expiry.
+    pub expiry: bool,
+    /// It takes `GET`.
+    pub get: bool,
+}
+
+/// The options of one call.
+#[derive(Debug, Clone, Copy)]
+pub struct Options<'a> {
+    /// At least one.
+    pub conditions: Conditions<'a>,
+    /// What becomes of the TTL.
+    pub expiry: ExpiryRequest,
+    /// The old value is asked for.
+    pub get: bool,
+}
+
+impl<'a> Options<'a> {
+    /// Reads all arguments that are left.
+    pub fn parse(mut args: Args<'a>, form: Form<'a>) -> Result<Self> {
+        let mut conditions = if form.new.is_some() { Conditions::default() } else { Conditions::on_existing_value() };
+        let (mut expiry, mut get) = (None, false);
+        while let Some(option) = args.take_if_any() {
+            let option = option.bytes();
+            if let Some(condition) = condition(option, &mut args, form.new)? {
+                conditions.add(condition).then_some(()).ok_or_else(|| syntax(option))?;
+            } else if form.get && !get && is(option, "GET") {
+                get = true;
+            } else if !(form.expiry && expiry_option(option, &mut args, &mut expiry)?) {
+                return Err(syntax(option));
+            }
+        }
+        if conditions.is_empty() {
+            return Err(Error::Text("ERR at least one condition is required"));
+        }
+        Ok(Self { conditions, expiry: expiry.unwrap_or(ExpiryRequest::Clear), get })
+    }
+
+    /// Whether the conditions hold for a string key, and its value when `GET` asks for it. A value that need not be read is not.
+    pub fn look(&self, entry: &mut Entry<'_>) -> Result<(Outcome, Option<Vec<u8>>)> {
+        if self.get || self.conditions.compare_numbers() {
+            let stored = entry.string()?;
+            return Ok((verdict(&self.conditions, stored)?, stored.filter(|_| self.get).map(<[u8]>::to_vec)));
+        }
+        let exists = entry.holds_string()?;
+        let equals = |expected: &[u8]| matches!(entry.compare(expected), Ok(Comparison::Equal));
+        Ok((self.conditions.verdict_by_equality(exists, equals), None))
+    }
+
+    /// 1, 0 or -1; with `GET` an array of that and the old value.
+    #[must_use]
+    pub fn reply(&self, outcome: Outcome, old: Option<Vec<u8>>) -> Reply {
+        if self.get { with_old(outcome, old) } else { Reply::Integer(outcome.reply()) }
+    }
+}
+
+/// `[1 | 0 | -1, old value or nil]`
+#[must_use]
+pub fn with_old(outcome: Outcome, old: Option<Vec<u8>>) -> Reply {
+    Reply::Array(vec![Reply::Integer(outcome.reply()), old.map_or(Reply::Null, Reply::Bulk)])
+}
+
+/// Whether the conditions hold for a value that was read.
+pub fn verdict(conditions: &Conditions<'_>, stored: Option<&[u8]>) -> Result<Outcome> {
+    conditions.verdict(stored).map_err(|NotANumber| Error::Text("ERR stored value is not a number"))
+}
+
+/// How an option becomes a condition.
+enum Rule {
+    Plain(Condition<'static>),
+    Value(fn(&[u8]) -> Condition<'_>),
+    Stored(Order),
+    New(Order),
+}
+
+const RULES: &[(&str, Rule)] = &[
+    ("NX", Rule::Plain(Condition::Missing)),
+    ("XX", Rule::Plain(Condition::Present)),
+    ("IFEQ", Rule::Value(|value| Condition::Equal(value))),
+    ("IFNE", Rule::Value(|value| Condition::Different(value))),
+    ("IFGT", Rule::Stored(Order::Greater)),
+    ("IFGE", Rule::Stored(Order::GreaterOrEqual)),
+    ("IFLT", Rule::Stored(Order::Less)),
+    ("IFLE", Rule::Stored(Order::LessOrEqual)),
+    ("GT", Rule::New(Order::Greater)),
+    ("LT", Rule::New(Order::Less)),
+];
+
+/// The condition that begins with `option`, when it is one here.
+fn condition<'a>(option: &[u8], args: &mut Args<'a>, new: Option<&'a [u8]>) -> Result<Option<Condition<'a>>> {
+    let Some((name, rule)) = RULES.iter().find(|(name, _)| is(option, name)) else { return Ok(None) };
+    Ok(match rule {
+        Rule::Plain(condition) => Some(*condition),
+        Rule::Value(condition) => Some(condition(args.bytes()?)),
+        Rule::Stored(order) => Some(Condition::Stored(*order, number(args.bytes()?, name)?)),
+        Rule::New(order) => match new {
+            Some(new) => Some(Condition::New(*order, number(new, "value")?)),
+            None => None,
+        },
+    })
+}
+
+fn number(bytes: &[u8], argument: &'static str) -> Result<Number> {
+    Number::parse(bytes).ok_or(Error::Argument { argument, expected: "must be a number" })
+}
+
+/// Conditions about a stored value. At least one.
+pub const ON_STORED: Arg = Arg::one_of(c"condition", &[NX, XX, IFEQ, IFNE, IFGT, IFGE, IFLT, IFLE]).multiple();
+
+/// The same, and those that compare the new value with the stored one.
+pub const ON_BOTH: Arg = Arg::one_of(
+    c"condition",
+    &[NX, XX, IFEQ, IFNE, IFGT, IFGE, IFLT, IFLE, Arg::word(c"greater", c"GT"), Arg::word(c"less", c"LT")],
+)
+.multiple();
+
+/// `[GET]`
+pub const GET: Arg = Arg::word(c"get", c"GET").optional();
+
+const NX: Arg = Arg::word(c"missing", c"NX");
+const XX: Arg = Arg::word(c"exists", c"XX");
+const IFEQ: Arg = Arg::string(c"equal-value").after(c"IFEQ");
+const IFNE: Arg = Arg::string(c"unequal-value").after(c"IFNE");
+const IFGT: Arg = Arg::double(c"above").after(c"IFGT");
+const IFGE: Arg = Arg::double(c"at-least").after(c"IFGE");
+const IFLT: Arg = Arg::double(c"below").after(c"IFLT");
+const IFLE: Arg = Arg::double(c"at-most").after(c"IFLE");

@@ -1,0 +1,94 @@
+//! What INCRBY and HINCRBY have in common: the options about the bounds, and the reply.
+
+use super::spec::Arg;
+use crate::error::{Error, Result};
+use crate::keyspace::args::{Args, fill, is, parse_i64, syntax};
+use crate::keyspace::reply::Reply;
+use crate::primitives::counter::{Beyond, Count, Rule};
+use crate::primitives::time::UnixMs;
+
+/// `MIN m`
+pub const MIN: Arg = Arg::integer(c"min").after(c"MIN").optional();
+/// `MAX m`
+pub const MAX: Arg = Arg::integer(c"max").after(c"MAX").optional();
+/// `SATURATE | WRAP v`
+pub const BEYOND: Arg =
+    Arg::one_of(c"beyond", &[Arg::word(c"saturate", c"SATURATE"), Arg::integer(c"wrap").after(c"WRAP")]).optional();
+/// `INIT v`
+pub const INIT: Arg = Arg::integer(c"init").after(c"INIT").optional();
+
+/// Reads `delta [MIN m] [MAX m] [SATURATE | WRAP v] [INIT v]` and the options that `other` takes, in any order, to the end.
+pub fn rule<'a>(args: &mut Args<'a>, mut other: impl FnMut(&[u8], &mut Args<'a>) -> Result<bool>) -> Result<Rule> {
+    let delta = integer(args, "delta")?;
+    let mut options = Options::default();
+    while let Some(option) = args.take_if_any() {
+        let option = option.bytes();
+        if !(options.take(option, args)? || other(option, args)?) {
+            return Err(syntax(option));
+        }
+    }
+    options.rule(delta)
+}
+
+/// The next argument as any integer of 64 bits.
+pub fn integer(args: &mut Args<'_>, argument: &'static str) -> Result<i64> {
+    args.int(argument, i64::MIN..=i64::MAX)
+}
+
+#[derive(Default)]
+struct Options {
+    min: Option<i64>,
+    max: Option<i64>,
+    beyond: Option<Beyond>,
+    init: Option<i64>,
+}
+
+impl Options {
+    fn take(&mut self, option: &[u8], args: &mut Args<'_>) -> Result<bool> {
+        if is(option, "MIN") {
+            fill(&mut self.min, integer(args, "MIN")?, option)?;
+        } else if is(option, "MAX") {
+            fill(&mut self.max, integer(args, "MAX")?, option)?;
+        } else if is(option, "SATURATE") {
+            fill(&mut self.beyond, Beyond::Saturate, option)?;
+        } else if is(option, "WRAP") {
+            fill(&mut self.beyond, Beyond::Wrap(integer(args, "WRAP")?), option)?;
+        } else if is(option, "INIT") {
+            fill(&mut self.init, integer(args, "INIT")?, option)?;
+        } else {
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    fn rule(self, delta: i64) -> Result<Rule> {
+        let (min, max) = (self.min.unwrap_or(i64::MIN), self.max.unwrap_or(i64::MAX));
+        let beyond = self.beyond.unwrap_or(Beyond::Refuse);
+        let wrong = |argument, expected| Err(Error::Argument { argument, expected });
+        match beyond {
+            _ if min > max => wrong("MIN", "must not be above MAX"),
+            Beyond::Wrap(_) if self.max.is_none() => wrong("WRAP", "needs MAX"),
+            Beyond::Wrap(_) if delta <= 0 => wrong("WRAP", "needs a positive delta"),
+            Beyond::Wrap(value) if !(min..=max).contains(&value) => wrong("WRAP", "must lie within MIN and MAX"),
+            _ => Ok(Rule { delta, min, max, beyond, init: self.init.unwrap_or(0) }),
+        }
+    }
+}
+
+/// Reads a stored counter; what is no integer is an error in the server's own words for its type.
+pub fn stored(bytes: &[u8], refusal: &'static str) -> Result<i64> {
+    parse_i64(bytes).ok_or(Error::Text(refusal))
+}
+
+/// The server's own words for a string that is no integer.
+pub const NOT_A_NUMBER: &str = "ERR value is not an integer or out of range";
+
+/// `[applied, value, delta applied, ttl-ms or -1]`
+pub fn reply(count: &Count, until: Option<UnixMs>, now: UnixMs) -> Reply {
+    Reply::from([count.applied.reply(), count.value, count.delta, ttl(until, now)])
+}
+
+/// A TTL as replies carry it: milliseconds, -1 for none.
+pub fn ttl(until: Option<UnixMs>, now: UnixMs) -> i64 {
+    until.map_or(-1, |until| until.since(now).reply())
+}

@@ -1,0 +1,56 @@
+//! `ATOMIC.DEL key cond [cond ...] [GET]`: delete a key only if conditions hold.
+//!
+//!   cond := NX | XX | IFEQ v | IFNE v | IFGT n | IFGE n | IFLT n | IFLE n
+//!
+//! `IFGT n` and its kin compare the stored value with n. All conditions must hold. NX never does where there is something to delete.
+//!
+//! Reply: 1 deleted, 0 a condition failed, -1 no such key; with GET an array of that and the old value or nil.
+//! Replicates: `DEL key`; nothing when nothing changed.
+//! Errors: WRONGTYPE when the key is not a string; `IFGT must be a number`, `stored value is not a number`; `at least one condition is
+//! required`; syntax error.
+
+use super::conditions::{Form, GET, ON_STORED, Options};
+use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
+use crate::error::Result;
+use crate::keyspace::Keyspace;
+use crate::keyspace::args::Args;
+use crate::keyspace::module_api::Str;
+use crate::keyspace::reply::Reply;
+use crate::primitives::effect::Effect;
+
+/// See the top of this file.
+pub struct Del;
+
+/// The arguments.
+pub struct Request<'a> {
+    key: Str<'a>,
+    options: Options<'a>,
+}
+
+impl Command for Del {
+    const SPEC: Spec = Spec {
+        name: c"atomic.del",
+        flags: c"write fast",
+        categories: c"string",
+        summary: c"Deletes a key only if all conditions hold.",
+        complexity: c"O(1), and O(N) in the length of the value when it must be read",
+        since: c"0.1.0",
+        arity: -3,
+        keys: Keys::First(KeyFlags::Delete),
+        args: &[Arg::KEY, ON_STORED, GET],
+    };
+
+    type Request<'a> = Request<'a>;
+
+    fn parse(mut args: Args<'_>) -> Result<Request<'_>> {
+        let key = args.take()?;
+        Ok(Request { key, options: Options::parse(args, Form { get: true, ..Form::default() })? })
+    }
+
+    fn run(keyspace: &Keyspace, Request { key, options }: Request<'_>) -> Result<Reply> {
+        let mut entry = keyspace.entry(key);
+        let (outcome, old) = options.look(&mut entry)?;
+        entry.apply(outcome.allow(Effect::<Str<'_>>::Delete))?;
+        Ok(options.reply(outcome, old))
+    }
+}

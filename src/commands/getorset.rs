@@ -1,0 +1,67 @@
+//! `ATOMIC.GETORSET key default [EX s | PX ms]`: the value, or the default, which is stored when there is none.
+//!
+//! Reply: `[1, default]` when the key was created, `[0, value]` when it was there. Values are any bytes.
+//! TTL: a new key ends after `EX` or `PX`, or has no TTL; a value that was there keeps its own.
+//! Replicates: `SET key default [PXAT t]`; nothing when there was a value.
+//! Errors: WRONGTYPE when the key is not a string; `EX|PX must be an integer in ...`; syntax error.
+
+use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
+use crate::error::Result;
+use crate::keyspace::Keyspace;
+use crate::keyspace::args::{Args, expiry_option, is, syntax};
+use crate::keyspace::module_api::Str;
+use crate::keyspace::reply::Reply;
+use crate::primitives::effect::ExpiryRequest;
+use crate::primitives::once;
+
+/// See the top of this file.
+pub struct GetOrSet;
+
+/// The arguments.
+pub struct Request<'a> {
+    key: Str<'a>,
+    default: Str<'a>,
+    expiry: ExpiryRequest,
+}
+
+const EXPIRY: Arg =
+    Arg::one_of(c"expiration", &[Arg::integer(c"seconds").after(c"EX"), Arg::integer(c"milliseconds").after(c"PX")]).optional();
+
+impl Command for GetOrSet {
+    const SPEC: Spec = Spec {
+        name: c"atomic.getorset",
+        flags: c"write deny-oom fast",
+        categories: c"string",
+        summary: c"Returns the value of a key, and stores a default first when there is none.",
+        complexity: c"O(1)",
+        since: c"0.1.0",
+        arity: -3,
+        keys: Keys::First(KeyFlags::Update),
+        args: &[Arg::KEY, Arg::string(c"default"), EXPIRY],
+    };
+
+    type Request<'a> = Request<'a>;
+
+    fn parse(mut args: Args<'_>) -> Result<Request<'_>> {
+        let (key, default) = (args.take()?, args.take()?);
+        let mut expiry = None;
+        while let Some(option) = args.take_if_any() {
+            let option = option.bytes();
+            let known = is(option, "EX") || is(option, "PX");
+            if !(known && expiry_option(option, &mut args, &mut expiry)?) {
+                return Err(syntax(option));
+            }
+        }
+        Ok(Request { key, default, expiry: expiry.unwrap_or(ExpiryRequest::Clear) })
+    }
+
+    fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
+        let mut entry = keyspace.entry(request.key);
+        let stored = entry.string()?.map(<[u8]>::to_vec);
+        let expiry = request.expiry.resolve(keyspace.now().floor_ms());
+        let (outcome, effect) = once::store(stored.as_ref(), request.default, expiry);
+        entry.apply(effect)?;
+        let value = stored.unwrap_or_else(|| request.default.bytes().to_vec());
+        Ok(Reply::Array(vec![Reply::Integer(outcome.reply()), Reply::Bulk(value)]))
+    }
+}

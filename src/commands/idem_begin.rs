@@ -1,0 +1,77 @@
+//! `ATOMIC.IDEM.BEGIN key fingerprint lease-ms`: begin a request that must not be carried out twice, or get its response.
+//!
+//! `key` names the request, `fingerprint` (1 to 255 bytes) is what makes a repetition recognisable, a digest of the request say.
+//! `lease-ms` is 1..=31536000000: if neither `ATOMIC.IDEM.END` nor `ATOMIC.IDEM.ABORT` comes in that time, the next one begins
+//! anew.
+//! Reply: `[1, ttl-ms, token]` new: carry it out, then end it with the token; `[2, ttl-ms, nil]` in flight: somebody does, at
+//! most for ttl-ms; `[3, ttl-ms, response]` done; `[4, ttl-ms, nil]` mismatch: the key belongs to a request with another
+//! fingerprint.
+//! TTL: the lease. Replicates: `SET key state PXAT t` for a new one, else nothing.
+//! Errors: WRONGTYPE when the key holds anything else than an idempotency record; `fingerprint must be 1 to 255 bytes`; lease out
+//! of range.
+
+use super::counter::ttl;
+use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
+use crate::error::{Error, Result};
+use crate::keyspace::args::Args;
+use crate::keyspace::module_api::Str;
+use crate::keyspace::reply::Reply;
+use crate::keyspace::{Keyspace, fence};
+use crate::primitives::idem::{Begun, FORMAT, MAX_FINGERPRINT_BYTES, Record, begin};
+use crate::primitives::time::{DurationMs, UnixMs};
+
+/// See the top of this file.
+pub struct IdemBegin;
+
+/// The arguments.
+pub struct Request<'a> {
+    key: Str<'a>,
+    fingerprint: &'a [u8],
+    lease: DurationMs,
+}
+
+impl Command for IdemBegin {
+    const SPEC: Spec = Spec {
+        name: c"atomic.idem.begin",
+        flags: c"write deny-oom fast",
+        categories: c"string",
+        summary: c"Begins a request that must not be carried out twice, or returns its response.",
+        complexity: c"O(1)",
+        since: c"0.1.0",
+        arity: 4,
+        keys: Keys::First(KeyFlags::Update),
+        args: &[Arg::KEY, Arg::string(c"fingerprint"), Arg::integer(c"lease-ms")],
+    };
+
+    type Request<'a> = Request<'a>;
+
+    fn parse(mut args: Args<'_>) -> Result<Request<'_>> {
+        let key = args.take()?;
+        let fingerprint = args.token("fingerprint", MAX_FINGERPRINT_BYTES, "must be 1 to 255 bytes")?;
+        let lease = args.duration("lease-ms")?;
+        args.finish()?;
+        Ok(Request { key, fingerprint, lease })
+    }
+
+    fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
+        let begun = keyspace.transact(request.key, decode, |stored, now| {
+            begin(stored, request.fingerprint, request.lease, fence::next(now), now.floor_ms())
+        })?;
+        let now = keyspace.now().floor_ms();
+        let (phase, until, value) = match begun {
+            Begun::New(token) => {
+                fence::observe(token.0);
+                (1, Some(now.plus(request.lease)), Reply::Bulk(token.text()))
+            }
+            Begun::InFlight(deadline) => (2, Some(deadline), Reply::Null),
+            Begun::Done { response, until } => (3, until, Reply::Bulk(response)),
+            Begun::Mismatch(until) => (4, until, Reply::Null),
+        };
+        Ok(Reply::Array(vec![Reply::Integer(phase), Reply::Integer(ttl(until, now)), value]))
+    }
+}
+
+/// Reads a record.
+pub(super) fn decode(bytes: &[u8], until: Option<UnixMs>) -> Result<Record> {
+    Record::decode(bytes, until).map_err(|_| Error::ForeignValue { expected: FORMAT })
+}

@@ -1,0 +1,63 @@
+//! `ATOMIC.IDEM.END key token response PX ms`: end a request with its response, which repetitions get for a time.
+//!
+//! `token` is that of `ATOMIC.IDEM.BEGIN`; `response` is any bytes.
+//! Reply: 1 stored; 0 when the request is not, or not any more, in the hands of this token: it is done, its lease ended, or
+//! somebody else began it; -1 no such key. TTL: the key ends `ms` from now. Replicates: `SET key state PXAT t` when stored, else
+//! nothing.
+//! Errors: WRONGTYPE when the key holds anything else than an idempotency record; `PX must be an integer in
+//! 1..=4611686018427387903`; syntax error.
+
+use super::idem_begin::decode;
+use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
+use crate::error::Result;
+use crate::keyspace::Keyspace;
+use crate::keyspace::args::{Args, is, syntax};
+use crate::keyspace::module_api::Str;
+use crate::keyspace::reply::Reply;
+use crate::primitives::idem::end;
+use crate::primitives::time::DurationMs;
+
+/// See the top of this file.
+pub struct IdemEnd;
+
+/// The arguments.
+pub struct Request<'a> {
+    key: Str<'a>,
+    token: &'a [u8],
+    response: &'a [u8],
+    keep: DurationMs,
+}
+
+impl Command for IdemEnd {
+    const SPEC: Spec = Spec {
+        name: c"atomic.idem.end",
+        flags: c"write deny-oom fast",
+        categories: c"string",
+        summary: c"Stores the response of a request, for repetitions of it.",
+        complexity: c"O(N) in the length of the response",
+        since: c"0.1.0",
+        arity: 6,
+        keys: Keys::First(KeyFlags::Update),
+        args: &[Arg::KEY, Arg::string(c"token"), Arg::string(c"response"), Arg::integer(c"milliseconds").after(c"PX")],
+    };
+
+    type Request<'a> = Request<'a>;
+
+    fn parse(mut args: Args<'_>) -> Result<Request<'_>> {
+        let (key, token, response) = (args.take()?, args.bytes()?, args.bytes()?);
+        let option = args.bytes()?;
+        if !is(option, "PX") {
+            return Err(syntax(option));
+        }
+        let keep = args.px()?;
+        args.finish()?;
+        Ok(Request { key, token, response, keep })
+    }
+
+    fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
+        let ended = keyspace.transact(request.key, decode, |stored, now| {
+            end(stored, request.token, request.response, request.keep, now.floor_ms())
+        })?;
+        Ok(Reply::Integer(ended.reply()))
+    }
+}

@@ -1,0 +1,62 @@
+//! `ATOMIC.MRATELIMIT numkeys key [key ...] policy [policy ...] [COST n] [FULL]`: may this request pass several limiters?
+//!
+//! Exactly `numkeys` policies, the i-th for the i-th key: each key is a limiter with one policy, the same that ATOMIC.RATELIMIT with this
+//! policy alone uses. The request passes when all let it, and is charged to all or to none. Policies and COST as in ATOMIC.RATELIMIT.
+//!
+//! Reply: as ATOMIC.RATELIMIT, where `index` is that of the binding key, and `policies` of FULL are in the order of the keys.
+//! TTL and replication: as ATOMIC.RATELIMIT, each key for itself, in one transaction. A denial writes and replicates nothing.
+//! Errors: as ATOMIC.RATELIMIT; `key must not be given twice`; a syntax error when there are more or fewer policies than keys.
+
+use super::ratelimit::{COST, FULL, POLICIES, cost, foreign, options, policies, reply};
+use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
+use crate::error::Result;
+use crate::keyspace::Keyspace;
+use crate::keyspace::args::Args;
+use crate::keyspace::module_api::Str;
+use crate::keyspace::reply::Reply;
+use crate::primitives::ratelimit::{Draft, Few, Policy, decide_all, draft};
+
+/// See the top of this file.
+pub struct MRateLimit;
+
+/// The arguments.
+pub struct Request<'a> {
+    keys: &'a [Str<'a>],
+    policies: Few<Policy<'a>>,
+    cost: u64,
+    full: bool,
+}
+
+impl Command for MRateLimit {
+    const SPEC: Spec = Spec {
+        name: c"atomic.mratelimit",
+        flags: c"write deny-oom",
+        categories: c"string",
+        summary: c"Charges a request to several rate limits, all or none.",
+        complexity: c"O(N) in the number of keys; LOG O(log M) in the hits that it remembers",
+        since: c"0.1.0",
+        arity: -6,
+        keys: Keys::Numbered(KeyFlags::Update),
+        args: &[Arg::integer(c"numkeys"), Arg::KEY.multiple(), POLICIES, COST, FULL],
+    };
+
+    type Request<'a> = Request<'a>;
+
+    fn parse(mut args: Args<'_>) -> Result<Request<'_>> {
+        let keys = args.keys()?;
+        let policies = policies(&mut args, keys.len()..=keys.len())?;
+        let (cost, full) = options(args, |option, args| cost(option, args, 1))?;
+        Ok(Request { keys, policies, cost: cost.unwrap_or(1), full })
+    }
+
+    fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
+        let draft = |(key, policy): (&Str<'_>, &Policy<'_>)| -> Result<Draft> {
+            let mut entry = keyspace.entry(*key);
+            draft(entry.string()?, *policy, request.cost, keyspace.now()).map_err(foreign)
+        };
+        let drafts: Vec<Draft> = request.keys.iter().zip(request.policies.iter()).map(draft).collect::<Result<_>>()?;
+        let (decision, effects) = decide_all(drafts, request.cost);
+        keyspace.apply_all(request.keys.iter().copied().zip(effects).collect())?;
+        Ok(reply(&decision, &request.policies, request.full))
+    }
+}

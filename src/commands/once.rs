@@ -1,0 +1,76 @@
+//! `ATOMIC.ONCE key PX ms [VALUE v]`: let something happen once in a while, and let everybody know what came of it.
+//!
+//! `VALUE` is what is remembered, any bytes; without it the empty string.
+//! Reply: `[1, ttl-ms, v]` when this was the first time, `[0, ttl-ms or -1, stored value]` when not. A string that anybody else
+//! stored counts as seen.
+//! TTL: the key ends `ms` after the first time; later calls leave it. Replicates: `SET key v PXAT t`, the first time only.
+//! Errors: WRONGTYPE when the key is not a string; `PX is required`; `PX must be an integer in 1..=4611686018427387903`; syntax
+//! error.
+
+use super::counter::ttl;
+use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
+use crate::error::{Error, Result};
+use crate::keyspace::Keyspace;
+use crate::keyspace::args::{Args, fill, is, syntax};
+use crate::keyspace::module_api::{OwnedStr, Str};
+use crate::keyspace::reply::Reply;
+use crate::primitives::effect::Expiry;
+use crate::primitives::once::{self, Outcome};
+use crate::primitives::time::DurationMs;
+
+/// See the top of this file.
+pub struct Once;
+
+/// The arguments.
+pub struct Request<'a> {
+    key: Str<'a>,
+    period: DurationMs,
+    value: Option<Str<'a>>,
+}
+
+impl Command for Once {
+    const SPEC: Spec = Spec {
+        name: c"atomic.once",
+        flags: c"write deny-oom fast",
+        categories: c"string",
+        summary: c"Tells whether this is the first time within a period, and what the first one stored.",
+        complexity: c"O(1)",
+        since: c"0.1.0",
+        arity: -4,
+        keys: Keys::First(KeyFlags::Update),
+        args: &[Arg::KEY, Arg::integer(c"milliseconds").after(c"PX"), Arg::string(c"value").after(c"VALUE").optional()],
+    };
+
+    type Request<'a> = Request<'a>;
+
+    fn parse(mut args: Args<'_>) -> Result<Request<'_>> {
+        let key = args.take()?;
+        let (mut period, mut value) = (None, None);
+        while let Some(option) = args.take_if_any() {
+            let option = option.bytes();
+            if is(option, "PX") {
+                fill(&mut period, args.px()?, option)?;
+            } else if is(option, "VALUE") {
+                fill(&mut value, args.take()?, option)?;
+            } else {
+                return Err(syntax(option));
+            }
+        }
+        let period = period.ok_or(Error::Argument { argument: "PX", expected: "is required" })?;
+        Ok(Request { key, period, value })
+    }
+
+    fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
+        let now = keyspace.now().floor_ms();
+        let empty = OwnedStr::new(b"");
+        let value = request.value.unwrap_or(empty.as_str());
+        let mut entry = keyspace.entry(request.key);
+        let stored = entry.string()?.map(<[u8]>::to_vec);
+        let until = now.plus(request.period);
+        let (outcome, effect) = once::store(stored.as_ref(), value, Expiry::At(until));
+        let until = if outcome == Outcome::First { Some(until) } else { entry.expiry() };
+        entry.apply(effect)?;
+        let value = stored.unwrap_or_else(|| value.bytes().to_vec());
+        Ok(Reply::Array(vec![Reply::Integer(outcome.reply()), Reply::Integer(ttl(until, now)), Reply::Bulk(value)]))
+    }
+}

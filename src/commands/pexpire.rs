@@ -1,0 +1,59 @@
+//! `ATOMIC.PEXPIRE key ms cond [cond ...]`: give a key a new TTL only if conditions hold, for example only if it is still mine.
+//!
+//!   cond := NX | XX | IFEQ v | IFNE v | IFGT n | IFGE n | IFLT n | IFLE n
+//!
+//! The conditions are about the key's value, not about its TTL as those of PEXPIRE are. `IFGT n` and its kin compare the stored value
+//! with n. All must hold. `ms` is 1..=31536000000, and counted from now; a key without a TTL gets one.
+//!
+//! Reply: 1 the TTL was set, 0 a condition failed, -1 no such key.
+//! Replicates: `PEXPIREAT key t`; nothing when nothing changed.
+//! Errors: WRONGTYPE when the key is not a string; `ms must be an integer in 1..=31536000000`; `IFGT must be a number`, `stored value is
+//! not a number`; `at least one condition is required`; syntax error.
+
+use super::conditions::{Form, ON_STORED, Options};
+use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
+use crate::error::Result;
+use crate::keyspace::Keyspace;
+use crate::keyspace::args::Args;
+use crate::keyspace::module_api::Str;
+use crate::keyspace::reply::Reply;
+use crate::primitives::effect::Effect;
+use crate::primitives::time::DurationMs;
+
+/// See the top of this file.
+pub struct PExpire;
+
+/// The arguments.
+pub struct Request<'a> {
+    key: Str<'a>,
+    ttl: DurationMs,
+    options: Options<'a>,
+}
+
+impl Command for PExpire {
+    const SPEC: Spec = Spec {
+        name: c"atomic.pexpire",
+        flags: c"write fast",
+        categories: c"string",
+        summary: c"Sets the time to live of a key only if all conditions on its value hold.",
+        complexity: c"O(1), and O(N) in the length of the value when it must be read",
+        since: c"0.1.0",
+        arity: -4,
+        keys: Keys::First(KeyFlags::Update),
+        args: &[Arg::KEY, Arg::integer(c"ms"), ON_STORED],
+    };
+
+    type Request<'a> = Request<'a>;
+
+    fn parse(mut args: Args<'_>) -> Result<Request<'_>> {
+        let (key, ttl) = (args.take()?, args.duration("ms")?);
+        Ok(Request { key, ttl, options: Options::parse(args, Form::default())? })
+    }
+
+    fn run(keyspace: &Keyspace, Request { key, ttl, options }: Request<'_>) -> Result<Reply> {
+        let mut entry = keyspace.entry(key);
+        let (outcome, old) = options.look(&mut entry)?;
+        entry.apply(outcome.allow(Effect::<Str<'_>>::Expire(keyspace.now().floor_ms().plus(ttl))))?;
+        Ok(options.reply(outcome, old))
+    }
+}

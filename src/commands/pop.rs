@@ -1,0 +1,74 @@
+//! `ATOMIC.POP key LEFT|RIGHT [COUNT n] [KEEP n]`: take elements from a list, but leave some.
+//!
+//! Takes up to `COUNT` elements (1 without it; 1..=1000000), and never leaves fewer than `KEEP` (0 without it).
+//! Reply: an array of the elements in the order in which they were taken; empty when nothing may go, or nothing is there.
+//! TTL: it stays; a list without elements is no key. Replicates: `LPOP|RPOP key n`; nothing when nothing was taken.
+//! Errors: WRONGTYPE when the key is not a list; `COUNT must be an integer in 1..=1000000`; `KEEP must be an integer in
+//! 0..=9223372036854775807`; syntax error.
+
+use super::push::{END, MAX_ELEMENTS, end};
+use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
+use crate::error::Result;
+use crate::keyspace::Keyspace;
+use crate::keyspace::args::{Args, fill, is, syntax};
+use crate::keyspace::module_api::Str;
+use crate::keyspace::reply::Reply;
+use crate::primitives::effect::End;
+use crate::primitives::list::{available, pop};
+
+/// See the top of this file.
+pub struct Pop;
+
+/// The arguments.
+pub struct Request<'a> {
+    key: Str<'a>,
+    end: End,
+    count: u64,
+    keep: u64,
+}
+
+impl Command for Pop {
+    const SPEC: Spec = Spec {
+        name: c"atomic.pop",
+        flags: c"write fast",
+        categories: c"list",
+        summary: c"Takes elements from a list, but never leaves fewer than asked for.",
+        complexity: c"O(N) in the number of elements taken",
+        since: c"0.1.0",
+        arity: -3,
+        keys: Keys::First(KeyFlags::Delete),
+        args: &[
+            Arg::KEY,
+            END,
+            Arg::integer(c"count").after(c"COUNT").optional(),
+            Arg::integer(c"keep").after(c"KEEP").optional(),
+        ],
+    };
+
+    type Request<'a> = Request<'a>;
+
+    fn parse(mut args: Args<'_>) -> Result<Request<'_>> {
+        let (key, end) = (args.take()?, end(&mut args)?);
+        let (mut count, mut keep) = (None, None);
+        while let Some(option) = args.take_if_any() {
+            let option = option.bytes();
+            if is(option, "COUNT") {
+                fill(&mut count, args.count("COUNT", 1..=MAX_ELEMENTS)?, option)?;
+            } else if is(option, "KEEP") {
+                fill(&mut keep, args.count("KEEP", 0..=i64::MAX)?, option)?;
+            } else {
+                return Err(syntax(option));
+            }
+        }
+        Ok(Request { key, end, count: count.unwrap_or(1), keep: keep.unwrap_or(0) })
+    }
+
+    fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
+        let entry = keyspace.entry(request.key);
+        let length = u64::try_from(entry.list_len()?).unwrap_or(u64::MAX);
+        let count = available(length, request.count, request.keep);
+        let taken = entry.list_elements(request.end, usize::try_from(count).unwrap_or(usize::MAX))?;
+        entry.apply(pop::<Vec<u8>>(request.end, count))?;
+        Ok(Reply::Array(taken.into_iter().map(Reply::Bulk).collect()))
+    }
+}

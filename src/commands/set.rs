@@ -1,0 +1,61 @@
+//! `ATOMIC.SET key value cond [cond ...] [EX s | PX ms | EXAT t | PXAT t | KEEPTTL] [GET]`: set a key only if conditions hold.
+//!
+//!   cond := NX | XX | IFEQ v | IFNE v | IFGT n | IFGE n | IFLT n | IFLE n | GT | LT
+//!
+//! `IFGT n` and its kin compare the stored value with n, `GT` and `LT` the new value with the stored one. All conditions must hold.
+//!
+//! Reply: 1 set, 0 a condition failed, -1 one failed because there is no such key; with GET an array of that and the old value or nil.
+//! On a missing key NX, IFNE, GT and LT hold.
+//! TTL: as in SET, a write without an option clears it; KEEPTTL keeps it; a time that already passed deletes the key.
+//! Replicates: `SET key value [PXAT t | KEEPTTL]`, or `DEL key`; nothing when nothing changed.
+//! Errors: WRONGTYPE when the key is not a string; `IFGT must be a number`, `value must be a number`, `stored value is not a number`;
+//! `at least one condition is required`; `EX|PX|EXAT|PXAT must be an integer in ...`; syntax error.
+
+use super::conditions::{Form, GET, ON_BOTH, Options};
+use super::spec::{Arg, Command, EXPIRY, KeyFlags, Keys, Spec};
+use crate::error::Result;
+use crate::keyspace::Keyspace;
+use crate::keyspace::args::Args;
+use crate::keyspace::module_api::Str;
+use crate::keyspace::reply::Reply;
+use crate::primitives::effect::Effect;
+
+/// See the top of this file.
+pub struct Set;
+
+/// The arguments.
+pub struct Request<'a> {
+    key: Str<'a>,
+    value: Str<'a>,
+    options: Options<'a>,
+}
+
+impl Command for Set {
+    const SPEC: Spec = Spec {
+        name: c"atomic.set",
+        flags: c"write deny-oom fast",
+        categories: c"string",
+        summary: c"Sets a key only if all conditions hold.",
+        complexity: c"O(1), and O(N) in the length of the value when it must be read",
+        since: c"0.1.0",
+        arity: -4,
+        keys: Keys::First(KeyFlags::Update),
+        args: &[Arg::KEY, Arg::string(c"value"), ON_BOTH, EXPIRY, GET],
+    };
+
+    type Request<'a> = Request<'a>;
+
+    fn parse(mut args: Args<'_>) -> Result<Request<'_>> {
+        let (key, value) = (args.take()?, args.take()?);
+        let options = Options::parse(args, Form { new: Some(value.bytes()), expiry: true, get: true })?;
+        Ok(Request { key, value, options })
+    }
+
+    fn run(keyspace: &Keyspace, Request { key, value, options }: Request<'_>) -> Result<Reply> {
+        let mut entry = keyspace.entry(key);
+        let (outcome, old) = options.look(&mut entry)?;
+        let expiry = options.expiry.resolve(keyspace.now().floor_ms());
+        entry.apply(outcome.allow(Effect::Put { value, expiry }))?;
+        Ok(options.reply(outcome, old))
+    }
+}

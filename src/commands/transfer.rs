@@ -1,0 +1,74 @@
+//! `ATOMIC.TRANSFER source destination amount [MIN m] [MAX m]`: move an amount between two counters, or nothing at all.
+//!
+//! The source never falls below `MIN` (0 without it), the destination never exceeds `MAX`. A missing key is 0. `amount` is not
+//! negative; 0 asks whether the limits hold, and writes nothing.
+//! Reply: `[applied, source balance, destination balance]`; applied is 1, or 0 when a limit forbids it.
+//! TTL: both are kept. Replicates: `SET key value KEEPTTL` for each (`SET key value` for a new key), in MULTI/EXEC; a denial
+//! nothing.
+//! Errors: WRONGTYPE; `value is not an integer or out of range`; `key must not be given twice`; `amount must be an integer in
+//! 0..=9223372036854775807`; syntax error.
+
+use super::counter::{self, MAX, MIN, NOT_A_NUMBER, integer};
+use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
+use crate::error::{Error, Result};
+use crate::keyspace::Keyspace;
+use crate::keyspace::args::{Args, fill, is, syntax};
+use crate::keyspace::module_api::Str;
+use crate::keyspace::reply::Reply;
+use crate::primitives::counter::{Limits, transfer};
+
+/// See the top of this file.
+pub struct Transfer;
+
+/// The arguments.
+pub struct Request<'a> {
+    source: Str<'a>,
+    destination: Str<'a>,
+    amount: i64,
+    limits: Limits,
+}
+
+impl Command for Transfer {
+    const SPEC: Spec = Spec {
+        name: c"atomic.transfer",
+        flags: c"write deny-oom fast",
+        categories: c"string",
+        summary: c"Moves an amount between two counters within limits, or nothing at all.",
+        complexity: c"O(1)",
+        since: c"0.1.0",
+        arity: -4,
+        keys: Keys::FirstTwo(KeyFlags::Update),
+        args: &[Arg { name: c"source", ..Arg::KEY }, Arg { name: c"destination", ..Arg::KEY }, Arg::integer(c"amount"), MIN, MAX],
+    };
+
+    type Request<'a> = Request<'a>;
+
+    fn parse(mut args: Args<'_>) -> Result<Request<'_>> {
+        let (source, destination) = (args.take()?, args.take()?);
+        if source.bytes() == destination.bytes() {
+            return Err(Error::Argument { argument: "key", expected: "must not be given twice" });
+        }
+        let amount = args.int("amount", 0..=i64::MAX)?;
+        let (mut min, mut max) = (None, None);
+        while let Some(option) = args.take_if_any() {
+            let option = option.bytes();
+            if is(option, "MIN") {
+                fill(&mut min, integer(&mut args, "MIN")?, option)?;
+            } else if is(option, "MAX") {
+                fill(&mut max, integer(&mut args, "MAX")?, option)?;
+            } else {
+                return Err(syntax(option));
+            }
+        }
+        let limits = Limits { min: min.unwrap_or(0), max: max.unwrap_or(i64::MAX) };
+        Ok(Request { source, destination, amount, limits })
+    }
+
+    fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
+        let balance = |key| keyspace.read(key, |bytes, _| counter::stored(bytes, NOT_A_NUMBER));
+        let (source, destination) = (balance(request.source)?, balance(request.destination)?);
+        let (balances, [taken, given]) = transfer(source, destination, request.amount, request.limits);
+        keyspace.apply_all(vec![(request.source, taken), (request.destination, given)])?;
+        Ok(Reply::from([balances.applied.reply(), balances.source, balances.destination]))
+    }
+}

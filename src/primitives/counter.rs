@@ -1,0 +1,208 @@
+//! Counters with bounds: what adding a number to a string or to a hash field comes to.
+//!
+//! [`decide`] does the arithmetic, in 128 bits, and knows no key. [`of_key`] and [`of_field`] turn its outcome into the effect on
+//! a string or on a field. What must stay true: a refused addition changes nothing; what is stored afterwards lies within the
+//! bounds, whatever was stored before; an outcome that leaves value and TTL as they are is no write.
+
+use super::effect::{Effect, Expiry, ExpiryRequest};
+use super::time::UnixMs;
+
+#[cfg(test)]
+mod tests;
+
+/// What to add, and within which limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rule {
+    /// What is added.
+    pub delta: i64,
+    /// The smallest result.
+    pub min: i64,
+    /// The largest result; not below `min`.
+    pub max: i64,
+    /// What happens beyond the limits.
+    pub beyond: Beyond,
+    /// Where a counter that does not exist starts.
+    pub init: i64,
+}
+
+/// What becomes of a result beyond the limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beyond {
+    /// Nothing changes.
+    Refuse,
+    /// The result is the nearest limit.
+    Saturate,
+    /// A result that reaches or passes the upper limit is replaced by this value, which lies within the limits. One below the
+    /// lower limit is refused.
+    Wrap(i64),
+}
+
+/// What was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    /// Nothing: the result would lie beyond the limits.
+    Refused,
+    /// The delta was added, as far as it went.
+    Added,
+    /// The counter began anew.
+    Wrapped,
+}
+
+impl Applied {
+    /// The reply: 0, 1 or 2.
+    #[must_use]
+    pub fn reply(self) -> i64 {
+        match self {
+            Self::Refused => 0,
+            Self::Added => 1,
+            Self::Wrapped => 2,
+        }
+    }
+}
+
+/// The outcome of an addition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Count {
+    /// What was done.
+    pub applied: Applied,
+    /// What the counter is now; for a refused one that does not exist, where it would start.
+    pub value: i64,
+    /// By how much it moved. A move of more than 64 bits (possible with SATURATE and WRAP) counts as the largest number.
+    pub delta: i64,
+    before: Before,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Before {
+    Missing,
+    /// The difference to the value now; `None` when 64 bits do not hold it.
+    Moved(Option<i64>),
+}
+
+/// Adds to a counter, `stored` when it exists.
+#[must_use]
+pub fn decide(stored: Option<i64>, rule: &Rule) -> Count {
+    let start = stored.unwrap_or(rule.init);
+    let sum = i128::from(start).saturating_add(i128::from(rule.delta));
+    let (applied, value) = bounded(sum, rule).unwrap_or((Applied::Refused, start));
+    let moved = i128::from(value).saturating_sub(i128::from(start));
+    let exact = i64::try_from(moved).ok();
+    let delta = exact.unwrap_or(if moved < 0 { i64::MIN } else { i64::MAX });
+    let before = if stored.is_some() { Before::Moved(exact) } else { Before::Missing };
+    Count { applied, value, delta, before }
+}
+
+/// What a sum becomes under the rule; `None` when it is refused.
+fn bounded(sum: i128, rule: &Rule) -> Option<(Applied, i64)> {
+    let within = |sum: i128| i64::try_from(sum).ok().filter(|sum| (rule.min..=rule.max).contains(sum));
+    match rule.beyond {
+        Beyond::Wrap(value) if sum >= i128::from(rule.max) => Some((Applied::Wrapped, value)),
+        Beyond::Saturate => {
+            let clamped = sum.clamp(rule.min.into(), rule.max.max(rule.min).into());
+            within(clamped).map(|value| (Applied::Added, value))
+        }
+        Beyond::Refuse | Beyond::Wrap(_) => within(sum).map(|value| (Applied::Added, value)),
+    }
+}
+
+/// What a request wants with the TTL of the counter's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// It stays.
+    Keep,
+    /// It is removed.
+    Persist,
+    /// It is set on every write.
+    Set(ExpiryRequest),
+    /// It is set when the key has none.
+    SetIfNone(ExpiryRequest),
+}
+
+impl Life {
+    fn resolve(self, until: Option<UnixMs>, now: UnixMs) -> Expiry {
+        match self {
+            Self::SetIfNone(_) if until.is_some() => Expiry::Keep,
+            Self::Keep => Expiry::Keep,
+            Self::Persist => Expiry::Clear,
+            Self::Set(request) | Self::SetIfNone(request) => request.resolve(now),
+        }
+    }
+}
+
+/// The effect on a counter that is a string with the TTL `until`, and its TTL afterwards.
+#[must_use]
+pub fn of_key(count: &Count, life: Life, until: Option<UnixMs>, now: UnixMs) -> (Option<UnixMs>, Effect<Vec<u8>>) {
+    if count.applied == Applied::Refused {
+        return (until, Effect::Keep);
+    }
+    let expiry = life.resolve(until, now);
+    let after = match expiry {
+        Expiry::Keep => until,
+        Expiry::Clear => None,
+        Expiry::At(at) => Some(at),
+    };
+    let effect = match (count.before, expiry) {
+        (Before::Moved(Some(0)), _) if after == until => Effect::Keep,
+        (Before::Moved(Some(0)), Expiry::At(at)) => Effect::Expire(at),
+        (before, expiry) => put(count.value, before == Before::Missing, expiry),
+    };
+    (after, effect)
+}
+
+/// Stores an integer. A key that did not exist has no TTL to keep, and the stream says so.
+fn put(value: i64, missing: bool, expiry: Expiry) -> Effect<Vec<u8>> {
+    let expiry = if missing && expiry == Expiry::Keep { Expiry::Clear } else { expiry };
+    Effect::Put { value: value.to_string().into_bytes(), expiry }
+}
+
+/// The effect on a counter that is a field of a hash. A field that exists is added to, also when it wraps, so that it keeps a TTL
+/// of its own; only one that does not exist, or moves by more than 64 bits, is set.
+#[must_use]
+pub fn of_field(count: &Count, field: &[u8]) -> Effect<Vec<u8>> {
+    match count.before {
+        _ if count.applied == Applied::Refused => Effect::Keep,
+        Before::Moved(Some(0)) => Effect::Keep,
+        Before::Moved(Some(delta)) => Effect::AddToField { field: field.to_vec(), delta },
+        Before::Moved(None) | Before::Missing => {
+            Effect::SetField { field: field.to_vec(), value: count.value.to_string().into_bytes() }
+        }
+    }
+}
+
+/// What a transfer must leave behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The smallest balance of the source.
+    pub min: i64,
+    /// The largest balance of the destination.
+    pub max: i64,
+}
+
+/// The outcome of a transfer: the balances now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Balances {
+    /// Whether the limits allowed it.
+    pub applied: Applied,
+    /// Of the source.
+    pub source: i64,
+    /// Of the destination.
+    pub destination: i64,
+}
+
+/// Moves `amount`, not negative, between two counters; one that does not exist is 0. The effects are those on source and
+/// destination.
+#[must_use]
+pub fn transfer(source: Option<i64>, destination: Option<i64>, amount: i64, limits: Limits) -> (Balances, [Effect<Vec<u8>>; 2]) {
+    let (from, to) = (source.unwrap_or(0), destination.unwrap_or(0));
+    let after = from.checked_sub(amount).filter(|left| *left >= limits.min);
+    let after = after.zip(to.checked_add(amount).filter(|sum| *sum <= limits.max));
+    let Some((left, sum)) = after else {
+        return (Balances { applied: Applied::Refused, source: from, destination: to }, [Effect::Keep, Effect::Keep]);
+    };
+    let effects = if amount == 0 {
+        [Effect::Keep, Effect::Keep]
+    } else {
+        [put(left, source.is_none(), Expiry::Keep), put(sum, destination.is_none(), Expiry::Keep)]
+    };
+    (Balances { applied: Applied::Added, source: left, destination: sum }, effects)
+}

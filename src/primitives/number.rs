@@ -1,0 +1,224 @@
+//! Numbers as text: how arguments and stored values are read, and how two of them compare.
+//!
+//! An integer of 64 bits in the form in which Redis writes it is an [`Number::Integer`] and compares exactly. Everything else that is
+//! a decimal number is the nearest double, also an integer that needs more than 64 bits or is written in another way (`01`, `+1`,
+//! `1e3`). As in Redis, `inf` is a number, NaN is none, and neither is text that a double cannot hold: too large, or so small that
+//! only zero is left of it. Unlike in some versions of it, hexadecimal digits are none on any server.
+
+use std::cmp::Ordering;
+
+/// No text of a number is longer; what is longer is not even looked at.
+const MAX_LENGTH: usize = 256;
+
+/// Where doubles leave the range of 64-bit integers: 2^63. Itself a double, and no integer of 64 bits.
+const BEYOND: f64 = 9_223_372_036_854_775_808.0;
+
+/// A number. Never NaN.
+#[derive(Debug, Clone, Copy)]
+pub enum Number {
+    /// An integer.
+    Integer(i64),
+    /// A double, or an infinity.
+    Double(f64),
+}
+
+impl Number {
+    /// The number that is written in `text`.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        if text.len() > MAX_LENGTH {
+            None
+        } else {
+            parse_i64(text).map(Self::Integer).or_else(|| parse_f64(text).map(Self::Double))
+        }
+    }
+
+    /// How the numbers lie to each other, exactly: an integer is never rounded to a double.
+    #[must_use]
+    pub fn compare(self, other: Self) -> Ordering {
+        match (self, other) {
+            (Self::Integer(left), Self::Integer(right)) => left.cmp(&right),
+            (Self::Double(left), Self::Double(right)) => left.partial_cmp(&right).unwrap_or(Ordering::Equal),
+            (Self::Integer(left), Self::Double(right)) => compare_mixed(left, right),
+            (Self::Double(left), Self::Integer(right)) => compare_mixed(right, left).reverse(),
+        }
+    }
+}
+
+/// An integer and a double: first the double's whole part, which is an integer of 64 bits or lies outside of them; then its fraction.
+fn compare_mixed(integer: i64, double: f64) -> Ordering {
+    if double >= BEYOND {
+        return Ordering::Less;
+    }
+    if double < -BEYOND {
+        return Ordering::Greater;
+    }
+    // In range, so that nothing saturates; whole, so that nothing is rounded.
+    #[allow(clippy::cast_possible_truncation)]
+    let whole = double.trunc() as i64;
+    integer.cmp(&whole).then_with(|| 0.0_f64.partial_cmp(&double.fract()).unwrap_or(Ordering::Equal))
+}
+
+/// Redis' own reading of an integer: decimal, no sign but `-`, no leading zero, no space.
+#[must_use]
+pub fn parse_i64(bytes: &[u8]) -> Option<i64> {
+    let (negative, digits) = match bytes {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    match digits {
+        [b'0'] if !negative => return Some(0),
+        [b'1'..=b'9', ..] if digits.len() <= 19 => {}
+        _ => return None,
+    }
+    // Nineteen digits fit into 64 bits without a sign; the sign is settled at the end, where i64::MIN is a case of its own.
+    let mut value = 0_u64;
+    for digit in digits {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        value = value.wrapping_mul(10).wrapping_add(u64::from(digit & 0x0f));
+    }
+    if negative { 0_i64.checked_sub_unsigned(value) } else { i64::try_from(value).ok() }
+}
+
+/// A decimal double or an infinity. What overflows to infinity or vanishes to zero is refused.
+fn parse_f64(bytes: &[u8]) -> Option<f64> {
+    let double: f64 = std::str::from_utf8(bytes).ok()?.parse().ok()?;
+    let named = bytes.iter().any(|byte| matches!(byte, b'n' | b'N'));
+    let mantissa = bytes.split(|byte| matches!(byte, b'e' | b'E')).next().unwrap_or_default();
+    let vanished = double == 0.0 && mantissa.iter().any(|byte| (b'1'..=b'9').contains(byte));
+    if double.is_nan() || double.is_infinite() != named || vanished { None } else { Some(double) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn integers_are_read_as_redis_reads_them() {
+        for (text, expected) in [
+            ("0", Some(0)),
+            ("-1", Some(-1)),
+            ("9223372036854775807", Some(i64::MAX)),
+            ("-9223372036854775808", Some(i64::MIN)),
+            ("9223372036854775808", None),
+            ("-0", None),
+            ("01", None),
+            ("+1", None),
+            (" 1", None),
+            ("1 ", None),
+            ("", None),
+            ("-", None),
+            ("1e3", None),
+            ("0x1", None),
+            ("1.0", None),
+        ] {
+            assert_eq!(parse_i64(text.as_bytes()), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn other_numbers_are_doubles() {
+        for (text, expected) in [
+            ("1.5", 1.5),
+            ("-0", -0.0),
+            ("01", 1.0),
+            ("+1", 1.0),
+            (".5", 0.5),
+            ("5.", 5.0),
+            ("1e3", 1000.0),
+            ("1E-3", 0.001),
+            ("9223372036854775808", BEYOND),
+            ("5e-324", 5e-324),
+            ("0e9999", 0.0),
+            ("inf", f64::INFINITY),
+            ("-Infinity", f64::NEG_INFINITY),
+            ("+INF", f64::INFINITY),
+        ] {
+            let Some(Number::Double(double)) = Number::parse(text.as_bytes()) else { unreachable!("{text} is refused") };
+            assert_eq!(double.to_bits(), f64::to_bits(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_refused() {
+        let texts = [
+            "", " ", " 1", "1 ", "1\n", "x", "1x", "0x10", "1_000", "1,5", "--1", "+-1", "e5", ".", "-", "1e", "1e+", "nan",
+            "-NaN",
+        ];
+        let unfit = ["1e309", "-1e309", "1e-400", "0.01e-400", "in", "infinit", "1\0", "\u{4e00}", "\u{0661}"];
+        for text in texts.into_iter().chain(unfit) {
+            assert!(Number::parse(text.as_bytes()).is_none(), "{text:?}");
+        }
+        assert!(Number::parse(b"\xff").is_none());
+        assert!(Number::parse("1".repeat(257).as_bytes()).is_none() && Number::parse("1".repeat(256).as_bytes()).is_some());
+    }
+
+    #[track_caller]
+    fn check(left: &str, expected: Ordering, right: &str) {
+        let (Some(l), Some(r)) = (Number::parse(left.as_bytes()), Number::parse(right.as_bytes())) else {
+            unreachable!("{left} {right}")
+        };
+        assert_eq!(l.compare(r), expected, "{left} with {right}");
+        assert_eq!(r.compare(l), expected.reverse(), "{right} with {left}");
+    }
+
+    #[test]
+    fn integers_and_doubles_compare_exactly() {
+        use Ordering::{Equal, Less};
+        check("9007199254740992", Less, "9007199254740993");
+        check("9223372036854775806", Less, "9223372036854775807");
+        check("9007199254740992.0", Less, "9007199254740993");
+        check("9007199254740992.0", Equal, "9007199254740992");
+        check("9223372036854775807", Less, "9223372036854775808");
+        check("9223372036854775807", Less, "9.223372036854775807e18");
+        check("-9223372036854775808", Equal, "-9.223372036854775808e18");
+        check("-9223372036854777856", Less, "-9223372036854775808");
+        check("1", Less, "1.5");
+        check("-1.5", Less, "-1");
+        check("-0.5", Less, "0");
+        check("0", Less, "5e-324");
+        check("0", Equal, "-0");
+        check("0", Equal, "-0.0");
+        check("1", Equal, "1.0");
+        check("9223372036854775807", Less, "inf");
+        check("-inf", Less, "-9223372036854775808");
+        check("-inf", Less, "inf");
+        check("inf", Equal, "Infinity");
+    }
+
+    /// The definition: both as integers of 1/2^20, which numbers of this size are exactly.
+    fn scaled(number: Number) -> i128 {
+        match number {
+            Number::Integer(integer) => i128::from(integer) << 20,
+            #[allow(clippy::cast_possible_truncation)]
+            Number::Double(double) => (double * 1_048_576.0) as i128,
+        }
+    }
+
+    fn near_an_edge() -> impl Strategy<Value = i64> {
+        let edges = prop::sample::select(vec![0, 1 << 53, -(1 << 53), 1 << 62, i64::MAX, i64::MIN]);
+        (edges, -3000_i64..3000).prop_map(|(edge, offset)| edge.saturating_add(offset))
+    }
+
+    fn numbers() -> impl Strategy<Value = Number> {
+        // Exact by construction: a double of a whole number with at most 20 bits behind the point.
+        #[allow(clippy::cast_precision_loss)]
+        let doubles = (near_an_edge(), -4_i8..=4).prop_map(|(whole, quarters)| whole as f64 + f64::from(quarters) / 4.0);
+        prop_oneof![near_an_edge().prop_map(Number::Integer), doubles.prop_map(Number::Double)]
+    }
+
+    proptest! {
+        #[test]
+        fn comparing_is_comparing_the_exact_values(left in numbers(), right in numbers()) {
+            prop_assert_eq!(left.compare(right), scaled(left).cmp(&scaled(right)));
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..20)) {
+            prop_assert!(!matches!(Number::parse(&bytes), Some(Number::Double(double)) if double.is_nan()));
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The sliding window in constant memory: two counters, of which the older one fades out.
+//!
+//! The maths, once: windows of length W follow each other from the first hit on. At the time e into the current one,
+//!
+//!   used = previous * (W - e) / W + current        granted  <=>  used + cost <= limit
+//!
+//! as if the hits of the previous window had been spread evenly. Everything is multiplied by W in microseconds, so nothing is rounded.
+//! Where they were not spread evenly, `used` is too low by at most previous * e / W, and too high by at most previous * (W - e) / W.
+
+use super::state::Stored;
+use super::{Ask, floor_units};
+use crate::primitives::time::{DurationMs, UnixMicros, UnixMs};
+
+/// `SLIDING limit window-ms`; both numbers are at least 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sliding {
+    /// Units per window.
+    pub limit: u64,
+    /// The window.
+    pub window: DurationMs,
+}
+
+/// What was used in the current window and in the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Windows {
+    /// When the current window began.
+    start: UnixMs,
+    previous: u64,
+    current: u64,
+    /// Never more than this counts as used: what a larger limit left behind.
+    most: u64,
+}
+
+impl Sliding {
+    fn unit(self) -> u128 {
+        u128::from(self.window.micros()).max(1)
+    }
+
+    fn units(self, count: u64) -> u128 {
+        u128::from(count).saturating_mul(self.unit())
+    }
+
+    /// Nothing used.
+    pub(super) fn full(self, now: UnixMicros) -> Windows {
+        Windows { start: now.ceil_ms(), previous: 0, current: 0, most: self.limit }
+    }
+
+    fn end(self, windows: Windows) -> UnixMicros {
+        windows.start.plus(self.window).micros()
+    }
+
+    /// The windows as of now, from what is stored. `None` when that is another kind, is over or unused, or
+    /// belongs to a clock that is gone.
+    pub(super) fn adopt(self, stored: Stored, most: u64, now: UnixMicros) -> Option<Windows> {
+        let Stored::Sliding { start, previous, current } = stored else { return None };
+        let windows = Windows { start, previous: previous.min(most), current: current.min(most), most };
+        if start.micros().since(now) > self.window.micros().saturating_mul(2) {
+            return None;
+        }
+        let windows = match now.since(start.micros()).checked_div(self.window.micros()) {
+            Some(0) => Some(windows),
+            Some(1) => Some(Windows { start: start.plus(self.window), previous: windows.current, current: 0, most }),
+            _ => None,
+        };
+        windows.filter(|windows| windows.previous > 0 || windows.current > 0)
+    }
+
+    fn used(self, windows: Windows, now: UnixMicros) -> u128 {
+        let left = self.unit().saturating_sub(now.since(windows.start.micros()).into());
+        let faded = u128::from(windows.previous).saturating_mul(left);
+        faded.saturating_add(self.units(windows.current)).min(self.units(windows.most))
+    }
+
+    pub(super) fn remaining(self, windows: Windows, now: UnixMicros) -> i64 {
+        floor_units(self.units(self.limit), self.used(windows, now), self.unit())
+    }
+
+    /// When `ask` can be granted: now, later, or never.
+    pub(super) fn ready_at(self, windows: Windows, ask: Ask, now: UnixMicros) -> Option<UnixMicros> {
+        let ceiling = ask.ceiling(self.limit)?;
+        if self.used(windows, now).saturating_add(self.units(ask.amount)) <= self.units(ceiling) {
+            return Some(now);
+        }
+        // Either the previous window has to fade far enough, or the current one has to end, and then fade itself.
+        let room = ceiling.saturating_sub(ask.amount);
+        Some(match room.checked_sub(windows.current) {
+            Some(room) => windows.start.micros().plus(self.fade_time(windows.previous, room)),
+            None => self.end(windows).plus(self.fade_time(windows.current, room)),
+        })
+    }
+
+    /// Microseconds into the next window until `count` counts for no more than `room` units, rounded up.
+    fn fade_time(self, count: u64, room: u64) -> u64 {
+        let left = self.units(room).checked_div(count.into()).unwrap_or(self.unit());
+        u64::try_from(self.unit().saturating_sub(left)).unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn full_at(self, windows: Windows, now: UnixMicros) -> UnixMicros {
+        match windows {
+            Windows { previous: 0, current: 0, .. } => now,
+            Windows { current: 0, .. } => self.end(windows),
+            _ => self.end(windows).plus(self.window.micros()),
+        }
+    }
+
+    pub(super) fn charge(self, windows: &mut Windows, amount: u64, now: UnixMicros) {
+        windows.current = windows.current.saturating_add(amount);
+        // A debt stays one until it has faded, or the next reader would cut it off.
+        let unclamped = Windows { most: u64::MAX, ..*windows };
+        let over = self.used(unclamped, now) > self.units(self.limit) || windows.previous.max(windows.current) > self.limit;
+        windows.most = self.limit.saturating_mul(if over { 2 } else { 1 });
+        windows.current = windows.current.min(windows.most);
+    }
+
+    /// Gives back up to `amount` units of the current window and says how many.
+    pub(super) fn refund(windows: &mut Windows, amount: u64) -> u64 {
+        let given = amount.min(windows.current);
+        windows.current = windows.current.saturating_sub(given);
+        given
+    }
+
+    pub(super) fn in_debt(self, windows: Windows) -> bool {
+        windows.most > self.limit
+    }
+
+    pub(super) fn stored(windows: Windows) -> Stored {
+        Stored::Sliding { start: windows.start, previous: windows.previous, current: windows.current }
+    }
+}

@@ -1,0 +1,80 @@
+//! Policies that change between two calls: which usage is whose, and what becomes of it.
+
+use super::*;
+
+/// Charges `used` under `before`, then says what is left of each policy of `after`.
+#[track_caller]
+fn check(before: &[Policy<'static>], used: u64, after: &[Policy<'static>], left: &[i64]) {
+    let mut limiter = Limiter::of(before);
+    assert_eq!(limiter.run(Force(used), START).granted, used);
+    limiter.policies = after.to_vec();
+    let decision = limiter.look(START);
+    let found: Vec<i64> = (0..after.len()).map(|index| decision.remaining(index)).collect();
+    assert_eq!(found, left, "{before:?} then {after:?}");
+}
+
+#[test]
+fn usage_is_found_by_name_else_by_kind_and_place() {
+    let (minute, hour) = (fixed(10, 60_000), fixed(100, 3_600_000));
+    check(&[unnamed(minute), unnamed(hour)], 3, &[unnamed(minute), unnamed(hour)], &[7, 97]);
+    check(&[named(minute, "m"), named(hour, "h")], 3, &[named(hour, "h"), named(minute, "m")], &[97, 7]);
+    check(&[named(minute, "m"), named(hour, "h")], 3, &[named(hour, "h")], &[97]);
+    // A name that is new keeps the usage of an unnamed policy at its place, and the reverse; another name does not.
+    check(&[unnamed(minute)], 3, &[named(minute, "m")], &[7]);
+    check(&[named(minute, "m")], 3, &[unnamed(minute)], &[7]);
+    check(&[named(minute, "m")], 3, &[named(minute, "x")], &[10]);
+    // A record is nobody's twice.
+    check(&[named(minute, "m")], 3, &[unnamed(minute), named(minute, "m")], &[10, 7]);
+    // Another kind, or another place, starts full.
+    check(&[unnamed(minute)], 3, &[unnamed(sliding(10, 60_000))], &[10]);
+    check(&[named(minute, "m")], 3, &[named(log(10, 60_000), "m")], &[10]);
+    check(&[unnamed(minute)], 3, &[unnamed(log(10, 60_000)), unnamed(minute)], &[10, 10]);
+}
+
+#[test]
+fn changed_numbers_keep_the_usage_and_never_more_than_the_limit() {
+    for of in [fixed, sliding, log] {
+        check(&[unnamed(of(10, 60_000))], 8, &[unnamed(of(20, 60_000))], &[12]);
+        check(&[unnamed(of(10, 60_000))], 8, &[unnamed(of(5, 60_000))], &[0]);
+        check(&[unnamed(of(10, 60_000))], 8, &[unnamed(of(10, 30_000))], &[2]);
+        // A debt stays one, within the new limit.
+        check(&[unnamed(of(10, 60_000))], 18, &[unnamed(of(12, 60_000))], &[-6]);
+        check(&[unnamed(of(10, 60_000))], 18, &[unnamed(of(5, 60_000))], &[-5]);
+    }
+    check(&[unnamed(bucket(10, 1, 60_000))], 18, &[unnamed(bucket(12, 1, 60_000))], &[-6]);
+}
+
+#[test]
+fn a_changed_limit_still_tells_the_truth_about_waiting() {
+    for of in [fixed, sliding, log] {
+        for limit in [1, 3, 9] {
+            let mut limiter = Limiter::new(of(10, 1000));
+            (0..10).for_each(|n| assert_eq!(limiter.ask(1, START + n * 40_000).granted, 1));
+            limiter.policies = vec![unnamed(of(limit, 1000))];
+            let now = START + 400_000;
+            let wait = limiter.peek(Charge(1), now).0.retry().unwrap();
+            assert_eq!(limiter.peek(Charge(1), now + wait).0.granted, 1, "early");
+            assert_eq!(limiter.peek(Charge(1), now + wait - 1000).0.granted, 0, "late");
+        }
+    }
+}
+
+#[test]
+fn aligning_a_window_keeps_what_was_used_in_the_aligned_one() {
+    let start = START / 60_000_000 * 60_000_000;
+    let mut limiter = Limiter::new(fixed(10, 60_000));
+    limiter.ask(4, start + 10_000_000);
+    limiter.policies = vec![unnamed(aligned(10, 60_000))];
+    let seen = limiter.look(start + 59_999_999);
+    assert_eq!((seen.remaining(0), seen.reset_after()), (6, DurationMs(1)));
+    assert_eq!(limiter.look(start + 60_000_000).remaining(0), 10);
+}
+
+#[test]
+fn an_aligned_window_ends_with_its_multiple_of_the_epoch() {
+    let start = START / 60_000_000 * 60_000_000;
+    let mut limiter = Limiter::new(aligned(3, 60_000));
+    assert_eq!(limiter.ask(3, start + 59_000_000).reset_after(), DurationMs(1000));
+    assert_eq!(limiter.ask(1, start + 59_999_999).retry(), Some(1000));
+    assert_eq!(limiter.ask(3, start + 60_000_000).reset_after(), DurationMs(60_000));
+}

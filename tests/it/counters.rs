@@ -1,0 +1,394 @@
+//! `ATOMIC.INCRBY`, `ATOMIC.HINCRBY` and `ATOMIC.TRANSFER`.
+
+use crate::support::{FakeReplica, RealReplica, Server, Value, argv, each_server};
+
+/// A reply on one line: `[1, 8, "v", nil]`; an error as its text.
+pub fn brief(reply: &Value) -> String {
+    match reply {
+        Value::Integer(number) => number.to_string(),
+        Value::Null => "nil".to_owned(),
+        Value::Error(text) => text.clone(),
+        Value::Array(items) => format!("[{}]", items.iter().map(brief).collect::<Vec<_>>().join(", ")),
+        other => other.to_string(),
+    }
+}
+
+/// Rows of: commands that prepare, the call, its reply, a question and the answer afterwards. Each on an empty server.
+#[track_caller]
+pub fn check(server: &Server, rows: &[(&str, &str, &str, &str, &str)]) {
+    for (prepare, call, expected, question, answer) in rows {
+        server.run("FLUSHALL");
+        prepare.split(';').filter(|line| !line.trim().is_empty()).for_each(|line| drop(server.run(line)));
+        assert_eq!(brief(&server.run(call)), *expected, "{call} after {prepare:?}");
+        assert_eq!(brief(&server.run(question)), *answer, "{question} after {call} after {prepare:?}");
+    }
+}
+
+/// Rows of: a command that prepares, the call, its exact stream.
+#[track_caller]
+pub fn check_streams(server: &Server, rows: &[(&str, &str, &[&str])]) {
+    let mut replica = FakeReplica::attach(server);
+    for (prepare, call, stream) in rows {
+        server.run("FLUSHALL");
+        prepare.split(';').filter(|line| !line.trim().is_empty()).for_each(|line| drop(server.run(line)));
+        replica.stream();
+        let reply = server.run(call);
+        assert!(!matches!(reply, Value::Error(_)), "{call}: {reply}");
+        replica.expect_stream(stream);
+    }
+}
+
+/// Rows of: a command that prepares, a call that changes nothing. It replicates nothing, counts as no change, touches no WATCH.
+#[track_caller]
+pub fn check_changes_nothing(server: &Server, rows: &[(&str, &str)]) {
+    let mut replica = FakeReplica::attach(server);
+    let mut watcher = server.connect();
+    for (prepare, call) in rows {
+        server.run("FLUSHALL");
+        prepare.split(';').filter(|line| !line.trim().is_empty()).for_each(|line| drop(server.run(line)));
+        watcher.run("WATCH k j");
+        replica.stream();
+        let state = |server: &Server| {
+            (server.info("rdb_changes_since_last_save"), server.run("DEBUG DIGEST"), server.run("PEXPIRETIME k"))
+        };
+        let before = state(server);
+        server.run(call);
+        assert_eq!(state(server), before, "{call} after {prepare:?}");
+        replica.expect_stream(&[]);
+        watcher.run("MULTI");
+        watcher.run("PING");
+        assert_ne!(watcher.run("EXEC"), Value::Null, "{call} after {prepare:?} touched the watched key");
+    }
+}
+
+/// Whether the server has TTLs of hash fields.
+fn has_field_ttl(server: &Server) -> bool {
+    server.binary.is_redis_from(7, 4) || server.binary.is_valkey_from(9, 0)
+}
+
+/// `VERB` is INCRBY on `k`, then HINCRBY on field `f` of `k`; `SET` stores, `GET` reads.
+const BOUNDS: &[(&str, &str, &str, &str, &str)] = &[
+    ("SET 5", "VERB 3", "[1, 8, 3, -1]", "GET", "\"8\""),
+    ("", "VERB 3", "[1, 3, 3, -1]", "GET", "\"3\""),
+    ("", "VERB 0", "[1, 0, 0, -1]", "GET", "\"0\""),
+    ("", "VERB 3 INIT 40", "[1, 43, 3, -1]", "GET", "\"43\""),
+    ("SET 5", "VERB 3 INIT 40", "[1, 8, 3, -1]", "GET", "\"8\""),
+    ("SET 5", "VERB 5 MAX 10", "[1, 10, 5, -1]", "GET", "\"10\""),
+    ("SET 5", "VERB 6 MAX 10", "[0, 5, 0, -1]", "GET", "\"5\""),
+    ("SET 5", "VERB -5 MIN 0", "[1, 0, -5, -1]", "GET", "\"0\""),
+    ("SET 5", "VERB -6 MIN 0", "[0, 5, 0, -1]", "GET", "\"5\""),
+    ("", "VERB 6 MAX 5", "[0, 0, 0, -1]", "GET", "nil"),
+    ("", "VERB 6 MAX 5 INIT 3", "[0, 3, 0, -1]", "GET", "nil"),
+    ("SET 5", "VERB 6 max 10 saturate", "[1, 10, 5, -1]", "GET", "\"10\""),
+    ("SET 5", "VERB -6 MIN 0 SATURATE", "[1, 0, -5, -1]", "GET", "\"0\""),
+    ("SET 50", "VERB 1 MAX 10 SATURATE", "[1, 10, -40, -1]", "GET", "\"10\""),
+    ("SET 50", "VERB -1 MAX 10", "[0, 50, 0, -1]", "GET", "\"50\""),
+    ("SET 8", "VERB 1 WRAP 0 MAX 10", "[1, 9, 1, -1]", "GET", "\"9\""),
+    ("SET 9", "VERB 1 WRAP 0 MAX 10", "[2, 0, -9, -1]", "GET", "\"0\""),
+    ("SET 9", "VERB 7 MAX 10 WRAP 3", "[2, 3, -6, -1]", "GET", "\"3\""),
+    ("", "VERB 10 MAX 10 WRAP 3", "[2, 3, 3, -1]", "GET", "\"3\""),
+    ("SET 9223372036854775807", "VERB 1", "[0, 9223372036854775807, 0, -1]", "GET", "\"9223372036854775807\""),
+    ("SET -9223372036854775808", "VERB -1 SATURATE", "[1, -9223372036854775808, 0, -1]", "GET", "\"-9223372036854775808\""),
+    (
+        "SET -9223372036854775808",
+        "VERB 1 MIN 9223372036854775807 SATURATE",
+        "[1, 9223372036854775807, 9223372036854775807, -1]",
+        "GET",
+        "\"9223372036854775807\"",
+    ),
+];
+
+fn worded(text: &str, verb: &str, set: &str, get: &str) -> String {
+    text.replace("VERB", verb).replace("SET", set).replace("GET", get)
+}
+
+#[test]
+fn both_counters_keep_the_bounds() {
+    each_server(|server| {
+        for (verb, set, get) in [("ATOMIC.INCRBY k", "SET k", "GET k"), ("ATOMIC.HINCRBY k f", "HSET k f", "HGET k f")] {
+            for (prepare, call, reply, question, answer) in BOUNDS {
+                let word = |text: &str| worded(text, verb, set, get);
+                check(server, &[(&word(prepare), &word(call), reply, &word(question), answer)]);
+            }
+        }
+    });
+}
+
+#[test]
+fn wrong_requests_are_refused_by_both_in_the_same_words() {
+    each_server(|server| {
+        for verb in ["ATOMIC.INCRBY k", "ATOMIC.HINCRBY k f"] {
+            for (options, text) in [
+                ("x", "ERR delta must be an integer in -9223372036854775808..=9223372036854775807"),
+                ("1 MIN x", "ERR MIN must be an integer in -9223372036854775808..=9223372036854775807"),
+                ("1 MIN 2 MAX 1", "ERR MIN must not be above MAX"),
+                ("1 WRAP 0", "ERR WRAP needs MAX"),
+                ("0 WRAP 0 MAX 1", "ERR WRAP needs a positive delta"),
+                ("-1 WRAP 0 MAX 1", "ERR WRAP needs a positive delta"),
+                ("1 WRAP 2 MAX 1", "ERR WRAP must lie within MIN and MAX"),
+                ("1 WRAP 0 MIN 1 MAX 2", "ERR WRAP must lie within MIN and MAX"),
+                ("1 SATURATE MAX 5 WRAP 0", "ERR syntax error near 'WRAP'"),
+                ("1 SATURATE SATURATE", "ERR syntax error near 'SATURATE'"),
+                ("1 MIN 1 min 1", "ERR syntax error near 'min'"),
+                ("1 INIT 1 INIT 1", "ERR syntax error near 'INIT'"),
+                ("1 KEEPTTL", "ERR syntax error near 'KEEPTTL'"),
+                ("1 2", "ERR syntax error near '2'"),
+            ] {
+                assert_eq!(server.run(&format!("{verb} {options}")).error(), text, "{verb} {options}");
+            }
+            assert!(server.run(&format!("{verb} 1 MIN")).error().starts_with("ERR wrong number of arguments"));
+        }
+        for (options, text) in [
+            ("ENX", "ERR ENX needs EX, PX, EXAT or PXAT"),
+            ("ENX PERSIST", "ERR ENX needs EX, PX, EXAT or PXAT"),
+            ("PERSIST PX 5", "ERR syntax error near 'PX'"),
+            ("EX 5 EXAT 5", "ERR syntax error near 'EXAT'"),
+            ("PX 5 ENX ENX", "ERR syntax error near 'ENX'"),
+            ("PX 0", "ERR PX must be an integer in 1..=4611686018427387903"),
+        ] {
+            assert_eq!(server.run(&format!("ATOMIC.INCRBY k 1 {options}")).error(), text, "{options}");
+        }
+        for option in ["PX 5", "PERSIST", "ENX"] {
+            let near = option.split(' ').next().unwrap();
+            let reply = server.run(&format!("ATOMIC.HINCRBY k f 1 {option}"));
+            assert_eq!(reply.error(), format!("ERR syntax error near '{near}'"));
+        }
+        assert_eq!(server.run("EXISTS k"), Value::Integer(0));
+    });
+}
+
+#[test]
+fn what_is_no_integer_is_refused_in_the_words_of_the_server() {
+    each_server(|server| {
+        for stored in ["x", "1.5", "\"\"", "01", "9223372036854775808", "\"\\xff\""] {
+            server.run("DEL k h");
+            server.run(&format!("SET k {stored}"));
+            server.run(&format!("HSET h f {stored}"));
+            let text = "ERR value is not an integer or out of range";
+            assert_eq!(server.run("INCRBY k 1").error(), text, "{stored}");
+            for call in ["ATOMIC.INCRBY k 1", "ATOMIC.TRANSFER k j 1", "ATOMIC.TRANSFER j k 0"] {
+                assert_eq!(server.run(call).error(), text, "{call} {stored}");
+            }
+            assert_eq!(server.run("ATOMIC.HINCRBY h f 1").error(), server.run("HINCRBY h f 1").error(), "{stored}");
+        }
+        for call in ["ATOMIC.INCRBY h 1", "ATOMIC.HINCRBY k f 1", "ATOMIC.TRANSFER h k 1", "ATOMIC.TRANSFER k h 1"] {
+            server.run("SET k 5");
+            assert!(server.run(call).error().starts_with("WRONGTYPE "), "{call}");
+        }
+    });
+}
+
+#[test]
+fn the_ttl_of_a_counter_is_kept_set_or_removed() {
+    each_server(|server| {
+        // What is prepared, options, and the TTL afterwards: -1 none, else at most so many ms and more than half of it.
+        for (prepare, options, ttl) in [
+            ("SET k 5", "1", -1),
+            ("SET k 5 PX 90000", "1", 90000),
+            ("SET k 5 PX 90000", "1 PX 40000", 40000),
+            ("SET k 5 PX 90000", "1 EX 40", 40000),
+            ("SET k 5 PX 90000", "1 PERSIST", -1),
+            ("SET k 5 PX 90000", "1 PX 40000 ENX", 90000),
+            ("SET k 5", "1 ENX PX 40000", 40000),
+            ("", "1 ENX EX 40", 40000),
+            ("SET k 5 PX 90000", "0 PX 40000", 40000),
+            ("SET k 5 PX 90000", "0 PERSIST", -1),
+            ("SET k 5 PX 90000", "1 MAX 5 PX 40000", 90000),
+            ("SET k 5 PX 90000", "1 MAX 6 WRAP 0 PX 40000", 40000),
+            ("SET k 5 PX 90000", "1 MAX 5 SATURATE PX 40000", 40000),
+        ] {
+            server.run("DEL k");
+            if !prepare.is_empty() {
+                server.run(prepare);
+            }
+            let told = server.run(&format!("ATOMIC.INCRBY k {options}")).array()[3].integer();
+            let real = server.run("PTTL k").integer();
+            for found in [told, real] {
+                let fits = if ttl < 0 { found == ttl } else { (ttl / 2 + 1..=ttl).contains(&found) };
+                assert!(fits, "{options} after {prepare:?}: {told} told, {real} real, {ttl} expected");
+            }
+        }
+        for option in ["EXAT 4102444800", "PXAT 4102444800000"] {
+            server.run(&format!("ATOMIC.INCRBY k 1 {option}"));
+            assert_eq!(server.run("PEXPIRETIME k"), Value::Integer(4_102_444_800_000), "{option}");
+        }
+        server.run("SET k 5");
+        assert_eq!(brief(&server.run("ATOMIC.INCRBY k 1 EXAT 1")), "[1, 6, 1, 0]");
+        assert_eq!(server.run("EXISTS k"), Value::Integer(0), "a time that already passed deletes");
+    });
+}
+
+#[test]
+fn a_hash_keeps_the_ttl_of_the_key_and_of_the_field() {
+    each_server(|server| {
+        server.run("HSET k f 5");
+        server.run("PEXPIRE k 90000");
+        let ttl = server.run("ATOMIC.HINCRBY k f 1").array()[3].integer();
+        assert!((45000..=90000).contains(&ttl), "{ttl}");
+        if !has_field_ttl(server) {
+            return;
+        }
+        for (options, kept) in [
+            ("1", true),
+            ("9 MAX 7 SATURATE", true),
+            ("1 MAX 6 WRAP 0", true),
+            ("9 MAX 7", true),
+            ("0", true),
+            ("1 MIN 9223372036854775807 SATURATE", false),
+        ] {
+            server.run("DEL k");
+            server.run(if kept { "HSET k f 5 g 1" } else { "HSET k f -9223372036854775808 g 1" });
+            server.run("HPEXPIRE k 90000 FIELDS 1 f");
+            assert!(!matches!(server.run(&format!("ATOMIC.HINCRBY k f {options}")), Value::Error(_)), "{options}");
+            let ttl = server.run("HPTTL k FIELDS 1 f").array()[0].integer();
+            assert_eq!(ttl > 0, kept, "{options}: {ttl}");
+        }
+    });
+}
+
+#[test]
+fn a_transfer_moves_all_or_nothing() {
+    each_server(|server| {
+        let both = "MGET k j";
+        check(
+            server,
+            &[
+                ("SET k 10; SET j 1", "ATOMIC.TRANSFER k j 4", "[1, 6, 5]", both, "[\"6\", \"5\"]"),
+                ("SET k 10", "ATOMIC.TRANSFER k j 10", "[1, 0, 10]", both, "[\"0\", \"10\"]"),
+                ("SET k 10; SET j 1", "ATOMIC.TRANSFER k j 11", "[0, 10, 1]", both, "[\"10\", \"1\"]"),
+                ("", "ATOMIC.TRANSFER k j 1", "[0, 0, 0]", both, "[nil, nil]"),
+                ("", "ATOMIC.TRANSFER k j 0", "[1, 0, 0]", both, "[nil, nil]"),
+                ("", "ATOMIC.TRANSFER k j 1 MIN -1", "[1, -1, 1]", both, "[\"-1\", \"1\"]"),
+                ("SET k 10", "ATOMIC.TRANSFER k j 6 MIN 5", "[0, 10, 0]", both, "[\"10\", nil]"),
+                ("SET k 10", "ATOMIC.TRANSFER k j 6 MAX 5", "[0, 10, 0]", both, "[\"10\", nil]"),
+                ("SET k 10", "ATOMIC.TRANSFER k j 6 MAX 6 MIN 4", "[1, 4, 6]", both, "[\"4\", \"6\"]"),
+                (
+                    "SET k 10; SET j 9223372036854775807",
+                    "ATOMIC.TRANSFER k j 1",
+                    "[0, 10, 9223372036854775807]",
+                    "GET k",
+                    "\"10\"",
+                ),
+            ],
+        );
+        for (call, text) in [
+            ("k k 1", "ERR key must not be given twice"),
+            ("k j -1", "ERR amount must be an integer in 0..=9223372036854775807"),
+            ("k j 1 MIN 1 MIN 1", "ERR syntax error near 'MIN'"),
+            ("k j 1 SATURATE", "ERR syntax error near 'SATURATE'"),
+        ] {
+            assert_eq!(server.run(&format!("ATOMIC.TRANSFER {call}")).error(), text);
+        }
+        server.run("FLUSHALL");
+        server.run("SET k 10 PX 90000");
+        server.run("SET j 1 PX 40000");
+        server.run("ATOMIC.TRANSFER k j 1");
+        assert!(server.run("PTTL k").integer() > 45000 && (20000..=40000).contains(&server.run("PTTL j").integer()));
+    });
+}
+
+#[test]
+fn the_stream_is_plain_commands_with_final_values() {
+    each_server(|server| {
+        check_streams(
+            server,
+            &[
+                ("SET k 5", "ATOMIC.INCRBY k 3", &["SET k 8 KEEPTTL"]),
+                ("", "ATOMIC.INCRBY k 3", &["SET k 3"]),
+                ("SET k 5", "ATOMIC.INCRBY k 3 PXAT 4102444800000", &["SET k 8 PXAT 4102444800000"]),
+                ("SET k 5", "ATOMIC.INCRBY k 3 PX 5000", &["SET k 8 PXAT <t>"]),
+                ("SET k 5 PX 90000", "ATOMIC.INCRBY k 3 PX 5000 ENX", &["SET k 8 KEEPTTL"]),
+                ("SET k 5 PX 90000", "ATOMIC.INCRBY k 3 PERSIST", &["SET k 8"]),
+                ("SET k 5", "ATOMIC.INCRBY k 0 PXAT 4102444800000", &["PEXPIREAT k 4102444800000"]),
+                ("SET k 5", "ATOMIC.INCRBY k 1 EXAT 1", &["DEL k"]),
+                ("SET k 9", "ATOMIC.INCRBY k 1 MAX 10 WRAP 0", &["SET k 0 KEEPTTL"]),
+                ("HSET k f 5", "ATOMIC.HINCRBY k f 9 MAX 7 SATURATE", &["HINCRBY k f 2"]),
+                ("HSET k f 9", "ATOMIC.HINCRBY k f 1 MAX 10 WRAP 0", &["HINCRBY k f -9"]),
+                ("", "ATOMIC.HINCRBY k f 1 INIT 5", &["HSET k f 6"]),
+                ("SET k 5; SET j 5", "ATOMIC.TRANSFER k j 1", &["MULTI", "SET k 4 KEEPTTL", "SET j 6 KEEPTTL", "EXEC"]),
+                ("SET k 5", "ATOMIC.TRANSFER k j 1", &["MULTI", "SET k 4 KEEPTTL", "SET j 1", "EXEC"]),
+            ],
+        );
+    });
+}
+
+#[test]
+fn what_changes_nothing_is_no_write() {
+    each_server(|server| {
+        check_changes_nothing(
+            server,
+            &[
+                ("SET k 5 PX 90000", "ATOMIC.INCRBY k 1 MAX 5 PX 5000"),
+                ("SET k 5 PX 90000", "ATOMIC.INCRBY k 1 MAX 5 SATURATE"),
+                ("SET k 5", "ATOMIC.INCRBY k 0"),
+                ("SET k 5", "ATOMIC.INCRBY k 0 PERSIST"),
+                ("SET k 5 PX 90000", "ATOMIC.INCRBY k 0 PX 5000 ENX"),
+                ("SET k 5 PXAT 4102444800000", "ATOMIC.INCRBY k 0 PXAT 4102444800000"),
+                ("SET k 0", "ATOMIC.INCRBY k 1 MAX 1 WRAP 0"),
+                ("", "ATOMIC.INCRBY k 1 MAX 0"),
+                ("", "ATOMIC.INCRBY k 1 EXAT 1"),
+                ("HSET k f 5", "ATOMIC.HINCRBY k f 1 MAX 5"),
+                ("HSET k f 5", "ATOMIC.HINCRBY k f 1 MAX 5 SATURATE"),
+                ("HSET k f 5", "ATOMIC.HINCRBY k f 0"),
+                ("SET k 5", "ATOMIC.HINCRBY k f 1"),
+                ("SET k 5", "ATOMIC.TRANSFER k j 6"),
+                ("SET k 5", "ATOMIC.TRANSFER k j 0"),
+                ("SET k 5; SET j x", "ATOMIC.TRANSFER k j 1"),
+            ],
+        );
+    });
+}
+
+#[test]
+fn a_change_touches_watch_and_is_announced() {
+    each_server(|server| {
+        server.run("CONFIG SET notify-keyspace-events KEA");
+        for (prepare, call, events) in [
+            ("SET k 5", "ATOMIC.INCRBY k 1", &["set"][..]),
+            ("SET k 5", "ATOMIC.INCRBY k 1 PX 5000", &["set", "expire"]),
+            ("SET k 5", "ATOMIC.INCRBY k 0 PX 5000", &["expire"]),
+            ("HSET k f 5", "ATOMIC.HINCRBY k f 1", &["hincrby"]),
+            ("", "ATOMIC.HINCRBY k f 1", &["hset"]),
+        ] {
+            server.run("FLUSHALL");
+            if !prepare.is_empty() {
+                server.run(prepare);
+            }
+            let (mut watcher, mut listener) = (server.connect(), server.connect());
+            watcher.run("WATCH k");
+            listener.run("SUBSCRIBE __keyspace@0__:k");
+            server.run(call);
+            for event in events {
+                assert_eq!(listener.read().unwrap().array()[2].text(), *event, "{call}");
+            }
+            watcher.run("MULTI");
+            watcher.run("PING");
+            assert_eq!(watcher.run("EXEC"), Value::Null, "{call}");
+        }
+    });
+}
+
+#[test]
+fn replica_without_the_module_counts_the_same() {
+    each_server(|server| {
+        let replica = RealReplica::without_module(server);
+        for call in [
+            "ATOMIC.INCRBY a 5 PX 90000",
+            "ATOMIC.INCRBY a 5",
+            "ATOMIC.INCRBY b 5 MAX 3 WRAP 1",
+            "ATOMIC.INCRBY b 1 MAX 3 SATURATE EX 90",
+            "ATOMIC.HINCRBY h f 5 INIT 2",
+            "ATOMIC.HINCRBY h f 5 MAX 8 SATURATE",
+            "ATOMIC.HINCRBY h f 5 MAX 8 WRAP 1",
+            "ATOMIC.TRANSFER a b 2",
+            "ATOMIC.TRANSFER a c 2",
+        ] {
+            assert!(!matches!(server.run(call), Value::Error(_)), "{call}");
+        }
+        replica.expect_same_data();
+        let binary: [&[u8]; 4] = [b"ATOMIC.HINCRBY", b"\xff\0", b"\0\xfe", b"7"];
+        assert_eq!(brief(&server.call(&binary)), "[1, 7, 7, -1]");
+        assert_eq!(server.call(&argv(r#"HGET "\xff\x00" "\x00\xfe""#)), Value::bulk("7"));
+        replica.expect_same_data();
+    });
+}
