@@ -45,7 +45,7 @@ impl Command for IdemAbort {
     }
 
     fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
-        let aborted = keyspace.transact(request.key, decode, |stored, now| abort(stored, request.token, now.floor_ms()))?;
+        let aborted = keyspace.transact(request.key, decode, |stored, now| Ok(abort(stored, request.token, now.floor_ms())))?;
         Ok(Reply::Integer(aborted.reply()))
     }
 }

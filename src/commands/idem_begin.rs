@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::keyspace::args::Args;
 use crate::keyspace::module_api::Str;
 use crate::keyspace::reply::Reply;
-use crate::keyspace::{Keyspace, fence};
+use crate::keyspace::{Found, Keyspace, fence};
 use crate::primitives::idem::{Begun, FORMAT, MAX_FINGERPRINT_BYTES, Record, begin};
 use crate::primitives::time::{DurationMs, UnixMs};
 
@@ -55,7 +55,7 @@ impl Command for IdemBegin {
 
     fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
         let begun = keyspace.transact(request.key, decode, |stored, now| {
-            begin(stored, request.fingerprint, request.lease, fence::next(now), now.floor_ms())
+            Ok(begin(stored, request.fingerprint, request.lease, fence::next(now), now.floor_ms()))
         })?;
         let now = keyspace.now().floor_ms();
         let (phase, until, value) = match begun {
@@ -72,6 +72,7 @@ impl Command for IdemBegin {
 }
 
 /// Reads a record.
-pub(super) fn decode(bytes: &[u8], until: Option<UnixMs>) -> Result<Record> {
-    Record::decode(bytes, until).map_err(|_| Error::ForeignValue { expected: FORMAT })
+pub(super) fn decode(mut found: Found<'_>) -> Result<Record> {
+    let until = found.until();
+    Record::decode(found.bytes(), until).map_err(|_| Error::ForeignValue { expected: FORMAT })
 }

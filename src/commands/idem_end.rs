@@ -56,7 +56,7 @@ impl Command for IdemEnd {
 
     fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
         let ended = keyspace.transact(request.key, decode, |stored, now| {
-            end(stored, request.token, request.response, request.keep, now.floor_ms())
+            Ok(end(stored, request.token, request.response, request.keep, now.floor_ms()))
         })?;
         Ok(Reply::Integer(ended.reply()))
     }

@@ -43,6 +43,16 @@ struct Known {
 /// More different names than a server has commands: beyond it the cache starts anew.
 const MOST_NAMES: usize = 2048;
 
+fn says_no_user(reply: &CallReply) -> bool {
+    reply.text().starts_with(b"-ERR cannot run as user")
+}
+
+/// Whether the server really cannot tell whose rights apply. Asked with a command of the server's own, since another module's command
+/// may answer any text, and must not lift the caller's limits by it.
+fn has_no_user(ctx: Ctx) -> bool {
+    says_no_user(&CallReply::of(ctx, c"PING", c"vEC", &[]))
+}
+
 impl KnownCommands {
     /// What is known of `name`; asks the server the first time. `None` for a name with a NUL byte, which is no command.
     fn get(&mut self, ctx: Ctx, name: &[u8]) -> Option<&Known> {
@@ -112,7 +122,7 @@ impl<'a> Calls<'a> {
         self.args.clear();
         self.args.extend(args.iter().map(|arg| OwnedStr::new(arg)));
         let mut reply = CallReply::of(self.ctx, &known.name, if self.as_user { c"v!ECSM" } else { c"v!ESM" }, &self.args);
-        if self.as_user && reply.text().starts_with(b"-ERR cannot run as user") {
+        if self.as_user && says_no_user(&reply) && has_no_user(self.ctx) {
             self.as_user = false;
             reply = CallReply::of(self.ctx, &known.name, c"v!ESM", &self.args);
         }

@@ -88,12 +88,6 @@ fn every_difference_is_known_and_both_answers_are_as_written_down() {
     });
 }
 
-/// Found by these tests and reported; a row moves to `rows` when it is mended, or to `differences` when it is meant.
-#[test]
-fn what_was_reported_answers_as_with_the_servers_own_eval() {
-    each_server(|server| expect_same_scripts(server, rows::REPORTED));
-}
-
 #[test]
 fn the_servers_wording_is_what_is_mapped_and_nothing_else() {
     let error = |text: &str| Value::Error(text.to_owned());

@@ -2,6 +2,11 @@
 
 /// Scripts, each run as `EVAL script 2 {k}a {k}b one 2 ""` on the data of `DATA`.
 pub const SCRIPTS: &[&str] = &[
+    "return redis.call()",
+    "return redis.pcall()",
+    "return redis.pcall('OBJECT', 'nosuch', 's')",
+    "redis.call('SELECT', 1) return redis.call('DBSIZE')",
+    "redis.log('1', 'x') return 1",
     // Lua values become replies.
     "return 1",
     "return -1",
@@ -300,7 +305,3 @@ pub const CALLS: &[&str] = &[
     "'return KEYS' 1 \"\\x00\\r\\n\\xff\"",
     "'return ARGV' 0 \"\\x00\\r\\n\\xff\"",
 ];
-
-/// Scripts that should answer as with EVAL and do not: see the test that runs them.
-pub const REPORTED: &[&str] =
-    &["redis.call('SADD', 'o', 'h', 'c', 'b', 'a', 'e', 'd', 'f', 'g') return redis.call('SORT', 'o', 'BY', 'nosort')"];
