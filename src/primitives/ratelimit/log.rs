@@ -18,14 +18,14 @@ pub struct Log {
 }
 
 impl Log {
-    /// Units used in the window that ends now. Units before the mark do not count. `None` when nothing is left, or the newest hit
-    /// belongs to a clock that is gone.
-    pub(super) fn adopt(self, mark: u32, ring: &Ring<'_>, most: u64, now: UnixMicros) -> Option<u64> {
-        if ring.newest()?.since(now) > self.window.micros() {
-            return None;
+    /// Units used in the window that ends now. Units before the mark do not count, and none does when the newest hit belongs to a
+    /// clock that is gone.
+    pub(super) fn adopt(self, mark: u32, ring: &Ring<'_>, most: u64, now: UnixMicros) -> u64 {
+        if ring.newest().is_none_or(|newest| newest.since(now) > self.window.micros()) {
+            return 0;
         }
         let live = ring.units_from(ring.partition(|entry| entry.at.plus(self.window.micros()) <= now));
-        Some(live.min(ring.units_since(mark)).min(most)).filter(|&used| used > 0)
+        live.min(ring.units_since(mark)).min(most)
     }
 
     pub(super) fn remaining(self, used: u64) -> i64 {

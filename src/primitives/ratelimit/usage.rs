@@ -193,11 +193,11 @@ impl Usage {
                 Self::Sliding(sliding, used.unwrap_or_else(|| sliding.full(now)))
             }
             Kind::Log(log) => {
-                let used = record.and_then(|record| match record.stored {
+                let used = record.map_or(0, |record| match record.stored {
                     Stored::Log { mark } => log.adopt(mark, ring, most(log.limit, record), now),
-                    _ => None,
+                    _ => 0,
                 });
-                Self::Log(log, used.unwrap_or(0))
+                Self::Log(log, used)
             }
         }
     }

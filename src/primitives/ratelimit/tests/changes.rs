@@ -78,3 +78,39 @@ fn an_aligned_window_ends_with_its_multiple_of_the_epoch() {
     assert_eq!(limiter.ask(1, start + 59_999_999).retry(), Some(1000));
     assert_eq!(limiter.ask(3, start + 60_000_000).reset_after(), DurationMs(60_000));
 }
+
+#[test]
+fn a_log_that_joins_another_starts_full_and_keeps_its_own_count() {
+    let mut limiter = Limiter::new(log(10, 60_000));
+    limiter.ask(5, START);
+    limiter.policies.push(unnamed(log(8, 60_000)));
+    for (now, left) in [(START + 1, [4, 7]), (START + 2, [3, 6])] {
+        let decision = limiter.ask(1, now);
+        assert_eq!([decision.remaining(0), decision.remaining(1)], left);
+    }
+    assert_eq!(limiter.run(Refund(3), START + 3).granted, 3);
+    let seen = limiter.look(START + 4);
+    assert_eq!([seen.remaining(0), seen.remaining(1)], [6, 8]);
+}
+
+#[test]
+fn a_long_log_is_written_whole_when_what_stands_before_it_changes() {
+    for changed in [named(log(20, 60_000), "n"), unnamed(log(30, 60_000)), unnamed(log(13, 60_000))] {
+        let mut limiter = Limiter::new(log(20, 60_000));
+        (0..12).for_each(|n| assert_eq!(limiter.ask(1, START + n).granted, 1));
+        limiter.policies = vec![changed];
+        assert!(matches!(limiter.peek(Charge(1), START + 12).1, Effect::Put { .. }));
+        assert_eq!(limiter.ask(1, START + 12).granted, 1);
+        assert_eq!(limiter.look(START + 13).remaining(0), changed.kind.limit() as i64 - 13);
+    }
+}
+
+#[test]
+fn both_counters_of_a_smaller_sliding_window_are_no_debt() {
+    let start = START.div_ceil(1000) * 1000;
+    let mut limiter = Limiter::new(sliding(10, 1000));
+    assert_eq!(limiter.ask(10, start).granted, 10);
+    assert_eq!(limiter.run(UpTo(10), start + 1_900_000).granted, 9);
+    limiter.policies = vec![unnamed(sliding(5, 1000))];
+    assert_eq!(limiter.look(start + 1_950_000).remaining(0), 0);
+}

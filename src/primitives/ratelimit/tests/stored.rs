@@ -28,6 +28,23 @@ fn states_are_as_long_as_their_page_says() {
     }
 }
 
+#[test]
+fn the_largest_debts_of_the_largest_limits_are_stored() {
+    let (most, year) = (MAX_LIMIT.unsigned_abs(), 31_536_000_000);
+    let log_most = MAX_LOG.unsigned_abs();
+    for kind in [bucket(most, most, year), fixed(most, year), aligned(most, year), sliding(most, year), log(log_most, year)] {
+        let mut limiter = Limiter::new(kind);
+        let limit = kind.limit();
+        assert_eq!(
+            (limiter.run(Force(limit), START).granted, limiter.run(Force(limit), START).granted),
+            (limit, limit),
+            "{kind:?}"
+        );
+        assert_eq!(limiter.look(START).remaining(0), -(limit as i64), "{kind:?}");
+        assert_eq!(limiter.run(Force(1), START).granted, 0, "{kind:?}");
+    }
+}
+
 /// States that an earlier build wrote: a bucket with 1 of 10 used, a window with 2 of 3 used.
 #[test]
 fn single_records_of_the_first_build_are_read() {
