@@ -4,6 +4,7 @@
 //! atomic.<name>`, the refusal of a wrong value, and the table in the README.
 
 use std::ffi::CStr;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 /// One setting.
@@ -16,19 +17,30 @@ pub struct Setting {
     pub min: i64,
     /// The largest value.
     pub max: i64,
-    /// Whether the value is bytes, so that `64mb` is understood.
-    pub bytes: bool,
+    /// How the value is written.
+    pub kind: Kind,
     /// What it does, for the README.
     pub doc: &'static str,
     value: AtomicI64,
+}
+
+/// How the value of a setting is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// An integer.
+    Number,
+    /// Bytes, so that `64mb` is understood.
+    Bytes,
+    /// `yes` or `no`, stored as 1 or 0; fixed when the module loads.
+    Switch,
 }
 
 /// Set when a value changed since [`take_changed`] asked.
 static CHANGED: AtomicBool = AtomicBool::new(false);
 
 impl Setting {
-    const fn new(name: &'static CStr, default: i64, min: i64, max: i64, bytes: bool, doc: &'static str) -> Self {
-        Self { name, default, min, max, bytes, doc, value: AtomicI64::new(default) }
+    const fn new(name: &'static CStr, kind: Kind, default: i64, range: RangeInclusive<i64>, doc: &'static str) -> Self {
+        Self { name, default, min: *range.start(), max: *range.end(), kind, doc, value: AtomicI64::new(default) }
     }
 
     /// The value in force.
@@ -52,32 +64,38 @@ pub fn take_changed() -> bool {
 /// Memory of the script engine.
 pub static SCRIPT_MEMORY_LIMIT: Setting = Setting::new(
     c"script-memory-limit",
+    Kind::Bytes,
     64 << 20,
-    4 << 20,
-    1 << 40,
-    true,
+    4 << 20..=1 << 40,
     "Memory that the script engine may use, its cached scripts included. A script that needs more ends with an error.",
 );
 
 /// Time limit until the first write.
 pub static SCRIPT_TIMEOUT_MS: Setting = Setting::new(
     c"script-timeout-ms",
+    Kind::Number,
     0,
-    0,
-    86_400_000,
-    false,
+    0..=86_400_000,
     "A script that has not written anything ends with an error after this time; 0 switches this limit off.",
 );
 
 /// Time limit, always.
 pub static SCRIPT_BUDGET_MS: Setting = Setting::new(
     c"script-budget-ms",
+    Kind::Number,
     5_000,
-    0,
-    86_400_000,
-    false,
+    0..=86_400_000,
     "Every script ends with an error after this time, even one that has written (what it wrote stays); 0 switches this limit off.",
 );
 
+/// Other modules' command names.
+pub static COMPAT: Setting = Setting::new(
+    c"compat",
+    Kind::Switch,
+    0,
+    0..=1,
+    "Registers CL.THROTTLE, CAS and CAD, the names that redis-cell, Tair and Kvrocks use. Fixed when the module loads.",
+);
+
 /// All settings.
-pub static ALL: [&Setting; 3] = [&SCRIPT_MEMORY_LIMIT, &SCRIPT_TIMEOUT_MS, &SCRIPT_BUDGET_MS];
+pub static ALL: [&Setting; 4] = [&SCRIPT_MEMORY_LIMIT, &SCRIPT_TIMEOUT_MS, &SCRIPT_BUDGET_MS, &COMPAT];

@@ -24,6 +24,12 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// The same command under another name.
+    #[must_use]
+    pub const fn under(self, spec: &'static Spec) -> Self {
+        Self { spec, ..self }
+    }
+
     /// A command that only has subcommands.
     #[must_use]
     pub const fn container(spec: &'static Spec) -> Self {

@@ -18,7 +18,7 @@ use crate::keyspace::module_api::Str;
 use crate::keyspace::reply::Reply;
 use crate::keyspace::{Found, Keyspace, fence};
 use crate::primitives::idem::{Begun, FORMAT, MAX_FINGERPRINT_BYTES, Record, begin};
-use crate::primitives::time::{DurationMs, UnixMs};
+use crate::primitives::time::DurationMs;
 
 /// See the top of this file.
 pub struct IdemBegin;

@@ -36,6 +36,7 @@ mod script;
 pub mod scripting;
 mod set;
 pub mod spec;
+mod throttle;
 mod transfer;
 mod unlock;
 
@@ -77,4 +78,11 @@ pub const ALL: &[Entry] = &[
     entry::<script::Flush>(),
     #[cfg(feature = "fault-injection")]
     entry::<debug::Debug>(),
+];
+
+/// Other modules' names for what these commands do, with the module argument `compat yes`.
+pub const COMPAT: &[Entry] = &[
+    entry::<cas::Cas>().under(&const { spec::Spec { name: c"cas", ..<cas::Cas as spec::Command>::SPEC } }),
+    entry::<cad::Cad>().under(&const { spec::Spec { name: c"cad", ..<cad::Cad as spec::Command>::SPEC } }),
+    entry::<throttle::Throttle>(),
 ];

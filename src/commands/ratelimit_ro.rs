@@ -50,6 +50,6 @@ impl Command for RateLimitRo {
             let decided = decide(stored, &request.policies, Asked::Charge(request.cost), keyspace.now());
             decided.map(|(decision, _)| reply(&decision, &request.policies, request.full)).map_err(foreign)
         };
-        keyspace.read(request.key, |stored, _| look(Some(stored)))?.map_or_else(|| look(None), Ok)
+        keyspace.read(request.key, |mut found| look(Some(found.bytes())))?.map_or_else(|| look(None), Ok)
     }
 }

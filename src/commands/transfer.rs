@@ -65,7 +65,7 @@ impl Command for Transfer {
     }
 
     fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
-        let balance = |key| keyspace.read(key, |bytes, _| counter::stored(bytes, NOT_A_NUMBER));
+        let balance = |key| keyspace.read(key, |mut found| counter::stored(found.bytes(), NOT_A_NUMBER));
         let (source, destination) = (balance(request.source)?, balance(request.destination)?);
         let (balances, [taken, given]) = transfer(source, destination, request.amount, request.limits);
         keyspace.apply_all(vec![(request.source, taken), (request.destination, given)])?;

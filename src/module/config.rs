@@ -10,7 +10,7 @@ use redis_module::{RedisString, raw};
 use super::load::refused;
 use crate::error::{Error, Result, quoted};
 use crate::keyspace::module_api::{Ctx, api};
-use crate::settings::{ALL, Setting};
+use crate::settings::{ALL, Kind, Setting};
 
 /// Reads the module arguments, `name value` pairs, into the default of each setting.
 pub fn arguments(args: &[RedisString]) -> Result<Vec<i64>> {
@@ -30,12 +30,25 @@ pub fn arguments(args: &[RedisString]) -> Result<Vec<i64>> {
 }
 
 fn value_of(setting: &Setting, text: &[u8]) -> Result<i64> {
-    let value = if setting.bytes { bytes(text) } else { plain(text) };
-    value.filter(|value| (setting.min..=setting.max).contains(value)).ok_or(Error::Range {
-        argument: setting.name.to_str().unwrap_or("setting"),
-        min: setting.min,
-        max: setting.max,
+    let value = match setting.kind {
+        Kind::Number => plain(text),
+        Kind::Bytes => bytes(text),
+        Kind::Switch => switch(text),
+    };
+    let argument = setting.name.to_str().unwrap_or("setting");
+    value.filter(|value| (setting.min..=setting.max).contains(value)).ok_or(match setting.kind {
+        Kind::Switch => Error::Argument { argument, expected: "must be yes or no" },
+        Kind::Number | Kind::Bytes => Error::Range { argument, min: setting.min, max: setting.max },
     })
+}
+
+/// `yes` and `no`, as the server's configuration writes them.
+fn switch(text: &[u8]) -> Option<i64> {
+    match text.to_ascii_lowercase().as_slice() {
+        b"yes" => Some(1),
+        b"no" => Some(0),
+        _ => None,
+    }
 }
 
 fn plain(text: &[u8]) -> Option<i64> {
@@ -62,23 +75,11 @@ fn bytes(text: &[u8]) -> Option<i64> {
 /// Registers every setting and loads what the server's configuration says about it.
 pub fn register(ctx: Ctx, defaults: &[i64]) -> Result<()> {
     for (setting, default) in ALL.iter().zip(defaults) {
-        let flags = if setting.bytes { raw::REDISMODULE_CONFIG_MEMORY } else { raw::REDISMODULE_CONFIG_DEFAULT };
-        // SAFETY: the context belongs to the load that is running; the row is a constant that the callbacks get back.
-        let status = unsafe {
-            api!(RedisModule_RegisterNumericConfig)(
-                ctx.raw(),
-                setting.name.as_ptr(),
-                *default,
-                flags as c_uint,
-                setting.min,
-                setting.max,
-                Some(read),
-                Some(write),
-                None,
-                std::ptr::from_ref::<Setting>(setting).cast_mut().cast(),
-            )
+        let registered = match setting.kind {
+            Kind::Switch => register_switch(ctx, setting, *default),
+            Kind::Number | Kind::Bytes => register_number(ctx, setting, *default),
         };
-        if status != raw::REDISMODULE_OK as c_int {
+        if registered != raw::REDISMODULE_OK as c_int {
             return Err(refused("a setting"));
         }
     }
@@ -87,7 +88,29 @@ pub fn register(ctx: Ctx, defaults: &[i64]) -> Result<()> {
     if status == raw::REDISMODULE_OK as c_int { Ok(()) } else { Err(refused("the settings of its configuration file")) }
 }
 
-/// The server asks for a value. Neither callback can panic.
+fn register_number(ctx: Ctx, setting: &'static Setting, default: i64) -> c_int {
+    let flags = if setting.kind == Kind::Bytes { raw::REDISMODULE_CONFIG_MEMORY } else { raw::REDISMODULE_CONFIG_DEFAULT };
+    let row = std::ptr::from_ref(setting).cast_mut().cast();
+    let (name, min, max) = (setting.name.as_ptr(), setting.min, setting.max);
+    // SAFETY: the context belongs to the load that is running; the row is a constant that the callbacks get back.
+    unsafe {
+        let register = api!(RedisModule_RegisterNumericConfig);
+        register(ctx.raw(), name, default, flags as c_uint, min, max, Some(read), Some(write), None, row)
+    }
+}
+
+fn register_switch(ctx: Ctx, setting: &'static Setting, default: i64) -> c_int {
+    let row = std::ptr::from_ref(setting).cast_mut().cast();
+    let default = c_int::from(default == 1);
+    // SAFETY: as in `register_number`.
+    unsafe {
+        let register = api!(RedisModule_RegisterBoolConfig);
+        let flags = raw::REDISMODULE_CONFIG_IMMUTABLE as c_uint;
+        register(ctx.raw(), setting.name.as_ptr(), default, flags, Some(read_switch), Some(write_switch), None, row)
+    }
+}
+
+/// The server asks for a value. None of the callbacks can panic.
 unsafe extern "C" fn read(_name: *const c_char, setting: *mut c_void) -> c_longlong {
     // SAFETY: `register` passed a constant row.
     let setting = unsafe { &*setting.cast::<Setting>() };
@@ -103,6 +126,22 @@ unsafe extern "C" fn write(
 ) -> c_int {
     // SAFETY: as in `read`.
     unsafe { &*setting.cast::<Setting>() }.set(value);
+    raw::REDISMODULE_OK as c_int
+}
+
+unsafe extern "C" fn read_switch(_name: *const c_char, setting: *mut c_void) -> c_int {
+    // SAFETY: as in `read`.
+    c_int::from(unsafe { &*setting.cast::<Setting>() }.get() == 1)
+}
+
+unsafe extern "C" fn write_switch(
+    _name: *const c_char,
+    value: c_int,
+    setting: *mut c_void,
+    _error: *mut *mut raw::RedisModuleString,
+) -> c_int {
+    // SAFETY: as in `read`.
+    unsafe { &*setting.cast::<Setting>() }.set(value.into());
     raw::REDISMODULE_OK as c_int
 }
 

@@ -8,16 +8,18 @@ use std::ptr;
 use redis_module::raw;
 
 use super::load::refused;
+use crate::commands;
 use crate::commands::guard::Entry;
 use crate::commands::spec::{Arg, ArgKind, KeyFlags, Keys, Spec};
-use crate::commands::{self};
 use crate::error::Result;
 use crate::keyspace::module_api::{Ctx, api};
+use crate::settings;
 
 /// Registers every command; the first refusal stops the load.
 pub fn commands(ctx: Ctx) -> Result<()> {
     add_category(ctx);
-    commands::ALL.iter().try_for_each(|entry| command(ctx, entry))
+    let compat = if settings::COMPAT.get() == 1 { commands::COMPAT } else { &[] };
+    commands::ALL.iter().chain(compat).try_for_each(|entry| command(ctx, entry))
 }
 
 /// The ACL category `@atomic`, where the server takes categories from modules (Redis 7.4, Valkey 8.0). It outlives an unload, so

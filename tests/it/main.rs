@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod commands; // each native command: what it accepts, refuses, answers and leaves behind
+mod compat; // other modules' names, with the module argument `compat yes`
 mod conditions; // compare-and-set and the conditional commands
 mod counters; // bounded counters, in strings and hashes, and transfers between them
 mod differential; // native commands against the scripts they replace, the same random program on both

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use redis_atomic::settings;
+use redis_atomic::settings::{self, Kind};
 
 use crate::support::docs::{Argument, Documented, commands};
 use crate::support::each_server;
@@ -23,8 +23,12 @@ fn readme_tables_are_what_the_server_says() {
 fn readme_settings_are_those_of_the_module() {
     let row = |setting: &&settings::Setting| {
         let name = setting.name.to_str().unwrap();
-        let unit = if setting.bytes { " bytes" } else { "" };
-        format!("| `{name}` | {}{unit} | {}..={} | {} |\n", setting.default, setting.min, setting.max, setting.doc)
+        let (default, range) = match setting.kind {
+            Kind::Switch => ((if setting.default == 1 { "yes" } else { "no" }).to_owned(), "yes, no".to_owned()),
+            Kind::Number => (setting.default.to_string(), format!("{}..={}", setting.min, setting.max)),
+            Kind::Bytes => (format!("{} bytes", setting.default), format!("{}..={}", setting.min, setting.max)),
+        };
+        format!("| `{name}` | {default} | {range} | {} |\n", setting.doc)
     };
     let table: String = settings::ALL.iter().map(row).collect();
     check("settings", &format!("| setting | default | range | what it does |\n|---|---|---|---|\n{table}"));

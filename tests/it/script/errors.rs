@@ -238,7 +238,7 @@ fn what_is_not_in_this_version_is_an_error_when_it_is_used() {
         let functions =
             ["setresp(3)", "set_repl(0)", "acl_check_cmd('get', 'x')", "replicate_commands()", "breakpoint()", "debug('x')"];
         for call in missing.map(str::to_owned).into_iter().chain(functions.map(|call| format!("redis.{call}"))) {
-            let reply = server.call(&eval(&format!("{call} return 'called'"), "0"));
+            let reply = server.call(&eval(format!("{call} return 'called'"), "0"));
             assert!(matches!(reply, Value::Error(_)), "{call}: {reply}");
         }
     });
