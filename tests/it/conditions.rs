@@ -183,7 +183,7 @@ fn refusals_say_what_is_wrong_and_change_nothing() {
             ("HSET k f 5 XX PX 5", syntax("PX")),
             ("HCAS k f a b c", "ERR wrong number of arguments for 'atomic.hcas' command".into()),
             ("SET k 5", "ERR wrong number of arguments for 'atomic.set' command".into()),
-            ("SET k 5 IFEQ", "ERR wrong number of arguments for 'atomic.set' command".into()),
+            ("SET k 5 IFEQ", "ERR syntax error near 'IFEQ'".into()),
             ("SET k 5 XX PX 0", "ERR PX must be an integer in 1..=4611686018427387903".into()),
             ("PEXPIRE k 0 XX", "ERR ms must be an integer in 1..=31536000000".into()),
             ("PEXPIRE k 31536000001 XX", "ERR ms must be an integer in 1..=31536000000".into()),

@@ -78,7 +78,8 @@ fn every_malformed_request_says_what_is_wrong() {
             ("ATOMIC.MRATELIMIT 2 a a FIXED 1 1 FIXED 1 1", "ERR key must not be given twice"),
             ("ATOMIC.MRATELIMIT 2 a b FIXED 1 1 AS n FIXED 1 1 AS n", "ERR name must not be given twice"),
             ("ATOMIC.MRATELIMIT 0 a FIXED 1 1", "ERR numkeys must be an integer in 1..=128"),
-            ("ATOMIC.RATELIMIT k BUCKET 1 1", "ERR wrong number of arguments for 'ATOMIC.RATELIMIT' command"),
+            ("ATOMIC.RATELIMIT k BUCKET 1 1", "ERR syntax error near 'BUCKET'"),
+            ("ATOMIC.RATELIMIT k FIXED 1 1 UPTO", "ERR syntax error near 'UPTO'"),
         ] {
             assert!(text(server, command).eq_ignore_ascii_case(error), "{command}: {}", text(server, command));
         }
