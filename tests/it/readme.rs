@@ -55,21 +55,21 @@ fn row(command: &Documented) -> String {
     format!("| `{}` | {summary} |\n", line.trim_end().replace('|', "\\|"))
 }
 
-/// An argument in the notation of the server's own pages.
+/// An argument in the notation of the server's own pages. Of a repeated choice only the name: the page of the command spells it out.
 fn syntax(argument: &Argument) -> String {
     let inner = |separator: &str| argument.nested.iter().map(syntax).collect::<Vec<_>>().join(separator);
+    let choice = argument.kind == "oneof" && !argument.multiple;
     let value = match argument.kind.as_str() {
         "pure-token" => String::new(),
-        "oneof" => inner(" | "),
+        "oneof" if choice => inner(" | "),
         "block" => inner(" "),
         _ => argument.name.clone(),
     };
-    let once = [argument.token.clone().unwrap_or_default(), value].join(" ").trim().to_owned();
-    match (argument.optional, argument.multiple, argument.kind == "oneof") {
-        (true, true, _) => format!("[{once} [{once} ...]]"),
-        (true, false, _) => format!("[{once}]"),
-        (false, true, _) => format!("{once} [{once} ...]"),
-        (false, false, true) => format!("<{once}>"),
-        (false, false, false) => once,
+    let value = if argument.multiple { format!("{value} [{value} ...]") } else { value };
+    let whole = [argument.token.clone().unwrap_or_default(), value].join(" ").trim().to_owned();
+    match (argument.optional, choice) {
+        (true, _) => format!("[{whole}]"),
+        (false, true) => format!("<{whole}>"),
+        (false, false) => whole,
     }
 }
