@@ -42,10 +42,8 @@ impl Command for Lock {
 
     type Request<'a> = Request<'a>;
 
-    fn parse(mut args: Args<'_>) -> Result<Request<'_>> {
-        let request = Request { key: args.take()?, owner: owner(&mut args)?, lease: args.duration("lease-ms")? };
-        args.finish()?;
-        Ok(request)
+    fn parse(args: Args<'_>) -> Result<Request<'_>> {
+        Request::parse(args)
     }
 
     fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
@@ -60,6 +58,15 @@ impl Command for Lock {
             }
             Acquired::Held { ttl } => Reply::from([0, 0, ttl.map_or(-1, DurationMs::reply), 0, 0]),
         })
+    }
+}
+
+impl<'a> Request<'a> {
+    /// Reads `key owner lease-ms`.
+    pub(super) fn parse(mut args: Args<'a>) -> Result<Self> {
+        let request = Self { key: args.take()?, owner: owner(&mut args)?, lease: args.duration("lease-ms")? };
+        args.finish()?;
+        Ok(request)
     }
 }
 

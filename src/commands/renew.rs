@@ -4,7 +4,7 @@
 //! `SET key token NX PX ms` the token is the owner.
 //! Replicates: `SET key state PXAT t`, or `PEXPIREAT key t` for another client's lock. Errors: as ATOMIC.LOCK.
 
-use super::lock::{Request, decode, owner};
+use super::lock::{Request, decode};
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
@@ -31,10 +31,8 @@ impl Command for Renew {
 
     type Request<'a> = Request<'a>;
 
-    fn parse(mut args: Args<'_>) -> Result<Request<'_>> {
-        let request = Request { key: args.take()?, owner: owner(&mut args)?, lease: args.duration("lease-ms")? };
-        args.finish()?;
-        Ok(request)
+    fn parse(args: Args<'_>) -> Result<Request<'_>> {
+        Request::parse(args)
     }
 
     fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
