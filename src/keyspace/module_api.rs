@@ -1,7 +1,7 @@
 //! The thin wrapper around the raw module API, and the only place in this layer with `unsafe`.
 //!
 //! The `redis-module` crate's own wrappers copy arguments, abort on odd bytes or lack what we need, so we call the functions
-//! themselves. Every function used here exists on Redis 7.0 and Valkey 8.0 (`module/load.rs` checks that) or is
+//! themselves. Every function used here exists on Redis 7.0 and Valkey 8.0 (`module/required.rs` checks that at load) or is
 //! looked up and may be absent. Handles borrow from the command that is running: none outlives it, none is kept across a call that
 //! could change the keyspace.
 
@@ -17,7 +17,7 @@ use crate::primitives::effect::End;
 use crate::primitives::time::UnixMs;
 
 /// A function of the module API, for use in an unsafe block: the pointers are written once, by the load of the module, before any
-/// callback can run. A missing one is a bug (see `module/load.rs`), which the guard turns into an error.
+/// callback can run. A missing one is a bug (see `module/required.rs`), which the guard turns into an error.
 macro_rules! api {
     ($name:ident) => {
         match ::redis_module::raw::$name {

@@ -7,7 +7,7 @@ use std::panic;
 
 use redis_module::{Context, RedisString, Status, raw};
 
-use super::{config, info, register};
+use super::{config, info, register, required};
 use crate::commands::{guard::guarded, scripting};
 use crate::error::{Error, Result};
 use crate::keyspace::module_api::{Ctx, Token, api};
@@ -62,6 +62,9 @@ fn load(ctx: Ctx, args: &[RedisString]) -> Result<()> {
     const OPTIONS: u32 = raw::REDISMODULE_OPTIONS_HANDLE_IO_ERRORS
         | raw::REDISMODULE_OPTIONS_HANDLE_REPL_ASYNC_LOAD
         | raw::REDISMODULE_OPTION_NO_IMPLICIT_SIGNAL_MODIFIED;
+    if let Some(name) = required::absent_functions().first() {
+        return Err(Error::Internal(format!("the server does not export {name}; Redis 7.0 and Valkey 8.0 do")));
+    }
     let defaults = config::arguments(args)?;
     config::register(ctx, &defaults)?;
     register::commands(ctx)?;

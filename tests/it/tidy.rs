@@ -164,7 +164,10 @@ fn only_the_keyspace_opens_keys_replicates_and_notifies() {
     let files = sources("src");
     let calls = |line: &str| KEYSPACE_ONLY.iter().any(|call| line.contains(call));
     expect_none(
-        &offences(files.iter().filter(|file| !file.path.starts_with("src/keyspace/")), calls),
+        &offences(
+            files.iter().filter(|file| !file.path.starts_with("src/keyspace/") && file.path != "src/module/required.rs"),
+            calls,
+        ),
         "only src/keyspace may call this",
     );
     assert!(!offences(files.iter(), calls).is_empty(), "nobody opens keys: the rule looks for the wrong names");
@@ -235,4 +238,23 @@ fn the_reader_sees_code_and_nothing_else() {
     assert_eq!(code, ["1 use a;", "2 let s = \"\";", "7 let c = '; unsafe {}"]);
     assert!(names("unsafe {", "unsafe") && !names("unsafe_op", "unsafe") && names("use std::time::Instant", "std::time"));
     assert!(mentions("ATOMIC.LOCK k", "ATOMIC.LOCK") && !mentions("ATOMIC.LOCKINFO k", "ATOMIC.LOCK"));
+}
+
+#[test]
+fn every_function_of_the_module_api_is_checked_at_load() {
+    let required = fs::read_to_string(root().join("src/module/required.rs")).unwrap();
+    let mut used = 0;
+    for file in sources("src").iter().filter(|file| !file.path.ends_with("required.rs")) {
+        for (_, line) in &file.code {
+            for name in line.split("api!(").skip(1).filter_map(|rest| rest.split(')').next()) {
+                used += usize::from(name.starts_with("RedisModule_"));
+                assert!(
+                    !name.starts_with("RedisModule_") || required.contains(&format!("{name},")),
+                    "{name} is used in {}",
+                    file.path
+                );
+            }
+        }
+    }
+    assert!(used > 40, "found only {used} uses");
 }
