@@ -1,5 +1,6 @@
 //! The comparisons, as tables.
 
+use super::commands::*;
 use super::scripts::SCRIPTS;
 use super::workload::Workload;
 
@@ -53,38 +54,6 @@ pub fn groups() -> Vec<Group> {
     ]
 }
 
-const SET: Workload = Workload::new(&[&["SET {k} {a} -> +OK"], &["SET {k} {b} -> +OK"]]).before(&["SET {k} {b}"]);
-const SET_PX: Workload = Workload::new(&[&["SET {k} {a} PX 600000 -> +OK"], &["SET {k} {b} PX 600000 -> +OK"]]);
-const SET_DEL: Workload = Workload::new(&[&["SET {k} {a} -> +OK", "DEL {k} -> :1"]]);
-const SET_DEL_TOKEN: Workload = Workload::new(&[&["SET {k} {t} -> +OK", "DEL {k} -> :1"]]);
-const SET_NX_DEL_TOKEN: Workload = Workload::new(&[&["SET {k} {t} NX PX 600000 -> +OK", "DEL {k} -> :1"]]);
-const DEL: Workload = Workload::new(&[&["DEL {k} -> :1"]]).refill(&["SET {k} {a}"]);
-const GET: Workload = Workload::new(&[&["GET {k} -> $16"]]).before(&["SET {k} {a}"]);
-const PEXPIRE: Workload = Workload::new(&[&["PEXPIRE {k} 600000 -> :1"]]).before(&["SET {k} {t} PX 600000"]);
-
-const CAS: Workload =
-    Workload::new(&[&["ATOMIC.CAS {k} {a} {b} -> :1"], &["ATOMIC.CAS {k} {b} {a} -> :1"]]).before(&["SET {k} {a}"]);
-const CAS_MISMATCH: Workload = Workload::new(&[&["ATOMIC.CAS {k} {b} {a} -> :0"]]).before(&["SET {k} {a}"]);
-const CAD: Workload = Workload::new(&[&["ATOMIC.CAD {k} {a} -> :1"]]).refill(&["SET {k} {a}"]);
-const SET_CAD: Workload = Workload::new(&[&["SET {k} {a} -> +OK", "ATOMIC.CAD {k} {a} -> :1"]]);
-
-// The first hit costs much, so that the key's TTL outlives the run.
-const BUCKET_ALLOW: Workload = Workload::new(&[&["ATOMIC.RATELIMIT {k} BUCKET 1000000 10 1000 -> *6 :1"]])
-    .before(&["ATOMIC.RATELIMIT {k} BUCKET 1000000 10 1000 COST 10000"]);
-const BUCKET_DENY: Workload = Workload::new(&[&["ATOMIC.RATELIMIT {k} BUCKET 1 1 86400000 -> *6 :0"]])
-    .before(&["ATOMIC.RATELIMIT {k} BUCKET 1 1 86400000"]);
-const FIXED_ALLOW: Workload = Workload::new(&[&["ATOMIC.RATELIMIT {k} FIXED 1000000 3600000 -> *6 :1"]])
-    .before(&["ATOMIC.RATELIMIT {k} FIXED 1000000 3600000"]);
-const FIXED_DENY: Workload =
-    Workload::new(&[&["ATOMIC.RATELIMIT {k} FIXED 1 3600000 -> *6 :0"]]).before(&["ATOMIC.RATELIMIT {k} FIXED 1 3600000"]);
-
-const LOCK_UNLOCK: Workload = Workload::new(&[&["ATOMIC.LOCK {k} {t} 30000 -> *5 :1", "ATOMIC.UNLOCK {k} {t} -> :0"]]);
-const LOCK: Workload = Workload::new(&[&["ATOMIC.LOCK {k} {t} 30000 -> *5 :1"]]).refill(&["DEL {k}"]);
-const UNLOCK: Workload = Workload::new(&[&["ATOMIC.UNLOCK {k} {t} -> :0"]]).refill(&["ATOMIC.LOCK {k} {t} 600000"]);
-const LOCK_HELD: Workload =
-    Workload::new(&[&["ATOMIC.LOCK {k} {t} 30000 -> *5 :0"]]).before(&["ATOMIC.LOCK {k} another-owner 600000"]);
-const RENEW: Workload = Workload::new(&[&["ATOMIC.RENEW {k} {t} 600000 -> :600000"]]).before(&["ATOMIC.LOCK {k} {t} 600000"]);
-
 fn case(
     (name, subject): (&'static str, Workload),
     (reference_name, reference): (&'static str, Workload),
@@ -95,23 +64,52 @@ fn case(
 
 fn against_commands() -> Vec<Case> {
     let set = || ("SET", SET);
+    let set_px = || ("SET PX", SET_PX);
     let set_del = || ("SET + DEL", SET_DEL);
+    let (goal, denied) = (Some(1.3), Some(1.0));
     vec![
         case(("SET", SET), set(), None),
         case(("GET", GET), set(), None),
         case(("SET PX", SET_PX), set(), None),
         case(("SET NX PX + DEL", SET_NX_DEL_TOKEN), ("SET + DEL", SET_DEL_TOKEN), None),
-        case(("CAS", CAS), set(), Some(1.3)),
-        case(("CAS, mismatch", CAS_MISMATCH), set(), Some(1.3)),
-        case(("SET + CAD", SET_CAD), set_del(), Some(1.3)),
+        case(("CAS", CAS), set(), goal),
+        case(("CAS, mismatch", CAS_MISMATCH), set(), goal),
+        case(("SET + CAD", SET_CAD), set_del(), goal),
         case(("CAD", CAD), ("DEL", DEL), None),
-        case(("RATELIMIT BUCKET, allow", BUCKET_ALLOW), set(), Some(1.3)),
-        case(("RATELIMIT BUCKET, deny", BUCKET_DENY), set(), Some(1.0)),
-        case(("RATELIMIT FIXED, allow", FIXED_ALLOW), set(), Some(1.3)),
-        case(("RATELIMIT FIXED, deny", FIXED_DENY), set(), Some(1.0)),
-        case(("LOCK + UNLOCK", LOCK_UNLOCK), ("SET + DEL", SET_DEL_TOKEN), Some(1.3)),
+        case(("RATELIMIT BUCKET, allow", BUCKET_ALLOW), set(), goal),
+        case(("RATELIMIT BUCKET, deny", BUCKET_DENY), set(), denied),
+        case(("RATELIMIT FIXED, allow", FIXED_ALLOW), set(), goal),
+        case(("RATELIMIT FIXED, deny", FIXED_DENY), set(), denied),
+        case(("LOCK + UNLOCK", LOCK_UNLOCK), ("SET + DEL", SET_DEL_TOKEN), goal),
         case(("LOCK, held", LOCK_HELD), set(), None),
         case(("RENEW", RENEW), ("PEXPIRE", PEXPIRE), None),
+        case(("RATELIMIT BUCKET, allow", BUCKET_ALLOW), set_px(), goal),
+        case(("RATELIMIT SLIDING, allow", SLIDING_ALLOW), set_px(), goal),
+        case(("RATELIMIT LOG, 10 hits, allow", SHORT_LOG_ALLOW), set_px(), goal),
+        case(("RATELIMIT LOG, 200 hits, allow", LOG_ALLOW), set_px(), goal),
+        case(("RATELIMIT, two policies, allow", TWO_POLICIES_ALLOW), set_px(), goal),
+        case(("MRATELIMIT, two keys, allow", MRATELIMIT_ALLOW), ("SET PX + SET PX", SET_PX_SET_PX), goal),
+        case(("MCAS, two keys", MCAS), ("SET + SET", SET_SET), goal),
+        case(("SET GT", SET_GT), ("SET", SET_NUMBER), goal),
+        case(("SET NX, denied", SET_NX_DENIED), set(), denied),
+        case(("SET + DEL IFEQ", SET_DEL_IFEQ), set_del(), goal),
+        case(("PEXPIRE IFEQ", PEXPIRE_IFEQ), ("PEXPIRE", PEXPIRE), goal),
+        case(("HCAS", HCAS), ("HSET", HSET), goal),
+        case(("HSET GT", HSET_GT), ("HSET", HSET_NUMBER), goal),
+        case(("HSET GT, denied", HSET_GT_DENIED), set(), denied),
+        case(("HMGETOR", HMGETOR), ("HMGET", HMGET), goal),
+        case(("INCRBY", COUNT), ("INCRBY", INCRBY), goal),
+        case(("INCRBY MAX", COUNT_MAX), ("INCRBY", INCRBY), goal),
+        case(("INCRBY MAX, beyond", COUNT_BEYOND), set(), denied),
+        case(("HINCRBY", COUNT_FIELD), ("HINCRBY", HINCRBY), goal),
+        case(("TRANSFER", TRANSFER), ("DECRBY + INCRBY", DECRBY_INCRBY), goal),
+        case(("GETORSET, found", GETORSET), ("GET", GET), goal),
+        case(("PUSH, full", PUSH), ("RPUSH + LPOP", RPUSH_LPOP), goal),
+        case(("PUSH REJECT, full", PUSH_REJECT), set(), denied),
+        case(("POP", POP), ("LPOP", LPOP), goal),
+        case(("ONCE, seen", ONCE_SEEN), ("SET NX PX, seen", SET_NX_PX_SEEN), goal),
+        case(("IDEM.BEGIN, new", IDEM_NEW), ("SET PX", SET_PX_NEW), goal),
+        case(("IDEM.BEGIN, in flight", IDEM_IN_FLIGHT), set(), denied),
     ]
 }
 
@@ -138,6 +136,24 @@ fn against_scripts() -> Vec<Case> {
         case(("RATELIMIT FIXED, allow", FIXED_ALLOW), script("rate_limiter"), least),
         case(("RATELIMIT FIXED, deny", FIXED_DENY), script("rate_limiter, deny"), least),
         case(("RATELIMIT FIXED, allow", FIXED_ALLOW), script("count_and_expire"), least),
+        case(("RATELIMIT SLIDING, allow", SLIDING_ALLOW), script("sliding_window"), least),
+        case(("RATELIMIT LOG, 10 hits, allow", SHORT_LOG_ALLOW), script("sliding_window"), least),
+        case(("INCRBY EX ENX", COUNT_ENX), script("count_and_expire"), least),
+        case(("INCRBY", COUNT), script("increment"), least),
+        case(("INCRBY", COUNT), script("atomic_counter"), least),
+        case(("INCRBY MAX SATURATE", COUNT_SATURATE), script("increment_with_limit"), least),
+        case(("INCRBY MAX WRAP", COUNT_WRAP), script("counter_with_reset"), least),
+        case(("INCRBY MAX WRAP", COUNT_WRAP), script("threshold_counter"), least),
+        case(("HINCRBY SATURATE", COUNT_FIELD_SATURATE), script("hash_incr_with_bounds"), least),
+        case(("TRANSFER", TRANSFER), script("transfer"), least),
+        case(("HSET GT", HSET_GT), script("hash_set_if_greater"), least),
+        case(("HMGETOR", HMGETOR), script("hash_get_with_defaults"), least),
+        case(("SET NX EX", SET_NX_EX), script("set_if_absent_ttl"), least),
+        case(("ONCE", ONCE), script("set_if_absent_ttl"), least),
+        case(("GETORSET, found", GETORSET), script("get_or_set"), least),
+        case(("PUSH, full", PUSH_TEN), script("circular_buffer"), least),
+        case(("PUSH PX RANGE, full", PUSH_PX_RANGE), script("push_trim_expire"), least),
+        case(("POP KEEP", POP_KEEP), script("list_pop_with_min_size"), least),
     ]
 }
 

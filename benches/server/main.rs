@@ -12,6 +12,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod cases;
+mod commands;
 mod driver;
 mod options;
 mod process;
