@@ -3,7 +3,7 @@
 use super::spec::Arg;
 use crate::error::{Error, Result};
 use crate::keyspace::args::{Args, fill, is, parse_i64, syntax};
-use crate::keyspace::reply::Reply;
+use crate::keyspace::reply::{Reply, ttl};
 use crate::primitives::counter::{Beyond, Count, Rule};
 use crate::primitives::time::UnixMs;
 
@@ -86,9 +86,4 @@ pub const NOT_A_NUMBER: &str = "ERR value is not an integer or out of range";
 /// `[applied, value, delta applied, ttl-ms or -1]`
 pub fn reply(count: &Count, until: Option<UnixMs>, now: UnixMs) -> Reply {
     Reply::from([count.applied.reply(), count.value, count.delta, ttl(until, now)])
-}
-
-/// A TTL as replies carry it: milliseconds, -1 for none.
-pub fn ttl(until: Option<UnixMs>, now: UnixMs) -> i64 {
-    until.map_or(-1, |until| until.since(now).reply())
 }

@@ -10,12 +10,11 @@
 //! Errors: WRONGTYPE when the key holds anything else than an idempotency record; `fingerprint must be 1 to 255 bytes`; lease out
 //! of range.
 
-use super::counter::ttl;
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::{Error, Result};
 use crate::keyspace::args::Args;
 use crate::keyspace::module_api::Str;
-use crate::keyspace::reply::Reply;
+use crate::keyspace::reply::{Reply, ttl};
 use crate::keyspace::{Found, Keyspace, fence};
 use crate::primitives::idem::{Begun, FORMAT, MAX_FINGERPRINT_BYTES, Record, begin};
 use crate::primitives::time::DurationMs;

@@ -5,7 +5,8 @@
 //!
 //! Reply: as ATOMIC.RATELIMIT, where `index` is that of the binding key, and `policies` of FULL are in the order of the keys.
 //! TTL and replication: as ATOMIC.RATELIMIT, each key for itself, in one transaction. A denial writes and replicates nothing.
-//! Errors: as ATOMIC.RATELIMIT; `key must not be given twice`; a syntax error when there are more or fewer policies than keys.
+//! Errors: as ATOMIC.RATELIMIT; `key must not be given twice`; a wrong number of arguments when there are fewer policies than
+//! keys, a syntax error when there are more.
 
 use super::ratelimit::{COST, FULL, POLICIES, cost, foreign, options, policies, reply};
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};

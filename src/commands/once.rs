@@ -7,13 +7,12 @@
 //! Errors: WRONGTYPE when the key is not a string; `PX is required`; `PX must be an integer in 1..=4611686018427387903`; syntax
 //! error.
 
-use super::counter::ttl;
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
 use crate::keyspace::args::{Args, fill, is, syntax};
 use crate::keyspace::module_api::{OwnedStr, Str};
-use crate::keyspace::reply::Reply;
+use crate::keyspace::reply::{Reply, ttl};
 use crate::primitives::effect::Expiry;
 use crate::primitives::once::{self, Outcome};
 use crate::primitives::time::DurationMs;

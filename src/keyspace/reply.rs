@@ -8,6 +8,7 @@ use std::ffi::{CString, c_long};
 
 use super::module_api::{Ctx, api};
 use crate::error::Error;
+use crate::primitives::time::UnixMs;
 
 /// A reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +81,12 @@ impl Reply {
             Self::Sent => {}
         }
     }
+}
+
+/// A TTL as replies carry it: milliseconds, -1 for none.
+#[must_use]
+pub fn ttl(until: Option<UnixMs>, now: UnixMs) -> i64 {
+    until.map_or(-1, |until| until.since(now).reply())
 }
 
 /// A length as the server takes it. Replies are bounded far below what does not fit.
