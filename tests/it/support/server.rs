@@ -1,8 +1,10 @@
 //! One real server in a directory of its own, on a free port, killed and removed when it goes out of scope.
 //!
 //! What the server prints is kept and shown when the test fails. A server that wrote a crash report fails the test that owned it,
-//! even if every assertion held.
+//! even if every assertion held. `ATOMIC_PRELOAD` names libraries to load into each server: a sanitizer, whose reports count as
+//! crashes.
 
+use std::env;
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -88,7 +90,7 @@ impl Server {
     pub fn try_start(binary: &Binary, setup: &Setup) -> Result<Self, String> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("atomic-it-{}-{number}", std::process::id()));
+        let dir = env::temp_dir().join(format!("atomic-it-{}-{number}", std::process::id()));
         // Another process may take the port between our choice and the server's bind; then the server says so and exits.
         loop {
             let port = free_port();
@@ -222,10 +224,10 @@ impl Drop for Server {
         let _ = child.wait();
         let log = self.log();
         let _ = fs::remove_dir_all(&self.dir);
-        let crashed = log.contains("BUG REPORT START");
+        let crashed = is_crash(&log);
         if std::thread::panicking() {
             let lines: Vec<&str> = log.lines().collect();
-            let shown = if crashed { 120 } else { 40 };
+            let shown = if crashed { 200 } else { 40 };
             eprintln!("--- log of {}, the last {shown} lines at most ---", self.binary.name);
             lines.iter().skip(lines.len().saturating_sub(shown)).for_each(|line| eprintln!("{line}"));
         } else {
@@ -234,10 +236,16 @@ impl Drop for Server {
     }
 }
 
+/// True for the log of a server that crashed, or in which a sanitizer found something.
+pub fn is_crash(log: &str) -> bool {
+    log.contains("BUG REPORT START") || log.contains("AddressSanitizer:")
+}
+
 fn spawn(binary: &Binary, dir: &Path) -> Child {
     let log = File::options().create(true).append(true).open(dir.join("server.log")).unwrap();
     Command::new(&binary.path)
         .arg(dir.join("server.conf"))
+        .envs(env::var_os("ATOMIC_PRELOAD").map(|libraries| ("LD_PRELOAD", libraries)))
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())
         .stderr(log)
