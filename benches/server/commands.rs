@@ -30,11 +30,23 @@ pub const FIXED_DENY: Workload =
     Workload::new(&[&["ATOMIC.RATELIMIT {k} FIXED 1 3600000 -> *6 :0"]]).before(&["ATOMIC.RATELIMIT {k} FIXED 1 3600000"]);
 
 pub const LOCK_UNLOCK: Workload = Workload::new(&[&["ATOMIC.LOCK {k} {t} 30000 -> *5 :1", "ATOMIC.UNLOCK {k} {t} -> :0"]]);
+pub const LOCK_WAIT_UNLOCK: Workload =
+    Workload::new(&[&["ATOMIC.LOCK {k} {t} 30000 WAIT 0 -> *5 :1", "ATOMIC.UNLOCK {k} {t} -> :0"]]);
+pub const MLOCK_UNLOCK: Workload = Workload::new(&[&[
+    "ATOMIC.MLOCK 2 {k} {k}:2 {t} 30000 -> *3 :1",
+    "ATOMIC.UNLOCK {k} {t} -> :0",
+    "ATOMIC.UNLOCK {k}:2 {t} -> :0",
+]]);
+pub const SEM: Workload = Workload::new(&[&["ATOMIC.SEM.ACQUIRE {k} 10 {t} 30000 -> *5 :1", "ATOMIC.SEM.RELEASE {k} {t} -> :0"]]);
 pub const LOCK: Workload = Workload::new(&[&["ATOMIC.LOCK {k} {t} 30000 -> *5 :1"]]).refill(&["DEL {k}"]);
 pub const UNLOCK: Workload = Workload::new(&[&["ATOMIC.UNLOCK {k} {t} -> :0"]]).refill(&["ATOMIC.LOCK {k} {t} 600000"]);
 pub const LOCK_HELD: Workload =
     Workload::new(&[&["ATOMIC.LOCK {k} {t} 30000 -> *5 :0"]]).before(&["ATOMIC.LOCK {k} another-owner 600000"]);
 pub const RENEW: Workload = Workload::new(&[&["ATOMIC.RENEW {k} {t} 600000 -> :600000"]]).before(&["ATOMIC.LOCK {k} {t} 600000"]);
+
+pub const SET_SET_DEL_DEL: Workload =
+    Workload::new(&[&["SET {k} {t} -> +OK", "SET {k}:2 {t} -> +OK", "DEL {k} -> :1", "DEL {k}:2 -> :1"]]);
+pub const ZADD_ZREM: Workload = Workload::new(&[&["ZADD {k} 1700000000000 {t} -> :1", "ZREM {k} {t} -> :1"]]);
 
 // A value that grows from pass to pass.
 pub const SET_NUMBER: Workload = Workload::new(&[&["SET {k} {now} -> +OK"]]).before(&["SET {k} 1"]);

@@ -40,10 +40,8 @@ impl Driver {
 
     /// Runs one command and returns its reply as it came; an error reply is an error.
     pub fn call(&mut self, words: &[&str]) -> Result<Vec<u8>, String> {
-        let mut bytes = format!("*{}\r\n", words.len());
-        words.iter().for_each(|word| bytes.push_str(&format!("${}\r\n{word}\r\n", word.len())));
         let connection = self.0.first_mut().ok_or("no connection")?;
-        connection.send(bytes.as_bytes())?;
+        connection.send(&encode(words))?;
         let reply = connection.reply()?.to_vec();
         if reply.starts_with(b"-") { Err(format!("{words:?}: {}", reply.escape_ascii())) } else { Ok(reply) }
     }
@@ -57,14 +55,23 @@ impl Driver {
     }
 }
 
-struct Connection {
+/// One command as protocol bytes.
+pub fn encode(words: &[&str]) -> Vec<u8> {
+    let mut bytes = format!("*{}\r\n", words.len());
+    words.iter().for_each(|word| bytes.push_str(&format!("${}\r\n{word}\r\n", word.len())));
+    bytes.into_bytes()
+}
+
+/// One connection, and what has arrived on it.
+pub struct Connection {
     stream: TcpStream,
     input: Vec<u8>,
     read: usize,
 }
 
 impl Connection {
-    fn open(port: u16) -> Result<Self, String> {
+    /// Connects to a server of this machine.
+    pub fn open(port: u16) -> Result<Self, String> {
         let open = || {
             let stream = TcpStream::connect(("127.0.0.1", port))?;
             stream.set_nodelay(true)?;
@@ -75,7 +82,8 @@ impl Connection {
         open().map_err(|error: std::io::Error| format!("the server does not accept a connection: {error}"))
     }
 
-    fn send(&mut self, bytes: &[u8]) -> Result<(), String> {
+    /// Sends protocol bytes.
+    pub fn send(&mut self, bytes: &[u8]) -> Result<(), String> {
         self.stream.write_all(bytes).map_err(|error| format!("the server does not take commands: {error}"))
     }
 
@@ -93,7 +101,7 @@ impl Connection {
     }
 
     /// The next complete reply.
-    fn reply(&mut self) -> Result<&[u8], String> {
+    pub fn reply(&mut self) -> Result<&[u8], String> {
         loop {
             let waiting = &self.input[self.read..];
             if let Some(length) = length(waiting)? {

@@ -5,15 +5,18 @@
 //! ```
 //!
 //! Each side of each comparison runs in turn, so that what disturbs the machine disturbs both; medians over the rounds are
-//! compared. `--only` measures the rows whose names contain NAME. A full run writes `docs/benchmarks.md`, with a section per
-//! server. It fails when a measurement is broken (a reply is not the documented one), and with `--strict` also when a goal is
-//! missed. `ATOMIC_MODULE` names the module; otherwise it is the one that cargo has just built.
+//! compared. `--only` measures the rows whose names contain NAME, and the section "Waiting for a lock" for `handover`. A full run
+//! writes `docs/benchmarks.md`, with a section per server. It fails when a measurement is broken (a reply is not the documented
+//! one), and with `--strict` also when a goal is missed. `ATOMIC_MODULE` names the module; otherwise it is the one that cargo has
+//! just built.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod cases;
 mod commands;
+mod contest;
 mod driver;
+mod handover;
 mod options;
 mod process;
 mod report;
@@ -38,6 +41,9 @@ fn main() -> ExitCode {
 
 fn measure(options: &Options) -> Result<ExitCode, String> {
     process::pin_client()?;
+    if handover::wanted(options.only.as_deref()) {
+        handover::allow_files()?;
+    }
     let mut document = introduction(options);
     let mut missed = 0;
     for server in &options.servers {

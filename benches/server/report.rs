@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::ops::Range;
 
 use super::cases::Group;
 
@@ -79,7 +80,7 @@ impl Section {
                 case.goal.map(|goal| verdict(samples.ratio(), goal)).unwrap_or_default().to_owned(),
             ]);
         }
-        text.push_str(&aligned(&table));
+        text.push_str(&aligned(&table, 2..7));
         if let Some(goal) = self.group.mean_goal {
             let mean = self.mean();
             let (times, wanted) = (1.0 / mean, 1.0 / goal);
@@ -91,21 +92,23 @@ impl Section {
     }
 }
 
-fn verdict(ratio: f64, goal: f64) -> &'static str {
+/// Whether a goal, which is a most, is reached.
+pub fn verdict(ratio: f64, goal: f64) -> &'static str {
     if ratio <= goal { "ok" } else { "MISSED" }
 }
 
-fn aligned(table: &[[String; 8]]) -> String {
-    let widths: Vec<usize> = (0..8).map(|column| table.iter().map(|row| row[column].len()).max().unwrap_or(0)).collect();
+/// A table whose first row is its head, with numbers in the columns `numbers`.
+pub fn aligned<const COLUMNS: usize>(table: &[[String; COLUMNS]], numbers: Range<usize>) -> String {
+    let widths: Vec<usize> = (0..COLUMNS).map(|column| table.iter().map(|row| row[column].len()).max().unwrap_or(0)).collect();
     let mut text = String::new();
     for (number, row) in table.iter().enumerate() {
         let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
-            if (2..7).contains(&column) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+            if numbers.contains(&column) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
         });
         let _ = writeln!(text, "| {} |", cells.collect::<Vec<_>>().join(" | "));
         if number == 0 {
             let rule = |(column, &width): (usize, &usize)| {
-                if (2..7).contains(&column) { format!("{}:", "-".repeat(width + 1)) } else { "-".repeat(width + 2) }
+                if numbers.contains(&column) { format!("{}:", "-".repeat(width + 1)) } else { "-".repeat(width + 2) }
             };
             let _ = writeln!(text, "|{}|", widths.iter().enumerate().map(rule).collect::<Vec<_>>().join("|"));
         }
@@ -113,7 +116,8 @@ fn aligned(table: &[[String; 8]]) -> String {
     text
 }
 
-fn median(samples: &[f64]) -> f64 {
+/// The middle one; not a number when there is none.
+pub fn median(samples: &[f64]) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
     match sorted.len() {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::cases::{self, Case, Group};
 use super::driver::{CONNECTIONS, Driver};
+use super::handover;
 use super::options::Options;
 use super::process::{Server, Spent};
 use super::report::Section;
@@ -43,11 +44,17 @@ pub fn on_server(program: &Path, options: &Options) -> Result<Report, String> {
             }
         }
     }
+    let waiting = bench.waiting(options)?;
     let end = bench.server.spent()?;
     let mut text = format!("\n## {}\n\n", bench.title()?);
     text.push_str(&noise(start, end));
     sections.iter().for_each(|section| text.push_str(&format!("\n{}", section.markdown())));
-    Ok(Report { text, missed: sections.iter().map(Section::missed).sum() })
+    let mut missed = sections.iter().map(Section::missed).sum();
+    if let Some(waiting) = waiting {
+        text.push_str(&format!("\n{}", waiting.text));
+        missed += waiting.missed;
+    }
+    Ok(Report { text, missed })
 }
 
 fn chosen(mut group: Group, only: Option<&str>) -> Group {
@@ -94,6 +101,15 @@ impl Bench {
             None => format!("Redis {}", field("redis_version").ok_or("INFO names no version")?),
         };
         Ok(format!("{server}, {}", field("mem_allocator").unwrap_or("unknown allocator")))
+    }
+
+    /// The section on waiting, unless the command line leaves it out. Its thousands of clients come after all other measurements.
+    fn waiting(&mut self, options: &Options) -> Result<Option<Report>, String> {
+        if !handover::wanted(options.only.as_deref()) {
+            return Ok(None);
+        }
+        let release = self.shas.get("release_lock").ok_or("no script is called release_lock")?;
+        handover::section(&self.server, &mut self.driver, release, options.rounds).map(Some)
     }
 
     /// Both sides of a row, in an order that changes from round to round.

@@ -1,0 +1,171 @@
+//! The same lock wanted by many clients at once: in line, and by polling.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::driver::{Connection, Driver, encode};
+use super::process::Server;
+use super::report::{aligned, verdict};
+
+const CLIENTS: usize = 50;
+
+/// How long a client keeps the lock.
+const HOLD: Duration = Duration::from_millis(1);
+
+/// How long it then does without, so that who has just released does not always come first.
+const WITHOUT: Duration = Duration::from_millis(5);
+
+/// How long clients go on asking for it.
+const TIME: Duration = Duration::from_secs(3);
+
+/// One LOCK that waits, one UNLOCK that hands over.
+const COMMANDS_GOAL: f64 = 2.0;
+
+const KEY: &str = "bench:contest";
+
+/// A way to get the lock. `{k}` is the key and `{o}` the client.
+struct Way {
+    name: &'static str,
+    acquire: &'static str,
+    acquired: &'static str,
+    /// The answer after which a client asks again, so much later.
+    denied: Option<(&'static str, Duration)>,
+    release: String,
+    released: &'static str,
+    /// What its clients send, as `INFO commandstats` calls it.
+    commands: [&'static str; 2],
+}
+
+/// The paragraph and its table.
+#[allow(clippy::cast_precision_loss, reason = "counts of a few seconds")]
+pub fn section(server: &Server, control: &mut Driver, release: &str, missed: &mut usize) -> Result<String, String> {
+    let head = ["way", "commands per lock", "CPU us per lock", "locks/s", "longest : mean wait", "goal", ""];
+    let mut table = vec![head.map(str::to_owned)];
+    for (number, way) in ways(release).iter().enumerate() {
+        control.call(&["FLUSHALL", "SYNC"])?;
+        control.call(&["CONFIG", "RESETSTAT"])?;
+        let before = server.spent()?.running;
+        let outcome = run(server.port, way).map_err(|error| format!("{}: {error}", way.name))?;
+        let cpu = (server.spent()?.running - before) as f64 / 1000.0;
+        let commands = calls(control, way)? as f64 / outcome.locks as f64;
+        let goal = (number == 0).then_some(COMMANDS_GOAL);
+        *missed += usize::from(goal.is_some_and(|goal| commands > goal));
+        table.push([
+            way.name.to_owned(),
+            format!("{commands:.2}"),
+            format!("{:.1}", cpu / outcome.locks as f64),
+            format!("{:.0}", outcome.locks as f64 / outcome.time.as_secs_f64()),
+            format!("{:.2}", unfairness(&outcome.waits)),
+            goal.map(|goal| format!("{goal:.2}")).unwrap_or_default(),
+            goal.map(|goal| verdict(commands, goal)).unwrap_or_default().to_owned(),
+        ]);
+    }
+    Ok(format!(
+        "{CLIENTS} clients, a thread each, contend for one lock for {} seconds: each keeps it for {} ms, and wants it again\n\
+         {} ms later. Those that poll send `SET key token NX PX 60000`, again after the pause named, and release by EVALSHA\n\
+         of a compare-and-delete; redis-py polls so, each 100 ms unless told otherwise. Clients that wait by publish and\n\
+         subscribe, as Redisson's do, are not simulated. The goal is for the commands that clients send per lock they get;\n\
+         CPU is the server's for all of it.\n\n{}",
+        TIME.as_secs(),
+        HOLD.as_millis(),
+        WITHOUT.as_millis(),
+        aligned(&table, 1..6),
+    ))
+}
+
+fn ways(release: &str) -> Vec<Way> {
+    let poll = |name, pause| Way {
+        name,
+        acquire: "SET {k} {o} NX PX 60000",
+        acquired: "+OK",
+        denied: Some(("$-1", pause)),
+        release: format!("EVALSHA {release} 1 {{k}} {{o}}"),
+        released: ":1",
+        commands: ["set", "evalsha"],
+    };
+    vec![
+        Way {
+            name: "LOCK WAIT + UNLOCK",
+            acquire: "ATOMIC.LOCK {k} {o} 60000 WAIT 0",
+            acquired: "*5\r\n:1",
+            denied: None,
+            release: "ATOMIC.UNLOCK {k} {o}".to_owned(),
+            released: ":0",
+            commands: ["atomic.lock", "atomic.unlock"],
+        },
+        poll("SET NX PX each ms + EVALSHA", Duration::from_millis(1)),
+        poll("SET NX PX each 10 ms + EVALSHA", Duration::from_millis(10)),
+        poll("SET NX PX each 100 ms + EVALSHA", Duration::from_millis(100)),
+    ]
+}
+
+/// What the clients got.
+struct Outcome {
+    locks: usize,
+    time: Duration,
+    waits: Vec<Duration>,
+}
+
+fn run(port: u16, way: &Way) -> Result<Outcome, String> {
+    let clients = (0..CLIENTS).map(|_| Connection::open(port)).collect::<Result<Vec<_>, _>>()?;
+    let start = Instant::now();
+    let waits = thread::scope(|scope| {
+        let contend = |(number, client)| scope.spawn(move || contend(client, &format!("token-{number}"), way, start));
+        let threads: Vec<_> = clients.into_iter().enumerate().map(contend).collect();
+        let join = |thread: thread::ScopedJoinHandle<_>| thread.join().unwrap_or_else(|_| Err("a client panicked".to_owned()));
+        threads.into_iter().map(join).collect::<Result<Vec<_>, _>>()
+    })?;
+    // The first wait of each client began when the line was being formed.
+    let full = waits.iter().flat_map(|waits| waits.iter().skip(1).copied()).collect();
+    Ok(Outcome { locks: waits.iter().map(Vec::len).sum(), time: start.elapsed(), waits: full })
+}
+
+/// One client: gets the lock, keeps it, gives it back, over and over. Returns how long it waited each time.
+fn contend(mut client: Connection, token: &str, way: &Way, start: Instant) -> Result<Vec<Duration>, String> {
+    let (acquire, release) = (command(way.acquire, KEY, token), command(&way.release, KEY, token));
+    let mut waits = Vec::new();
+    while start.elapsed() < TIME {
+        let wanted = Instant::now();
+        loop {
+            client.send(&acquire)?;
+            let reply = client.reply()?;
+            if reply.starts_with(way.acquired.as_bytes()) {
+                break;
+            }
+            let pause = way.denied.filter(|(denied, _)| reply.starts_with(denied.as_bytes())).map(|(_, pause)| pause);
+            thread::sleep(pause.ok_or_else(|| format!("not a grant: {}", reply.escape_ascii()))?);
+        }
+        waits.push(wanted.elapsed());
+        thread::sleep(HOLD);
+        client.send(&release)?;
+        let reply = client.reply()?;
+        if !reply.starts_with(way.released.as_bytes()) {
+            return Err(format!("not released: {}", reply.escape_ascii()));
+        }
+        thread::sleep(WITHOUT);
+    }
+    Ok(waits)
+}
+
+/// A command from its words, in which `{k}` stands for the key and `{o}` for the client.
+pub fn command(template: &str, key: &str, owner: &str) -> Vec<u8> {
+    let text = template.replace("{k}", key).replace("{o}", owner);
+    encode(&text.split(' ').collect::<Vec<_>>())
+}
+
+/// How often the clients' commands were called.
+fn calls(control: &mut Driver, way: &Way) -> Result<u64, String> {
+    let info = control.text(&["INFO", "commandstats"])?;
+    let of = |command: &&str| {
+        let line = info.lines().find_map(|line| line.strip_prefix("cmdstat_")?.strip_prefix(command)?.strip_prefix(":calls="));
+        line.and_then(|line| line.split(',').next()?.parse::<u64>().ok()).ok_or_else(|| format!("no calls of {command}: {info}"))
+    };
+    way.commands.iter().map(of).sum()
+}
+
+/// The longest wait over the mean one: 1 when all wait equally long.
+#[allow(clippy::cast_precision_loss, reason = "counts of a few seconds")]
+pub fn unfairness(waits: &[Duration]) -> f64 {
+    let mean = waits.iter().map(Duration::as_secs_f64).sum::<f64>() / waits.len() as f64;
+    waits.iter().max().map_or(f64::NAN, |longest| longest.as_secs_f64() / mean)
+}

@@ -1,0 +1,340 @@
+//! Waiting for a lock: what passing it on to the next in line takes, and what waiting takes by asking again and again.
+//!
+//! The line is first come, first served, so the client knows who is next and reads that connection: no polling on either side.
+//! Every reply is checked, and so is the number of those who still wait, which shows that the line keeps its length.
+
+use std::fmt::Write as _;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::contest;
+use super::driver::{Connection, Driver, encode};
+use super::process::Server;
+use super::report::{aligned, median, verdict};
+use super::run::Report;
+
+/// What `--only` calls this section.
+pub const NAME: &str = "handover";
+
+/// Rounds; fewer when the command line asks for fewer.
+const ROUNDS: usize = 5;
+
+/// Hand-overs per row and round.
+const HAND_OVERS: usize = 1000;
+
+/// The longest line, and one who holds.
+const CLIENTS: usize = 10_001;
+
+/// Connections that the server must allow, and files that it and this process need for them.
+const MAX_CLIENTS: usize = CLIENTS + 100;
+const FILES: usize = MAX_CLIENTS + 100;
+
+/// The longest line at a list. With 10,000 waiters Redis 8.0 took 7 times the CPU per push, and Valkey 9 about half a second.
+const LONGEST_LIST: usize = 1000;
+
+/// A hand-over in a line of 10,000 may take at most this many times the CPU of one in a line of 10.
+const GROWTH_GOAL: f64 = 1.5;
+
+/// How long all clients may take to get into line.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A way to wait for something in line. `{k}` is the key and `{o}` the client.
+struct Means {
+    wait: &'static str,
+    granted: &'static str,
+    release: &'static str,
+    released: &'static str,
+    /// Whether a grant ends with the number of those who still wait.
+    counts: bool,
+}
+
+const LOCK: Means = Means {
+    wait: "ATOMIC.LOCK {k} {o} 60000 WAIT 0",
+    granted: "*5\r\n:1\r\n",
+    release: "ATOMIC.UNLOCK {k} {o}",
+    released: ":0\r\n",
+    counts: true,
+};
+
+const LIST: Means =
+    Means { wait: "BLPOP {k} 0", granted: "*2\r\n$", release: "RPUSH {k} {o}", released: ":1\r\n", counts: false };
+
+/// How many lines there are at a time, and how many wait in each.
+struct Shape {
+    name: &'static str,
+    lines: usize,
+    waiters: usize,
+}
+
+/// The second has lines as short as the first and visits as many clients in turn as the last: it shows what the caches do.
+const SHAPES: [Shape; 4] = [
+    Shape { name: "10", lines: 1, waiters: 10 },
+    Shape { name: "10, in each of 900 lines", lines: 900, waiters: 10 },
+    Shape { name: "1,000", lines: 1, waiters: 1000 },
+    Shape { name: "10,000", lines: 1, waiters: 10_000 },
+];
+
+/// Whether `--only` leaves this section in.
+pub fn wanted(only: Option<&str>) -> bool {
+    only.is_none_or(|only| NAME.contains(only))
+}
+
+/// Measures this section on a server that has the script `release_lock` loaded under `release`.
+pub fn section(server: &Server, control: &mut Driver, release: &str, rounds: usize) -> Result<Report, String> {
+    eprintln!("waiting for a lock");
+    let mut missed = 0;
+    let contest = contest::section(server, control, release, &mut missed)?;
+    control.call(&["CONFIG", "SET", "maxclients", &MAX_CLIENTS.to_string()])?;
+    let mut clients = connect(server.port)?;
+    let mut rows = [const { (Figures::new(), Figures::new()) }; SHAPES.len()];
+    for _ in 0..rounds.min(ROUNDS) {
+        for (shape, (ours, theirs)) in SHAPES.iter().zip(&mut rows) {
+            measure(server, control, &mut clients, &LOCK, shape, ours)?;
+            if shape.waiters <= LONGEST_LIST {
+                measure(server, control, &mut clients, &LIST, shape, theirs)?;
+            }
+        }
+    }
+    let fairness = fairness(control, &mut clients)?;
+    let mut text = "### Waiting for a lock\n\n".to_owned();
+    text.push_str(&hand_overs(&rows, &mut missed));
+    let _ = writeln!(text, "\nWith 1,000 waiters the longest wait is {fairness:.2} times the mean one.\n\n{contest}");
+    Ok(Report { text, missed })
+}
+
+/// The medians of one side of a row: nanoseconds of CPU per hand-over by round, microseconds to the grant by hand-over.
+struct Figures {
+    cpu: Vec<f64>,
+    grant: Vec<f64>,
+}
+
+impl Figures {
+    const fn new() -> Self {
+        Self { cpu: Vec::new(), grant: Vec::new() }
+    }
+}
+
+fn hand_overs(rows: &[(Figures, Figures)], missed: &mut usize) -> String {
+    let mut table = vec![["waiters", "CPU us", "grant us", "BLPOP: CPU us", "grant us", "ratio of CPU"].map(str::to_owned)];
+    let cpu = |figures: &Figures| median(&figures.cpu) / 1000.0;
+    let figure = |number: f64, digits| if number.is_nan() { String::new() } else { format!("{number:.digits$}") };
+    for (shape, (ours, theirs)) in SHAPES.iter().zip(rows) {
+        table.push([
+            shape.name.to_owned(),
+            figure(cpu(ours), 1),
+            figure(median(&ours.grant), 0),
+            figure(cpu(theirs), 1),
+            figure(median(&theirs.grant), 0),
+            figure(cpu(ours) / cpu(theirs), 2),
+        ]);
+    }
+    let [(few, _), (spread, _), _, (many, _)] = rows else { return String::new() };
+    let growth = cpu(many) / cpu(few);
+    *missed += usize::from(growth > GROWTH_GOAL);
+    format!(
+        "Clients wait by `ATOMIC.LOCK key owner 60000 WAIT 0`. One hand-over: the holder sends UNLOCK, the next in line reads\n\
+         its grant, and who released gets into line again; one command at a time, so that the server sleeps and wakes for each.\n\
+         CPU is that of the server for all of it, `grant` the time from sending UNLOCK to reading the next client's grant;\n\
+         medians of {} rounds of {HAND_OVERS} hand-overs, with {CLIENTS} clients connected in each row. Beside it the\n\
+         same line at a list, by the server's own BLPOP and RPUSH, left out for 10,000, which some servers take too long for.\n\n\
+         {}\n\
+         A hand-over among 10,000 waiters takes {growth:.2} times the CPU of one among 10; goal {GROWTH_GOAL:.2}: {}. Against\n\
+         10 in each of 900 lines, which are as short and keep as many sockets out of the caches: {:.2} times.\n",
+        few.cpu.len(),
+        aligned(&table, 1..6),
+        verdict(growth, GROWTH_GOAL),
+        cpu(many) / cpu(spread),
+    )
+}
+
+/// One round of one side of a row.
+#[allow(clippy::cast_precision_loss, reason = "nanoseconds of a run are far below 2^52")]
+fn measure(
+    server: &Server,
+    control: &mut Driver,
+    clients: &mut [Connection],
+    means: &'static Means,
+    shape: &Shape,
+    figures: &mut Figures,
+) -> Result<(), String> {
+    control.call(&["FLUSHALL", "SYNC"])?;
+    let mut lines = Vec::new();
+    for (number, clients) in clients.chunks_mut(shape.waiters + 1).take(shape.lines).enumerate() {
+        lines.push(Line::form(control, clients, means, format!("bench:line:{number}"))?);
+    }
+    await_blocked(control, shape.lines * shape.waiters)?;
+    let start = server.spent()?.running;
+    for turn in 0..HAND_OVERS {
+        figures.grant.push(lines[turn % shape.lines].hand_over()?.as_secs_f64() * 1e6);
+    }
+    figures.cpu.push((server.spent()?.running - start) as f64 / HAND_OVERS as f64);
+    lines.iter_mut().try_for_each(Line::dissolve)
+}
+
+/// The longest wait over the mean one, of clients that found a full line before them.
+fn fairness(control: &mut Driver, clients: &mut [Connection]) -> Result<f64, String> {
+    control.call(&["FLUSHALL", "SYNC"])?;
+    let clients = &mut clients[..1001];
+    let turn = clients.len();
+    let mut line = Line::form(control, clients, &LOCK, "bench:line".to_owned())?;
+    await_blocked(control, turn - 1)?;
+    let mut waits = Vec::new();
+    for number in 0..3 * turn {
+        line.hand_over()?;
+        if number >= turn {
+            waits.push(line.since[line.holder].1);
+        }
+    }
+    line.dissolve()?;
+    Ok(contest::unfairness(&waits))
+}
+
+/// Clients in line for one key. One holds, the others wait in the order in which they stand, from the holder on in a circle.
+struct Line<'a> {
+    clients: &'a mut [Connection],
+    means: &'static Means,
+    key: String,
+    holder: usize,
+    /// When each client began to wait, and how long its last wait was.
+    since: Vec<(Instant, Duration)>,
+    fence: u64,
+}
+
+impl<'a> Line<'a> {
+    /// The first client holds, the others wait.
+    fn form(control: &mut Driver, clients: &'a mut [Connection], means: &'static Means, key: String) -> Result<Self, String> {
+        if !means.counts {
+            control.call(&["RPUSH", &key, "token"])?;
+        }
+        let since = vec![(Instant::now(), Duration::ZERO); clients.len()];
+        let mut line = Self { clients, means, key, holder: 0, since, fence: 0 };
+        line.wait(0)?;
+        line.granted(0, 0)?;
+        for client in 1..line.clients.len() {
+            line.wait(client)?;
+            // A busy server may read two connections in another order than they were written: one at a time.
+            control.call(&["PING"])?;
+        }
+        Ok(line)
+    }
+
+    /// From the holder to the next, and the holder to the end of the line. Returns the time from the release to the grant.
+    fn hand_over(&mut self) -> Result<Duration, String> {
+        let from = self.holder;
+        let (sent, granted) = self.pass_on(self.clients.len() - 2)?;
+        self.wait(from)?;
+        Ok(granted - sent)
+    }
+
+    /// From each to the next, until nobody is left.
+    fn dissolve(&mut self) -> Result<(), String> {
+        for behind in (0..self.clients.len() - 1).rev() {
+            self.pass_on(behind)?;
+        }
+        let release = self.command(self.means.release, self.holder);
+        let last = &mut self.clients[self.holder];
+        last.send(&release)?;
+        expect(last.reply()?, self.means.released)
+    }
+
+    /// From the holder to the next, behind whom so many wait.
+    fn pass_on(&mut self, behind: usize) -> Result<(Instant, Instant), String> {
+        let (from, to) = (self.holder, (self.holder + 1) % self.clients.len());
+        let release = self.command(self.means.release, from);
+        let sent = Instant::now();
+        self.clients[from].send(&release)?;
+        let granted = self.granted(to, behind)?;
+        self.since[to].1 = granted - self.since[to].0;
+        self.holder = to;
+        expect(self.clients[from].reply()?, self.means.released)?;
+        Ok((sent, granted))
+    }
+
+    fn wait(&mut self, client: usize) -> Result<(), String> {
+        let wait = self.command(self.means.wait, client);
+        self.since[client].0 = Instant::now();
+        self.clients[client].send(&wait)
+    }
+
+    /// Reads a client's grant, checks it, and returns when it came.
+    fn granted(&mut self, client: usize, behind: usize) -> Result<Instant, String> {
+        let failed = |error| format!("{client} of {}, with {behind} waiting behind, has no grant: {error}", self.key);
+        let reply = self.clients[client].reply().map_err(failed)?;
+        let now = Instant::now();
+        expect(reply, self.means.granted)?;
+        if self.means.counts {
+            let text = String::from_utf8_lossy(reply);
+            let mut numbers = text.lines().skip(2).map(|line| line.trim_start_matches(':').parse().unwrap_or(0));
+            let (fence, waiting) = (numbers.next().unwrap_or(0), numbers.nth(2).unwrap_or(0));
+            if fence <= self.fence || waiting != behind as u64 {
+                return Err(format!("a fence above {} and {behind} waiters expected: {text:?}", self.fence));
+            }
+            self.fence = fence;
+        }
+        Ok(now)
+    }
+
+    fn command(&self, template: &str, client: usize) -> Vec<u8> {
+        contest::command(template, &self.key, &format!("owner-{client}"))
+    }
+}
+
+fn expect(reply: &[u8], beginning: &str) -> Result<(), String> {
+    if reply.starts_with(beginning.as_bytes()) {
+        return Ok(());
+    }
+    Err(format!("{} instead of {}...", reply.escape_ascii(), beginning.escape_debug()))
+}
+
+/// Waits until so many clients wait.
+fn await_blocked(control: &mut Driver, clients: usize) -> Result<(), String> {
+    let start = Instant::now();
+    let wanted = format!("blocked_clients:{clients}");
+    loop {
+        let info = control.text(&["INFO", "clients"])?;
+        let blocked = info.lines().find(|line| line.starts_with("blocked_clients:")).unwrap_or_default();
+        if blocked == wanted {
+            return Ok(());
+        }
+        if start.elapsed() > DEADLINE {
+            return Err(format!("{blocked}, expected {wanted}"));
+        }
+        sleep(Duration::from_millis(1));
+    }
+}
+
+/// Connects in steps that are shorter than the server's backlog.
+fn connect(port: u16) -> Result<Vec<Connection>, String> {
+    let mut clients = Vec::with_capacity(CLIENTS);
+    while clients.len() < CLIENTS {
+        let mut client = Connection::open(port)?;
+        if clients.len().is_multiple_of(100) {
+            client.send(&encode(&["PING"]))?;
+            expect(client.reply()?, "+PONG")?;
+        }
+        clients.push(client);
+    }
+    Ok(clients)
+}
+
+/// Lets this process, and the servers that it starts from then on, have enough files open. A server that has found its limit
+/// too low at the start cannot raise it any more.
+pub fn allow_files() -> Result<(), String> {
+    let limits = std::fs::read_to_string("/proc/self/limits").map_err(|error| format!("/proc/self/limits: {error}"))?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap_or_default();
+    let mut limits = line.split_whitespace().map(|limit| limit.parse().unwrap_or(usize::MAX));
+    let (soft, hard) = (limits.next().unwrap_or(0), limits.next().unwrap_or(0));
+    if soft >= FILES {
+        return Ok(());
+    }
+    if hard < FILES {
+        return Err(format!("{CLIENTS} clients need {FILES} open files, and the hard limit is {hard}: raise it (ulimit -Hn)"));
+    }
+    let pid = std::process::id().to_string();
+    let status = Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={FILES}:")]).status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        other => Err(format!("prlimit does not allow {FILES} open files: {other:?}")),
+    }
+}
