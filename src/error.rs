@@ -4,7 +4,9 @@
 //! and it is printable ASCII on one line. Client libraries read the code; and the `redis-module` crate turns other text into NUL
 //! bytes that abort the server, so nothing else in this crate may build an error reply.
 
+use std::any::Any;
 use std::fmt::{self, Write as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// At most this many user bytes are quoted in an error text.
 pub const QUOTED_BYTES: usize = 64;
@@ -132,6 +134,17 @@ fn with_code(text: String) -> String {
     if is_code { text } else { format!("ERR {text}") }
 }
 
+/// Runs `work`; a panic in it is an [`Error::Internal`].
+pub fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(Error::Internal(message(panic.as_ref()))))
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("a panic without a message").to_owned()
+}
+
+#[allow(clippy::panic)]
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,5 +179,17 @@ mod tests {
     fn every_byte_renders_to_one_printable_line() {
         let all: Vec<u8> = (0..=255).collect();
         assert!(printable(&all, 256).bytes().all(|b| (0x20..=0x7e).contains(&b)));
+    }
+
+    #[test]
+    fn a_panic_becomes_an_error() {
+        let caught = guarded::<()>(|| panic!("\u{4e00}"));
+        assert_eq!(caught.map_err(|error| error.wire()), Err("ERR internal error, please report it: \\xe4\\xb8\\x80".to_owned()));
+    }
+
+    #[test]
+    fn a_result_passes_through() {
+        assert_eq!(guarded(|| Ok(1)), Ok(1));
+        assert_eq!(guarded::<()>(|| Err(Error::Arity)), Err(Error::Arity));
     }
 }

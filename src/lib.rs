@@ -27,6 +27,7 @@ pub mod module;
 pub mod primitives;
 pub mod script;
 pub mod settings;
+pub mod waiting;
 
 use module::load::{on_load, on_unload};
 

@@ -3,14 +3,12 @@
 //! Every entry from C passes [`guarded`]: a panic behind it becomes an error reply, since one that reached the server would abort it.
 //! A handler returns its reply as a value, so that nothing was sent when it panics or fails.
 
-use std::any::Any;
 use std::ffi::c_int;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use redis_module::raw;
 
 use super::spec::{Command, Spec};
-use crate::error::{Error, Result};
+use crate::error::{Error, guarded};
 use crate::keyspace::Keyspace;
 use crate::keyspace::args::Args;
 use crate::keyspace::module_api::{Ctx, Str};
@@ -73,33 +71,5 @@ const fn words(name: &[u8]) -> usize {
         [] => 1,
         [b'|', ..] => 2,
         [_, rest @ ..] => words(rest),
-    }
-}
-
-/// Runs `work`; a panic in it is an [`Error::Internal`].
-pub fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(Error::Internal(message(panic.as_ref()))))
-}
-
-fn message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("a panic without a message").to_owned()
-}
-
-#[cfg(test)]
-#[allow(clippy::panic)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_panic_becomes_an_error() {
-        let caught = guarded::<()>(|| panic!("\u{4e00}"));
-        assert_eq!(caught.map_err(|error| error.wire()), Err("ERR internal error, please report it: \\xe4\\xb8\\x80".to_owned()));
-    }
-
-    #[test]
-    fn a_result_passes_through() {
-        assert_eq!(guarded(|| Ok(1)), Ok(1));
-        assert_eq!(guarded::<()>(|| Err(Error::Arity)), Err(Error::Arity));
     }
 }

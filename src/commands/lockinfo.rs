@@ -8,15 +8,15 @@
 //!   `waiters`  how many clients wait for it
 //! Works on replicas. Errors: as ATOMIC.LOCK.
 
-use super::lock::decode;
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
-use crate::error::Result;
-use crate::keyspace::Keyspace;
+use crate::error::{Error, Result};
 use crate::keyspace::args::Args;
 use crate::keyspace::module_api::Str;
 use crate::keyspace::reply::Reply;
-use crate::primitives::lock::{Holder, Lock, Mode, Stored};
+use crate::keyspace::{Found, Keyspace};
+use crate::primitives::lock::{FORMAT, Holder, Lock, Mode, Stored, is_ours};
 use crate::primitives::time::{DurationMs, UnixMs};
+use crate::waiting::{self, Kind};
 
 /// See the top of this file.
 pub struct LockInfo;
@@ -44,26 +44,34 @@ impl Command for LockInfo {
 
     fn run(keyspace: &Keyspace, key: Str<'_>) -> Result<Reply> {
         let now = keyspace.now().floor_ms();
-        Ok(match keyspace.read(key, decode)? {
+        let stored = keyspace.read(key, decode)?;
+        let waiters = waiting::waiters(keyspace, Kind::Lock, key)?;
+        Ok(match stored {
             None => Reply::Map(Vec::new()),
-            Some(Stored::Foreign { token, until }) => foreign(token, until.map(|until| until.since(now))),
-            Some(Stored::Ours(lock)) => lock.valid(now).map_or_else(|| Reply::Map(Vec::new()), |lock| ours(&lock, now)),
+            Some(Stored::Foreign { token, until }) => foreign(token, until.map(|until| until.since(now)), waiters),
+            Some(Stored::Ours(lock)) => lock.valid(now).map_or_else(|| Reply::Map(Vec::new()), |lock| ours(&lock, now, waiters)),
         })
     }
 }
 
-fn foreign(token: Vec<u8>, ttl: Option<DurationMs>) -> Reply {
-    let ttl = ttl.map_or(-1, DurationMs::reply);
-    info("string", vec![Reply::Array(vec![Reply::Bulk(token), Reply::Integer(1), Reply::Integer(ttl)])], 0, ttl)
+fn decode(mut found: Found<'_>) -> Result<Stored> {
+    let until = if is_ours(found.bytes()) { None } else { found.until() };
+    Stored::decode(found.bytes(), until).map_err(|_| Error::ForeignValue { expected: FORMAT })
 }
 
-fn ours(lock: &Lock, now: UnixMs) -> Reply {
+fn foreign(token: Vec<u8>, ttl: Option<DurationMs>, waiters: i64) -> Reply {
+    let ttl = ttl.map_or(-1, DurationMs::reply);
+    let owner = Reply::Array(vec![Reply::Bulk(token), Reply::Integer(1), Reply::Integer(ttl)]);
+    info("string", vec![owner], 0, ttl, waiters)
+}
+
+fn ours(lock: &Lock, now: UnixMs, waiters: i64) -> Reply {
     let mode = match lock.mode {
         Mode::Exclusive => "exclusive",
         Mode::Shared => "shared",
     };
     let owners = lock.holders.iter().map(|holder| owner(holder, now)).collect();
-    info(mode, owners, i64::try_from(lock.fence).unwrap_or(i64::MAX), lock.deadline().since(now).reply())
+    info(mode, owners, i64::try_from(lock.fence).unwrap_or(i64::MAX), lock.deadline().since(now).reply(), waiters)
 }
 
 fn owner(holder: &Holder, now: UnixMs) -> Reply {
@@ -74,12 +82,12 @@ fn owner(holder: &Holder, now: UnixMs) -> Reply {
     ])
 }
 
-fn info(mode: &str, owners: Vec<Reply>, fence: i64, ttl: i64) -> Reply {
+fn info(mode: &str, owners: Vec<Reply>, fence: i64, ttl: i64, waiters: i64) -> Reply {
     Reply::Map(vec![
         ("mode", Reply::text(mode)),
         ("owners", Reply::Array(owners)),
         ("fence", Reply::Integer(fence)),
         ("ttl", Reply::Integer(ttl)),
-        ("waiters", Reply::Integer(0)),
+        ("waiters", Reply::Integer(waiters)),
     ])
 }

@@ -11,6 +11,7 @@ mod debug;
 mod del;
 mod eval;
 mod evalsha;
+mod fence;
 mod getorset;
 pub mod guard;
 mod hcas;
@@ -24,6 +25,7 @@ mod incrby;
 mod lock;
 mod lockinfo;
 mod mcas;
+mod mlock;
 mod mratelimit;
 mod once;
 mod pexpire;
@@ -34,8 +36,13 @@ mod ratelimit_ro;
 mod renew;
 mod script;
 pub mod scripting;
+mod sem_acquire;
+mod sem_info;
+mod sem_release;
+mod sem_renew;
 mod set;
 pub mod spec;
+mod terms;
 mod throttle;
 mod transfer;
 mod unlock;
@@ -56,9 +63,15 @@ pub const ALL: &[Entry] = &[
     entry::<ratelimit_ro::RateLimitRo>(),
     entry::<mratelimit::MRateLimit>(),
     entry::<lock::Lock>(),
+    entry::<mlock::MLock>(),
     entry::<unlock::Unlock>(),
     entry::<renew::Renew>(),
+    entry::<fence::Fence>(),
     entry::<lockinfo::LockInfo>(),
+    entry::<sem_acquire::SemAcquire>(),
+    entry::<sem_release::SemRelease>(),
+    entry::<sem_renew::SemRenew>(),
+    entry::<sem_info::SemInfo>(),
     entry::<incrby::IncrBy>(),
     entry::<hincrby::HIncrBy>(),
     entry::<transfer::Transfer>(),

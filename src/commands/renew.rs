@@ -4,17 +4,26 @@
 //! `SET key token NX PX ms` the token is the owner.
 //! Replicates: `SET key state PXAT t`, or `PEXPIREAT key t` for another client's lock. Errors: as ATOMIC.LOCK.
 
-use super::lock::{Request, decode};
+use super::lock::owner;
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
 use crate::keyspace::args::Args;
+use crate::keyspace::module_api::Str;
 use crate::keyspace::reply::Reply;
-use crate::primitives::lock;
+use crate::primitives::lock::Draft;
 use crate::primitives::time::DurationMs;
+use crate::waiting::{self, Kind};
 
 /// See the top of this file.
 pub struct Renew;
+
+/// The arguments.
+pub struct Request<'a> {
+    key: Str<'a>,
+    owner: &'a [u8],
+    lease: DurationMs,
+}
 
 impl Command for Renew {
     const SPEC: Spec = Spec {
@@ -31,13 +40,17 @@ impl Command for Renew {
 
     type Request<'a> = Request<'a>;
 
-    fn parse(args: Args<'_>) -> Result<Request<'_>> {
-        Request::parse(args)
+    fn parse(mut args: Args<'_>) -> Result<Request<'_>> {
+        let request = Request { key: args.take()?, owner: owner(&mut args)?, lease: args.duration("lease-ms")? };
+        args.finish()?;
+        Ok(request)
     }
 
-    fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
-        let ttl = keyspace
-            .transact(request.key, decode, |stored, now| Ok(lock::renew(stored, request.owner, request.lease, now.floor_ms())))?;
+    fn run(keyspace: &Keyspace, Request { key, owner, lease }: Request<'_>) -> Result<Reply> {
+        let ttl = waiting::visit(keyspace, key, |draft: &mut Draft, _, _| Ok(draft.renew(owner, lease)))?;
+        if ttl.is_some() {
+            waiting::prolong(keyspace, Kind::Lock, key, owner, keyspace.now().floor_ms().plus(lease))?;
+        }
         Ok(Reply::Integer(ttl.map_or(-1, DurationMs::reply)))
     }
 }

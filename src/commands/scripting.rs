@@ -31,7 +31,7 @@ pub struct Scripting {
 
 /// Starts the engine, at load.
 pub fn start(ctx: Ctx) -> Result<()> {
-    let engine = Engine::new(limits(), version(ctx.redis_version().unwrap_or_default()))?;
+    let engine = Engine::new(limits(), version(ctx.info_field(c"server", c"redis_version").unwrap_or_default()))?;
     if let Some(mut slot) = SCRIPTING.try_borrow_mut() {
         *slot = Some(Scripting { engine, known_commands: KnownCommands::default(), runs: 0, failures: 0 });
     }

@@ -2,16 +2,18 @@
 //!
 //! Reply: the holds that the owner has left, 0 when the lock is released; -1 when `owner` is not the owner, or its lease ended. ALL
 //! gives back every hold. On a lock that was taken with `SET key token NX PX ms` the token is the owner.
-//! Replicates: `DEL key`, or `SET key state PXAT t` when holds are left. Errors: as ATOMIC.LOCK.
+//! Whoever waits is granted it in the same write. Replicates: `SET key state PXAT t` with whoever holds it now, or `DEL key`.
+//! Errors: as ATOMIC.LOCK.
 
-use super::lock::{decode, owner};
+use super::lock::owner;
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
 use crate::keyspace::args::{Args, is, syntax};
 use crate::keyspace::module_api::Str;
 use crate::keyspace::reply::Reply;
-use crate::primitives::lock::{self, Release};
+use crate::primitives::lock::{Draft, Release};
+use crate::waiting::{self, Kind};
 
 /// See the top of this file.
 pub struct Unlock;
@@ -50,9 +52,11 @@ impl Command for Unlock {
     }
 
     fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
-        let left = keyspace.transact(request.key, decode, |stored, now| {
-            Ok(lock::release(stored, request.owner, request.release, now.floor_ms()))
-        })?;
+        let (key, owner) = (request.key, request.owner);
+        let left = waiting::visit(keyspace, key, |draft: &mut Draft, _, _| Ok(draft.release(owner, request.release)))?;
+        if left == Some(0) {
+            waiting::forget(keyspace, Kind::Lock, key, owner)?;
+        }
         Ok(Reply::Integer(left.map_or(-1, i64::from)))
     }
 }

@@ -188,6 +188,48 @@ impl Ctx {
     }
 }
 
+/// What only the server's own commands tell.
+impl Ctx {
+    /// Whether this node of the cluster serves the key.
+    #[must_use]
+    pub fn is_local(self, key: Str<'_>) -> bool {
+        CallReply::with(self, c"EXISTS", c"vE", &[key]).text().starts_with(b":")
+    }
+
+    /// The slot of a key.
+    #[must_use]
+    pub fn slot_of(self, key: Str<'_>) -> Option<u16> {
+        let reply = CallReply::with(self, c"CLUSTER", c"vE", &[OwnedStr::new(b"KEYSLOT").as_str(), key]);
+        std::str::from_utf8(reply.text().strip_prefix(b":")?.trim_ascii_end()).ok()?.parse().ok()
+    }
+
+    /// The answer to `CLUSTER NODES`.
+    #[must_use]
+    pub fn cluster_nodes(self) -> Option<String> {
+        CallReply::of(self, c"CLUSTER", c"vE", &[OwnedStr::new(b"NODES")]).bulk()
+    }
+
+    /// What `CLIENT LIST` says of a connection.
+    #[must_use]
+    pub fn client(self, id: u64) -> Option<Client> {
+        let id = OwnedStr::number(i64::try_from(id).ok()?);
+        let line = CallReply::of(self, c"CLIENT", c"vE", &[OwnedStr::new(b"LIST"), OwnedStr::new(b"ID"), id]).bulk()?;
+        let field = |name: &str| line.split(' ').find_map(|field| field.strip_prefix(name));
+        let length = |name| field(name)?.parse::<usize>().ok();
+        let pending = if length("oll=")? == 0 { length("obl=") } else { None };
+        Some(Client { pending, closes_after_reply: field("flags=")?.contains('c') })
+    }
+}
+
+/// A connection of the server.
+#[derive(Debug, Clone, Copy)]
+pub struct Client {
+    /// How many bytes of replies wait to be sent; `None` when they are too many to tell.
+    pub pending: Option<usize>,
+    /// Whether it is closed because everything was said, and not in the middle.
+    pub closes_after_reply: bool,
+}
+
 /// A reply of the server. Freed when dropped.
 struct CallReply(*mut raw::RedisModuleCallReply);
 
@@ -211,6 +253,14 @@ impl CallReply {
             let start = api!(RedisModule_CallReplyProto)(self.0, &raw mut len);
             if start.is_null() { b"-ERR the server gave no reply\r\n" } else { slice::from_raw_parts(start.cast(), len) }
         }
+    }
+}
+
+impl CallReply {
+    /// The text of a bulk string.
+    fn bulk(&self) -> Option<String> {
+        let text = std::str::from_utf8(self.text().strip_prefix(b"$")?).ok()?;
+        text.split_once("\r\n").map(|(_, text)| text.to_owned())
     }
 }
 

@@ -3,6 +3,7 @@
 //! A write that the server would make itself just so (`HINCRBY`) is left to the server, which then also replicates and announces it.
 
 use super::module_api::{Event, KeyHandle, Kind, OwnedStr, Str};
+use super::sorted_set::SortedSet;
 use super::{Keyspace, replicate};
 use crate::error::{Error, Result};
 use crate::primitives::effect::{Effect, End, Expiry, Part};
@@ -26,6 +27,11 @@ pub(super) fn make<V: Payload>(keyspace: &Keyspace, key: Str<'_>, handle: KeyHan
             change.push(end, &values, dropped, until)
         }
         Effect::Pop { end, count } => Ok(change.pop(end, count)),
+        Effect::Members { set, removed, until } => {
+            let set: Vec<_> = set.into_iter().map(|(member, score)| (member.value(), score)).collect();
+            let removed: Vec<_> = removed.into_iter().map(Payload::value).collect();
+            change.members(&set, &removed, until)
+        }
     }
 }
 
@@ -132,6 +138,31 @@ impl Change<'_> {
         replicate::pop(self.keyspace.ctx, self.key, end, popped);
         let event = if end == End::Left { Event::PoppedLeft } else { Event::PoppedRight };
         Events::from([event]).and(gone.then_some(Event::Deleted))
+    }
+
+    /// Members are set before others are removed, so that a set that goes on is never empty in between, which would delete the key. The
+    /// server deletes it with its last member, here and on replicas.
+    fn members(mut self, set: &[(Value<'_>, UnixMs)], removed: &[Value<'_>], until: Option<UnixMs>) -> Result<Events> {
+        let (ctx, key) = (self.keyspace.ctx, self.key);
+        let mut stored = SortedSet::at(&mut self.handle)?;
+        let mut events = Events::default();
+        if !set.is_empty() {
+            set.iter().try_for_each(|(member, score)| stored.set(member.as_str(), *score))?;
+            replicate::set_members(ctx, key, set.iter().map(|(member, score)| (member.as_str(), *score)));
+            events = events.and(Some(Event::MemberSet));
+        }
+        if !removed.is_empty() {
+            removed.iter().try_for_each(|member| stored.remove(member.as_str()))?;
+            replicate::remove_members(ctx, key, removed.iter().map(Value::as_str));
+            events = events.and(Some(Event::MemberRemoved));
+        }
+        let gone = self.handle.kind() == Kind::Missing;
+        if let Some(until) = until.filter(|until| !gone && self.handle.expiry() != Some(*until)) {
+            self.handle.set_expiry(Some(until))?;
+            replicate::expire(ctx, key, until);
+            events = events.and(Some(Event::Expiring));
+        }
+        Ok(events.and((gone && !removed.is_empty()).then_some(Event::Deleted)))
     }
 }
 

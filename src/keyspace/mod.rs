@@ -10,13 +10,16 @@ pub mod clock;
 pub mod fence;
 pub mod module_api;
 pub mod reply;
+pub mod server;
 pub mod server_thread;
 
 pub mod change;
 mod replicate;
+pub mod sorted_set;
 
 use self::change::{Events, Payload};
 use self::module_api::{Ctx, KeyHandle, Kind, OwnedStr, Str};
+use self::sorted_set::SortedSet;
 use crate::error::{Error, Result};
 use crate::primitives::cas::Comparison;
 use crate::primitives::effect::{Effect, End};
@@ -67,6 +70,14 @@ impl Keyspace {
             None => Ok(fields.map(|_| None).collect()),
             Some(handle) if handle.kind() == Kind::Hash => Ok(fields.map(|field| handle.field(field)).collect()),
             Some(_) => Err(Error::WrongType),
+        }
+    }
+
+    /// Reads a sorted set; a missing key is `None`. Works on replicas.
+    pub fn read_sorted_set<T>(&self, key: Str<'_>, read: impl FnOnce(&mut SortedSet<'_>) -> Result<T>) -> Result<Option<T>> {
+        match self.ctx.open_for_reading(key) {
+            None => Ok(None),
+            Some(mut handle) => read(&mut SortedSet::at(&mut handle)?).map(Some),
         }
     }
 
@@ -189,6 +200,11 @@ impl Entry<'_> {
         let index = |nth: i64| if end == End::Left { nth } else { (-1_i64).saturating_sub(nth) };
         let element = |nth| self.handle.element(index(nth)).map(|element| element.as_str().bytes().to_vec());
         Ok((0..count).filter_map(element).collect())
+    }
+
+    /// The sorted set, an empty one for a missing key.
+    pub fn sorted_set(&mut self) -> Result<SortedSet<'_>> {
+        SortedSet::at(&mut self.handle)
     }
 
     /// When the key ends; `None` without a TTL or without a key.

@@ -120,13 +120,13 @@ impl Ctx {
         }
     }
 
-    /// The version of Redis that the server is, or says it is compatible with: `redis_version` of INFO.
+    /// One field of a section of INFO.
     #[must_use]
-    pub fn redis_version(self) -> Option<String> {
+    pub fn info_field(self, section: &CStr, field: &CStr) -> Option<String> {
         // SAFETY: the context belongs to the running callback; the field's text is copied before the info is freed.
         unsafe {
-            let info = api!(RedisModule_GetServerInfo)(self.0, c"server".as_ptr());
-            let field = api!(RedisModule_ServerInfoGetFieldC)(info, c"redis_version".as_ptr());
+            let info = api!(RedisModule_GetServerInfo)(self.0, section.as_ptr());
+            let field = api!(RedisModule_ServerInfoGetFieldC)(info, field.as_ptr());
             let text = if field.is_null() { None } else { CStr::from_ptr(field).to_str().ok().map(str::to_owned) };
             api!(RedisModule_FreeServerInfo)(self.0, info);
             text
@@ -163,6 +163,10 @@ pub enum Event {
     PoppedLeft,
     /// `rpop`
     PoppedRight,
+    /// `zadd`
+    MemberSet,
+    /// `zrem`
+    MemberRemoved,
 }
 
 impl Event {
@@ -177,6 +181,8 @@ impl Event {
             Self::PushedRight => (raw::REDISMODULE_NOTIFY_LIST as c_int, c"rpush"),
             Self::PoppedLeft => (raw::REDISMODULE_NOTIFY_LIST as c_int, c"lpop"),
             Self::PoppedRight => (raw::REDISMODULE_NOTIFY_LIST as c_int, c"rpop"),
+            Self::MemberSet => (raw::REDISMODULE_NOTIFY_ZSET as c_int, c"zadd"),
+            Self::MemberRemoved => (raw::REDISMODULE_NOTIFY_ZSET as c_int, c"zrem"),
         }
     }
 }
@@ -223,7 +229,7 @@ impl<'a> Str<'a> {
 
 /// A string of the server that we made.
 #[repr(transparent)]
-pub struct OwnedStr(*mut raw::RedisModuleString);
+pub struct OwnedStr(pub(super) *mut raw::RedisModuleString);
 
 impl OwnedStr {
     /// Copies `bytes` into a string that belongs to no context.
@@ -312,12 +318,14 @@ pub enum Kind {
     List,
     /// A hash.
     Hash,
+    /// A sorted set.
+    SortedSet,
     /// Another type.
     Other,
 }
 
 /// An open key. Closed when dropped.
-pub struct KeyHandle(*mut raw::RedisModuleKey);
+pub struct KeyHandle(pub(super) *mut raw::RedisModuleKey);
 
 impl KeyHandle {
     /// What the key holds.
@@ -329,6 +337,7 @@ impl KeyHandle {
             raw::REDISMODULE_KEYTYPE_STRING => Kind::String,
             raw::REDISMODULE_KEYTYPE_LIST => Kind::List,
             raw::REDISMODULE_KEYTYPE_HASH => Kind::Hash,
+            raw::REDISMODULE_KEYTYPE_ZSET => Kind::SortedSet,
             _ => Kind::Other,
         }
     }
@@ -477,6 +486,6 @@ fn list_end(end: End) -> c_int {
     }
 }
 
-fn done(status: c_int) -> Result<()> {
+pub(super) fn done(status: c_int) -> Result<()> {
     if status == raw::REDISMODULE_OK as c_int { Ok(()) } else { Err(Error::WriteRefused) }
 }

@@ -47,3 +47,17 @@ pub fn pop(ctx: Ctx, key: Str<'_>, end: End, count: usize) {
     let count = i64::try_from(count).unwrap_or(i64::MAX);
     ctx.replicate_number(if end == End::Left { c"LPOP" } else { c"RPOP" }, &[key], count);
 }
+
+/// `ZADD key score member [score member ...]`, the scores being times in ms
+pub fn set_members<'a>(ctx: Ctx, key: Str<'a>, members: impl Iterator<Item = (Str<'a>, UnixMs)>) {
+    let members: Vec<_> = members.map(|(member, score)| (OwnedStr::number(score.as_i64()), member)).collect();
+    let pairs = members.iter().flat_map(|(score, member)| [score.as_str(), *member]);
+    let args: Vec<_> = std::iter::once(key).chain(pairs).collect();
+    ctx.replicate(c"ZADD", &args);
+}
+
+/// `ZREM key member [member ...]`
+pub fn remove_members<'a>(ctx: Ctx, key: Str<'a>, members: impl Iterator<Item = Str<'a>>) {
+    let args: Vec<_> = std::iter::once(key).chain(members).collect();
+    ctx.replicate(c"ZREM", &args);
+}

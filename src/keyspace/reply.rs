@@ -29,6 +29,8 @@ pub enum Reply {
     Ok,
     /// The handler wrote exactly one complete reply itself (a script's result).
     Sent,
+    /// The client waits; its reply comes later.
+    Later,
 }
 
 /// Up to six integers.
@@ -78,7 +80,7 @@ impl Reply {
                 }
             }
             Self::Ok => ctx.reply_status("OK"),
-            Self::Sent => {}
+            Self::Sent | Self::Later => {}
         }
     }
 }

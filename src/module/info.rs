@@ -4,9 +4,10 @@ use std::ffi::{CStr, c_int, c_ulonglong};
 
 use redis_module::raw;
 
-use crate::commands::guard::guarded;
 use crate::commands::scripting;
+use crate::error::guarded;
 use crate::keyspace::module_api::{Ctx, api};
+use crate::waiting;
 
 /// Registers the section.
 pub fn register(ctx: Ctx) {
@@ -16,14 +17,20 @@ pub fn register(ctx: Ctx) {
 
 unsafe extern "C" fn report(info: *mut raw::RedisModuleInfoCtx, _for_crash_report: c_int) {
     let _ = guarded(|| {
-        let Some(figures) = scripting::figures() else { return Ok(()) };
-        // SAFETY: the server's context, valid until we return.
-        unsafe { api!(RedisModule_InfoAddSection)(info, c"scripts".as_ptr()) };
-        for (name, value) in figures {
-            field(info, name, value);
+        if let Some(figures) = scripting::figures() {
+            section(info, c"scripts", &figures);
         }
+        section(info, c"locks", &waiting::figures()?);
         Ok(())
     });
+}
+
+fn section(info: *mut raw::RedisModuleInfoCtx, name: &CStr, figures: &[(&CStr, u64)]) {
+    // SAFETY: called from `report` with the server's context; the name is a constant.
+    unsafe { api!(RedisModule_InfoAddSection)(info, name.as_ptr()) };
+    for (name, value) in figures {
+        field(info, name, *value);
+    }
 }
 
 fn field(info: *mut raw::RedisModuleInfoCtx, name: &CStr, value: u64) {

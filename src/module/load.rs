@@ -8,9 +8,10 @@ use std::panic;
 use redis_module::{Context, RedisString, Status, raw};
 
 use super::{config, info, register, required};
-use crate::commands::{guard::guarded, scripting};
-use crate::error::{Error, Result};
+use crate::commands::scripting;
+use crate::error::{Error, Result, guarded};
 use crate::keyspace::module_api::{Ctx, Token, api};
+use crate::waiting;
 
 /// The version as the server wants it: 1.2.3 is 10203.
 pub const VERSION: i32 = number(env!("CARGO_PKG_VERSION_MAJOR")) * 10_000
@@ -52,7 +53,7 @@ pub fn on_unload(_ctx: &Context) -> Status {
     let _ = guarded(|| {
         scripting::stop();
         Token::free_all();
-        Ok(())
+        waiting::stop()
     });
     let _ = panic::take_hook();
     Status::Ok
@@ -72,6 +73,7 @@ fn load(ctx: Ctx, args: &[RedisString]) -> Result<()> {
     // SAFETY: the context belongs to the load that is running, here and below.
     unsafe { api!(RedisModule_SetModuleOptions)(ctx.raw(), OPTIONS as i32) };
     info::register(ctx);
+    waiting::start(ctx);
     Ok(())
 }
 

@@ -60,6 +60,15 @@ pub enum Effect<V> {
         /// How many; at most as many as there are.
         count: u64,
     },
+    /// Members of the sorted set, whose scores are times in ms, are added or get another score, and members are removed.
+    Members {
+        /// The members that are set.
+        set: Vec<(V, UnixMs)>,
+        /// The members that are removed; none that is set.
+        removed: Vec<V>,
+        /// The new end of the key; `None` leaves its TTL as it is.
+        until: Option<UnixMs>,
+    },
 }
 
 /// A part of a stored string.
@@ -100,6 +109,7 @@ impl<V> Effect<V> {
             Self::Put { expiry: Expiry::At(at), .. }
             | Self::Patch { until: at, .. }
             | Self::Push { until: Some(at), .. }
+            | Self::Members { until: Some(at), .. }
             | Self::Expire(at)
                 if at <= now =>
             {

@@ -4,15 +4,22 @@
 //! without our header is the lock of another client, taken with `SET key token NX PX ms`: it is respected, released and renewed by
 //! its token, and never entered again.
 //!
-//! What must stay true: at most one exclusive owner; a holder whose deadline passed is not the owner any more, even if nobody took
-//! the lock since; a new ownership gets a fence above every fence that the caller or the state has seen; re-entry keeps the fence.
+//! Decisions are made on a [`Draft`]: the key is read once, changed any number of times (a release and the next owner, a batch of
+//! readers), and written once.
+//!
+//! What must stay true: at most one exclusive owner, and no readers beside it; a holder whose deadline passed is not the owner any
+//! more, even if nobody took the lock since; a new ownership gets a fence above every fence that the caller or the state has seen;
+//! re-entry keeps the fence.
 
 use super::codec::{Corrupt, Reader, put_uint};
 use super::effect::{Effect, Expiry};
-use super::time::{DurationMs, UnixMs};
+use super::time::UnixMs;
 
+mod draft;
 #[cfg(test)]
 mod tests;
+
+pub use draft::{Claim, Claimed, Draft, Release};
 
 /// What an error calls this format.
 pub const FORMAT: &str = "a lock (format LK1)";
@@ -47,6 +54,8 @@ pub struct Holder {
     pub holds: u32,
     /// The end of the lease.
     pub deadline: UnixMs,
+    /// The fencing number of this ownership.
+    pub fence: u64,
 }
 
 /// A lock as it is stored.
@@ -54,7 +63,7 @@ pub struct Holder {
 pub struct Lock {
     /// The mode of all holders.
     pub mode: Mode,
-    /// The fencing number of the youngest ownership.
+    /// The highest fencing number of its holders, past ones included.
     pub fence: u64,
     /// At least one.
     pub holders: Vec<Holder>,
@@ -111,8 +120,11 @@ impl Lock {
         if fence > MAX_FENCE || !(1..=most).contains(&count) {
             return Err(Corrupt);
         }
-        let holders = (0..count).map(|_| Holder::decode(&mut reader)).collect::<Result<_, _>>()?;
+        let holders = (0..count).map(|_| Holder::decode(&mut reader)).collect::<Result<Vec<_>, _>>()?;
         reader.finish()?;
+        if holders.iter().any(|holder| holder.fence > fence) {
+            return Err(Corrupt);
+        }
         Ok(Self { mode, fence, holders })
     }
 
@@ -152,7 +164,8 @@ impl Holder {
         let owner = reader.bytes(len)?.to_vec();
         let holds = u32::try_from(reader.u64(4)?).map_err(|_| Corrupt)?;
         let deadline = UnixMs(reader.u64(6)?);
-        if owner.is_empty() || holds == 0 { Err(Corrupt) } else { Ok(Self { owner, holds, deadline }) }
+        let fence = reader.u64(8)?;
+        if owner.is_empty() || holds == 0 { Err(Corrupt) } else { Ok(Self { owner, holds, deadline, fence }) }
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
@@ -160,123 +173,6 @@ impl Holder {
         out.extend(&self.owner);
         put_uint(out, self.holds.into(), 4);
         put_uint(out, self.deadline.0.into(), 6);
-    }
-}
-
-/// The answer to an attempt to take a lock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Acquired {
-    /// The caller is the owner.
-    Granted {
-        /// The fencing number of the ownership.
-        fence: u64,
-        /// How long the lease lasts.
-        ttl: DurationMs,
-        /// How often the owner holds the lock now.
-        holds: u32,
-    },
-    /// Somebody else is.
-    Held {
-        /// How long the latest lease lasts; `None` for another client's lock without a TTL.
-        ttl: Option<DurationMs>,
-    },
-}
-
-/// Takes the lock for `lease`, or enters it again. `fence` is the number that a new ownership gets, unless the state has seen a
-/// higher one. Fails when there is no higher one.
-pub fn acquire(
-    stored: Option<Stored>,
-    owner: &[u8],
-    lease: DurationMs,
-    fence: u64,
-    now: UnixMs,
-) -> Result<(Acquired, Effect<Vec<u8>>), Corrupt> {
-    let seen = stored.as_ref().and_then(Stored::fence).unwrap_or(0);
-    let deadline = now.plus(lease);
-    let (lock, holds) = match stored {
-        Some(Stored::Foreign { until, .. }) => {
-            return Ok((Acquired::Held { ttl: until.map(|until| until.since(now)) }, Effect::Keep));
-        }
-        Some(Stored::Ours(lock)) => match lock.valid(now) {
-            None => (taken(owner, deadline, fence.max(seen.saturating_add(1))), 1),
-            Some(lock) => match reenter(lock, owner, deadline) {
-                Ok(reentered) => reentered,
-                Err(lock) => return Ok((Acquired::Held { ttl: Some(lock.deadline().since(now)) }, Effect::Keep)),
-            },
-        },
-        None => (taken(owner, deadline, fence), 1),
-    };
-    if lock.fence > MAX_FENCE {
-        return Err(Corrupt);
-    }
-    let granted = Acquired::Granted { fence: lock.fence, ttl: lock.deadline().since(now), holds };
-    Ok((granted, lock.put()))
-}
-
-fn taken(owner: &[u8], deadline: UnixMs, fence: u64) -> Lock {
-    Lock { mode: Mode::Exclusive, fence, holders: vec![Holder { owner: owner.to_vec(), holds: 1, deadline }] }
-}
-
-/// The lock with one more hold of `owner`, and how many that makes; the lock as it was when another owner has it. A lease never gets
-/// shorter by entering again.
-fn reenter(mut lock: Lock, owner: &[u8], deadline: UnixMs) -> Result<(Lock, u32), Lock> {
-    if lock.mode == Mode::Shared {
-        return Err(lock);
-    }
-    let Some(holder) = lock.holders.iter_mut().find(|holder| holder.owner == owner) else { return Err(lock) };
-    holder.holds = holder.holds.saturating_add(1);
-    holder.deadline = holder.deadline.max(deadline);
-    let holds = holder.holds;
-    Ok((lock, holds))
-}
-
-/// How much of a lock is given back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Release {
-    /// One hold.
-    One,
-    /// Every hold of the owner.
-    All,
-}
-
-/// Gives the lock back. The outcome is how many holds the owner has left, or `None` when it was not the owner.
-#[must_use]
-pub fn release(stored: Option<Stored>, owner: &[u8], release: Release, now: UnixMs) -> (Option<u32>, Effect<Vec<u8>>) {
-    match stored {
-        Some(Stored::Foreign { token, .. }) if token == owner => (Some(0), Effect::Delete),
-        Some(Stored::Ours(lock)) => release_ours(lock, owner, release, now),
-        _ => (None, Effect::Keep),
-    }
-}
-
-fn release_ours(lock: Lock, owner: &[u8], release: Release, now: UnixMs) -> (Option<u32>, Effect<Vec<u8>>) {
-    let Some(mut lock) = lock.valid(now) else { return (None, Effect::Keep) };
-    let Some(holder) = lock.holders.iter_mut().find(|holder| holder.owner == owner) else { return (None, Effect::Keep) };
-    let left = match release {
-        Release::One => holder.holds.saturating_sub(1),
-        Release::All => 0,
-    };
-    if left > 0 {
-        holder.holds = left;
-        return (Some(left), lock.put());
-    }
-    lock.holders.retain(|holder| holder.owner != owner);
-    let effect = if lock.holders.is_empty() { Effect::Delete } else { lock.put() };
-    (Some(0), effect)
-}
-
-/// Lets the owner's lease end `lease` from now. The outcome is the new TTL, or `None` when it was not the owner.
-#[must_use]
-pub fn renew(stored: Option<Stored>, owner: &[u8], lease: DurationMs, now: UnixMs) -> (Option<DurationMs>, Effect<Vec<u8>>) {
-    let deadline = now.plus(lease);
-    match stored {
-        Some(Stored::Foreign { token, .. }) if token == owner => (Some(lease), Effect::Expire(deadline)),
-        Some(Stored::Ours(lock)) => {
-            let Some(mut lock) = lock.valid(now) else { return (None, Effect::Keep) };
-            let Some(holder) = lock.holders.iter_mut().find(|holder| holder.owner == owner) else { return (None, Effect::Keep) };
-            holder.deadline = deadline;
-            (Some(lease), lock.put())
-        }
-        _ => (None, Effect::Keep),
+        put_uint(out, self.fence.into(), 8);
     }
 }

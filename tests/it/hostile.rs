@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::support::calls::{Call, Kind, SCRIPT, SCRIPT_SHA1, forms};
 use crate::support::docs::commands;
 use crate::support::line::line;
-use crate::support::{Connection, FakeReplica, Server, Value, argv, each_server};
+use crate::support::{Connection, FakeReplica, Server, Value, argv, each_server, eventually};
 
 /// What an argument may hold that nobody meant.
 const BYTES: &[&[u8]] = &[
@@ -327,9 +327,14 @@ impl Attacker<'_> {
 
     /// Reads a reply. A client that is blocked is unblocked: to wait is an answer.
     fn read(&mut self, id: i64, command: &[Vec<u8>]) -> Value {
-        if !self.connection.has_input(Duration::from_millis(500)) {
-            self.server.connect().run(&format!("CLIENT UNBLOCK {id} ERROR"));
-        }
+        eventually(&line(command), || {
+            let answered = self.connection.has_input(Duration::from_millis(5));
+            if !answered {
+                // Answers 0 for a client that is not blocked: then its reply is on its way.
+                self.server.run(&format!("CLIENT UNBLOCK {id} ERROR"));
+            }
+            answered.then_some(())
+        });
         self.connection.read().unwrap_or_else(|error| panic!("{}: {error}", line(command)))
     }
 }

@@ -21,3 +21,4 @@ mod script; // ATOMIC.EVAL, ATOMIC.EVALSHA and ATOMIC.SCRIPT
 mod support; // real servers, a raw client, replicas as witnesses, transcripts as tests
 mod tidy; // the architecture rules, read from the sources; needs no server
 mod values; // get or set, defaults, bounded lists, once, idempotency
+mod waiting; // locks and semaphores that wait on the server

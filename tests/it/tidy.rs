@@ -12,6 +12,7 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
      "a primitive is a pure function"),
     ("src/script/", &["crate::commands", "crate::keyspace", "crate::module", "redis_module"], "the engine reaches the server through its port only"),
     ("src/keyspace/", &["crate::commands", "crate::script", "crate::module", "mlua"], "the keyspace serves the commands, not the reverse"),
+    ("src/waiting/", &["crate::commands", "crate::script", "crate::module", "mlua"], "lines serve the commands, not the reverse"),
     ("src/commands/", &["mlua", "crate::module"], "commands know the engine, not the VM"),
 ];
 
@@ -23,9 +24,13 @@ const UNSAFE: &[&str] = &[
     "src/keyspace/module_api.rs",
     "src/keyspace/call.rs",
     "src/keyspace/reply.rs",
+    "src/keyspace/server.rs",
     "src/keyspace/server_thread.rs",
+    "src/keyspace/sorted_set.rs",
     "src/module/",
     "src/commands/guard.rs",
+    "src/waiting/blocked.rs",
+    "src/waiting/events.rs",
     "src/script/context.rs",
     "src/script/heap.rs",
     "src/script/limits.rs",

@@ -6,6 +6,8 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::primitives::effect::Expiry;
+use crate::primitives::time::DurationMs;
 
 const START: u64 = 1_700_000_000_000;
 
@@ -32,32 +34,46 @@ impl Key {
         }
     }
 
-    fn acquire(&mut self, owner: &str, lease: u64, now: u64) -> Acquired {
-        let (acquired, effect) =
-            acquire(self.stored(), owner.as_bytes(), DurationMs(lease), (self.last_fence + 1).max(now * 1000), UnixMs(now))
-                .unwrap();
-        self.apply(effect);
-        if let Acquired::Granted { fence, .. } = acquired {
+    fn decide<R>(&mut self, now: u64, decide: impl FnOnce(&mut Draft) -> R) -> R {
+        let mut draft = Draft::new(self.stored(), UnixMs(now));
+        let outcome = decide(&mut draft);
+        self.apply(draft.effect());
+        outcome
+    }
+
+    fn claim(&mut self, owner: &str, mode: Mode, lease: u64, now: u64) -> Claimed {
+        let claim = Claim { owner: owner.as_bytes(), mode, lease: DurationMs(lease) };
+        let fence = (self.last_fence + 1).max(now * 1000);
+        let claimed = self.decide(now, |draft| draft.claim(claim, fence).unwrap());
+        if let Claimed::Granted { fence, .. } = claimed {
             self.last_fence = self.last_fence.max(fence);
         }
-        acquired
+        claimed
+    }
+
+    fn acquire(&mut self, owner: &str, lease: u64, now: u64) -> Claimed {
+        self.claim(owner, Mode::Exclusive, lease, now)
+    }
+
+    fn read(&mut self, owner: &str, lease: u64, now: u64) -> Claimed {
+        self.claim(owner, Mode::Shared, lease, now)
+    }
+
+    fn ttl(&mut self, now: u64) -> Option<u64> {
+        self.decide(now, |draft| draft.ttl()).map(|ttl| ttl.0)
     }
 
     fn release(&mut self, owner: &str, how: Release, now: u64) -> Option<u32> {
-        let (left, effect) = release(self.stored(), owner.as_bytes(), how, UnixMs(now));
-        self.apply(effect);
-        left
+        self.decide(now, |draft| draft.release(owner.as_bytes(), how))
     }
 
     fn renew(&mut self, owner: &str, lease: u64, now: u64) -> Option<u64> {
-        let (ttl, effect) = renew(self.stored(), owner.as_bytes(), DurationMs(lease), UnixMs(now));
-        self.apply(effect);
-        ttl.map(|ttl| ttl.0)
+        self.decide(now, |draft| draft.renew(owner.as_bytes(), DurationMs(lease))).map(|ttl| ttl.0)
     }
 }
 
-fn fence_of(acquired: Acquired) -> u64 {
-    let Acquired::Granted { fence, .. } = acquired else { panic!("not granted: {acquired:?}") };
+fn fence_of(acquired: Claimed) -> u64 {
+    let Claimed::Granted { fence, .. } = acquired else { panic!("not granted: {acquired:?}") };
     fence
 }
 
@@ -65,7 +81,9 @@ fn fence_of(acquired: Acquired) -> u64 {
 fn a_lock_excludes_until_it_is_released() {
     let mut key = Key::default();
     let fence = fence_of(key.acquire("me", 1000, START));
-    assert_eq!(key.acquire("you", 1000, START + 10), Acquired::Held { ttl: Some(DurationMs(990)) });
+    assert_eq!(key.acquire("you", 1000, START + 10), Claimed::Held);
+    assert_eq!(key.read("you", 1000, START + 10), Claimed::Held);
+    assert_eq!(key.ttl(START + 10), Some(990));
     assert_eq!(key.release("you", Release::All, START), None);
     assert_eq!(key.release("me", Release::One, START), Some(0));
     assert_eq!(key.value, None);
@@ -77,8 +95,8 @@ fn re_entry_counts_keeps_the_fence_and_never_shortens_the_lease() {
     let mut key = Key::default();
     let fence = fence_of(key.acquire("me", 1000, START));
     let again = key.acquire("me", 10, START + 100);
-    assert_eq!(again, Acquired::Granted { fence, ttl: DurationMs(900), holds: 2 });
-    assert_eq!(key.acquire("me", 5000, START + 100), Acquired::Granted { fence, ttl: DurationMs(5000), holds: 3 });
+    assert_eq!(again, Claimed::Granted { fence, ttl: DurationMs(900), holds: 2 });
+    assert_eq!(key.acquire("me", 5000, START + 100), Claimed::Granted { fence, ttl: DurationMs(5000), holds: 3 });
     assert_eq!(key.release("me", Release::One, START + 100), Some(2));
     assert_eq!(key.release("me", Release::All, START + 100), Some(0));
     assert_eq!(key.release("me", Release::One, START + 100), None);
@@ -92,7 +110,7 @@ fn an_expired_holder_is_not_the_owner_any_more() {
     assert_eq!(key.renew("me", 1000, end), None);
     assert_eq!(key.release("me", Release::One, end), None);
     let again = key.acquire("me", 1000, end);
-    assert!(matches!(again, Acquired::Granted { holds: 1, fence: new, .. } if new > fence), "{again:?}");
+    assert!(matches!(again, Claimed::Granted { holds: 1, fence: new, .. } if new > fence), "{again:?}");
 }
 
 #[test]
@@ -110,14 +128,16 @@ fn renew_sets_the_lease_in_both_directions() {
 fn another_clients_string_lock_is_respected_renewed_and_released_by_its_token() {
     let foreign = |until| Key { value: Some(b"token".to_vec()), until, last_fence: 0 };
     let mut key = foreign(Some(UnixMs(START + 700)));
-    assert_eq!(key.acquire("token", 1000, START), Acquired::Held { ttl: Some(DurationMs(700)) });
+    assert_eq!(key.acquire("token", 1000, START), Claimed::Held);
+    assert_eq!(key.ttl(START), Some(700));
     assert_eq!(key.renew("other", 1000, START), None);
     assert_eq!(key.renew("token", 1000, START), Some(1000));
     assert_eq!((key.value.as_deref(), key.until), (Some(&b"token"[..]), Some(UnixMs(START + 1000))));
     assert_eq!(key.release("other", Release::All, START), None);
     assert_eq!(key.release("token", Release::One, START), Some(0));
     assert_eq!(key.value, None);
-    assert_eq!(foreign(None).acquire("me", 1, START), Acquired::Held { ttl: None });
+    assert_eq!(foreign(None).acquire("me", 1, START), Claimed::Held);
+    assert_eq!(foreign(None).ttl(START), None);
 }
 
 #[test]
@@ -150,78 +170,157 @@ fn damaged_locks_are_corrupt_and_other_strings_are_foreign() {
 
 #[test]
 fn no_fence_beyond_the_highest_is_ever_issued() {
-    let lock = |fence| Lock {
+    let ended = |fence| Lock {
         mode: Mode::Exclusive,
         fence,
-        holders: vec![Holder { owner: b"x".to_vec(), holds: 1, deadline: UnixMs(1) }],
+        holders: vec![Holder { owner: b"x".to_vec(), holds: 1, deadline: UnixMs(1), fence }],
     };
-    let next = |fence| {
-        acquire(Some(Stored::Ours(lock(fence))), b"me", DurationMs(1), 1, UnixMs(2)).map(|(acquired, _)| fence_of(acquired))
-    };
+    let claim = Claim { owner: b"me", mode: Mode::Exclusive, lease: DurationMs(1) };
+    let next = |fence| Draft::new(Some(Stored::Ours(ended(fence))), UnixMs(2)).claim(claim, 1).map(fence_of);
     assert_eq!(next(MAX_FENCE - 1), Ok(MAX_FENCE));
     assert_eq!(next(MAX_FENCE), Err(Corrupt));
 }
 
+#[test]
+fn readers_share_a_lock_and_a_writer_has_it_alone() {
+    let mut key = Key::default();
+    let first = fence_of(key.read("a", 1000, START));
+    let second = fence_of(key.read("b", 3000, START));
+    assert!(second > first, "each reader has a fence of its own");
+    assert_eq!(key.acquire("w", 1000, START), Claimed::Held);
+    assert_eq!(key.ttl(START), Some(3000));
+    assert_eq!(key.until, Some(UnixMs(START + 3000)));
+    assert_eq!(key.read("a", 1, START), Claimed::Granted { fence: first, ttl: DurationMs(1000), holds: 2 });
+    assert_eq!(key.release("b", Release::One, START), Some(0));
+    assert_eq!(key.acquire("w", 1000, START + 999), Claimed::Held);
+    assert!(fence_of(key.acquire("w", 1000, START + 1000)) > second);
+    assert_eq!(key.read("w", 1, START + 1000), Claimed::Granted { fence: key.last_fence, ttl: DurationMs(1000), holds: 2 });
+    assert_eq!(key.read("a", 1, START + 1000), Claimed::Held, "the writer that reads is still alone");
+}
+
+#[test]
+fn a_reader_cannot_become_the_writer() {
+    let mut key = Key::default();
+    key.read("a", 1000, START);
+    let before = key.value.clone();
+    assert_eq!(key.acquire("a", 1000, START), Claimed::Upgrade);
+    assert_eq!(key.value, before);
+}
+
+#[test]
+fn readers_are_bounded_and_the_first_to_end_makes_room() {
+    let mut key = Key::default();
+    for reader in 0..MAX_HOLDERS {
+        fence_of(key.read(&format!("r{reader}"), 1000 + reader as u64, START));
+    }
+    assert_eq!(key.read("late", 1, START), Claimed::Held);
+    let free_at = |key: &mut Key, mode| key.decide(START, |draft| draft.free_at(mode));
+    assert_eq!(free_at(&mut key, Mode::Shared), Some(UnixMs(START + 1000)));
+    assert_eq!(free_at(&mut key, Mode::Exclusive), Some(UnixMs(START + 1000 + 1023)));
+    fence_of(key.read("late", 1, START + 1000));
+}
+
+#[test]
+fn only_the_ownership_that_was_granted_is_taken_back() {
+    let mut key = Key::default();
+    let fence = fence_of(key.acquire("me", 1000, START));
+    key.acquire("me", 1000, START);
+    let take_back = |key: &mut Key, fence| key.decide(START, |draft| draft.take_back(b"me", fence));
+    take_back(&mut key, fence - 1);
+    take_back(&mut key, fence);
+    assert_eq!(key.release("me", Release::One, START), Some(0), "one of two holds was taken back");
+    key.acquire("me", 1000, START);
+    take_back(&mut key, fence);
+    assert_eq!(key.release("me", Release::One, START), Some(0), "the old fence takes nothing from the new ownership");
+}
+
+#[test]
+fn a_release_and_the_next_claim_are_one_write() {
+    let mut key = Key::default();
+    let fence = fence_of(key.acquire("me", 1000, START));
+    let claim = Claim { owner: b"you", mode: Mode::Exclusive, lease: DurationMs(10) };
+    let next = key.decide(START, |draft| {
+        draft.release(b"me", Release::One);
+        draft.claim(claim, 1).unwrap()
+    });
+    assert_eq!(next, Claimed::Granted { fence: fence + 1, ttl: DurationMs(10), holds: 1 });
+    assert_eq!(key.until, Some(UnixMs(START + 10)));
+}
+
 #[derive(Debug, Clone)]
 enum Step {
-    Acquire(usize, u64),
+    Claim(usize, Mode, u64),
     Release(usize, bool),
     Renew(usize, u64),
 }
 
 fn step() -> impl Strategy<Value = (u64, Step)> {
+    let mode = prop_oneof![Just(Mode::Exclusive), Just(Mode::Shared)];
     let step = prop_oneof![
-        (0..3usize, 1..100u64).prop_map(|(who, lease)| Step::Acquire(who, lease)),
+        (0..3usize, mode, 1..100u64).prop_map(|(who, mode, lease)| Step::Claim(who, mode, lease)),
         (0..3usize, any::<bool>()).prop_map(|(who, all)| Step::Release(who, all)),
         (0..3usize, 1..100u64).prop_map(|(who, lease)| Step::Renew(who, lease)),
     ];
     (0..40u64, step)
 }
 
+/// One owner in the model.
+#[derive(Clone, Copy)]
+struct Owned {
+    mode: Mode,
+    holds: u32,
+    deadline: u64,
+    fence: u64,
+}
+
 proptest! {
-    /// The model: each owner's holds and deadline, looked through from scratch on every step.
+    /// The model: each owner's holds, deadline and fence, looked through from scratch on every step.
     #[test]
     fn a_lock_behaves_like_its_history(steps in prop::collection::vec(step(), 1..80)) {
         let owners = ["a", "b", "c"];
         let mut key = Key::default();
-        let mut model = HashMap::<usize, (u32, u64)>::new();
+        let mut model = HashMap::<usize, Owned>::new();
         let (mut now, mut last_fence) = (START, 0);
         for (wait, step) in steps {
             now += wait;
-            model.retain(|_, (_, deadline)| *deadline > now);
-            prop_assert!(model.len() <= 1, "two owners");
+            model.retain(|_, owned| owned.deadline > now);
+            prop_assert!(model.len() <= 1 || model.values().all(|owned| owned.mode == Mode::Shared), "a writer beside others");
             match step {
-                Step::Acquire(who, lease) => {
-                    let mine = model.get(&who).copied();
-                    let acquired = key.acquire(owners[who], lease, now);
-                    if mine.is_some() || model.is_empty() {
-                        let (holds, deadline) = mine.unwrap_or((0, 0));
-                        let deadline = deadline.max(now + lease);
-                        model.insert(who, (holds + 1, deadline));
-                        let Acquired::Granted { fence, ttl, holds: counted } = acquired else { panic!("{acquired:?}") };
-                        prop_assert_eq!((ttl.0, counted), (deadline - now, holds + 1));
-                        let kept_or_grown = if mine.is_some() { fence == last_fence } else { fence > last_fence };
-                        prop_assert!(kept_or_grown);
-                        last_fence = fence;
-                    } else {
-                        let ttl = model.values().map(|(_, deadline)| deadline - now).max().unwrap();
-                        prop_assert_eq!(acquired, Acquired::Held { ttl: Some(DurationMs(ttl)) });
-                    }
+                Step::Claim(who, mode, lease) => {
+                    let claimed = key.claim(owners[who], mode, lease, now);
+                    let expected = match model.get(&who).copied() {
+                        Some(mine) if mine.mode == Mode::Shared && mode == Mode::Exclusive => Claimed::Upgrade,
+                        Some(mine) => {
+                            let deadline = mine.deadline.max(now + lease);
+                            model.insert(who, Owned { holds: mine.holds + 1, deadline, ..mine });
+                            Claimed::Granted { fence: mine.fence, ttl: DurationMs(deadline - now), holds: mine.holds + 1 }
+                        }
+                        None if model.values().any(|owned| owned.mode == Mode::Exclusive || mode == Mode::Exclusive) => Claimed::Held,
+                        None => {
+                            let fence = fence_of(claimed);
+                            prop_assert!(fence > last_fence);
+                            last_fence = fence;
+                            model.insert(who, Owned { mode, holds: 1, deadline: now + lease, fence });
+                            Claimed::Granted { fence, ttl: DurationMs(lease), holds: 1 }
+                        }
+                    };
+                    prop_assert_eq!(claimed, expected);
                 }
                 Step::Release(who, all) => {
-                    let left = model.get(&who).map(|(holds, _)| if all { 0 } else { holds - 1 });
+                    let left = model.get(&who).map(|owned| if all { 0 } else { owned.holds - 1 });
                     prop_assert_eq!(key.release(owners[who], if all { Release::All } else { Release::One }, now), left);
                     match left {
                         Some(0) => drop(model.remove(&who)),
-                        Some(left) => model.get_mut(&who).unwrap().0 = left,
+                        Some(left) => model.get_mut(&who).unwrap().holds = left,
                         None => {}
                     }
                 }
                 Step::Renew(who, lease) => {
-                    let owned = model.get_mut(&who).map(|(_, deadline)| *deadline = now + lease);
+                    let owned = model.get_mut(&who).map(|owned| owned.deadline = now + lease);
                     prop_assert_eq!(key.renew(owners[who], lease, now), owned.map(|()| lease));
                 }
             }
+            prop_assert_eq!(key.ttl(now), model.values().map(|owned| owned.deadline - now).filter(|ttl| *ttl > 0).max());
         }
     }
 
@@ -235,7 +334,7 @@ proptest! {
     fn decode_encode_is_identity(fence in 0..=MAX_FENCE, shared in any::<bool>(), holders in prop::collection::vec(
         (prop::collection::vec(any::<u8>(), 1..=255), 1..=u32::MAX, 0..1u64 << 48), 1..5)) {
         let holders: Vec<_> = holders.into_iter()
-            .map(|(owner, holds, deadline)| Holder { owner, holds, deadline: UnixMs(deadline) })
+            .map(|(owner, holds, deadline)| Holder { owner, holds, deadline: UnixMs(deadline), fence: fence / 2 })
             .take(if shared { 5 } else { 1 }).collect();
         let lock = Lock { mode: if shared { Mode::Shared } else { Mode::Exclusive }, fence, holders };
         prop_assert_eq!(Stored::decode(&lock.encode(), None), Ok(Stored::Ours(lock)));

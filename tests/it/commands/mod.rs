@@ -4,8 +4,10 @@
 //! server's own clock, and a [`Moment`] is what follows from it: two replies about the same moment must leave room for one.
 
 mod cas;
+mod fence;
 mod lock;
 mod ratelimit;
+mod semaphore;
 
 use crate::support::line::{line, quoted};
 use crate::support::resp::encode;

@@ -4,9 +4,11 @@
 //! synchronise: [`eventually`] polls with a deadline.
 
 pub mod calls;
+pub mod cluster;
 pub mod docs;
 pub mod installed;
 pub mod line;
+pub mod locks;
 pub mod real_replica;
 pub mod replica;
 pub mod resp;

@@ -1,0 +1,77 @@
+//! `ATOMIC.MLOCK numkeys key [key ...] owner lease-ms`: take several locks, all or none.
+//!
+//! 1 to 128 keys, all different; in a cluster all in one slot. Locks that you own alone are entered again. A key for which clients wait
+//! counts as held.
+//! Reply: `[1, fence, ttl-ms]` when you own all of them: the fence is above those of all earlier owners, the TTL the shortest; `[0,
+//! index, ttl-ms]` with the first key, counted from 0, that somebody else holds, and how long (-1: another client's lock without a
+//! TTL). TTL: each key lives until its lease ends. Replicates: `SET key state PXAT t` for every key, in one transaction; a denial nothing.
+//! Errors: as ATOMIC.LOCK; `numkeys must be an integer in 1..=128`; `key must not be given twice`.
+
+use super::lock::owner;
+use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
+use crate::error::Result;
+use crate::keyspace::args::Args;
+use crate::keyspace::module_api::Str;
+use crate::keyspace::reply::Reply;
+use crate::keyspace::{Keyspace, fence};
+use crate::primitives::lock::{Claim, Claimed, Draft, Mode};
+use crate::primitives::time::DurationMs;
+use crate::waiting;
+
+/// See the top of this file.
+pub struct MLock;
+
+/// The arguments.
+pub struct Request<'a> {
+    keys: &'a [Str<'a>],
+    owner: &'a [u8],
+    lease: DurationMs,
+}
+
+impl Command for MLock {
+    const SPEC: Spec = Spec {
+        name: c"atomic.mlock",
+        flags: c"write deny-oom",
+        categories: c"string",
+        summary: c"Takes several locks for a time, all or none.",
+        complexity: c"O(N) in the number of keys",
+        since: c"0.1.0",
+        arity: -5,
+        keys: Keys::Numbered(KeyFlags::Update),
+        args: &[Arg::integer(c"numkeys"), Arg::KEY.multiple(), Arg::string(c"owner"), Arg::integer(c"lease-ms")],
+    };
+
+    type Request<'a> = Request<'a>;
+
+    fn parse(mut args: Args<'_>) -> Result<Request<'_>> {
+        let request = Request { keys: args.keys()?, owner: owner(&mut args)?, lease: args.duration("lease-ms")? };
+        args.finish()?;
+        Ok(request)
+    }
+
+    fn run(keyspace: &Keyspace, Request { keys, owner, lease }: Request<'_>) -> Result<Reply> {
+        waiting::warn_once(keyspace.ctx());
+        let drafts = keys.iter().map(|key| waiting::settled::<Draft>(keyspace, *key)).collect::<Result<Vec<_>>>()?;
+        // One number for all, above every one that the states have shown.
+        let claim = Claim { owner, mode: Mode::Exclusive, lease };
+        let number = fence::next(keyspace.now());
+        let (mut effects, mut highest, mut shortest) = (Vec::with_capacity(keys.len()), 0, lease);
+        for ((index, key), (mut draft, waiters)) in keys.iter().enumerate().zip(drafts) {
+            let overtakes = waiters > 0 && !draft.is_held_by(owner);
+            match if overtakes { Claimed::Held } else { draft.claim(claim, number).map_err(waiting::foreign_lock)? } {
+                Claimed::Granted { fence, ttl, .. } => {
+                    (highest, shortest) = (fence.max(highest), ttl.min(shortest));
+                    effects.push((*key, draft.effect()));
+                }
+                Claimed::Held => {
+                    let ttl = draft.ttl().map_or(-1, DurationMs::reply);
+                    return Ok(Reply::from([0, i64::try_from(index).unwrap_or(i64::MAX), ttl]));
+                }
+                Claimed::Upgrade => return Err(waiting::upgrade()),
+            }
+        }
+        fence::observe(highest);
+        keyspace.apply_all(effects)?;
+        Ok(Reply::from([1, i64::try_from(highest).unwrap_or(i64::MAX), shortest.reply()]))
+    }
+}

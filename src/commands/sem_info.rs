@@ -1,0 +1,67 @@
+//! `ATOMIC.SEM.INFO key`: who has permits of a semaphore.
+//!
+//! Reply: a map (RESP2: a flat array of names and values), empty when no permit is in use:
+//!   `in-use`   how many permits are in use
+//!   `owners`   an array of `[owner, permits, ttl-ms until its last permit ends]`, by name
+//!   `ttl`      ms until the last lease of all ends
+//!   `waiters`  how many clients wait for permits
+//! Works on replicas. Errors: as ATOMIC.SEM.ACQUIRE.
+
+use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
+use crate::error::Result;
+use crate::keyspace::Keyspace;
+use crate::keyspace::args::Args;
+use crate::keyspace::module_api::Str;
+use crate::keyspace::reply::{Reply, ttl};
+use crate::primitives::semaphore;
+use crate::waiting::{self, Kind};
+
+/// See the top of this file.
+pub struct SemInfo;
+
+impl Command for SemInfo {
+    const SPEC: Spec = Spec {
+        name: c"atomic.sem.info",
+        flags: c"readonly",
+        categories: c"sortedset",
+        summary: c"Tells who has permits of a semaphore, how many and how long.",
+        complexity: c"O(N) in the number of permits",
+        since: c"0.1.0",
+        arity: 2,
+        keys: Keys::First(KeyFlags::Read),
+        args: &[Arg::KEY],
+    };
+
+    type Request<'a> = Str<'a>;
+
+    fn parse(mut args: Args<'_>) -> Result<Str<'_>> {
+        let key = args.take()?;
+        args.finish()?;
+        Ok(key)
+    }
+
+    fn run(keyspace: &Keyspace, key: Str<'_>) -> Result<Reply> {
+        let now = keyspace.now().floor_ms();
+        let owners = keyspace.read_sorted_set(key, |stored| semaphore::owners(stored, now).map_err(waiting::foreign_semaphore));
+        let owners = owners?.unwrap_or_default();
+        if owners.is_empty() {
+            return Ok(Reply::Map(Vec::new()));
+        }
+        let in_use = owners.values().map(|owner| owner.permits).fold(0, u64::saturating_add);
+        let until = owners.values().map(|owner| owner.until).max();
+        let listed = owners.into_iter().map(|(name, owner)| {
+            let numbers = [integer(owner.permits), ttl(Some(owner.until), now)].map(Reply::Integer);
+            Reply::Array([Reply::Bulk(name)].into_iter().chain(numbers).collect())
+        });
+        Ok(Reply::Map(vec![
+            ("in-use", Reply::Integer(integer(in_use))),
+            ("owners", Reply::Array(listed.collect())),
+            ("ttl", Reply::Integer(ttl(until, now))),
+            ("waiters", Reply::Integer(waiting::waiters(keyspace, Kind::Semaphore, key)?)),
+        ]))
+    }
+}
+
+fn integer(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,65 @@
+//! `ATOMIC.SEM.RELEASE key owner [PERMITS n]`: give permits of a semaphore back.
+//!
+//! Gives back one permit, or as many as `PERMITS` says, those first whose lease ends first; all when the owner has fewer.
+//! Reply: the permits that the owner has left; -1 when it had none, or their leases ended.
+//! Whoever waits is granted its permits in the same write.
+//! Replicates: `ZREM key permit ...`, `ZADD key deadline permit ...` for permits that move to another place, `PEXPIREAT key t` when the
+//! last lease ends earlier, in MULTI/EXEC when more than one. The key goes with the last permit. Errors: as ATOMIC.SEM.ACQUIRE.
+
+use super::lock::owner;
+use super::sem_acquire::{PERMITS, permits};
+use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
+use crate::error::Result;
+use crate::keyspace::Keyspace;
+use crate::keyspace::args::{Args, is, syntax};
+use crate::keyspace::module_api::Str;
+use crate::keyspace::reply::Reply;
+use crate::primitives::semaphore::Draft;
+use crate::waiting::{self, Kind};
+
+/// See the top of this file.
+pub struct SemRelease;
+
+/// The arguments.
+pub struct Request<'a> {
+    key: Str<'a>,
+    owner: &'a [u8],
+    permits: u64,
+}
+
+impl Command for SemRelease {
+    const SPEC: Spec = Spec {
+        name: c"atomic.sem.release",
+        flags: c"write fast",
+        categories: c"sortedset",
+        summary: c"Gives permits of a semaphore back.",
+        complexity: c"O(P*log(N)) with P permits of the owner, and O(M) in the number of leases that ended",
+        since: c"0.1.0",
+        arity: -3,
+        keys: Keys::First(KeyFlags::Delete),
+        args: &[Arg::KEY, Arg::string(c"owner"), PERMITS],
+    };
+
+    type Request<'a> = Request<'a>;
+
+    fn parse(mut args: Args<'_>) -> Result<Request<'_>> {
+        let (key, owner) = (args.take()?, owner(&mut args)?);
+        let permits = match args.take_if_any() {
+            None => 1,
+            Some(option) if is(option.bytes(), "PERMITS") => permits(&mut args)?,
+            Some(option) => return Err(syntax(option.bytes())),
+        };
+        args.finish()?;
+        Ok(Request { key, owner, permits })
+    }
+
+    fn run(keyspace: &Keyspace, Request { key, owner, permits }: Request<'_>) -> Result<Reply> {
+        let left = waiting::visit(keyspace, key, |draft: &mut Draft, entry, _| {
+            draft.release(&entry.sorted_set()?, owner, permits).map_err(waiting::foreign_semaphore)
+        })?;
+        if left == Some(0) {
+            waiting::forget(keyspace, Kind::Semaphore, key, owner)?;
+        }
+        Ok(Reply::Integer(left.map_or(-1, |left| i64::try_from(left).unwrap_or(i64::MAX))))
+    }
+}

@@ -1,0 +1,58 @@
+//! `ATOMIC.SEM.RENEW key owner lease-ms`: let all your permits of a semaphore end `lease-ms` from now.
+//!
+//! Reply: the new TTL in ms; -1 when `owner` has no permit, or their leases ended.
+//! Replicates: `ZADD key deadline permit ...`, `ZREM key permit ...` for what ended, `PEXPIREAT key t` when the last lease ends at
+//! another time, in MULTI/EXEC when more than one. Errors: as ATOMIC.SEM.ACQUIRE.
+
+use super::lock::owner;
+use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
+use crate::error::Result;
+use crate::keyspace::Keyspace;
+use crate::keyspace::args::Args;
+use crate::keyspace::module_api::Str;
+use crate::keyspace::reply::Reply;
+use crate::primitives::semaphore::Draft;
+use crate::primitives::time::DurationMs;
+use crate::waiting::{self, Kind};
+
+/// See the top of this file.
+pub struct SemRenew;
+
+/// The arguments.
+pub struct Request<'a> {
+    key: Str<'a>,
+    owner: &'a [u8],
+    lease: DurationMs,
+}
+
+impl Command for SemRenew {
+    const SPEC: Spec = Spec {
+        name: c"atomic.sem.renew",
+        flags: c"write fast",
+        categories: c"sortedset",
+        summary: c"Extends or shortens the leases of all permits of an owner.",
+        complexity: c"O(P*log(N)) with P permits of the owner, and O(M) in the number of leases that ended",
+        since: c"0.1.0",
+        arity: 4,
+        keys: Keys::First(KeyFlags::Update),
+        args: &[Arg::KEY, Arg::string(c"owner"), Arg::integer(c"lease-ms")],
+    };
+
+    type Request<'a> = Request<'a>;
+
+    fn parse(mut args: Args<'_>) -> Result<Request<'_>> {
+        let request = Request { key: args.take()?, owner: owner(&mut args)?, lease: args.duration("lease-ms")? };
+        args.finish()?;
+        Ok(request)
+    }
+
+    fn run(keyspace: &Keyspace, Request { key, owner, lease }: Request<'_>) -> Result<Reply> {
+        let ttl = waiting::visit(keyspace, key, |draft: &mut Draft, entry, _| {
+            draft.renew(&entry.sorted_set()?, owner, lease).map_err(waiting::foreign_semaphore)
+        })?;
+        if ttl.is_some() {
+            waiting::prolong(keyspace, Kind::Semaphore, key, owner, keyspace.now().floor_ms().plus(lease))?;
+        }
+        Ok(Reply::Integer(ttl.map_or(-1, DurationMs::reply)))
+    }
+}

@@ -1,0 +1,51 @@
+//! `[WAIT ms] [BIND] [MAXQUEUE n]`: on which terms locks and semaphores are asked for.
+
+use super::spec::Arg;
+use crate::error::Result;
+use crate::keyspace::args::{Args, fill, is, syntax};
+use crate::primitives::time::{DurationMs, MAX_DURATION_MS};
+use crate::waiting::{Patience, Terms};
+
+/// The largest MAXQUEUE.
+const MAX_QUEUE: i64 = 1_000_000;
+
+/// `WAIT ms`
+pub const WAIT: Arg = Arg::integer(c"wait-ms").after(c"WAIT").optional();
+/// `BIND`
+pub const BIND: Arg = Arg::word(c"bind", c"BIND").optional();
+/// `MAXQUEUE n`
+pub const MAXQUEUE: Arg = Arg::integer(c"max-waiters").after(c"MAXQUEUE").optional();
+
+/// The options as they are read.
+#[derive(Default)]
+pub struct Options {
+    wait: Option<DurationMs>,
+    bind: Option<()>,
+    max_queue: Option<usize>,
+}
+
+impl Options {
+    /// Reads `option` when it is one of these. A second one is refused.
+    pub fn take(&mut self, option: &[u8], args: &mut Args<'_>) -> Result<bool> {
+        if is(option, "WAIT") {
+            fill(&mut self.wait, DurationMs(args.count("WAIT", 0..=MAX_DURATION_MS)?), option)?;
+        } else if is(option, "BIND") {
+            fill(&mut self.bind, (), option)?;
+        } else if is(option, "MAXQUEUE") {
+            let most = args.count("MAXQUEUE", 1..=MAX_QUEUE)?;
+            fill(&mut self.max_queue, usize::try_from(most).unwrap_or(usize::MAX), option)?;
+        } else {
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// The terms. A bound of the queue without waiting says nothing.
+    pub fn terms(self) -> Result<Terms> {
+        let patience = self.wait.map(|wait| Patience { wait, max_queue: self.max_queue });
+        if patience.is_none() && self.max_queue.is_some() {
+            return Err(syntax(b"MAXQUEUE"));
+        }
+        Ok(Terms { patience, bind: self.bind.is_some() })
+    }
+}

@@ -1,0 +1,118 @@
+//! What the server says about itself and about the caller.
+
+use std::ffi::c_int;
+
+use redis_module::raw;
+
+use super::module_api::{Ctx, api};
+
+/// The state of the server and of the command that runs, as one set of flags. Asking costs: the server works its memory limit out.
+#[derive(Debug, Clone, Copy)]
+pub struct Flags(u32);
+
+impl Flags {
+    fn has(self, flags: u32) -> bool {
+        self.0 & flags != 0
+    }
+
+    /// Whether the command may not block its client: in MULTI, in a script, for a caller that cannot wait.
+    #[must_use]
+    pub fn deny_blocking(self) -> bool {
+        self.has(raw::REDISMODULE_CTX_FLAGS_MULTI | raw::REDISMODULE_CTX_FLAGS_LUA | raw::REDISMODULE_CTX_FLAGS_DENY_BLOCKING)
+    }
+
+    /// Whether the command was called by a script or a module, and not by its client. Valkey 9 gives such a call the id of the client.
+    #[must_use]
+    pub fn is_nested(self) -> bool {
+        let in_exec = self.has(raw::REDISMODULE_CTX_FLAGS_MULTI);
+        self.has(raw::REDISMODULE_CTX_FLAGS_LUA) || (self.has(raw::REDISMODULE_CTX_FLAGS_DENY_BLOCKING) && !in_exec)
+    }
+
+    /// Whether the data is another server's.
+    #[must_use]
+    pub fn is_replica(self) -> bool {
+        self.has(raw::REDISMODULE_CTX_FLAGS_SLAVE)
+    }
+
+    /// Whether the data is being loaded.
+    #[must_use]
+    pub fn is_loading(self) -> bool {
+        self.has(raw::REDISMODULE_CTX_FLAGS_LOADING | raw::REDISMODULE_CTX_FLAGS_ASYNC_LOADING)
+    }
+
+    /// Whether the server is a node of a cluster.
+    #[must_use]
+    pub fn is_cluster(self) -> bool {
+        self.has(raw::REDISMODULE_CTX_FLAGS_CLUSTER)
+    }
+}
+
+/// When a write that no client asked for may be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// Now.
+    Now,
+    /// Not yet: clients are paused, for a failover or a shutdown perhaps, or data is being loaded. The server aborts on a write that
+    /// would reach its replicas meanwhile.
+    Later,
+    /// The data is another server's.
+    Never,
+}
+
+impl Ctx {
+    /// See [`Flags`].
+    #[must_use]
+    pub fn flags(self) -> Flags {
+        // SAFETY: the context belongs to the running callback, here and below.
+        Flags(unsafe { api!(RedisModule_GetContextFlags)(self.raw()) }.unsigned_abs())
+    }
+
+    /// See [`Moment`].
+    #[must_use]
+    pub fn moment(self) -> Moment {
+        let flags = self.flags();
+        // SAFETY: takes nothing and reads the server's state.
+        let avoid = || unsafe { api!(RedisModule_AvoidReplicaTraffic)() } != 0;
+        if flags.is_replica() {
+            Moment::Never
+        } else if flags.is_loading() || avoid() {
+            Moment::Later
+        } else {
+            Moment::Now
+        }
+    }
+
+    /// The number of the selected database.
+    #[must_use]
+    pub fn db(self) -> c_int {
+        // SAFETY: see `flags`.
+        unsafe { api!(RedisModule_GetSelectedDb)(self.raw()) }
+    }
+
+    /// Selects a database; its number came from [`Ctx::db`] or an event.
+    pub fn select(self, db: c_int) {
+        // SAFETY: see `flags`.
+        unsafe { api!(RedisModule_SelectDb)(self.raw(), db) };
+    }
+
+    /// The id of the client whose command or callback this is.
+    #[must_use]
+    pub fn client_id(self) -> u64 {
+        // SAFETY: see `flags`.
+        unsafe { api!(RedisModule_GetClientId)(self.raw()) }
+    }
+
+    /// Whether that client is a connection, and not one that the server made up for a script or a module.
+    #[must_use]
+    pub fn has_connection(self) -> bool {
+        // SAFETY: a null asks only whether the id is that of a connection.
+        let known = unsafe { api!(RedisModule_GetClientInfoById)(std::ptr::null_mut(), self.client_id()) };
+        known == raw::REDISMODULE_OK as c_int
+    }
+
+    /// Closes a connection.
+    pub fn close_client(self, client: u64) {
+        // SAFETY: see `flags`; an unknown id is refused.
+        unsafe { api!(RedisModule_DeauthenticateAndCloseClient)(self.raw(), client) };
+    }
+}

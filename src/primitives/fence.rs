@@ -1,0 +1,154 @@
+//! A guard on the resource's side: the highest fencing number that was seen, and whether another one may still act.
+//!
+//! What must stay true: the remembered number never decreases, and a number below it is refused. Where the numbers come from is
+//! not known here; a lock's are the usual ones, so the range is theirs.
+
+use super::codec::{Corrupt, Reader, put_uint};
+use super::effect::{Effect, Expiry};
+use super::lock::MAX_FENCE;
+use super::time::UnixMs;
+
+/// What an error calls this format.
+pub const FORMAT: &str = "a fence (format FN1)";
+
+/// The largest number, 2^62. The smallest is 1.
+pub const MAX_NUMBER: u64 = MAX_FENCE;
+
+const MAGIC: &[u8] = b"\xa7FN\x01";
+
+/// A fencing number in `1..=`[`MAX_NUMBER`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Number(pub u64);
+
+impl Number {
+    /// Reads a stored one.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Corrupt> {
+        let mut reader = Reader::new(bytes);
+        reader.literal(MAGIC)?;
+        let number = reader.u64(8)?;
+        reader.finish()?;
+        if (1..=MAX_NUMBER).contains(&number) { Ok(Self(number)) } else { Err(Corrupt) }
+    }
+
+    fn encode(self) -> Vec<u8> {
+        let mut out = MAGIC.to_vec();
+        put_uint(&mut out, self.0.into(), 8);
+        out
+    }
+}
+
+/// Whether a number may act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// No newer one was seen; this one is remembered.
+    Accepted,
+    /// A newer one was seen.
+    Older,
+}
+
+impl Verdict {
+    /// The reply: 1 or 0.
+    #[must_use]
+    pub fn reply(self) -> i64 {
+        match self {
+            Self::Accepted => 1,
+            Self::Older => 0,
+        }
+    }
+}
+
+/// Judges a number. An accepted one sets the end of the key to `until` when that is given; else the TTL stays as it is.
+#[must_use]
+pub fn judge(highest: Option<Number>, number: Number, until: Option<UnixMs>) -> (Verdict, Effect<Vec<u8>>) {
+    let put = |otherwise| Effect::Put { value: number.encode(), expiry: until.map_or(otherwise, Expiry::At) };
+    match highest {
+        Some(highest) if number < highest => (Verdict::Older, Effect::Keep),
+        Some(highest) if number == highest => (Verdict::Accepted, until.map_or(Effect::Keep, Effect::Expire)),
+        Some(_) => (Verdict::Accepted, put(Expiry::Keep)),
+        None => (Verdict::Accepted, put(Expiry::Clear)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const UNTIL: Option<UnixMs> = Some(UnixMs(9));
+
+    fn put(number: u64, expiry: Expiry) -> Effect<Vec<u8>> {
+        Effect::Put { value: Number(number).encode(), expiry }
+    }
+
+    #[track_caller]
+    fn check(highest: Option<u64>, number: u64, until: Option<UnixMs>, expected: (Verdict, Effect<Vec<u8>>)) {
+        assert_eq!(judge(highest.map(Number), Number(number), until), expected);
+    }
+
+    #[test]
+    fn the_first_number_is_remembered() {
+        check(None, 5, None, (Verdict::Accepted, put(5, Expiry::Clear)));
+        check(None, 5, UNTIL, (Verdict::Accepted, put(5, Expiry::At(UnixMs(9)))));
+    }
+
+    #[test]
+    fn a_newer_number_is_remembered_and_keeps_the_ttl_unless_it_brings_one() {
+        check(Some(5), 6, None, (Verdict::Accepted, put(6, Expiry::Keep)));
+        check(Some(5), 6, UNTIL, (Verdict::Accepted, put(6, Expiry::At(UnixMs(9)))));
+    }
+
+    #[test]
+    fn an_equal_number_writes_nothing_but_the_ttl_it_brings() {
+        check(Some(5), 5, None, (Verdict::Accepted, Effect::Keep));
+        check(Some(5), 5, UNTIL, (Verdict::Accepted, Effect::Expire(UnixMs(9))));
+    }
+
+    #[test]
+    fn an_older_number_is_refused_and_writes_nothing() {
+        check(Some(5), 4, None, (Verdict::Older, Effect::Keep));
+        check(Some(5), 4, UNTIL, (Verdict::Older, Effect::Keep));
+        assert_eq!([Verdict::Accepted, Verdict::Older].map(Verdict::reply), [1, 0]);
+    }
+
+    #[test]
+    fn only_what_is_written_is_read() {
+        let good = Number(0x0102_0304_0506_0708).encode();
+        assert_eq!(good, b"\xa7FN\x01\x01\x02\x03\x04\x05\x06\x07\x08");
+        for length in 0..good.len() {
+            let mut short = good.clone();
+            short.truncate(length);
+            assert_eq!(Number::decode(&short), Err(Corrupt), "{length} bytes");
+        }
+        assert_eq!(Number::decode(&[good.as_slice(), b"\0"].concat()), Err(Corrupt));
+        assert_eq!(Number::decode(b"\xa7FN\x02\x01\x02\x03\x04\x05\x06\x07\x08"), Err(Corrupt));
+        for (number, expected) in [
+            (0, Err(Corrupt)),
+            (1, Ok(Number(1))),
+            (MAX_NUMBER, Ok(Number(MAX_NUMBER))),
+            (MAX_NUMBER + 1, Err(Corrupt)),
+            (u64::MAX, Err(Corrupt)),
+        ] {
+            assert_eq!(Number::decode(&Number(number).encode()), expected, "{number}");
+        }
+    }
+
+    proptest! {
+        /// Any sequence, against a model that keeps every number it accepted.
+        #[test]
+        fn what_is_accepted_never_decreases(numbers in prop::collection::vec(1..8_u64, 0..40)) {
+            let (mut stored, mut accepted) = (None, Vec::new());
+            for number in numbers {
+                let (verdict, effect) = judge(stored, Number(number), None);
+                prop_assert_eq!(verdict == Verdict::Accepted, accepted.iter().all(|&earlier| earlier <= number));
+                if verdict == Verdict::Accepted {
+                    accepted.push(number);
+                }
+                if let Effect::Put { value, .. } = effect {
+                    stored = Number::decode(&value).ok();
+                }
+                prop_assert_eq!(stored, accepted.last().copied().map(Number));
+            }
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! A client that the server holds blocked for us, and the four ways in which that ends: a reply, a timeout, a disconnection, and the
+//! release of what was handed over with the reply.
+//!
+//! `RM_UnblockClient` only queues: the reply is made when the server is about to sleep. What happens to the client in between is the
+//! gap in which a grant can be lost. So a grant travels as a [`Verdict`] that knows whether its reply was made; when it is released
+//! without, the share is given back.
+
+use std::ffi::{c_int, c_void};
+
+use redis_module::raw;
+
+use super::holding::{Held, Wanted};
+use super::queues::ClientId;
+use super::state::{Work, with};
+use super::{events, visit};
+use crate::error::{Error, Result, guarded};
+use crate::keyspace::Keyspace;
+use crate::keyspace::module_api::{Ctx, api};
+use crate::primitives::time::DurationMs;
+
+/// A client that waits.
+pub struct Waiter {
+    /// Its blocked state.
+    pub blocked: Blocked,
+    /// What it asked for.
+    pub wanted: Wanted<'static>,
+    /// Whether its share ends with its connection.
+    pub bind: bool,
+}
+
+/// What a client is told when its turn came.
+pub struct Verdict {
+    /// The client.
+    pub client: ClientId,
+    /// The numbers of its reply, and what it has from then on.
+    pub outcome: Result<([i64; 4], Held)>,
+    /// How many still wait behind it.
+    pub waiters: usize,
+    /// Whether the reply was made.
+    pub delivered: bool,
+}
+
+/// A verdict on its way.
+struct Parcel {
+    verdict: Verdict,
+    bind: bool,
+}
+
+/// The server's handle of a blocked client. One that is dropped without a verdict is unblocked all the same.
+pub struct Blocked(*mut raw::RedisModuleBlockedClient);
+
+impl Blocked {
+    /// Blocks the client of the running command; a zero `wait` is for ever. The caller has made sure that it may be blocked.
+    pub fn new(ctx: Ctx, wait: DurationMs) -> Self {
+        let wait = i64::try_from(wait.0).unwrap_or(i64::MAX / 4);
+        // SAFETY: the context belongs to the running command; the callbacks have the signatures that the server expects, and their
+        // code stays loaded, since the server does not unload a module with blocked clients.
+        unsafe {
+            let handle = api!(RedisModule_BlockClient)(ctx.raw(), Some(on_reply), Some(on_timeout), Some(on_release), wait);
+            api!(RedisModule_SetDisconnectCallback)(handle, Some(on_disconnect));
+            Self(handle)
+        }
+    }
+
+    /// Unblocks the client with a verdict.
+    pub fn finish(self, verdict: Verdict, bind: bool) {
+        let parcel = Box::into_raw(Box::new(Parcel { verdict, bind }));
+        // SAFETY: the handle is unblocked once, here or in `drop`; the server gives the parcel back to `on_release`.
+        unsafe { api!(RedisModule_UnblockClient)(self.0, parcel.cast()) };
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        // SAFETY: the handle is unblocked once, here or in `finish`. This is also how the server frees one whose client is gone.
+        unsafe { api!(RedisModule_UnblockClient)(self.0, std::ptr::null_mut()) };
+    }
+}
+
+/// The parcel that belongs to the callback that is running, if there is one.
+///
+/// # Safety
+/// `ctx` is the context of a callback about a blocked client, and the reference does not outlive the callback.
+unsafe fn parcel<'a>(ctx: *mut raw::RedisModuleCtx) -> Option<&'a mut Parcel> {
+    // SAFETY: the server returns what `finish` passed, or null.
+    unsafe { api!(RedisModule_GetBlockedClientPrivateData)(ctx).cast::<Parcel>().as_mut() }
+}
+
+/// Makes the reply.
+unsafe extern "C" fn on_reply(ctx: *mut raw::RedisModuleCtx, _: *mut *mut raw::RedisModuleString, _: c_int) -> c_int {
+    // SAFETY: the context of this callback, and its parcel.
+    let (ctx, parcel) = unsafe { (Ctx::new(ctx), parcel(ctx)) };
+    let told = guarded(|| match parcel {
+        Some(parcel) => deliver(ctx, parcel),
+        None => Err(Error::Internal("unblocked without a verdict".to_owned())),
+    });
+    if let Err(error) = told {
+        ctx.reply_error(&error);
+    }
+    raw::REDISMODULE_OK as c_int
+}
+
+fn deliver(ctx: Ctx, parcel: &mut Parcel) -> Result<()> {
+    let (numbers, held) = match &parcel.verdict.outcome {
+        Ok((numbers, held)) => (*numbers, held.clone()),
+        Err(error) => return Err(error.clone()),
+    };
+    let (client, bind) = (parcel.verdict.client, parcel.bind);
+    let now = crate::keyspace::clock::now().floor_ms();
+    with(|state| if bind { state.bindings.add(client, held, now) } else { drop(state.fresh.insert(client, held)) })?;
+    parcel.verdict.delivered = true;
+    visit::reply(numbers, parcel.verdict.waiters).send(ctx);
+    Ok(())
+}
+
+/// Its time is over, or somebody unblocked it: it leaves the line and is told why not.
+unsafe extern "C" fn on_timeout(ctx: *mut raw::RedisModuleCtx, _: *mut *mut raw::RedisModuleString, _: c_int) -> c_int {
+    // SAFETY: the context of this callback.
+    let ctx = unsafe { Ctx::new(ctx) };
+    let denied = guarded(|| {
+        let left = leave(ctx)?.ok_or_else(|| Error::Internal("timed out without having waited".to_owned()))?;
+        visit::denial(&Keyspace::new(ctx), &left.place, &left.waiter.wanted)
+    });
+    match denied {
+        Ok(reply) => reply.send(ctx),
+        Err(error) => ctx.reply_error(&error),
+    }
+    raw::REDISMODULE_OK as c_int
+}
+
+/// The client is gone, or was unblocked with an error. On 7.0 also: it timed out after its turn came and before the reply was made.
+unsafe extern "C" fn on_disconnect(ctx: *mut raw::RedisModuleCtx, _: *mut raw::RedisModuleBlockedClient) {
+    // SAFETY: the context of this callback, and its parcel.
+    let (ctx, parcel) = unsafe { (Ctx::new(ctx), parcel(ctx)) };
+    let _ = guarded(|| {
+        let waited = leave(ctx)?.is_some();
+        match parcel {
+            Some(parcel) if !waited && is_unanswered(ctx)? => deliver(ctx, parcel).or_else(|error| {
+                ctx.reply_error(&error);
+                Ok(())
+            }),
+            _ => Ok(()),
+        }
+    });
+}
+
+/// The verdict is released: what nobody was told of is given back.
+unsafe extern "C" fn on_release(ctx: *mut raw::RedisModuleCtx, parcel: *mut c_void) {
+    // SAFETY: the context of this callback; the server hands back what `finish` passed, once.
+    let (ctx, parcel) = unsafe { (Ctx::new(ctx), Box::from_raw(parcel.cast::<Parcel>())) };
+    let _ = guarded(|| match parcel.verdict {
+        Verdict { outcome: Ok((_, held)), delivered: false, .. } => events::post(ctx, Work::GiveBack(held)),
+        _ => Ok(()),
+    });
+}
+
+/// Takes the client of this callback out of its line. If it was the head, the next one may have its turn now.
+fn leave(ctx: Ctx) -> Result<Option<super::queues::Left<Waiter>>> {
+    let client = ctx.client_id();
+    let left = with(|state| state.queues.leave(client))?;
+    if let Some(left) = &left {
+        if left.was_head && with(|state| state.queues.announce(left.place.db, &left.place.key))? {
+            events::post(ctx, Work::Visit(left.place.clone()))?;
+        }
+        events::set_alarm(ctx)?;
+    }
+    Ok(left)
+}
+
+/// Whether the server unblocked this client without any reply, between its verdict and the reply. Only 7.0 does, for a timeout; later
+/// servers keep such a client blocked until its reply is made. An error (CLIENT UNBLOCK ... ERROR) looks the same to us, so the client's
+/// output tells: nothing in it is a timeout, exactly the error is an error, and for anything else the connection is closed, since both a
+/// missing and a second reply would be worse.
+fn is_unanswered(ctx: Ctx) -> Result<bool> {
+    const ERROR: &[u8] = b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n";
+    let client = ctx.client_id();
+    let closing = with(|state| state.closing == Some(client))?;
+    if closing || events::has_jobs() || ctx.flags().is_replica() {
+        return Ok(false);
+    }
+    match ctx.client(client).and_then(|client| client.pending) {
+        Some(0) => Ok(true),
+        Some(length) if length == ERROR.len() => Ok(false),
+        _ => {
+            ctx.close_client(client);
+            Ok(false)
+        }
+    }
+}

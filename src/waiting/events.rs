@@ -1,0 +1,290 @@
+//! What the server tells us, and when we ask it to wake us.
+//!
+//! Nothing is subscribed before somebody waits or binds: each event costs the server a context for every write. A callback only notes
+//! what happened; the visit follows in a job at the end of the same execution unit where the server has such jobs (7.2), else in a timer
+//! of 0 ms.
+
+use std::ffi::{c_char, c_int, c_void};
+use std::rc::Rc;
+
+use redis_module::raw;
+
+use super::queues::{Kind, Place};
+use super::state::{Timer, Work, lines_are_empty, with};
+use super::{eviction, visit};
+use crate::error::{Error, Result, guarded};
+use crate::keyspace::module_api::{Ctx, Str, api};
+use crate::keyspace::server::Moment;
+use crate::keyspace::{Keyspace, clock};
+use crate::primitives::time::{DurationMs, UnixMs};
+
+/// How long to wait before asking again whether writes are allowed.
+const RETRY: DurationMs = DurationMs(10);
+
+/// How many lines one alarm visits before it lets others run.
+const LINES_AT_ONCE: usize = 1000;
+
+/// The events that can end a lock or a semaphore: everything but what only happens to keys of other types.
+const KEY_EVENTS: c_int = raw::REDISMODULE_NOTIFY_GENERIC
+    | raw::REDISMODULE_NOTIFY_STRING
+    | raw::REDISMODULE_NOTIFY_LIST
+    | raw::REDISMODULE_NOTIFY_SET
+    | raw::REDISMODULE_NOTIFY_ZSET
+    | raw::REDISMODULE_NOTIFY_EXPIRED
+    | raw::REDISMODULE_NOTIFY_EVICTED
+    | raw::REDISMODULE_NOTIFY_MODULE;
+
+fn event(id: u64) -> raw::RedisModuleEvent {
+    raw::RedisModuleEvent { id, dataver: 1 }
+}
+
+fn subscribe(ctx: Ctx, id: u64, callback: raw::RedisModuleEventCallback) -> Result<()> {
+    // SAFETY: the context belongs to the running callback; the callback's code stays loaded as long as the subscription lives.
+    let status = unsafe { api!(RedisModule_SubscribeToServerEvent)(ctx.raw(), event(id), callback) };
+    if status == raw::REDISMODULE_OK as c_int { Ok(()) } else { Err(Error::Internal("an event was refused".to_owned())) }
+}
+
+/// What is subscribed from the load on: a change of the settings that decide about eviction. Redis 7.0.0 has no such event.
+pub fn start(ctx: Ctx) {
+    let _ = subscribe(ctx, raw::REDISMODULE_EVENT_CONFIG, Some(on_config));
+}
+
+/// Subscribes to everything that moves a line, once.
+pub fn listen(ctx: Ctx) -> Result<()> {
+    if with(|state| std::mem::replace(&mut state.listens, true))? {
+        return Ok(());
+    }
+    subscribe(ctx, raw::REDISMODULE_EVENT_FLUSHDB, Some(on_flush))?;
+    subscribe(ctx, raw::REDISMODULE_EVENT_SWAPDB, Some(on_swap))?;
+    subscribe(ctx, raw::REDISMODULE_EVENT_CLIENT_CHANGE, Some(on_client))?;
+    subscribe(ctx, raw::REDISMODULE_EVENT_EVENTLOOP, Some(on_loop))?;
+    // SAFETY: as in `subscribe`.
+    let status = unsafe { api!(RedisModule_SubscribeToKeyspaceEvents)(ctx.raw(), KEY_EVENTS, Some(on_key)) };
+    if status == raw::REDISMODULE_OK as c_int { Ok(()) } else { Err(Error::Internal("key events were refused".to_owned())) }
+}
+
+/// Whether the server runs jobs at the end of the execution unit.
+pub fn has_jobs() -> bool {
+    // SAFETY: written once, at load.
+    unsafe { raw::RedisModule_AddPostNotificationJob }.is_some()
+}
+
+/// A key changed. Runs inside the command that changed it, which must not be disturbed.
+unsafe extern "C" fn on_key(
+    ctx: *mut raw::RedisModuleCtx,
+    _kind: c_int,
+    _event: *const c_char,
+    key: *mut raw::RedisModuleString,
+) -> c_int {
+    if !lines_are_empty() {
+        let mut key = key;
+        // SAFETY: the context and the key of this callback; one key is a slice of one.
+        let (ctx, key) = unsafe { (Ctx::new(ctx), Str::slice(&raw mut key, 1)) };
+        let _ = guarded(|| key.first().map_or(Ok(()), |key| changed(ctx, key.bytes())));
+    }
+    raw::REDISMODULE_OK as c_int
+}
+
+fn changed(ctx: Ctx, key: &[u8]) -> Result<()> {
+    let db = ctx.db();
+    if !with(|state| state.queues.announce(db, key))? {
+        return Ok(());
+    }
+    let key = Rc::from(key);
+    if let Some(key) = add_job(ctx, key) {
+        visit_of(db, key).into_iter().try_for_each(|work| post(ctx, work))?;
+    }
+    Ok(())
+}
+
+fn visit_of(db: i32, key: Rc<[u8]>) -> [Work; 2] {
+    [Kind::Lock, Kind::Semaphore].map(|kind| Work::Visit(Place { key: key.clone(), db, kind }))
+}
+
+/// Asks for a visit at the end of this execution unit. Gives the key back when the server has no such jobs, or not now.
+fn add_job(ctx: Ctx, key: Rc<[u8]>) -> Option<Rc<[u8]>> {
+    // SAFETY: written once, at load.
+    let Some(add) = (unsafe { raw::RedisModule_AddPostNotificationJob }) else { return Some(key) };
+    let key = Box::into_raw(Box::new(key));
+    // SAFETY: the context of the running callback; the server hands the box to `on_job` and then to `free_key`, once.
+    let status = unsafe { add(ctx.raw(), Some(on_job), key.cast(), Some(free_key)) };
+    if status == raw::REDISMODULE_OK as c_int {
+        return None;
+    }
+    // SAFETY: the server refused it, so it is still ours.
+    Some(*unsafe { Box::from_raw(key) })
+}
+
+unsafe extern "C" fn on_job(ctx: *mut raw::RedisModuleCtx, key: *mut c_void) {
+    // SAFETY: the context of this callback, and the box that `add_job` passed.
+    let (ctx, key) = unsafe { (Ctx::new(ctx), (*key.cast::<Rc<[u8]>>()).clone()) };
+    let _ = guarded(|| {
+        let db = ctx.db();
+        let now = ctx.moment() == Moment::Now;
+        for work in visit_of(db, key) {
+            // Who waits for what the key does not hold any more was told so; that says nothing about the other line.
+            let _ = if now { run(ctx, work) } else { post(ctx, work) };
+        }
+        Ok(())
+    });
+}
+
+unsafe extern "C" fn free_key(key: *mut c_void) {
+    // SAFETY: the box that `add_job` passed, freed once.
+    drop(unsafe { Box::from_raw(key.cast::<Rc<[u8]>>()) });
+}
+
+/// All keys of a database, or of all, are gone.
+unsafe extern "C" fn on_flush(ctx: *mut raw::RedisModuleCtx, _: raw::RedisModuleEvent, sub: u64, data: *mut c_void) {
+    if sub != raw::REDISMODULE_SUBEVENT_FLUSHDB_END || lines_are_empty() {
+        return;
+    }
+    // SAFETY: the context of this callback, and the data that comes with this event.
+    let (ctx, flush) = unsafe { (Ctx::new(ctx), &*data.cast::<raw::RedisModuleFlushInfo>()) };
+    let db = (flush.dbnum >= 0).then_some(flush.dbnum);
+    let _ = guarded(|| post_all(ctx, db));
+}
+
+/// Two databases were swapped: their lines stay, their keys went.
+unsafe extern "C" fn on_swap(ctx: *mut raw::RedisModuleCtx, _: raw::RedisModuleEvent, _: u64, data: *mut c_void) {
+    // SAFETY: as in `on_flush`.
+    let (ctx, swap) = unsafe { (Ctx::new(ctx), &*data.cast::<raw::RedisModuleSwapDbInfo>()) };
+    let (one, other) = (swap.dbnum_first, swap.dbnum_second);
+    let _ = guarded(|| {
+        with(|state| {
+            state.bindings.swap_dbs(one, other);
+            state.fresh.values_mut().for_each(|held| held.place.swap_db(one, other));
+            for work in &mut state.work {
+                if let Work::GiveBack(held) = work {
+                    held.place.swap_db(one, other);
+                }
+            }
+        })?;
+        post_all(ctx, Some(one))?;
+        post_all(ctx, Some(other))
+    });
+}
+
+fn post_all(ctx: Ctx, db: Option<i32>) -> Result<()> {
+    let places = with(|state| state.queues.places(db))?;
+    places.into_iter().try_for_each(|place| post(ctx, Work::Visit(place)))
+}
+
+/// A connection ends: what was bound to it is given back, and a grant that it cannot have read.
+unsafe extern "C" fn on_client(ctx: *mut raw::RedisModuleCtx, _: raw::RedisModuleEvent, sub: u64, data: *mut c_void) {
+    if sub != raw::REDISMODULE_SUBEVENT_CLIENT_CHANGE_DISCONNECTED {
+        return;
+    }
+    // SAFETY: as in `on_flush`.
+    let (ctx, client) = unsafe { (Ctx::new(ctx), (*data.cast::<raw::RedisModuleClientInfo>()).id) };
+    let _ = guarded(|| {
+        let (bound, fresh) = with(|state| {
+            state.closing = Some(client);
+            let bound = if state.bindings.count() > 0 { state.bindings.end(client) } else { Vec::new() };
+            (bound, state.fresh.remove(&client))
+        })?;
+        // A client that said QUIT behind its request read its grant before it was closed.
+        let unread = fresh.filter(|_| !ctx.client(client).is_some_and(|client| client.closes_after_reply));
+        bound.into_iter().chain(unread).try_for_each(|held| post(ctx, Work::GiveBack(held)))
+    });
+}
+
+/// The server slept: every reply made before is on its way.
+unsafe extern "C" fn on_loop(_: *mut raw::RedisModuleCtx, _: raw::RedisModuleEvent, sub: u64, _: *mut c_void) {
+    if sub == raw::REDISMODULE_SUBEVENT_EVENTLOOP_AFTER_SLEEP {
+        let _ = guarded(|| with(|state| state.fresh.clear()));
+    }
+}
+
+unsafe extern "C" fn on_config(_: *mut raw::RedisModuleCtx, _: raw::RedisModuleEvent, _: u64, _: *mut c_void) {
+    eviction::settings_changed();
+}
+
+/// Has something done from a timer, as soon as the running command is over.
+pub fn post(ctx: Ctx, work: Work) -> Result<()> {
+    let idle = with(|state| {
+        state.work.push(work);
+        state.work_timer.is_none()
+    })?;
+    if idle { set_work_timer(ctx, DurationMs(0)) } else { Ok(()) }
+}
+
+fn set_work_timer(ctx: Ctx, delay: DurationMs) -> Result<()> {
+    let timer = create_timer(ctx, delay, on_work);
+    with(|state| state.work_timer = Some(timer))
+}
+
+unsafe extern "C" fn on_work(ctx: *mut raw::RedisModuleCtx, _: *mut c_void) {
+    // SAFETY: the context of this callback.
+    let ctx = unsafe { Ctx::new(ctx) };
+    let _ = guarded(|| {
+        with(|state| state.work_timer = None)?;
+        match ctx.moment() {
+            Moment::Later => set_work_timer(ctx, RETRY),
+            Moment::Never => with(|state| state.work.clear()),
+            // A refusal of one (a key of another type) says nothing about the others.
+            Moment::Now => {
+                with(|state| std::mem::take(&mut state.work))?.into_iter().for_each(|work| drop(run(ctx, work)));
+                Ok(())
+            }
+        }
+    });
+}
+
+fn run(ctx: Ctx, work: Work) -> Result<()> {
+    match work {
+        Work::Visit(place) => {
+            ctx.select(place.db);
+            visit::look(&Keyspace::new(ctx), &place)
+        }
+        Work::GiveBack(held) => {
+            ctx.select(held.place.db);
+            visit::give_back(&Keyspace::new(ctx), &held)
+        }
+    }
+}
+
+/// Makes the alarm ring no later than the earliest end of a lease that somebody waits for. One that rings too early looks again; one
+/// that nobody needs is stopped, since a running timer keeps the module from being unloaded.
+pub fn set_alarm(ctx: Ctx) -> Result<()> {
+    let (set, next) = with(|state| (state.alarm, state.queues.next_alarm()))?;
+    match (set, next) {
+        (None, None) => Ok(()),
+        (Some(timer), Some(next)) if timer.at <= next => Ok(()),
+        (set, next) => {
+            if let Some(timer) = set {
+                // SAFETY: the context of the running callback; the timer has not rung yet.
+                unsafe { api!(RedisModule_StopTimer)(ctx.raw(), timer.id, std::ptr::null_mut()) };
+            }
+            let alarm = next.map(|at| create_timer(ctx, at.since(clock::now().floor_ms()), on_alarm));
+            with(|state| state.alarm = alarm)
+        }
+    }
+}
+
+unsafe extern "C" fn on_alarm(ctx: *mut raw::RedisModuleCtx, _: *mut c_void) {
+    // SAFETY: the context of this callback.
+    let ctx = unsafe { Ctx::new(ctx) };
+    let _ = guarded(|| {
+        with(|state| state.alarm = None)?;
+        if ctx.moment() != Moment::Now {
+            let timer = create_timer(ctx, RETRY, on_alarm);
+            return with(|state| state.alarm = Some(timer));
+        }
+        let now = clock::now().floor_ms();
+        let due = with(|state| state.queues.due(now, LINES_AT_ONCE))?;
+        due.into_iter().for_each(|place| drop(run(ctx, Work::Visit(place))));
+        set_alarm(ctx)
+    });
+}
+
+type OnTimer = unsafe extern "C" fn(*mut raw::RedisModuleCtx, *mut c_void);
+
+fn create_timer(ctx: Ctx, delay: DurationMs, callback: OnTimer) -> Timer {
+    let delay = i64::try_from(delay.0).unwrap_or(i64::MAX / 4000);
+    let at = UnixMs(clock::now().floor_ms().0.saturating_add(delay.unsigned_abs()));
+    // SAFETY: the context of the running callback; the callback's code stays loaded, since the server does not unload a module with a
+    // running timer.
+    let id = unsafe { api!(RedisModule_CreateTimer)(ctx.raw(), delay, Some(callback), std::ptr::null_mut()) };
+    Timer { id, at }
+}

@@ -1,0 +1,240 @@
+//! What a key must be able to do to have a line: be read, be claimed by the one who is next, be written once.
+
+use std::borrow::Cow;
+
+use super::queues::{Kind, Place};
+use crate::error::{Error, Result};
+use crate::keyspace::{Entry, fence};
+use crate::primitives::codec::Corrupt;
+use crate::primitives::effect::Effect;
+use crate::primitives::lock::{self, Claimed, Mode, Stored};
+use crate::primitives::semaphore::{self, Acquired};
+use crate::primitives::time::{DurationMs, UnixMicros, UnixMs};
+
+/// What a client asks for.
+#[derive(Debug, Clone)]
+pub struct Wanted<'a> {
+    /// The name under which it holds.
+    pub owner: Cow<'a, [u8]>,
+    /// For how long.
+    pub lease: DurationMs,
+    /// Of what.
+    pub ask: Ask,
+}
+
+/// Of what a client asks something.
+#[derive(Debug, Clone, Copy)]
+pub enum Ask {
+    /// Of a lock.
+    Lock(Mode),
+    /// Of a semaphore.
+    Permits {
+        /// How many may be in use.
+        capacity: u64,
+        /// How many it wants.
+        permits: u64,
+    },
+}
+
+impl Wanted<'_> {
+    /// The same, for a client that waits.
+    pub fn kept(self) -> Wanted<'static> {
+        Wanted { owner: Cow::Owned(self.owner.into_owned()), ..self }
+    }
+}
+
+/// What a claim got. The numbers are the reply, but for the count of waiters, which comes last.
+pub enum Answer {
+    /// It is granted.
+    Granted([i64; 4], Share),
+    /// It is not.
+    Denied(Denied),
+}
+
+/// Why not now.
+pub struct Denied {
+    /// The reply.
+    pub reply: [i64; 4],
+    /// When it could be granted if nobody gave anything back.
+    pub until: Option<UnixMs>,
+    /// Whether it can never be.
+    pub never: bool,
+}
+
+/// What was granted by one claim, so that it can be given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Share {
+    /// One hold of the ownership with this fencing number.
+    Hold(u64),
+    /// So many permits.
+    Permits(u64),
+}
+
+/// A share, and where and whose.
+#[derive(Debug, Clone)]
+pub struct Held {
+    /// The key.
+    pub place: Place,
+    /// The owner.
+    pub owner: Box<[u8]>,
+    /// What it got.
+    pub share: Share,
+    /// When the lease ends.
+    pub until: UnixMs,
+}
+
+/// The state of a key while it is visited.
+pub trait Holding: Sized {
+    /// What it is.
+    const KIND: Kind;
+
+    /// Reads it.
+    fn read(entry: &mut Entry<'_>, now: UnixMicros) -> Result<Self>;
+
+    /// Whether this owner is served whoever waits.
+    fn admits(&self, owner: &[u8]) -> bool;
+
+    /// Grants the claim, or says why not.
+    fn claim(&mut self, entry: &mut Entry<'_>, wanted: &Wanted<'_>, now: UnixMicros) -> Result<Answer>;
+
+    /// Says why not, without asking.
+    fn denied(&self, entry: &mut Entry<'_>, wanted: &Wanted<'_>) -> Result<Denied>;
+
+    /// Gives back what was granted, as far as the owner still has it.
+    fn take_back(&mut self, entry: &mut Entry<'_>, held: &Held) -> Result<()>;
+
+    /// The one write that makes it so.
+    fn effect(self, entry: &mut Entry<'_>) -> Result<Effect<Vec<u8>>>;
+}
+
+impl Holding for lock::Draft {
+    const KIND: Kind = Kind::Lock;
+
+    fn read(entry: &mut Entry<'_>, now: UnixMicros) -> Result<Self> {
+        let mut stored = entry.string()?.map(|bytes| Stored::decode(bytes, None)).transpose().map_err(foreign_lock)?;
+        match &mut stored {
+            None => {}
+            Some(Stored::Ours(lock)) => fence::observe(lock.fence),
+            Some(Stored::Foreign { until, .. }) => *until = entry.expiry(),
+        }
+        Ok(Self::new(stored, now.floor_ms()))
+    }
+
+    fn admits(&self, owner: &[u8]) -> bool {
+        self.is_held_by(owner)
+    }
+
+    fn claim(&mut self, entry: &mut Entry<'_>, wanted: &Wanted<'_>, now: UnixMicros) -> Result<Answer> {
+        let mode = mode(wanted)?;
+        let claim = lock::Claim { owner: &wanted.owner, mode, lease: wanted.lease };
+        Ok(match self.claim(claim, fence::next(now)).map_err(foreign_lock)? {
+            Claimed::Granted { fence, ttl, holds } => {
+                fence::observe(fence);
+                Answer::Granted([1, number(fence), ttl.reply(), holds.into()], Share::Hold(fence))
+            }
+            Claimed::Held => Answer::Denied(self.denied(entry, wanted)?),
+            Claimed::Upgrade => return Err(upgrade()),
+        })
+    }
+
+    fn denied(&self, _entry: &mut Entry<'_>, wanted: &Wanted<'_>) -> Result<Denied> {
+        let ttl = self.ttl().map_or(-1, DurationMs::reply);
+        Ok(Denied { reply: [0, 0, ttl, 0], until: self.free_at(mode(wanted)?), never: false })
+    }
+
+    fn take_back(&mut self, _entry: &mut Entry<'_>, held: &Held) -> Result<()> {
+        if let Share::Hold(fence) = held.share {
+            self.take_back(&held.owner, fence);
+        }
+        Ok(())
+    }
+
+    fn effect(self, _entry: &mut Entry<'_>) -> Result<Effect<Vec<u8>>> {
+        Ok(self.effect())
+    }
+}
+
+fn mode(wanted: &Wanted<'_>) -> Result<Mode> {
+    match wanted.ask {
+        Ask::Lock(mode) => Ok(mode),
+        Ask::Permits { .. } => Err(misplaced()),
+    }
+}
+
+impl Holding for semaphore::Draft {
+    const KIND: Kind = Kind::Semaphore;
+
+    fn read(entry: &mut Entry<'_>, now: UnixMicros) -> Result<Self> {
+        Self::read(&mut entry.sorted_set()?, now.floor_ms()).map_err(foreign_semaphore)
+    }
+
+    fn admits(&self, _owner: &[u8]) -> bool {
+        false
+    }
+
+    fn claim(&mut self, entry: &mut Entry<'_>, wanted: &Wanted<'_>, now: UnixMicros) -> Result<Answer> {
+        let claim = claim(wanted)?;
+        match self.claim(&mut entry.sorted_set()?, &claim).map_err(foreign_semaphore)? {
+            Acquired::Granted { in_use } => {
+                let fence = fence::next(now);
+                fence::observe(fence);
+                Ok(Answer::Granted([1, number(fence), number(in_use), 0], Share::Permits(claim.permits)))
+            }
+            Acquired::Denied { .. } => Ok(Answer::Denied(self.denied(entry, wanted)?)),
+        }
+    }
+
+    fn denied(&self, entry: &mut Entry<'_>, wanted: &Wanted<'_>) -> Result<Denied> {
+        let claim = claim(wanted)?;
+        let until = self.retry_at(&mut entry.sorted_set()?, claim.capacity, claim.permits).map_err(foreign_semaphore)?;
+        let retry_after = until.map_or(-1, |until| until.since(self.now()).reply());
+        Ok(Denied { reply: [0, 0, number(self.in_use()), retry_after], until, never: until.is_none() })
+    }
+
+    fn take_back(&mut self, entry: &mut Entry<'_>, held: &Held) -> Result<()> {
+        if let Share::Permits(permits) = held.share {
+            self.revoke(&entry.sorted_set()?, &held.owner, permits, held.until).map_err(foreign_semaphore)?;
+        }
+        Ok(())
+    }
+
+    fn effect(self, entry: &mut Entry<'_>) -> Result<Effect<Vec<u8>>> {
+        self.effect(&mut entry.sorted_set()?).map_err(foreign_semaphore)
+    }
+}
+
+fn claim<'a>(wanted: &'a Wanted<'_>) -> Result<semaphore::Claim<'a>> {
+    match wanted.ask {
+        Ask::Permits { capacity, permits } => {
+            Ok(semaphore::Claim { owner: &wanted.owner, capacity, permits, lease: wanted.lease })
+        }
+        Ask::Lock(_) => Err(misplaced()),
+    }
+}
+
+/// A line is of one kind, so this is a bug.
+fn misplaced() -> Error {
+    Error::Internal("a request in a line of another kind".to_owned())
+}
+
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// The refusal of a reader that asks to write.
+#[must_use]
+pub fn upgrade() -> Error {
+    Error::Text("ERR owner holds this lock SHARED: unlock it before taking it exclusively")
+}
+
+/// The refusal of a damaged lock.
+#[must_use]
+pub fn foreign_lock(_: Corrupt) -> Error {
+    Error::ForeignValue { expected: lock::FORMAT }
+}
+
+/// The refusal of a sorted set that is no semaphore.
+#[must_use]
+pub fn foreign_semaphore(_: Corrupt) -> Error {
+    Error::ForeignValue { expected: semaphore::FORMAT }
+}

@@ -1,0 +1,82 @@
+//! Where a client has to go when its key's slot is not here any more.
+//!
+//! The server redirects who is blocked on its own lists and streams, and leaves those of modules alone. So in a cluster a line is only
+//! served after the server agreed that the key is ours; otherwise its clients are sent where the server would send them.
+
+use crate::error::Error;
+use crate::keyspace::module_api::{Ctx, Str};
+
+/// The redirection for a key that is not this node's, as an error reply; `None` when it is.
+pub fn elsewhere(ctx: Ctx, key: Str<'_>) -> Option<Error> {
+    if ctx.is_local(key) {
+        return None;
+    }
+    let slot = ctx.slot_of(key)?;
+    let nodes = ctx.cluster_nodes()?;
+    Some(Error::Script(redirection(&nodes, slot)?.into_bytes()))
+}
+
+/// One line of `CLUSTER NODES`.
+struct Node<'a> {
+    id: &'a str,
+    address: &'a str,
+    is_myself: bool,
+    slots: Vec<&'a str>,
+}
+
+impl<'a> Node<'a> {
+    fn parse(line: &'a str) -> Option<Self> {
+        let mut fields = line.split(' ');
+        let id = fields.next()?;
+        // host:port@bus-port[,hostname]
+        let address = fields.next()?.split('@').next()?;
+        let is_myself = fields.next()?.split(',').any(|flag| flag == "myself");
+        // The master's id, ping, pong, epoch and link state come before the slots.
+        Some(Self { id, address, is_myself, slots: fields.skip(5).collect() })
+    }
+
+    fn has(&self, slot: u16) -> bool {
+        self.slots.iter().any(|range| {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            matches!((first.parse::<u16>(), last.parse::<u16>()), (Ok(first), Ok(last)) if (first..=last).contains(&slot))
+        })
+    }
+
+    /// The node to which it is moving a slot: `[93->-id]`.
+    fn migrates(&self, slot: u16) -> Option<&'a str> {
+        let prefix = format!("[{slot}->-");
+        self.slots.iter().find_map(|text| text.strip_prefix(prefix.as_str())?.strip_suffix(']'))
+    }
+}
+
+/// `MOVED slot address`, or `ASK slot address` while this node moves the slot away.
+fn redirection(nodes: &str, slot: u16) -> Option<String> {
+    let nodes: Vec<_> = nodes.lines().filter_map(Node::parse).collect();
+    let owner = nodes.iter().find(|node| node.has(slot))?;
+    if !owner.is_myself {
+        return Some(format!("MOVED {slot} {}", owner.address));
+    }
+    let target = owner.migrates(slot)?;
+    let target = nodes.iter().find(|node| node.id == target)?;
+    Some(format!("ASK {slot} {}", target.address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NODES: &str = "\
+07c3 127.0.0.1:30004@31004,host slave e7d1 0 1426238317239 4 connected
+67ed 127.0.0.1:30002@31002,host master - 0 1426238316232 2 connected 5461-10922
+e7d1 127.0.0.1:30001@31001 myself,master - 0 0 1 connected 0-5459 5460 [93->-67ed] [94-<-67ed]
+";
+
+    #[test]
+    fn a_slot_that_left_is_moved_and_one_that_leaves_is_asked_for() {
+        assert_eq!(redirection(NODES, 10922).as_deref(), Some("MOVED 10922 127.0.0.1:30002"));
+        assert_eq!(redirection(NODES, 93).as_deref(), Some("ASK 93 127.0.0.1:30002"));
+        assert_eq!(redirection(NODES, 5460), None);
+        assert_eq!(redirection(NODES, 10923), None);
+        assert_eq!(redirection("", 1), None);
+    }
+}

@@ -1,0 +1,135 @@
+//! What is remembered between commands: the lines, the bound shares, the grants on their way, the work for the next timer.
+
+use std::collections::BTreeMap;
+use std::mem;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::bindings::Bindings;
+use super::blocked::Waiter;
+use super::holding::Held;
+use super::queues::{ClientId, Kind, Place, Queues};
+use crate::error::{Error, Result};
+use crate::keyspace::Keyspace;
+use crate::keyspace::module_api::Str;
+use crate::keyspace::server_thread::ServerThread;
+use crate::primitives::time::UnixMs;
+
+/// A timer of the server.
+#[derive(Debug, Clone, Copy)]
+pub struct Timer {
+    /// Its id.
+    pub id: u64,
+    /// When it was meant to ring.
+    pub at: UnixMs,
+}
+
+/// What a timer has to do.
+#[derive(Debug)]
+pub enum Work {
+    /// Look at a key whose line may move on.
+    Visit(Place),
+    /// Give back what nobody holds any more.
+    GiveBack(Held),
+}
+
+/// See the top of this file.
+pub struct State {
+    /// The lines.
+    pub queues: Queues<Waiter>,
+    /// What ends with a connection.
+    pub bindings: Bindings,
+    /// Grants whose reply was made since the server last slept: a client that is closed before it sleeps again has not read it.
+    pub fresh: BTreeMap<ClientId, Held>,
+    /// What the next timer does.
+    pub work: Vec<Work>,
+    /// The timer for [`State::work`].
+    pub work_timer: Option<Timer>,
+    /// The timer for the earliest end of a lease that somebody waits for.
+    pub alarm: Option<Timer>,
+    /// Whether the server tells us of events.
+    pub listens: bool,
+    /// The connection that the server is closing.
+    pub closing: Option<ClientId>,
+    /// How many clients were granted something after waiting.
+    pub handed_over: u64,
+}
+
+static STATE: ServerThread<State> = ServerThread::new(State {
+    queues: Queues::new(),
+    bindings: Bindings::new(),
+    fresh: BTreeMap::new(),
+    work: Vec::new(),
+    work_timer: None,
+    alarm: None,
+    listens: false,
+    closing: None,
+    handed_over: 0,
+});
+
+/// How many lines and bindings there are: most commands find none, and look no further.
+static CLIENTS: AtomicUsize = AtomicUsize::new(0);
+static BINDINGS: AtomicUsize = AtomicUsize::new(0);
+
+/// Looks at the state, or changes it. The server must not be called meanwhile: it may call back.
+pub fn with<R>(act: impl FnOnce(&mut State) -> R) -> Result<R> {
+    let mut state = STATE.try_borrow_mut().ok_or_else(|| Error::Internal("the waiting lines are in use".to_owned()))?;
+    let result = act(&mut state);
+    CLIENTS.store(state.queues.clients(), Ordering::Relaxed);
+    BINDINGS.store(state.bindings.count(), Ordering::Relaxed);
+    Ok(result)
+}
+
+/// Whether nobody waits for anything.
+#[must_use]
+pub fn lines_are_empty() -> bool {
+    CLIENTS.load(Ordering::Relaxed) == 0
+}
+
+/// How many clients wait at a key.
+pub fn waiters(keyspace: &Keyspace, kind: Kind, key: Str<'_>) -> Result<i64> {
+    if lines_are_empty() {
+        return Ok(0);
+    }
+    let db = keyspace.ctx().db();
+    with(|state| i64::try_from(state.queues.waiters(db, kind, key.bytes())).unwrap_or(i64::MAX))
+}
+
+/// An owner gave everything back: nothing of it ends with a connection any more.
+pub fn forget(keyspace: &Keyspace, kind: Kind, key: Str<'_>, owner: &[u8]) -> Result<()> {
+    if BINDINGS.load(Ordering::Relaxed) == 0 {
+        return Ok(());
+    }
+    let db = keyspace.ctx().db();
+    with(|state| state.bindings.forget(db, kind, key.bytes(), owner))
+}
+
+/// The lease of an owner has a new end.
+pub fn prolong(keyspace: &Keyspace, kind: Kind, key: Str<'_>, owner: &[u8], until: UnixMs) -> Result<()> {
+    if BINDINGS.load(Ordering::Relaxed) == 0 {
+        return Ok(());
+    }
+    let db = keyspace.ctx().db();
+    with(|state| state.bindings.prolong(db, kind, key.bytes(), owner, until))
+}
+
+/// The figures for INFO: clients that wait, shares that end with a connection, grants after waiting.
+pub fn figures() -> Result<[(&'static std::ffi::CStr, u64); 3]> {
+    let count = |count| u64::try_from(count).unwrap_or(u64::MAX);
+    with(|state| {
+        [
+            (c"waiting_clients", count(state.queues.clients())),
+            (c"bound_to_connections", count(state.bindings.count())),
+            (c"handed_over", state.handed_over),
+        ]
+    })
+}
+
+/// Forgets everything, for the unload of the module. The server does not unload it while clients wait or timers run.
+pub fn stop() -> Result<()> {
+    super::eviction::stop();
+    with(|state| {
+        state.bindings = Bindings::new();
+        state.listens = false;
+        drop(mem::take(&mut state.fresh));
+    })
+}

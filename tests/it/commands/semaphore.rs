@@ -1,0 +1,496 @@
+//! `ATOMIC.SEM.ACQUIRE`, `RELEASE`, `RENEW` and `INFO`: grammar, permits, leases, what is stored and what replicates.
+
+use super::{
+    OTHER_TYPES, WRONGTYPE, await_micros, changes_nothing, deadline, expect_range, expect_refused, integers, pipelined, timed,
+};
+use crate::support::line::line;
+use crate::support::{FakeReplica, RealReplica, Server, Setup, Value, each_server, each_server_with, eventually};
+
+const YEAR: i64 = 31_536_000_000;
+const FOREIGN: &str = "WRONGTYPE key does not hold a semaphore (format SM1)";
+
+/// Long after every test.
+const LATER: i64 = 4_102_444_800_000;
+
+/// What the places of an ACQUIRE reply mean.
+const FENCE: usize = 1;
+const RETRY: usize = 3;
+
+/// Every command of the family, each as it would work on a semaphore at `k`.
+const ATTEMPTS: [&str; 4] =
+    ["ATOMIC.SEM.ACQUIRE k 10 me 60000", "ATOMIC.SEM.RELEASE k me", "ATOMIC.SEM.RENEW k me 60000", "ATOMIC.SEM.INFO k"];
+
+/// A permit as it is stored.
+fn permit(owner: &[u8], index: u16) -> Vec<u8> {
+    [b"\xa7SM\x01", &index.to_be_bytes()[..], owner].concat()
+}
+
+/// [`permit`] as a word of a command line.
+fn word(owner: &str, index: u16) -> String {
+    line(&[permit(owner.as_bytes(), index)])
+}
+
+/// `[granted, fence, in use, retry-after-ms, waiters]`
+#[track_caller]
+fn acquire(server: &Server, arguments: &str) -> Vec<i64> {
+    let reply = integers(&server.run(&format!("ATOMIC.SEM.ACQUIRE {arguments}")));
+    assert_eq!((reply.len(), reply[4]), (5, 0), "{reply:?}");
+    assert_eq!((reply[0] == 1, reply[FENCE] > 0), (reply[FENCE] > 0, reply[0] == 1), "{reply:?}");
+    reply
+}
+
+/// Permits and their scores as they are stored, by score.
+fn stored(server: &Server) -> Vec<(Vec<u8>, i64)> {
+    let reply = server.run("ZRANGE k 0 -1 WITHSCORES");
+    reply.array().chunks(2).map(|pair| (pair[0].bytes().to_vec(), pair[1].text().parse().unwrap())).collect()
+}
+
+/// When the permits end, the earliest first.
+fn ends(server: &Server) -> Vec<i64> {
+    stored(server).into_iter().map(|(_, end)| end).collect()
+}
+
+/// Owners and their permits, by name.
+fn owners(server: &Server) -> Vec<(String, i64)> {
+    let info = server.run("ATOMIC.SEM.INFO k");
+    info.field("owners").map_or_else(Vec::new, |owners| {
+        owners.array().iter().map(|owner| (owner.array()[0].text(), owner.array()[1].integer())).collect()
+    })
+}
+
+#[test]
+fn semaphore_commands_refuse_what_they_do_not_know_and_say_where() {
+    let arity = |name: &str| format!("ERR wrong number of arguments for 'atomic.sem.{name}' command");
+    let near = |what: &str| format!("ERR syntax error near '{what}'");
+    let owner = || "ERR owner must be 1 to 255 bytes".to_owned();
+    let long = "o".repeat(256);
+    let acquire = |rest: &str| format!("ATOMIC.SEM.ACQUIRE k 10 me 1000 {rest}");
+    let table = [
+        ("ATOMIC.SEM.ACQUIRE k 10 me".to_owned(), arity("acquire")),
+        ("ATOMIC.SEM.ACQUIRE k 10 '' 1000".to_owned(), owner()),
+        (format!("ATOMIC.SEM.ACQUIRE k 10 {long} 1000"), owner()),
+        (acquire("junk"), near("junk")),
+        (acquire("''"), near("")),
+        (acquire("PERMITS"), near("PERMITS")),
+        (acquire("PERMITS 1 permits 1"), near("permits")),
+        (acquire("WAIT"), near("WAIT")),
+        (acquire("WAIT 5 WAIT 5"), near("WAIT")),
+        (acquire("BIND bind"), near("bind")),
+        (acquire("WAIT 5 MAXQUEUE"), near("MAXQUEUE")),
+        (acquire("WAIT 5 MAXQUEUE 1 MAXQUEUE 1"), near("MAXQUEUE")),
+        (acquire("MAXQUEUE 1"), near("MAXQUEUE")),
+        (acquire("maxqueue 1 BIND"), near("MAXQUEUE")),
+        (acquire("SHARED"), near("SHARED")),
+        ("ATOMIC.SEM.RELEASE k".to_owned(), arity("release")),
+        ("ATOMIC.SEM.RELEASE k ''".to_owned(), owner()),
+        (format!("ATOMIC.SEM.RELEASE k {long}"), owner()),
+        ("ATOMIC.SEM.RELEASE k me ALL".to_owned(), near("ALL")),
+        ("ATOMIC.SEM.RELEASE k me PERMITS".to_owned(), near("PERMITS")),
+        ("ATOMIC.SEM.RELEASE k me PERMITS 1 PERMITS".to_owned(), near("PERMITS")),
+        ("ATOMIC.SEM.RENEW k me".to_owned(), arity("renew")),
+        ("ATOMIC.SEM.RENEW k me 1000 1000".to_owned(), arity("renew")),
+        ("ATOMIC.SEM.RENEW k '' 1000".to_owned(), owner()),
+        ("ATOMIC.SEM.INFO".to_owned(), arity("info")),
+        ("ATOMIC.SEM.INFO k me".to_owned(), arity("info")),
+    ];
+    each_server(|server| {
+        self::acquire(server, "k 10 me 60000");
+        expect_refused(server, &table);
+        for options in ["permits 2 WAIT 0 MAXQUEUE 1 BIND", "BIND maxqueue 1000000 wait 31536000000 PERMITS 2"] {
+            assert_eq!(self::acquire(server, &format!("fresh 10 {} 1000 {options}", "o".repeat(255)))[0], 1, "{options}");
+        }
+    });
+}
+
+#[test]
+fn integers_have_their_ranges() {
+    each_server(|server| {
+        let taken = "ATOMIC.SEM.ACQUIRE k 10 me 60000";
+        expect_range(server, "PING", "ATOMIC.SEM.ACQUIRE k % me 60000", "capacity", (1, 10_000));
+        expect_range(server, "PING", "ATOMIC.SEM.ACQUIRE k 10 me %", "lease-ms", (1, YEAR));
+        expect_range(server, "PING", "ATOMIC.SEM.ACQUIRE k 10000 me 60000 PERMITS %", "PERMITS", (1, 10_000));
+        expect_range(server, "PING", "ATOMIC.SEM.ACQUIRE k 10 me 60000 WAIT %", "WAIT", (0, YEAR));
+        expect_range(server, "PING", "ATOMIC.SEM.ACQUIRE k 10 me 60000 WAIT 1 MAXQUEUE %", "MAXQUEUE", (1, 1_000_000));
+        expect_range(server, taken, "ATOMIC.SEM.RELEASE k me PERMITS %", "PERMITS", (1, 10_000));
+        expect_range(server, taken, "ATOMIC.SEM.RENEW k me %", "lease-ms", (1, YEAR));
+    });
+}
+
+#[test]
+fn what_is_no_semaphore_is_refused_and_stays() {
+    each_server(|server| {
+        server.call(&[b"ZADD", &b"k"[..], LATER.to_string().as_bytes(), &permit(b"me", 0)]);
+        assert_eq!(server.run(ATTEMPTS[2]), Value::Integer(60_000), "the semaphore that the rows damage is none");
+        let damaged = [
+            (LATER.to_string(), b"v".to_vec()),
+            (LATER.to_string(), Vec::new()),
+            (LATER.to_string(), permit(b"", 0)),
+            (LATER.to_string(), permit(b"me", 10_000)),
+            (LATER.to_string(), permit(&[b'o'; 256], 0)),
+            (LATER.to_string(), b"\xa7SM\x02\0\0me".to_vec()),
+            ("1".to_owned(), b"v".to_vec()),
+            ("0.5".to_owned(), permit(b"me", 0)),
+            ("-1".to_owned(), permit(b"me", 0)),
+            ("inf".to_owned(), permit(b"me", 0)),
+            ("-inf".to_owned(), permit(b"me", 0)),
+            ("1e300".to_owned(), permit(b"me", 0)),
+        ];
+        for (score, member) in damaged {
+            for company in [false, true] {
+                server.run("DEL k");
+                if company {
+                    server.call(&[b"ZADD", &b"k"[..], (LATER - 1).to_string().as_bytes(), &permit(b"you", 0)]);
+                }
+                server.call(&[b"ZADD", &b"k"[..], score.as_bytes(), &member]);
+                server.run("PEXPIRE k 60000000");
+                expect_refused(server, &ATTEMPTS.map(|attempt| (attempt, FOREIGN)));
+            }
+        }
+        for setup in OTHER_TYPES.iter().copied().filter(|setup| !setup.starts_with("ZADD")).chain(["SET k v"]) {
+            server.run("DEL k");
+            server.run(setup);
+            expect_refused(server, &ATTEMPTS.map(|attempt| (attempt, WRONGTYPE)));
+        }
+    });
+}
+
+#[test]
+fn permits_are_taken_up_to_the_capacity_and_a_denial_changes_nothing() {
+    each_server(|server| {
+        let mut connection = server.connect();
+        assert_eq!(acquire(server, "k 3 a 60000 PERMITS 2")[2..], [2, 0, 0]);
+        assert_eq!(acquire(server, "k 3 b 30000")[2..], [3, 0, 0]);
+        let ends = ends(server);
+        for (request, end) in [("3 c 1", ends[0]), ("3 a 1", ends[0]), ("3 c 1 PERMITS 2", ends[1]), ("2 c 1", ends[1])] {
+            let asked = timed(&mut connection, &format!("ATOMIC.SEM.ACQUIRE k {request}"));
+            let reply = asked.integers();
+            assert_eq!([reply[0], reply[FENCE], reply[2], reply[4]], [0, 0, 3, 0], "{request}");
+            let due = end - asked.after / 1000..=end - asked.before / 1000;
+            assert!(due.contains(&reply[RETRY]), "{request}: {reply:?}, due {due:?}");
+            changes_nothing(server, &format!("ATOMIC.SEM.ACQUIRE k {request}"));
+        }
+        let never = integers(&changes_nothing(server, "ATOMIC.SEM.ACQUIRE k 1 c 1000 PERMITS 2"));
+        assert_eq!(never, [0, 0, 3, -1, 0]);
+        assert_eq!(integers(&changes_nothing(server, "ATOMIC.SEM.ACQUIRE free 1 c 1000 PERMITS 2")), [0, 0, 0, -1, 0]);
+        assert_eq!(acquire(server, "k 4 c 1000")[2..], [4, 0, 0], "the capacity is the request's");
+        assert_eq!(owners(server), [("a".to_owned(), 2), ("b".to_owned(), 1), ("c".to_owned(), 1)]);
+    });
+}
+
+#[test]
+fn every_grant_has_a_higher_fence() {
+    each_server(|server| {
+        let mut last = 0;
+        for request in ["k 10 a 60000", "k 10 a 60000", "k 10 b 60000 PERMITS 3", "other 10 a 60000"] {
+            let fence = acquire(server, request)[FENCE];
+            assert!(fence > last, "{request}: {fence} after {last}");
+            last = fence;
+        }
+        let lock = integers(&server.run("ATOMIC.LOCK lock me 60000"));
+        assert!(lock[FENCE] > last, "locks and semaphores count together");
+        assert!(acquire(server, "k 10 a 60000")[FENCE] > lock[FENCE]);
+    });
+}
+
+#[test]
+fn permits_are_given_back_those_first_that_end_first() {
+    each_server(|server| {
+        for lease in [60_000, 20_000, 40_000] {
+            acquire(server, &format!("k 10 a {lease}"));
+        }
+        acquire(server, "k 10 b 50000");
+        let ends = ends(server);
+        assert_eq!(server.run("ATOMIC.SEM.RELEASE k a"), Value::Integer(2));
+        assert_eq!(self::ends(server), ends[1..]);
+        assert_eq!(deadline(server, "k"), ends[3]);
+        assert_eq!(server.run("ATOMIC.SEM.RELEASE k a permits 2"), Value::Integer(0));
+        assert_eq!((self::ends(server), deadline(server, "k")), (vec![ends[2]], ends[2]), "the key ends with the last lease");
+        for none in ["ATOMIC.SEM.RELEASE k a", "ATOMIC.SEM.RELEASE k c PERMITS 10000", "ATOMIC.SEM.RELEASE missing a"] {
+            assert_eq!(changes_nothing(server, none), Value::Integer(-1), "{none}");
+        }
+        assert_eq!(server.run("ATOMIC.SEM.RELEASE k b PERMITS 10000"), Value::Integer(0), "more than there are");
+        assert_eq!(server.run("DBSIZE"), Value::Integer(0));
+        assert_eq!(acquire(server, "k 1 c 1000")[0], 1);
+    });
+}
+
+#[test]
+fn renewing_moves_all_permits_of_the_owner_and_no_others() {
+    each_server(|server| {
+        let mut connection = server.connect();
+        acquire(server, "k 10 a 60000");
+        acquire(server, "k 10 a 20000 PERMITS 2");
+        acquire(server, "k 10 b 40000");
+        let other = stored(server).into_iter().find(|(member, _)| *member == permit(b"b", 0)).unwrap().1;
+        for lease in [90_000, 10_000] {
+            let renewed = timed(&mut connection, &format!("ATOMIC.SEM.RENEW k a {lease}"));
+            assert_eq!(renewed.reply, Value::Integer(lease));
+            let due = renewed.before / 1000 + lease..=renewed.after / 1000 + lease;
+            for (member, end) in stored(server) {
+                let ours = member != permit(b"b", 0);
+                assert_eq!(ours, due.contains(&end), "{} ends at {end}", line(&[member]));
+            }
+            assert_eq!(Some(&deadline(server, "k")), ends(server).last());
+        }
+        assert_eq!(deadline(server, "k"), other);
+        for none in ["ATOMIC.SEM.RENEW k c 1000", "ATOMIC.SEM.RENEW missing a 1000"] {
+            assert_eq!(changes_nothing(server, none), Value::Integer(-1), "{none}");
+        }
+    });
+}
+
+#[test]
+fn info_tells_who_has_how_much_and_how_long() {
+    each_server(|server| {
+        assert_eq!(server.run("ATOMIC.SEM.INFO k"), Value::Array(Vec::new()));
+        assert_eq!(server.connect().resp3().run("ATOMIC.SEM.INFO k"), Value::Map(Vec::new()));
+        acquire(server, "k 10 b 20000 PERMITS 2");
+        acquire(server, "k 10 b 60000");
+        acquire(server, "k 10 a 40000");
+        let ends = ends(server);
+        let mut connection = server.connect().resp3();
+        let asked = timed(&mut connection, "ATOMIC.SEM.INFO k");
+        let info = asked.reply.clone();
+        let names: Vec<String> = info.pairs().iter().map(|(name, _)| name.clone()).collect();
+        assert_eq!(names, ["in-use", "owners", "ttl", "waiters"]);
+        assert_eq!((info.field("in-use"), info.field("waiters")), (Some(Value::Integer(4)), Some(Value::Integer(0))));
+        let due = |end: i64| end - asked.after / 1000..=end - asked.before / 1000;
+        assert!(due(ends[3]).contains(&info.field("ttl").unwrap().integer()));
+        let owners = info.field("owners").unwrap();
+        for (owner, (name, permits, end)) in owners.array().iter().zip([("a", 1, ends[2]), ("b", 3, ends[3])]) {
+            assert_eq!((owner.array()[0].text().as_str(), owner.array()[1].integer()), (name, permits));
+            assert!(due(end).contains(&owner.array()[2].integer()), "{owner}");
+        }
+        assert_eq!(owners.array().len(), 2);
+        assert_eq!(changes_nothing(server, "ATOMIC.SEM.INFO k").array().len(), 8);
+    });
+}
+
+#[test]
+fn a_lease_ends_by_itself_while_others_go_on() {
+    each_server(|server| {
+        let mut connection = server.connect();
+        acquire(server, "k 2 a 60000");
+        let short = timed(&mut connection, "ATOMIC.SEM.ACQUIRE k 2 b 30");
+        loop {
+            let asked = timed(&mut connection, "ATOMIC.SEM.ACQUIRE k 2 c 60000");
+            let reply = asked.integers();
+            if reply[0] == 1 {
+                assert!(asked.after >= short.before + 29_000, "taken {} us too early", short.before + 29_000 - asked.after);
+                assert_eq!(reply[2], 2);
+                break;
+            }
+            assert!(asked.before < short.after + 30_000, "still in use after the lease");
+        }
+        assert_eq!(owners(server), [("a".to_owned(), 1), ("c".to_owned(), 1)]);
+        assert_eq!(stored(server).len(), 2, "what ended goes with the next change");
+        // An ended permit is nobody's, even while it is stored; and cleaning up alone is no change.
+        let short = timed(&mut connection, "ATOMIC.SEM.ACQUIRE k 3 b 20");
+        await_micros(&mut connection, short.after + 20_000);
+        for none in ["ATOMIC.SEM.RENEW k b 60000", "ATOMIC.SEM.RELEASE k b", "ATOMIC.SEM.ACQUIRE k 2 b 60000"] {
+            let reply = changes_nothing(server, none);
+            assert!(reply == Value::Integer(-1) || integers(&reply)[..3] == [0, 0, 2], "{none}: {reply}");
+        }
+        assert_eq!((owners(server).len(), stored(server).len()), (2, 3));
+        assert_eq!(server.run("ATOMIC.SEM.RELEASE k a"), Value::Integer(0));
+        assert_eq!(stored(server).len(), 1);
+    });
+}
+
+#[test]
+fn the_key_ends_with_the_last_lease() {
+    each_server(|server| {
+        acquire(server, "k 2 a 25");
+        acquire(server, "k 2 b 20");
+        eventually("the key is gone", || (server.run("EXISTS k") == Value::Integer(0)).then_some(()));
+        acquire(server, "k 2 a 60000");
+        server.run("PERSIST k");
+        acquire(server, "k 2 b 30000");
+        assert_eq!(Some(&deadline(server, "k")), ends(server).last(), "a change sets the TTL again");
+    });
+}
+
+#[test]
+fn owners_are_bytes() {
+    each_server(|server| {
+        for name in [&b"\0"[..], b"\r\n", "\u{4e00}".as_bytes(), b"\xff\xfe", b"a b", b"1", &[b'o'; 255]] {
+            assert_eq!(integers(&server.call(&[b"ATOMIC.SEM.ACQUIRE", name, b"2", name, b"60000"]))[0], 1);
+            let info = server.call(&[b"ATOMIC.SEM.INFO", name]);
+            assert_eq!(info.field("owners").unwrap().array()[0].array()[0], Value::bulk(name));
+            assert_eq!(server.call(&[b"ATOMIC.SEM.RENEW", name, name, b"1000"]), Value::Integer(1000));
+            assert_eq!(server.call(&[b"ATOMIC.SEM.RELEASE", name, name]), Value::Integer(0));
+        }
+        assert_eq!(integers(&server.call(&["ATOMIC.SEM.ACQUIRE", "", "2", "me", "1000"]))[0], 1, "an empty key is a key");
+    });
+}
+
+#[test]
+fn a_full_semaphore_is_taken_moved_and_given_back() {
+    each_server(|server| {
+        assert_eq!(acquire(server, "k 10000 a 60000 PERMITS 9999")[2], 9999);
+        assert_eq!(acquire(server, "k 10000 b 50000")[2], 10_000);
+        assert_eq!(acquire(server, "k 10000 c 50000 PERMITS 10000")[0], 0);
+        assert_eq!(server.run("ZCARD k"), Value::Integer(10_000));
+        assert_eq!(server.run("ATOMIC.SEM.RENEW k a 70000"), Value::Integer(70_000));
+        assert_eq!(server.run("ATOMIC.SEM.RELEASE k a PERMITS 5000"), Value::Integer(4999));
+        assert_eq!(owners(server), [("a".to_owned(), 4999), ("b".to_owned(), 1)]);
+        assert_eq!(server.run("ATOMIC.SEM.RELEASE k a PERMITS 5000"), Value::Integer(0));
+        assert_eq!(server.run("ZCARD k"), Value::Integer(1));
+        let mut connection = server.connect();
+        let replies = pipelined(&mut connection, "ATOMIC.SEM.ACQUIRE k 1000 a 60000", 1000);
+        assert_eq!(replies.iter().filter(|reply| integers(reply)[0] == 1).count(), 999);
+        assert_eq!(server.run("ZCARD k"), Value::Integer(1000));
+    });
+}
+
+#[test]
+fn an_edited_set_is_understood_and_repaired() {
+    each_server(|server| {
+        let add = |owner: &str, index, end: i64| {
+            server.call(&[b"ZADD", &b"k"[..], end.to_string().as_bytes(), &permit(owner.as_bytes(), index)]);
+        };
+        [("a", 0, 1000), ("a", 2, 2000), ("b", 1, LATER)].iter().for_each(|(owner, index, end)| add(owner, *index, *end));
+        assert_eq!(owners(server), [("b".to_owned(), 1)]);
+        assert_eq!(changes_nothing(server, "ATOMIC.SEM.RELEASE k b"), Value::Integer(-1), "behind a hole");
+        assert_eq!(acquire(server, "k 2 b 60000")[2], 2);
+        assert_eq!(owners(server), [("b".to_owned(), 2)]);
+        assert_eq!((stored(server).len(), deadline(server, "k")), (2, LATER));
+        assert_eq!(server.run("ATOMIC.SEM.RELEASE k b PERMITS 2"), Value::Integer(0));
+        assert_eq!(server.run("EXISTS k"), Value::Integer(0));
+    });
+}
+
+#[test]
+fn changes_replicate_as_commands_on_the_sorted_set() {
+    let [a0, a1, b0] = [word("a", 0), word("a", 1), word("b", 0)];
+    each_server(|server| {
+        let mut replica = FakeReplica::attach(server);
+        let mut expect = |command: &str, stream: &[&str]| {
+            let reply = server.run(command);
+            assert!(!matches!(reply, Value::Error(_)), "{command}: {reply}");
+            replica.expect_stream(stream);
+        };
+        expect(
+            "ATOMIC.SEM.ACQUIRE k 3 a 60000 PERMITS 2",
+            &["MULTI", &format!("ZADD k <t> {a0} <t> {a1}"), "PEXPIREAT k <t>", "EXEC"],
+        );
+        let end = deadline(server, "k");
+        expect("ATOMIC.SEM.ACQUIRE k 3 b 30000", &[&format!("ZADD k <t> {b0}")]);
+        assert_eq!(deadline(server, "k"), end);
+        for nothing in ["ACQUIRE k 3 c 1", "ACQUIRE k 3 c 1 PERMITS 4", "RELEASE k c", "RENEW k c 5", "INFO k"] {
+            expect(&format!("ATOMIC.SEM.{nothing}"), &[]);
+        }
+        expect("ATOMIC.SEM.RELEASE k a", &[&format!("ZREM k {a1}")]);
+        expect("ATOMIC.SEM.RENEW k a 20000", &["MULTI", &format!("ZADD k <t> {a0}"), "PEXPIREAT k <t>", "EXEC"]);
+        expect("ATOMIC.SEM.RENEW k b 60000", &["MULTI", &format!("ZADD k <t> {b0}"), "PEXPIREAT k <t>", "EXEC"]);
+        expect("ATOMIC.SEM.RELEASE k a", &[&format!("ZREM k {a0}")]);
+        expect("ATOMIC.SEM.RELEASE k b", &[&format!("ZREM k {b0}")]);
+        assert_eq!(server.run("EXISTS k"), Value::Integer(0));
+        // The arguments are exact: scores are the ends, and the key's end is the last of them.
+        server.run("ATOMIC.SEM.ACQUIRE k 3 a 60000");
+        let (score, last) = (ends(server)[0], deadline(server, "k"));
+        replica.expect_stream(&["MULTI", &format!("ZADD k {score} {a0}"), &format!("PEXPIREAT k {last}"), "EXEC"]);
+        assert_eq!(score, last);
+        // A permit that ended goes with a change of another owner, and one that moves to its place is set there.
+        server.run("DEL k");
+        let [ended, later] = [1000, LATER].map(|end| end.to_string());
+        server.call(&[b"ZADD", &b"k"[..], ended.as_bytes(), &permit(b"a", 0), later.as_bytes(), &permit(b"a", 1)]);
+        server.run("PEXPIREAT k 4102444800000");
+        replica.stream();
+        server.run("ATOMIC.SEM.ACQUIRE k 2 b 1000");
+        replica.expect_stream(&["MULTI", &format!("ZADD k {LATER} {a0} <t> {b0}"), &format!("ZREM k {a1}"), "EXEC"]);
+    });
+}
+
+#[test]
+fn a_real_replica_without_the_module_holds_the_same_and_one_with_it_tells_the_same() {
+    each_server(|server| {
+        let (plain, replica) = (RealReplica::without_module(server), RealReplica::with_module(server));
+        for command in [
+            "ATOMIC.SEM.ACQUIRE k 300 a 60000 PERMITS 200",
+            "ATOMIC.SEM.ACQUIRE k 300 b 5000000 PERMITS 3",
+            "ATOMIC.SEM.RELEASE k a PERMITS 150",
+            "ATOMIC.SEM.RENEW k b 6000000",
+            "ATOMIC.SEM.ACQUIRE gone 300 b 5000 PERMITS 3",
+            "ATOMIC.SEM.RELEASE gone b PERMITS 3",
+        ] {
+            assert!(!matches!(server.run(command), Value::Error(_)), "{command}");
+        }
+        plain.expect_same_data();
+        replica.expect_same_data();
+        assert_eq!(replica.server.run("TYPE k"), Value::Status("zset".to_owned()));
+        let info = replica.server.run("ATOMIC.SEM.INFO k");
+        assert_eq!(info.field("in-use"), Some(Value::Integer(53)));
+        assert!(replica.server.run("ATOMIC.SEM.RELEASE k a").error().starts_with("READONLY "));
+    });
+}
+
+#[test]
+fn every_change_is_an_event_as_the_server_would_tell_it() {
+    each_server(|server| {
+        server.run("CONFIG SET notify-keyspace-events Kgz");
+        let mut subscriber = server.connect();
+        subscriber.run("SUBSCRIBE __keyspace@0__:k");
+        let mut watcher = server.connect();
+        for (command, events) in [
+            ("ACQUIRE k 2 a 60000 PERMITS 2", &["zadd", "expire"][..]),
+            ("ACQUIRE k 2 b 60000", &[]),
+            ("RELEASE k b", &[]),
+            ("ACQUIRE k 3 b 40000", &["zadd"]),
+            ("RELEASE k a", &["zrem"]),
+            ("RENEW k a 50000", &["zadd", "expire"]),
+            ("INFO k", &[]),
+            ("RELEASE k a", &["zrem", "expire"]),
+            ("RELEASE k b", &["zrem", "del"]),
+        ] {
+            watcher.run("WATCH k");
+            server.run(&format!("ATOMIC.SEM.{command}"));
+            server.run("PUBLISH __keyspace@0__:k end");
+            let received =
+                std::iter::from_fn(|| Some(subscriber.read().unwrap().array()[2].text()).filter(|event| event != "end"));
+            assert_eq!(received.collect::<Vec<_>>(), events, "{command}");
+            watcher.run("MULTI");
+            watcher.run("PING");
+            assert_eq!(watcher.run("EXEC") == Value::Null, !events.is_empty(), "WATCH after {command}");
+        }
+    });
+}
+
+#[test]
+fn a_full_server_refuses_new_permits_and_still_takes_them_back() {
+    each_server(|server| {
+        acquire(server, "k 9 a 60000 PERMITS 2");
+        server.run("CONFIG SET maxmemory-policy noeviction");
+        server.run("CONFIG SET maxmemory 1");
+        assert!(changes_nothing(server, "ATOMIC.SEM.ACQUIRE k 9 a 60000").error().starts_with("OOM "));
+        assert_eq!(server.run("ATOMIC.SEM.RENEW k a 70000"), Value::Integer(70_000));
+        assert_eq!(server.run("ATOMIC.SEM.RELEASE k a PERMITS 2"), Value::Integer(0));
+        assert_eq!(server.run("DBSIZE"), Value::Integer(0));
+    });
+}
+
+#[test]
+fn a_semaphore_survives_kill_9_with_the_aof_and_is_a_plain_sorted_set_without_the_module() {
+    for preamble in ["yes", "no"] {
+        let setup = |setup: Setup| setup.appendonly("always").config(&format!("aof-use-rdb-preamble {preamble}"));
+        each_server_with(&setup(Setup::with_module()), |server| {
+            acquire(server, "k 10 a 6000000 PERMITS 3");
+            acquire(server, "k 10 b 60");
+            acquire(server, "k 10 c 7000000");
+            assert_eq!(server.run("ATOMIC.SEM.RELEASE k a"), Value::Integer(2));
+            let fence = acquire(server, "k 10 a 6500000")[FENCE];
+            let (before, ends) = (stored(server), deadline(server, "k"));
+            server.kill_9();
+            server.start_again();
+            assert_eq!((stored(server), deadline(server, "k")), (before.clone(), ends));
+            eventually("a lease ended", || (owners(server) == [("a".to_owned(), 3), ("c".to_owned(), 1)]).then_some(()));
+            let next = acquire(server, "k 5 d 6000000");
+            assert!(next[2] == 5 && next[FENCE] > fence, "{next:?} after {fence}");
+            assert_eq!(acquire(server, "k 5 d 6000000")[0], 0);
+            let plain = Server::start(&server.binary, &Setup::without_module());
+            assert_eq!(plain.call(&[&b"RESTORE"[..], b"k", b"0", server.run("DUMP k").bytes()]), Value::ok());
+            assert_eq!(stored(&plain), stored(server));
+            assert_eq!(plain.run("TYPE k"), Value::Status("zset".to_owned()));
+        });
+    }
+}

@@ -1,0 +1,142 @@
+//! A cluster of real servers on this machine, built with the servers' own commands.
+
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use super::{Binary, Server, Setup, Value, eventually};
+
+/// How many slots there are.
+const SLOTS: usize = 16_384;
+
+/// Primaries that share the slots evenly, the module loaded on each.
+pub struct Cluster {
+    /// In the order of their slots.
+    pub nodes: Vec<Server>,
+}
+
+impl Cluster {
+    /// Starts `primaries` nodes, and returns when each knows all of them and serves its slots.
+    #[track_caller]
+    pub fn start(binary: &Binary, primaries: usize) -> Self {
+        let cluster = Self { nodes: (0..primaries).map(|_| start_node(binary)).collect() };
+        for (position, node) in cluster.nodes.iter().enumerate() {
+            let [first, next] = [position, position + 1].map(|part| part * SLOTS / primaries);
+            assert_eq!(node.run(&format!("CLUSTER ADDSLOTSRANGE {first} {}", next - 1)), Value::ok());
+            // Without this, nodes that meet for the first time can have the same epoch, and take turns to correct it.
+            assert_eq!(node.run(&format!("CLUSTER SET-CONFIG-EPOCH {}", position + 1)), Value::ok());
+            cluster.join(node);
+        }
+        cluster.await_members(&cluster.nodes.iter().collect::<Vec<_>>());
+        cluster
+    }
+
+    /// Starts a replica of a node. Returns when it is in sync, and known to all.
+    #[track_caller]
+    pub fn replica_of(&self, primary: &Server) -> Server {
+        let replica = start_node(&primary.binary);
+        self.join(&replica);
+        self.await_members(&self.nodes.iter().chain([&replica]).collect::<Vec<_>>());
+        assert_eq!(replica.run(&format!("CLUSTER REPLICATE {}", id(primary))), Value::ok());
+        eventually("the replica's link is up", || (replica.info("master_link_status") == "up").then_some(()));
+        let known = format!("slave {}", id(primary));
+        for node in &self.nodes {
+            eventually("the replica is known as one", || node.run("CLUSTER NODES").text().contains(&known).then_some(()));
+        }
+        replica
+    }
+
+    /// Moves a slot with the keys in it in the classic way: one key after the other.
+    #[track_caller]
+    pub fn migrate(&self, slot: i64, from: &Server, to: &Server) {
+        begin_migration(slot, from, to);
+        while let [key, ..] = from.run(&format!("CLUSTER GETKEYSINSLOT {slot} 10")).array() {
+            move_key(&key.text(), from, to);
+        }
+        self.end_migration(slot, to);
+    }
+
+    /// Gives a slot whose keys have moved to its new node.
+    #[track_caller]
+    pub fn end_migration(&self, slot: i64, to: &Server) {
+        let node = format!("CLUSTER SETSLOT {slot} NODE {}", id(to));
+        assert_eq!(to.run(&node), Value::ok());
+        for other in self.nodes.iter().filter(|other| other.port() != to.port()) {
+            assert_eq!(other.run(&node), Value::ok());
+        }
+    }
+
+    fn join(&self, node: &Server) {
+        let [port, bus] = ["port", "cluster-port"].map(|name| setting(&self.nodes[0], name));
+        if node.port() != self.nodes[0].port() {
+            assert_eq!(node.run(&format!("CLUSTER MEET 127.0.0.1 {port} {bus}")), Value::ok());
+        }
+    }
+
+    #[track_caller]
+    fn await_members(&self, members: &[&Server]) {
+        let count = members.len().to_string();
+        for node in members {
+            eventually("the cluster is up", || {
+                let info = node.run("CLUSTER INFO").text();
+                let has = |name: &str, value: &str| info.lines().any(|line| line.trim() == format!("{name}:{value}"));
+                let nodes = node.run("CLUSTER NODES").text();
+                let settled = !nodes.contains("handshake") && nodes.lines().count() == members.len();
+                (settled && has("cluster_state", "ok") && has("cluster_known_nodes", &count)).then_some(())
+            });
+        }
+    }
+}
+
+/// The name of a node.
+#[track_caller]
+pub fn id(node: &Server) -> String {
+    node.run("CLUSTER MYID").text()
+}
+
+/// The slot of a key.
+#[track_caller]
+pub fn slot(node: &Server, key: &str) -> i64 {
+    node.call(&["CLUSTER", "KEYSLOT", key]).integer()
+}
+
+/// Where a client is sent: `MOVED 7 127.0.0.1:6379`, or ASK.
+pub fn redirection(word: &str, slot: i64, to: &Server) -> Value {
+    Value::Error(format!("{word} {slot} 127.0.0.1:{}", to.port()))
+}
+
+/// Tells both nodes that a slot is about to move.
+#[track_caller]
+pub fn begin_migration(slot: i64, from: &Server, to: &Server) {
+    assert_eq!(to.run(&format!("CLUSTER SETSLOT {slot} IMPORTING {}", id(from))), Value::ok());
+    assert_eq!(from.run(&format!("CLUSTER SETSLOT {slot} MIGRATING {}", id(to))), Value::ok());
+}
+
+/// Moves one key of a slot that migrates.
+#[track_caller]
+pub fn move_key(key: &str, from: &Server, to: &Server) {
+    assert_eq!(from.call(&["MIGRATE", "127.0.0.1", &to.port().to_string(), key, "0", "5000"]), Value::ok());
+}
+
+fn start_node(binary: &Binary) -> Server {
+    let setup = Setup::with_module()
+        .config("cluster-enabled yes")
+        .config(&format!("cluster-port {}", free_bus_port()))
+        .config("cluster-node-timeout 5000")
+        .config("cluster-allow-replica-migration no");
+    Server::start(binary, &setup)
+}
+
+/// A free port below those that the system hands out, so that no other test takes it before the server does.
+fn free_bus_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 10_000).unwrap();
+    let candidate = || 20_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed) % 1000) % 12_000;
+    eventually("a free port for the cluster's bus", || {
+        let port = candidate();
+        TcpListener::bind(("127.0.0.1", port)).ok().map(|_| port)
+    })
+}
+
+fn setting(node: &Server, name: &str) -> String {
+    node.run(&format!("CONFIG GET {name}")).field(name).unwrap().text()
+}

@@ -1,0 +1,206 @@
+//! Leases and TTLs that end by themselves: the lock is handed over by the module's own timer, at that moment and not before.
+//!
+//! The server's cron runs once a second here and does not expire keys, and no client sends anything between the last command and the
+//! reply: what happens in the first milliseconds after the end is the timer's work.
+
+use std::time::{Duration, Instant};
+
+use super::{Waiter, await_nobody_blocked, owners, take, unlock};
+use crate::commands::{deadline, micros};
+use crate::support::{Server, Setup, Value, each_server_with};
+
+/// How late the hand-over may be in the best of several tries. The others had to share the machine.
+const PROMPT: Duration = Duration::from_millis(50);
+
+fn each_quiet_server(body: impl Fn(&Server)) {
+    each_server_with(&Setup::with_module().config("hz 1"), |server| {
+        assert_eq!(server.run("DEBUG SET-ACTIVE-EXPIRE 0"), Value::ok());
+        body(server);
+    });
+}
+
+/// An end that lies `ms` after some moment between two readings of the clock.
+struct End {
+    earliest: Instant,
+    latest: Instant,
+}
+
+/// Runs what makes a lock end `ms` later.
+fn ending<R>(ms: u64, act: impl FnOnce() -> R) -> End {
+    let after = Duration::from_millis(ms);
+    let earliest = Instant::now() + after;
+    act();
+    End { earliest, latest: Instant::now() + after }
+}
+
+impl End {
+    /// Waits for the grant, which may not come before the end. Returns how late it came at most.
+    #[track_caller]
+    fn await_grant(&self, waiter: &mut Waiter) -> Duration {
+        waiter.granted();
+        let now = Instant::now();
+        // Both clocks count whole milliseconds.
+        assert!(now + Duration::from_millis(2) >= self.earliest, "{:?} too early", self.earliest - now);
+        now.saturating_duration_since(self.latest)
+    }
+}
+
+/// Repeats a hand-over at an end; the best of all tries must be prompt.
+#[track_caller]
+fn expect_prompt(server: &Server, what: &str, once: impl Fn() -> Duration) {
+    let tries: Vec<Duration> = (0..5)
+        .map(|_| {
+            server.run("FLUSHALL");
+            once()
+        })
+        .collect();
+    assert!(tries.iter().min().unwrap() < &PROMPT, "{what}: late every time: {tries:?}");
+}
+
+fn wait_for(server: &Server) -> Waiter {
+    Waiter::queued(server, "k", 1, "ATOMIC.LOCK k w 60000 WAIT 0")
+}
+
+#[test]
+fn a_lease_that_ends_is_handed_over_at_that_moment() {
+    each_quiet_server(|server| {
+        expect_prompt(server, "the lease of a lock", || {
+            let end = ending(120, || take(server, "k me 120"));
+            let mut waiter = Waiter::send(server, "ATOMIC.LOCK k w 60000 WAIT 0");
+            let late = end.await_grant(&mut waiter);
+            assert_eq!(owners(server, "k"), ["w"]);
+            late
+        });
+        await_nobody_blocked(server);
+    });
+}
+
+#[test]
+fn whatever_shortens_a_lease_or_a_ttl_moves_the_hand_over() {
+    each_quiet_server(|server| {
+        for shorten in
+            ["ATOMIC.RENEW k me 70", "PEXPIRE k 70", "SET k token PX 70", "ATOMIC.SET k token XX PX 70", "GETEX k PX 70"]
+        {
+            expect_prompt(server, shorten, || {
+                take(server, "k me 60000");
+                let mut waiter = wait_for(server);
+                let end = ending(70, || server.run(shorten));
+                end.await_grant(&mut waiter)
+            });
+        }
+        for shorten in ["PEXPIRE k 70", "ATOMIC.RENEW k token 70"] {
+            expect_prompt(server, &format!("{shorten} of a string"), || {
+                server.run("SET k token");
+                let mut waiter = wait_for(server);
+                let end = ending(70, || server.run(shorten));
+                end.await_grant(&mut waiter)
+            });
+        }
+    });
+}
+
+#[test]
+fn a_longer_ttl_of_the_key_makes_no_lease_longer() {
+    each_quiet_server(|server| {
+        for longer in ["PERSIST k", "PEXPIRE k 60000", "PEXPIREAT k 4102444800000", "GETEX k PERSIST"] {
+            expect_prompt(server, longer, || {
+                let end = ending(150, || take(server, "k me 150"));
+                let mut waiter = wait_for(server);
+                server.run(longer);
+                let late = end.await_grant(&mut waiter);
+                assert_eq!(owners(server, "k"), ["w"], "{longer}");
+                assert!(server.run("PTTL k").integer() <= 60_000, "{longer}: the TTL is the new owner's lease");
+                late
+            });
+        }
+    });
+}
+
+#[test]
+fn renewing_makes_those_who_wait_wait_longer() {
+    each_quiet_server(|server| {
+        expect_prompt(server, "RENEW", || {
+            take(server, "k me 300");
+            let mut waiter = wait_for(server);
+            let end = ending(450, || assert_eq!(server.run("ATOMIC.RENEW k me 450"), Value::Integer(450)));
+            end.await_grant(&mut waiter)
+        });
+        expect_prompt(server, "entering again", || {
+            take(server, "k me 300");
+            let mut waiter = wait_for(server);
+            let end = ending(450, || assert_eq!(take(server, "k me 450").fourth, 2));
+            end.await_grant(&mut waiter)
+        });
+        expect_prompt(server, "a string that is set again", || {
+            server.run("SET k token PX 300");
+            let mut waiter = wait_for(server);
+            let end = ending(450, || server.run("SET k token PX 450"));
+            end.await_grant(&mut waiter)
+        });
+    });
+}
+
+#[test]
+fn a_writer_gets_the_lock_when_the_last_reader_has_ended() {
+    each_quiet_server(|server| {
+        expect_prompt(server, "the last of three readers", || {
+            take(server, "k a 40 SHARED");
+            let end = ending(200, || take(server, "k b 200 SHARED"));
+            take(server, "k c 80 SHARED");
+            let mut waiter = Waiter::send(server, "ATOMIC.LOCK k w 60000 WAIT 0");
+            end.await_grant(&mut waiter)
+        });
+        // A reader that waits for one of 1,024 places gets that of the first who ends.
+        expect_prompt(server, "one of 1,024 readers", || {
+            let readers: Vec<String> = (0..1023).map(|n| format!("ATOMIC.LOCK k r{n} 60000 SHARED")).collect();
+            let mut connection = server.connect();
+            for part in readers.chunks(128) {
+                super::in_one_write(&mut connection, part);
+            }
+            let end = ending(150, || take(server, "k short 150 SHARED"));
+            let mut waiter = Waiter::send(server, "ATOMIC.LOCK k w 60000 SHARED WAIT 0");
+            let late = end.await_grant(&mut waiter);
+            assert_eq!(owners(server, "k").len(), 1024);
+            late
+        });
+    });
+}
+
+#[test]
+fn a_chain_of_crashed_owners_ends_one_after_the_other() {
+    each_quiet_server(|server| {
+        let mut ends = micros(&mut server.connect()) + 30_000;
+        take(server, "k me 30");
+        let names: Vec<String> = (0..8).map(|n| format!("w{n}")).collect();
+        let mut chain: Vec<Waiter> =
+            names.iter().map(|name| Waiter::send(server, &format!("ATOMIC.LOCK k {name} 30 WAIT 0"))).collect();
+        let mut fences: Vec<i64> = chain.iter_mut().map(|waiter| waiter.granted().fence).collect();
+        ends += 8 * 30_000;
+        // Everyone had its whole lease: the last one was granted 8 leases after the first began, less the rounding of each.
+        assert!(micros(&mut server.connect()) >= ends - 30_000 - 9_000, "somebody was cut short");
+        fences.sort_unstable();
+        fences.dedup();
+        assert_eq!(fences.len(), 8, "two with one fence");
+    });
+}
+
+#[test]
+fn many_keys_end_each_in_its_own_time() {
+    each_quiet_server(|server| {
+        let leases: Vec<u64> = (0..60).map(|n| 150 + (n * 37) % 200).collect();
+        let mut waiting = Vec::new();
+        for (n, lease) in leases.iter().enumerate() {
+            let end = ending(*lease, || take(server, &format!("k{n} me {lease}")));
+            waiting.push((end, Waiter::send(server, &format!("ATOMIC.LOCK k{n} w 60000 WAIT 0"))));
+        }
+        waiting.sort_by_key(|(end, _)| end.earliest);
+        let late: Vec<Duration> = waiting.iter_mut().map(|(end, waiter)| end.await_grant(waiter)).collect();
+        // Each in its turn, not all with the last one.
+        let prompt = late.iter().filter(|late| **late < PROMPT).count();
+        assert!(prompt >= late.len() / 2, "only {prompt} of {} were prompt: {late:?}", late.len());
+        for n in 0..leases.len() {
+            assert!(deadline(server, &format!("k{n}")) > 0);
+            unlock(server, &format!("k{n}"), "w");
+        }
+    });
+}

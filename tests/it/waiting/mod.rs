@@ -1,0 +1,171 @@
+//! Locks and semaphores that wait on the server: who is next, what hands over, who leaves, what never happens.
+//!
+//! A waiter is a connection that has sent its command and not read the reply. Nothing sleeps: a test goes on when the server says that
+//! the client waits, and reads replies with the harness' deadline.
+
+mod bind; // locks that end with their connection
+mod cluster; // slots that leave, keys that migrate
+mod fences; // growth of fences over restarts, failovers and clocks
+mod handover; // every way in which a lock becomes free
+mod leases; // leases and TTLs that end by themselves, to the millisecond
+mod leaving; // waiters that time out, vanish or are unblocked
+mod mlock; // several locks at once
+mod model; // random clients against a naive model
+mod order; // first come, first served; readers and writers; MAXQUEUE
+mod replicated; // the exact stream of hand-overs, promotion and demotion
+mod safety; // pauses, failovers, shutdowns, unload
+mod semaphore; // permits: large and small requests in one queue, leases, MAXQUEUE
+
+use crate::commands::integers;
+use crate::support::resp::encode;
+use crate::support::{Connection, Server, Value, argv, eventually};
+
+/// A client that waits.
+pub struct Waiter {
+    connection: Connection,
+}
+
+impl Waiter {
+    /// Sends a command that has to wait.
+    #[track_caller]
+    pub fn send(server: &Server, command: &str) -> Self {
+        let mut connection = server.connect();
+        connection.send(&argv(command)).unwrap();
+        Self { connection }
+    }
+
+    /// [`Waiter::send`] on a connection that is there already.
+    #[track_caller]
+    pub fn on(mut connection: Connection, command: &str) -> Self {
+        connection.send(&argv(command)).unwrap();
+        Self { connection }
+    }
+
+    /// Sends a command and waits until `n` clients wait for `key`.
+    #[track_caller]
+    pub fn queued(server: &Server, key: &str, n: i64, command: &str) -> Self {
+        let waiter = Self::send(server, command);
+        await_waiters(server, key, n);
+        waiter
+    }
+
+    /// The reply, as soon as it is there.
+    #[track_caller]
+    pub fn reply(&mut self) -> Value {
+        self.connection.read().unwrap()
+    }
+
+    /// The reply, which must be a grant.
+    #[track_caller]
+    pub fn granted(&mut self) -> Grant {
+        Grant::read(&self.reply())
+    }
+
+    /// The reply, which must be a denial that names so many clients that wait.
+    #[track_caller]
+    pub fn denied(&mut self, waiters: i64) {
+        expect_denied(&self.reply(), waiters);
+    }
+
+    /// Asserts that nothing more came than what was read: the next reply is that to PING.
+    #[track_caller]
+    pub fn expect_nothing_more(&mut self) {
+        assert_eq!(self.connection.run("PING"), Value::Status("PONG".to_owned()), "a reply too many");
+    }
+
+    /// The connection, to do more with it.
+    pub fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
+    /// Whether the reply is there now. For "still waits" ask after something else was observed.
+    pub fn has_reply(&mut self) -> bool {
+        self.connection.has_input(std::time::Duration::from_millis(1))
+    }
+}
+
+/// How many clients wait for a lock, by LOCKINFO; 0 when it is free.
+#[track_caller]
+pub fn waiters(server: &Server, key: &str) -> i64 {
+    let info = server.call(&["ATOMIC.LOCKINFO", key]);
+    info.field("waiters").map_or(0, |count| count.integer())
+}
+
+/// Waits until `n` clients wait for the lock.
+#[track_caller]
+pub fn await_waiters(server: &Server, key: &str, n: i64) {
+    eventually(&format!("{n} waiters for {key}"), || (waiters(server, key) == n).then_some(()));
+}
+
+/// A lock or semaphore that was granted: `[1, fence, ttl-ms or permits in use, holds or retry-after-ms, waiters]`.
+#[derive(Debug)]
+pub struct Grant {
+    /// The fencing number.
+    pub fence: i64,
+    /// The third number: the lease of a lock, the permits in use of a semaphore.
+    pub third: i64,
+    /// The fourth number: the holds of a lock, 0 of a semaphore.
+    pub fourth: i64,
+    /// Who still waits.
+    pub waiters: i64,
+}
+
+impl Grant {
+    /// Reads a reply that must be a grant.
+    #[track_caller]
+    pub fn read(reply: &Value) -> Self {
+        assert!(matches!(reply, Value::Array(_)), "not a grant: {reply}");
+        let numbers = integers(reply);
+        let [1, fence, third, fourth, waiters] = numbers[..] else { panic!("not a grant: {numbers:?}") };
+        assert!(fence > 0, "a grant without a fence: {numbers:?}");
+        Self { fence, third, fourth, waiters }
+    }
+}
+
+/// Asserts that a reply of `ATOMIC.LOCK` is a denial that names so many clients that wait.
+#[track_caller]
+pub fn expect_denied(reply: &Value, waiters: i64) {
+    assert!(matches!(reply, Value::Array(_)), "not a denial: {reply}");
+    let numbers = integers(reply);
+    let is_denial = matches!(numbers[..], [0, 0, -1 | 1.., 0, others] if others == waiters);
+    assert!(is_denial, "not a denial with {waiters} waiting: {numbers:?}");
+}
+
+/// Takes a lock that must be free for it: `take(server, "k me 60000")`.
+#[track_caller]
+pub fn take(server: &Server, arguments: &str) -> Grant {
+    Grant::read(&server.run(&format!("ATOMIC.LOCK {arguments}")))
+}
+
+/// Gives one hold back, which must have been the last.
+#[track_caller]
+pub fn unlock(server: &Server, key: &str, owner: &str) {
+    assert_eq!(server.call(&["ATOMIC.UNLOCK", key, owner]), Value::Integer(0), "UNLOCK {key} {owner}");
+}
+
+/// The owners of a lock by LOCKINFO, none when it is free.
+#[track_caller]
+pub fn owners(server: &Server, key: &str) -> Vec<String> {
+    let owners = server.call(&["ATOMIC.LOCKINFO", key]).field("owners");
+    owners.map_or_else(Vec::new, |owners| owners.array().iter().map(|owner| owner.array()[0].text()).collect())
+}
+
+/// Sends all commands in one write and reads all replies: the server executes them without a look at another client in between.
+#[track_caller]
+pub fn in_one_write(connection: &mut Connection, commands: &[impl AsRef<str>]) -> Vec<Value> {
+    let bytes: Vec<u8> = commands.iter().flat_map(|command| encode(&argv(command.as_ref()))).collect();
+    connection.send_raw(&bytes).unwrap();
+    commands.iter().map(|_| connection.read().unwrap()).collect()
+}
+
+/// Waits until no client of the server is blocked any more.
+#[track_caller]
+pub fn await_nobody_blocked(server: &Server) {
+    eventually("nobody is blocked", || (server.info("blocked_clients") == "0").then_some(()));
+}
+
+/// What a connection is for `CLIENT KILL ID` and `CLIENT UNBLOCK`.
+#[track_caller]
+pub fn client_id(connection: &mut Connection) -> i64 {
+    connection.run("CLIENT ID").integer()
+}

@@ -1,0 +1,335 @@
+//! Random clients on one lock, judged by what they may believe: they acquire, renew, release, vanish and stall, and now and then somebody
+//! deletes the key.
+//!
+//! Every attempt has an owner's name of its own, so LOCKINFO says which attempt holds. Each knows from when to when it holds *for certain*
+//! and how long it *possibly* does, by the clock of this process around the replies that it got. What must be true at every look at the
+//! lock: who certainly holds is there; who is there possibly holds; nobody is beside a writer. Over the whole run, fences grow in the
+//! order in which the attempts came, which is strict first come, first served. In the end everybody leaves, and nothing is left.
+//!
+//! `ATOMIC_SEED` repeats a run's choices; what the clocks do is different each time.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::{Grant, await_nobody_blocked, client_id, take, unlock};
+use crate::support::{Connection, Server, Value, each_server, eventually};
+
+const CLIENTS: usize = 8;
+const RUN: Duration = Duration::from_secs(3);
+const LONG: Duration = Duration::from_secs(60);
+/// Both clocks count whole milliseconds.
+const ROUNDING: Duration = Duration::from_millis(2);
+/// How long the server may take to give back what was bound to a connection that it knows is closed.
+const CLOSING: Duration = Duration::from_millis(500);
+
+enum State {
+    Waiting,
+    Held { certain: Instant, possible: Instant },
+    Over { possible: Instant },
+}
+
+/// One request for the lock. Its place in the list is its place in the order of arrival, and its name.
+struct Attempt {
+    exclusive: bool,
+    /// Every hold it has ends with its connection.
+    bound: bool,
+    lease: Duration,
+    state: State,
+    /// A moment at which it did not hold yet.
+    not_yet: Instant,
+    fence: Option<i64>,
+}
+
+struct Client {
+    connection: Connection,
+    id: i64,
+    attempt: Option<usize>,
+}
+
+struct World<'a> {
+    server: &'a Server,
+    admin: Connection,
+    clients: Vec<Client>,
+    attempts: Vec<Attempt>,
+    /// When somebody last deleted the lock.
+    cleared: Instant,
+    random: u64,
+}
+
+fn name(attempt: usize) -> String {
+    format!("a{attempt}")
+}
+
+impl Client {
+    fn connect(server: &Server) -> Self {
+        let mut connection = server.connect();
+        Self { id: client_id(&mut connection), connection, attempt: None }
+    }
+}
+
+impl World<'_> {
+    fn below(&mut self, limit: usize) -> usize {
+        // SplitMix64.
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % limit as u64) as usize
+    }
+
+    fn step(&mut self) {
+        let n = self.below(CLIENTS);
+        let choice = self.below(100);
+        match self.clients[n].attempt.map(|at| (at, &self.attempts[at].state)) {
+            None | Some((_, State::Over { .. })) => self.acquire(n),
+            Some((at, State::Waiting)) => match choice {
+                0..=11 => self.vanish(n, at),
+                12..=23 => self.unblock(n),
+                _ => {
+                    self.settle_if_answered(n);
+                }
+            },
+            Some((at, State::Held { .. })) => match choice {
+                0..=49 => self.release(n, at),
+                50..=59 => self.renew(n, at),
+                60..=74 => self.vanish(n, at),
+                75..=81 => self.enter_again(n, at),
+                82..=84 => self.clear(),
+                _ => {}
+            },
+        }
+        self.look();
+    }
+
+    fn acquire(&mut self, n: usize) {
+        let lease = [Duration::from_millis(10 + self.below(30) as u64), LONG][self.below(2)];
+        let (exclusive, bound) = (self.below(10) < 6, self.below(3) == 0);
+        let wait = [None, Some(0), Some(0), Some(5 + self.below(60))][self.below(4)];
+        let at = self.attempts.len();
+        let mut command = format!("ATOMIC.LOCK k {} {}", name(at), lease.as_millis());
+        command.push_str(if exclusive { "" } else { " SHARED" });
+        command.push_str(if bound { " BIND" } else { "" });
+        if let Some(ms) = wait {
+            command.push_str(&format!(" WAIT {ms}"));
+            command.push_str(if self.below(4) == 0 { " MAXQUEUE 5" } else { "" });
+        }
+        self.attempts.push(Attempt { exclusive, bound, lease, state: State::Waiting, not_yet: Instant::now(), fence: None });
+        self.clients[n].attempt = Some(at);
+        self.clients[n].connection.send(&crate::support::argv(&command)).unwrap();
+        // The next one may only come when this one is answered or in the queue.
+        eventually("answered or blocked", || {
+            let question = format!("CLIENT LIST ID {}", self.clients[n].id);
+            (self.settle_if_answered(n) || self.admin.run(&question).text().contains(" flags=b ")).then_some(())
+        });
+    }
+
+    /// Reads the reply of a waiting client when there is one.
+    fn settle_if_answered(&mut self, n: usize) -> bool {
+        let answered = self.clients[n].connection.has_input(Duration::from_millis(1));
+        if answered {
+            self.settle(n);
+        }
+        answered
+    }
+
+    /// Reads the reply of a client that waits.
+    fn settle(&mut self, n: usize) {
+        let reply = self.clients[n].connection.read().unwrap();
+        let read = Instant::now();
+        let at = self.clients[n].attempt.unwrap();
+        let attempt = &mut self.attempts[at];
+        if matches!(reply, Value::Error(_)) || reply.array()[0] == Value::Integer(0) {
+            attempt.state = State::Over { possible: read };
+            self.clients[n].attempt = None;
+            return;
+        }
+        let grant = Grant::read(&reply);
+        assert_eq!(grant.fourth, 1, "holds of {}", name(at));
+        attempt.fence = Some(grant.fence);
+        let certain = if attempt.not_yet < self.cleared { read } else { attempt.not_yet + attempt.lease - ROUNDING };
+        attempt.state = State::Held { certain, possible: read + attempt.lease + ROUNDING };
+    }
+
+    /// Runs a command for a holder: its reply, whether it certainly holds, and whether it possibly does.
+    fn ask_as_holder(&mut self, at: usize, command: &str) -> (Value, bool, bool) {
+        let State::Held { certain, possible } = self.attempts[at].state else { panic!("{} does not hold", name(at)) };
+        let sent = Instant::now();
+        let reply = self.admin.run(command);
+        (reply, certain > Instant::now(), possible >= sent)
+    }
+
+    fn release(&mut self, n: usize, at: usize) {
+        let (reply, certain, possible) = self.ask_as_holder(at, &format!("ATOMIC.UNLOCK k {} ALL", name(at)));
+        let expected: &[i64] = if certain {
+            &[0]
+        } else if possible {
+            &[0, -1]
+        } else {
+            &[-1]
+        };
+        assert!(expected.contains(&reply.integer()), "UNLOCK of {} answered {reply}, not one of {expected:?}", name(at));
+        self.attempts[at].state = State::Over { possible: Instant::now() };
+        self.clients[n].attempt = None;
+    }
+
+    fn renew(&mut self, n: usize, at: usize) {
+        let lease = Duration::from_millis(10 + self.below(50) as u64);
+        let sent = Instant::now();
+        let (reply, certain, possible) = self.ask_as_holder(at, &format!("ATOMIC.RENEW k {} {}", name(at), lease.as_millis()));
+        let renewed = reply.integer() != -1;
+        assert!(if renewed { possible } else { !certain }, "RENEW of {} answered {reply}", name(at));
+        let now = Instant::now();
+        if renewed {
+            self.attempts[at].lease = lease;
+            self.attempts[at].state = State::Held { certain: sent + lease - ROUNDING, possible: now + lease + ROUNDING };
+        } else {
+            self.attempts[at].state = State::Over { possible: now };
+            self.clients[n].attempt = None;
+        }
+    }
+
+    fn enter_again(&mut self, n: usize, at: usize) {
+        let State::Held { certain, .. } = self.attempts[at].state else { return };
+        if certain < Instant::now() + LONG / 2 {
+            return;
+        }
+        let mode = if self.attempts[at].exclusive { "" } else { "SHARED" };
+        let again = self.clients[n].connection.run(&format!("ATOMIC.LOCK k {} 10 WAIT 0 {mode}", name(at)));
+        let again = Grant::read(&again);
+        assert_eq!(Some(again.fence), self.attempts[at].fence, "{} entered again with another fence", name(at));
+        assert!(again.fourth > 1);
+        self.attempts[at].bound = false;
+    }
+
+    /// Closes the connection of a holder or waiter; only where its end, or that of its lease, ends the hold.
+    fn vanish(&mut self, n: usize, at: usize) {
+        let attempt = &self.attempts[at];
+        if attempt.lease == LONG && !attempt.bound {
+            return;
+        }
+        let (id, kill) = (self.clients[n].id, self.below(2) == 0);
+        let gone = std::mem::replace(&mut self.clients[n], Client::connect(self.server));
+        if kill {
+            assert_eq!(self.admin.run(&format!("CLIENT KILL ID {id}")), Value::Integer(1));
+        }
+        drop(gone);
+        eventually("the server saw the end", || {
+            self.admin.run(&format!("CLIENT LIST ID {id}")).text().trim().is_empty().then_some(())
+        });
+        let attempt = &mut self.attempts[at];
+        let lease = if attempt.bound { attempt.lease.min(CLOSING) } else { attempt.lease };
+        attempt.state = State::Over { possible: Instant::now() + lease + ROUNDING };
+    }
+
+    fn unblock(&mut self, n: usize) {
+        let how = ["", "TIMEOUT", "ERROR"][self.below(3)];
+        self.admin.run(&format!("CLIENT UNBLOCK {} {how}", self.clients[n].id));
+        self.settle(n);
+    }
+
+    /// Somebody deletes the lock: nobody holds for certain any more.
+    fn clear(&mut self) {
+        let command = ["DEL k", "PEXPIRE k 1", "SET k token PX 5", "RENAME k elsewhere", "FLUSHALL"][self.below(5)];
+        let sent = Instant::now();
+        self.admin.run(command);
+        self.cleared = Instant::now() + Duration::from_millis(10);
+        for attempt in &mut self.attempts {
+            if let State::Held { certain, .. } = &mut attempt.state {
+                *certain = (*certain).min(sent);
+            }
+        }
+    }
+
+    /// Looks at the lock, and judges.
+    fn look(&mut self) {
+        let sent = Instant::now();
+        let info = self.admin.run("ATOMIC.LOCKINFO k");
+        let seen = Instant::now();
+        let mode = info.field("mode").map_or_else(String::new, |mode| mode.text());
+        let owners = info.field("owners").filter(|_| mode != "string");
+        let owners: Vec<usize> = owners.map_or_else(Vec::new, |owners| {
+            owners.array().iter().map(|owner| owner.array()[0].text()[1..].parse().unwrap()).collect()
+        });
+        for &at in &owners {
+            if let Some(n) = self.clients.iter().position(|client| client.attempt == Some(at))
+                && matches!(self.attempts[at].state, State::Waiting)
+            {
+                self.settle(n);
+            }
+            match self.attempts[at].state {
+                State::Waiting => panic!("{} is an owner and nobody's attempt", name(at)),
+                State::Held { possible, .. } | State::Over { possible } => {
+                    assert!(possible >= sent, "{} is an owner {:?} after its end: {info}", name(at), sent - possible);
+                }
+            }
+        }
+        let exclusive = owners.iter().filter(|at| self.attempts[**at].exclusive).count();
+        assert!(exclusive == 0 || (owners.len() == 1 && mode == "exclusive"), "a writer is not alone: {info}");
+        for (at, attempt) in self.attempts.iter_mut().enumerate() {
+            match attempt.state {
+                State::Held { certain, .. } => {
+                    assert!(certain <= seen || owners.contains(&at), "{} lost the lock: {info}", name(at));
+                }
+                // Not there and not over in between: then it was not there before either.
+                State::Waiting if seen - attempt.not_yet < attempt.lease && seen > self.cleared => attempt.not_yet = sent,
+                _ => {}
+            }
+        }
+    }
+
+    /// Everybody leaves: holders release, waiters are granted in turn and release.
+    fn drain(&mut self) {
+        eventually("all have left", || {
+            for n in 0..CLIENTS {
+                let Some(at) = self.clients[n].attempt else { continue };
+                match self.attempts[at].state {
+                    State::Held { .. } => self.release(n, at),
+                    _ => {
+                        self.settle_if_answered(n);
+                    }
+                }
+                self.look();
+            }
+            self.clients.iter().all(|client| client.attempt.is_none()).then_some(())
+        });
+        eventually("the lock is free", || (self.admin.run("EXISTS k") == Value::Integer(0)).then_some(()));
+        assert_eq!(self.admin.run("ATOMIC.LOCKINFO k"), Value::Array(Vec::new()));
+        await_nobody_blocked(self.server);
+        take(self.server, "k last 60000");
+        unlock(self.server, "k", "last");
+    }
+
+    /// First come, first served: fences grow in the order of arrival.
+    fn expect_order(&self) {
+        let mut last = (0, 0);
+        for (at, fence) in self.attempts.iter().enumerate().filter_map(|(at, attempt)| Some((at, attempt.fence?))) {
+            assert!(fence > last.1, "{} with {fence} came after {} with {}", name(at), name(last.0), last.1);
+            last = (at, fence);
+        }
+    }
+}
+
+#[test]
+fn random_clients_never_meet_never_get_stuck_and_are_served_in_order() {
+    let chosen = std::env::var("ATOMIC_SEED").ok().and_then(|seed| seed.parse().ok());
+    let clock = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+    each_server(|server| {
+        let random = chosen.unwrap_or_else(clock);
+        eprintln!("ATOMIC_SEED={random}");
+        let mut world = World {
+            server,
+            admin: server.connect(),
+            clients: (0..CLIENTS).map(|_| Client::connect(server)).collect(),
+            attempts: Vec::new(),
+            cleared: Instant::now(),
+            random,
+        };
+        let started = Instant::now();
+        while started.elapsed() < RUN {
+            world.step();
+        }
+        world.drain();
+        world.expect_order();
+        let granted = world.attempts.iter().filter(|attempt| attempt.fence.is_some()).count();
+        assert!(granted > 50, "only {granted} of {} attempts were granted", world.attempts.len());
+    });
+}

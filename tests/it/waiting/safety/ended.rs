@@ -1,0 +1,152 @@
+//! The end of the process, of the module, and of the data, while clients wait.
+
+use super::super::{Waiter, await_waiters, owners};
+use crate::support::locks::{close, expect_silence, granted, not_granted, put, vanish};
+use crate::support::{Server, Setup, Value, each_server, each_server_with, eventually, module_path};
+
+fn unload(server: &Server) -> Value {
+    server.run("MODULE UNLOAD atomic")
+}
+
+#[track_caller]
+fn load(server: &Server) {
+    assert_eq!(server.call(&["MODULE", "LOAD", module_path().to_str().unwrap()]), Value::ok(), "{}", server.log());
+}
+
+/// Unloads, loads again, and sees a lock change hands by a command, by its lease and by the end of its connection.
+#[track_caller]
+fn expect_reload(server: &Server) {
+    assert_eq!(unload(server), Value::ok());
+    load(server);
+    let mut holder = server.connect();
+    granted(&holder.run("ATOMIC.LOCK fresh me 1000000 BIND"));
+    let mut waiters: Vec<Waiter> =
+        (1..=3).map(|n| Waiter::queued(server, "fresh", n, &format!("ATOMIC.LOCK fresh w{n} 1000000 WAIT 0"))).collect();
+    close(server, holder);
+    granted(&waiters[0].reply());
+    assert_eq!(server.run("ATOMIC.UNLOCK fresh w1"), Value::Integer(0));
+    granted(&waiters[1].reply());
+    assert_eq!(server.run("ATOMIC.RENEW fresh w2 20"), Value::Integer(20));
+    granted(&waiters[2].reply());
+    assert_eq!(server.run("ATOMIC.UNLOCK fresh w3"), Value::Integer(0));
+}
+
+#[test]
+fn the_module_stays_while_clients_wait_and_can_go_when_they_are_gone() {
+    each_server(|server| {
+        server.run("ATOMIC.LOCK k me 1000000");
+        server.run("ATOMIC.SEM.ACQUIRE sem 1 me 1000000");
+        let gone = Waiter::queued(server, "k", 1, "ATOMIC.LOCK k gone 1000000 WAIT 0");
+        for _ in 0..2 {
+            let refused = unload(server);
+            assert!(refused.error().contains("blocked clients"), "{refused}");
+        }
+        vanish(server, gone);
+        expect_reload(server);
+        // A permit.
+        let permit = Waiter::send(server, "ATOMIC.SEM.ACQUIRE sem 1 you 1000000 WAIT 0");
+        eventually("it waits", || (server.run("ATOMIC.SEM.INFO sem").field("waiters") == Some(Value::Integer(1))).then_some(()));
+        assert!(unload(server).error().contains("blocked clients"));
+        vanish(server, permit);
+        expect_reload(server);
+        // A time that is over.
+        not_granted(&Waiter::send(server, "ATOMIC.LOCK k you 1000000 WAIT 20").reply());
+        expect_reload(server);
+        assert_eq!(owners(server, "k"), ["me"]);
+    });
+}
+
+#[test]
+fn the_module_can_go_after_every_kind_of_hand_over() {
+    each_server(|server| {
+        server.run("ATOMIC.LOCK k me 1000000");
+        let mut waiter = Waiter::queued(server, "k", 1, "ATOMIC.LOCK k you 30 WAIT 0");
+        server.run("ATOMIC.UNLOCK k me");
+        granted(&waiter.reply());
+        // The lease of the last one ends, with nobody waiting, while the module is there or not.
+        expect_reload(server);
+        eventually("the lease has ended", || owners(server, "k").is_empty().then_some(()));
+        expect_reload(server);
+        let mut holder = server.connect();
+        granted(&holder.run("ATOMIC.LOCK k me 1000000 BIND"));
+        granted(&holder.run("ATOMIC.SEM.ACQUIRE sem 1 me 1000000 BIND"));
+        close(server, holder);
+        eventually("what was bound is free", || (server.run("EXISTS k sem") == Value::Integer(0)).then_some(()));
+        expect_reload(server);
+    });
+}
+
+#[test]
+fn a_bind_connection_that_closes_when_the_module_is_gone_harms_nothing() {
+    each_server(|server| {
+        let mut holder = server.connect();
+        granted(&holder.run("ATOMIC.LOCK k me 1000000 BIND"));
+        assert_eq!(unload(server), Value::ok());
+        close(server, holder);
+        load(server);
+        assert_eq!(owners(server, "k"), ["me"], "nobody was there to give it back: the lease decides");
+        expect_reload(server);
+    });
+}
+
+#[test]
+fn a_shutdown_lets_waiters_go_and_keeps_the_holders() {
+    for arguments in ["", "SAVE", "NOSAVE", "NOW"] {
+        each_server(|server| {
+            let mut holder = server.connect();
+            granted(&holder.run("ATOMIC.LOCK bound me 1000000 BIND"));
+            server.run("ATOMIC.LOCK k me 1000000");
+            let mut waiters: Vec<Waiter> =
+                (1..=50).map(|n| Waiter::queued(server, "k", n, &format!("ATOMIC.LOCK k w{n} 1000000 WAIT 0"))).collect();
+            waiters.push(Waiter::queued(server, "bound", 1, "ATOMIC.LOCK bound you 1000000 WAIT 0"));
+            server.shut_down(arguments);
+            let log = server.log();
+            assert!(log.contains("ready to exit, bye bye") && !log.contains("ASSERTION FAILED"), "SHUTDOWN {arguments}: {log}");
+            for waiter in &mut waiters {
+                assert!(waiter.connection().read().is_err(), "a reply at the end");
+            }
+            server.start_again();
+            let kept: &[&str] = if arguments == "SAVE" { &["me"] } else { &[] };
+            assert_eq!(owners(server, "k"), kept, "SHUTDOWN {arguments}");
+        });
+    }
+}
+
+#[test]
+fn data_that_is_loaded_again_keeps_holders_and_waiters() {
+    for (setup, reload) in [
+        (Setup::with_module(), "DEBUG RELOAD"),
+        (Setup::with_module().appendonly("always"), "DEBUG RELOAD"),
+        (Setup::with_module().appendonly("always"), "DEBUG LOADAOF"),
+        (Setup::with_module().appendonly("always").config("aof-use-rdb-preamble no"), "DEBUG LOADAOF"),
+    ] {
+        each_server_with(&setup, |server| {
+            let mut holder = server.connect();
+            granted(&holder.run("ATOMIC.LOCK bound me 1000000 BIND"));
+            granted(&server.run("ATOMIC.LOCK k me 1000000"));
+            granted(&server.run("ATOMIC.SEM.ACQUIRE sem 1 me 1000000"));
+            // What a loaded AOF goes through: free and taken again.
+            server.run("ATOMIC.UNLOCK k me");
+            granted(&server.run("ATOMIC.LOCK k me 1000000"));
+            let mut waiters =
+                ["k", "bound"].map(|key| Waiter::queued(server, key, 1, &format!("ATOMIC.LOCK {key} you 1000000 WAIT 0")));
+            let mut permit = Waiter::send(server, "ATOMIC.SEM.ACQUIRE sem 1 you 1000000 WAIT 0");
+            eventually("it waits", || {
+                (server.run("ATOMIC.SEM.INFO sem").field("waiters") == Some(Value::Integer(1))).then_some(())
+            });
+            let before = ["k", "bound"].map(|key| put(server, key));
+            assert_eq!(server.run(reload), Value::ok());
+            waiters.iter_mut().for_each(|waiter| expect_silence(waiter.connection()));
+            assert_eq!(["k", "bound"].map(|key| put(server, key)), before, "{reload}");
+            ["k", "bound"].iter().for_each(|key| await_waiters(server, key, 1));
+            assert_eq!(server.run("ATOMIC.UNLOCK k me"), Value::Integer(0));
+            close(server, holder);
+            for waiter in &mut waiters {
+                granted(&waiter.reply());
+            }
+            assert!(!permit.has_reply());
+            assert_eq!(server.run("ATOMIC.SEM.RELEASE sem me"), Value::Integer(0));
+            granted(&permit.reply());
+        });
+    }
+}
