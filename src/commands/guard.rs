@@ -4,13 +4,14 @@
 //! A handler returns its reply as a value, so that nothing was sent when it panics or fails.
 
 use std::ffi::c_int;
+use std::ops::Range;
 
 use redis_module::raw;
 
 use super::spec::{Command, Spec};
 use crate::error::{Error, guarded};
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
+use crate::keyspace::args::{Args, parse_i64};
 use crate::keyspace::module_api::{Ctx, Str};
 
 /// A command as the server knows it: its metadata and where it enters.
@@ -48,6 +49,15 @@ unsafe extern "C" fn call<C: Command>(
 ) -> c_int {
     // SAFETY: the server calls this with the context and the arguments of the command that runs until we return.
     let (ctx, argv) = unsafe { (Ctx::new(ctx), Str::slice(argv, argc)) };
+    if let Some((at, flags)) = const { C::SPEC.keys.counted() }
+        && ctx.asks_for_keys()
+    {
+        let _ = guarded(|| {
+            counted(argv, at).for_each(|position| ctx.key_at(position, flags.bits()));
+            Ok(())
+        });
+        return raw::REDISMODULE_OK as c_int;
+    }
     let skipped = const { words(C::SPEC.name.to_bytes()) };
     let outcome = guarded(|| {
         let request = C::parse(Args::new(argv.get(skipped..).unwrap_or_default()))?;
@@ -63,6 +73,14 @@ unsafe extern "C" fn call<C: Command>(
         Ok(())
     });
     raw::REDISMODULE_OK as c_int
+}
+
+/// The positions of counted keys. None when their number is wrong: then the command answers what is.
+fn counted(argv: &[Str<'_>], at: usize) -> Range<usize> {
+    let count = argv.get(at).and_then(|count| parse_i64(count.bytes())).and_then(|count| usize::try_from(count).ok());
+    let first = at.saturating_add(1);
+    let end = first.saturating_add(count.unwrap_or(0));
+    if end <= argv.len() { first..end } else { 0..0 }
 }
 
 /// How many arguments the name takes: two for `CONTAINER|NAME`.

@@ -9,12 +9,12 @@
 //! Works on replicas. Errors: as ATOMIC.LOCK.
 
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::keyspace::args::Args;
 use crate::keyspace::module_api::Str;
 use crate::keyspace::reply::Reply;
-use crate::keyspace::{Found, Keyspace};
-use crate::primitives::lock::{FORMAT, Holder, Lock, Mode, Stored, is_ours};
+use crate::keyspace::{Found, Keyspace, fence};
+use crate::primitives::lock::{Holder, Lock, Mode, Stored, is_ours};
 use crate::primitives::time::{DurationMs, UnixMs};
 use crate::waiting::{self, Kind};
 
@@ -56,7 +56,9 @@ impl Command for LockInfo {
 
 fn decode(mut found: Found<'_>) -> Result<Stored> {
     let until = if is_ours(found.bytes()) { None } else { found.until() };
-    Stored::decode(found.bytes(), until).map_err(|_| Error::ForeignValue { expected: FORMAT })
+    let stored = Stored::decode(found.bytes(), until).map_err(waiting::foreign_lock)?;
+    stored.fence().into_iter().for_each(fence::observe);
+    Ok(stored)
 }
 
 fn foreign(token: Vec<u8>, ttl: Option<DurationMs>, waiters: i64) -> Reply {

@@ -6,6 +6,8 @@
 
 use std::ffi::CStr;
 
+use redis_module::raw;
+
 use crate::error::Result;
 use crate::keyspace::Keyspace;
 use crate::keyspace::args::Args;
@@ -62,6 +64,19 @@ pub enum Keys {
     ScriptKeys,
 }
 
+impl Keys {
+    /// Where `numkeys` stands among the words of the command, when the keys are counted, and what happens to them. The server routes
+    /// a command in a cluster by the range of its keys, and asks the command itself when that is not fixed.
+    #[must_use]
+    pub const fn counted(&self) -> Option<(usize, KeyFlags)> {
+        match self {
+            Self::Numbered(flags) => Some((1, *flags)),
+            Self::ScriptKeys => Some((2, KeyFlags::Update)),
+            Self::None | Self::First(_) | Self::FirstTwo(_) => None,
+        }
+    }
+}
+
 /// What a command does with its key.
 #[derive(Clone, Copy)]
 pub enum KeyFlags {
@@ -71,6 +86,18 @@ pub enum KeyFlags {
     Update,
     /// Returns something of its value and may delete it.
     Delete,
+}
+
+impl KeyFlags {
+    /// The flags as the server takes them.
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        match self {
+            Self::Read => raw::REDISMODULE_CMD_KEY_RO | raw::REDISMODULE_CMD_KEY_ACCESS,
+            Self::Update => raw::REDISMODULE_CMD_KEY_RW | raw::REDISMODULE_CMD_KEY_ACCESS | raw::REDISMODULE_CMD_KEY_UPDATE,
+            Self::Delete => raw::REDISMODULE_CMD_KEY_RW | raw::REDISMODULE_CMD_KEY_ACCESS | raw::REDISMODULE_CMD_KEY_DELETE,
+        }
+    }
 }
 
 /// One argument in `COMMAND DOCS`.

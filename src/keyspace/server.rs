@@ -110,6 +110,20 @@ impl Ctx {
         known == raw::REDISMODULE_OK as c_int
     }
 
+    /// Whether the server only asks where the keys of the command are.
+    #[must_use]
+    pub fn asks_for_keys(self) -> bool {
+        // SAFETY: see `flags`.
+        unsafe { api!(RedisModule_IsKeysPositionRequest)(self.raw()) != 0 }
+    }
+
+    /// Answers with the position of a key and what happens to it.
+    pub fn key_at(self, position: usize, flags: u32) {
+        let (position, flags) = (c_int::try_from(position).unwrap_or(c_int::MAX), c_int::try_from(flags).unwrap_or(0));
+        // SAFETY: the server asked for keys; the position is that of an argument.
+        unsafe { api!(RedisModule_KeyAtPosWithFlags)(self.raw(), position, flags) };
+    }
+
     /// Closes a connection.
     pub fn close_client(self, client: u64) {
         // SAFETY: see `flags`; an unknown id is refused.

@@ -59,6 +59,10 @@ pub fn on_unload(_ctx: &Context) -> Status {
     Status::Ok
 }
 
+/// `VALKEYMODULE_OPTIONS_HANDLE_ATOMIC_SLOT_MIGRATION`: nothing of ours is tied to a slot but the lines, and those ask the server
+/// where their keys are.
+const HANDLE_ATOMIC_SLOT_MIGRATION: u32 = 1 << 5;
+
 fn load(ctx: Ctx, args: &[RedisString]) -> Result<()> {
     const OPTIONS: u32 = raw::REDISMODULE_OPTIONS_HANDLE_IO_ERRORS
         | raw::REDISMODULE_OPTIONS_HANDLE_REPL_ASYNC_LOAD
@@ -70,8 +74,11 @@ fn load(ctx: Ctx, args: &[RedisString]) -> Result<()> {
     config::register(ctx, &defaults)?;
     register::commands(ctx)?;
     scripting::start(ctx)?;
+    // Valkey 9 refuses CLUSTER MIGRATESLOTS while a module is loaded that does not say so. Other servers may give this bit another
+    // meaning.
+    let slots = if ctx.info_field(c"server", c"valkey_version").is_some() { HANDLE_ATOMIC_SLOT_MIGRATION } else { 0 };
     // SAFETY: the context belongs to the load that is running, here and below.
-    unsafe { api!(RedisModule_SetModuleOptions)(ctx.raw(), OPTIONS as i32) };
+    unsafe { api!(RedisModule_SetModuleOptions)(ctx.raw(), (OPTIONS | slots) as i32) };
     info::register(ctx);
     waiting::start(ctx);
     Ok(())

@@ -60,9 +60,12 @@ fn subcommand(spec: &Spec) -> Option<(CString, &'static CStr)> {
 
 fn create(ctx: Ctx, entry: &Entry) -> bool {
     let (first, last, step) = legacy_range(&entry.spec.keys);
+    // In a cluster the server finds counted keys only by asking the command for them.
+    let more = if entry.spec.keys.counted().is_some() { " getkeys-api" } else { "" };
+    let Ok(flags) = CString::new(format!("{}{more}", entry.spec.flags.to_string_lossy())) else { return false };
     // SAFETY: all strings are C strings, and the server copies them.
     let status = unsafe {
-        let (name, flags) = (entry.spec.name.as_ptr(), entry.spec.flags.as_ptr());
+        let (name, flags) = (entry.spec.name.as_ptr(), flags.as_ptr());
         api!(RedisModule_CreateCommand)(ctx.raw(), name, entry.function, flags, first, last, step)
     };
     status == raw::REDISMODULE_OK as c_int
@@ -168,11 +171,7 @@ fn counted_keys(flags: KeyFlags, at: c_int) -> raw::RedisModuleCommandKeySpec {
 
 fn key_spec(flags: KeyFlags, at: c_int) -> raw::RedisModuleCommandKeySpec {
     let mut spec = no_key_spec();
-    spec.flags = u64::from(match flags {
-        KeyFlags::Read => raw::REDISMODULE_CMD_KEY_RO | raw::REDISMODULE_CMD_KEY_ACCESS,
-        KeyFlags::Update => raw::REDISMODULE_CMD_KEY_RW | raw::REDISMODULE_CMD_KEY_ACCESS | raw::REDISMODULE_CMD_KEY_UPDATE,
-        KeyFlags::Delete => raw::REDISMODULE_CMD_KEY_RW | raw::REDISMODULE_CMD_KEY_ACCESS | raw::REDISMODULE_CMD_KEY_DELETE,
-    });
+    spec.flags = u64::from(flags.bits());
     spec.begin_search_type = raw::RedisModuleKeySpecBeginSearchType_REDISMODULE_KSPEC_BS_INDEX;
     spec.bs.index.pos = at;
     spec

@@ -40,6 +40,8 @@ pub fn absent_functions() -> Vec<&'static str> {
         RedisModule_HashSet,
         RedisModule_InfoAddFieldULongLong,
         RedisModule_InfoAddSection,
+        RedisModule_IsKeysPositionRequest,
+        RedisModule_KeyAtPosWithFlags,
         RedisModule_KeyType,
         RedisModule_ListGet,
         RedisModule_ListPop,

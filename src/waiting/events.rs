@@ -56,6 +56,7 @@ pub fn listen(ctx: Ctx) -> Result<()> {
     }
     subscribe(ctx, raw::REDISMODULE_EVENT_FLUSHDB, Some(on_flush))?;
     subscribe(ctx, raw::REDISMODULE_EVENT_SWAPDB, Some(on_swap))?;
+    subscribe(ctx, raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED, Some(on_role))?;
     subscribe(ctx, raw::REDISMODULE_EVENT_CLIENT_CHANGE, Some(on_client))?;
     subscribe(ctx, raw::REDISMODULE_EVENT_EVENTLOOP, Some(on_loop))?;
     // SAFETY: as in `subscribe`.
@@ -163,6 +164,18 @@ unsafe extern "C" fn on_swap(ctx: *mut raw::RedisModuleCtx, _: raw::RedisModuleE
         post_all(ctx, Some(one))?;
         post_all(ctx, Some(other))
     });
+}
+
+/// This server became a replica. Most servers have unblocked every client by now; Valkey 9 leaves those of modules waiting.
+unsafe extern "C" fn on_role(ctx: *mut raw::RedisModuleCtx, _: raw::RedisModuleEvent, sub: u64, _: *mut c_void) {
+    // SAFETY: the context of this callback.
+    let ctx = unsafe { Ctx::new(ctx) };
+    if sub == raw::REDISMODULE_EVENT_REPLROLECHANGED_NOW_REPLICA && !lines_are_empty() {
+        let _ = guarded(|| {
+            let places = with(|state| state.queues.places(None))?;
+            places.iter().try_for_each(|place| visit::dismiss(ctx, place))
+        });
+    }
 }
 
 fn post_all(ctx: Ctx, db: Option<i32>) -> Result<()> {

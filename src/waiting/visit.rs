@@ -8,7 +8,7 @@ use super::queues::{ClientId, Kind, Line, Place};
 use super::state::{lines_are_empty, with};
 use super::{events, redirect};
 use crate::error::{Error, Result};
-use crate::keyspace::module_api::{OwnedStr, Str};
+use crate::keyspace::module_api::{Ctx, OwnedStr, Str};
 use crate::keyspace::reply::Reply;
 use crate::keyspace::{Entry, Keyspace};
 use crate::primitives::time::{DurationMs, UnixMs};
@@ -84,6 +84,16 @@ pub fn look(keyspace: &Keyspace, place: &Place) -> Result<()> {
         Kind::Lock => visit::<lock::Draft, _>(keyspace, key.as_str(), |_, _, _| Ok(())),
         Kind::Semaphore => visit::<semaphore::Draft, _>(keyspace, key.as_str(), |_, _, _| Ok(())),
     }
+}
+
+/// Sends everybody who waits at a key away: the data is another server's now.
+pub fn dismiss(ctx: Ctx, place: &Place) -> Result<()> {
+    const UNBLOCKED: &str = "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
+    ctx.select(place.db);
+    let (keyspace, key) = (Keyspace::new(ctx), OwnedStr::new(&place.key));
+    let mut turn = Turn::begin(&keyspace, place.kind, key.as_str())?;
+    turn.refuse_all(&Error::Text(UNBLOCKED));
+    turn.end()
 }
 
 /// A visit that gives back what nobody holds any more.

@@ -11,7 +11,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{Grant, await_nobody_blocked, client_id, take, unlock};
-use crate::support::{Connection, Server, Value, each_server, eventually};
+use crate::support::{Connection, Server, Value, argv, each_server, eventually};
 
 const CLIENTS: usize = 8;
 const RUN: Duration = Duration::from_secs(3);
@@ -34,8 +34,8 @@ struct Attempt {
     bound: bool,
     lease: Duration,
     state: State,
-    /// A moment at which it did not hold yet.
-    not_yet: Instant,
+    /// A moment at which it had not held yet. Unknown when the lock was deleted while it waited: it may have held in between.
+    not_yet: Option<Instant>,
     fence: Option<i64>,
 }
 
@@ -50,9 +50,9 @@ struct World<'a> {
     admin: Connection,
     clients: Vec<Client>,
     attempts: Vec<Attempt>,
-    /// When somebody last deleted the lock.
-    cleared: Instant,
     random: u64,
+    /// What was done, for the message when something is wrong.
+    journal: Vec<String>,
 }
 
 fn name(attempt: usize) -> String {
@@ -74,6 +74,18 @@ impl World<'_> {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         ((z ^ (z >> 31)) % limit as u64) as usize
+    }
+
+    /// Runs a command on the connection that is nobody's.
+    fn run(&mut self, command: &str) -> Value {
+        let reply = self.admin.run(command);
+        self.note(command, &reply);
+        reply
+    }
+
+    fn note(&mut self, what: &str, reply: &Value) {
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() % 100_000_000;
+        self.journal.push(format!("{at} {what} -> {}", reply.to_string().replace('\n', " ")));
     }
 
     fn step(&mut self) {
@@ -112,9 +124,17 @@ impl World<'_> {
             command.push_str(&format!(" WAIT {ms}"));
             command.push_str(if self.below(4) == 0 { " MAXQUEUE 5" } else { "" });
         }
-        self.attempts.push(Attempt { exclusive, bound, lease, state: State::Waiting, not_yet: Instant::now(), fence: None });
+        self.attempts.push(Attempt {
+            exclusive,
+            bound,
+            lease,
+            state: State::Waiting,
+            not_yet: Some(Instant::now()),
+            fence: None,
+        });
         self.clients[n].attempt = Some(at);
-        self.clients[n].connection.send(&crate::support::argv(&command)).unwrap();
+        self.clients[n].connection.send(&argv(&command)).unwrap();
+        self.journal.push(command);
         // The next one may only come when this one is answered or in the queue.
         eventually("answered or blocked", || {
             let question = format!("CLIENT LIST ID {}", self.clients[n].id);
@@ -136,6 +156,7 @@ impl World<'_> {
         let reply = self.clients[n].connection.read().unwrap();
         let read = Instant::now();
         let at = self.clients[n].attempt.unwrap();
+        self.note(&format!("{} by client {}", name(at), self.clients[n].id), &reply);
         let attempt = &mut self.attempts[at];
         if matches!(reply, Value::Error(_)) || reply.array()[0] == Value::Integer(0) {
             attempt.state = State::Over { possible: read };
@@ -145,7 +166,7 @@ impl World<'_> {
         let grant = Grant::read(&reply);
         assert_eq!(grant.fourth, 1, "holds of {}", name(at));
         attempt.fence = Some(grant.fence);
-        let certain = if attempt.not_yet < self.cleared { read } else { attempt.not_yet + attempt.lease - ROUNDING };
+        let certain = attempt.not_yet.map_or(read, |not_yet| not_yet + attempt.lease - ROUNDING);
         attempt.state = State::Held { certain, possible: read + attempt.lease + ROUNDING };
     }
 
@@ -153,7 +174,7 @@ impl World<'_> {
     fn ask_as_holder(&mut self, at: usize, command: &str) -> (Value, bool, bool) {
         let State::Held { certain, possible } = self.attempts[at].state else { panic!("{} does not hold", name(at)) };
         let sent = Instant::now();
-        let reply = self.admin.run(command);
+        let reply = self.run(command);
         (reply, certain > Instant::now(), possible >= sent)
     }
 
@@ -209,7 +230,7 @@ impl World<'_> {
         let (id, kill) = (self.clients[n].id, self.below(2) == 0);
         let gone = std::mem::replace(&mut self.clients[n], Client::connect(self.server));
         if kill {
-            assert_eq!(self.admin.run(&format!("CLIENT KILL ID {id}")), Value::Integer(1));
+            assert_eq!(self.run(&format!("CLIENT KILL ID {id}")), Value::Integer(1));
         }
         drop(gone);
         eventually("the server saw the end", || {
@@ -222,7 +243,7 @@ impl World<'_> {
 
     fn unblock(&mut self, n: usize) {
         let how = ["", "TIMEOUT", "ERROR"][self.below(3)];
-        self.admin.run(&format!("CLIENT UNBLOCK {} {how}", self.clients[n].id));
+        self.run(&format!("CLIENT UNBLOCK {} {how}", self.clients[n].id));
         self.settle(n);
     }
 
@@ -230,11 +251,12 @@ impl World<'_> {
     fn clear(&mut self) {
         let command = ["DEL k", "PEXPIRE k 1", "SET k token PX 5", "RENAME k elsewhere", "FLUSHALL"][self.below(5)];
         let sent = Instant::now();
-        self.admin.run(command);
-        self.cleared = Instant::now() + Duration::from_millis(10);
+        self.run(command);
         for attempt in &mut self.attempts {
-            if let State::Held { certain, .. } = &mut attempt.state {
-                *certain = (*certain).min(sent);
+            match &mut attempt.state {
+                State::Held { certain, .. } => *certain = (*certain).min(sent),
+                State::Waiting => attempt.not_yet = None,
+                State::Over { .. } => {}
             }
         }
     }
@@ -242,7 +264,7 @@ impl World<'_> {
     /// Looks at the lock, and judges.
     fn look(&mut self) {
         let sent = Instant::now();
-        let info = self.admin.run("ATOMIC.LOCKINFO k");
+        let info = self.run("ATOMIC.LOCKINFO k");
         let seen = Instant::now();
         let mode = info.field("mode").map_or_else(String::new, |mode| mode.text());
         let owners = info.field("owners").filter(|_| mode != "string");
@@ -270,7 +292,9 @@ impl World<'_> {
                     assert!(certain <= seen || owners.contains(&at), "{} lost the lock: {info}", name(at));
                 }
                 // Not there and not over in between: then it was not there before either.
-                State::Waiting if seen - attempt.not_yet < attempt.lease && seen > self.cleared => attempt.not_yet = sent,
+                State::Waiting if attempt.not_yet.is_some_and(|not_yet| seen - not_yet < attempt.lease) => {
+                    attempt.not_yet = Some(sent);
+                }
                 _ => {}
             }
         }
@@ -308,6 +332,15 @@ impl World<'_> {
     }
 }
 
+impl Drop for World<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let skipped = self.journal.len().saturating_sub(60);
+            self.journal.iter().skip(skipped).for_each(|line| eprintln!("{line}"));
+        }
+    }
+}
+
 #[test]
 fn random_clients_never_meet_never_get_stuck_and_are_served_in_order() {
     let chosen = std::env::var("ATOMIC_SEED").ok().and_then(|seed| seed.parse().ok());
@@ -320,8 +353,8 @@ fn random_clients_never_meet_never_get_stuck_and_are_served_in_order() {
             admin: server.connect(),
             clients: (0..CLIENTS).map(|_| Client::connect(server)).collect(),
             attempts: Vec::new(),
-            cleared: Instant::now(),
             random,
+            journal: Vec::new(),
         };
         let started = Instant::now();
         while started.elapsed() < RUN {
