@@ -4,8 +4,9 @@
 //! what happened; the visit follows in a job at the end of the same execution unit where the server has such jobs (7.2), else in a timer
 //! of 0 ms.
 
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use redis_module::raw;
 
@@ -59,6 +60,8 @@ pub fn listen(ctx: Ctx) -> Result<()> {
     subscribe(ctx, raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED, Some(on_role))?;
     subscribe(ctx, raw::REDISMODULE_EVENT_CLIENT_CHANGE, Some(on_client))?;
     subscribe(ctx, raw::REDISMODULE_EVENT_EVENTLOOP, Some(on_loop))?;
+    let strays = ctx.info_field(c"server", c"valkey_version").is_some_and(|version| version.starts_with("8.1."));
+    STRAYS.store(strays, Ordering::Relaxed);
     // SAFETY: as in `subscribe`.
     let status = unsafe { api!(RedisModule_SubscribeToKeyspaceEvents)(ctx.raw(), KEY_EVENTS, Some(on_key)) };
     if status == raw::REDISMODULE_OK as c_int { Ok(()) } else { Err(Error::Internal("key events were refused".to_owned())) }
@@ -72,18 +75,38 @@ pub fn has_jobs() -> bool {
 
 /// A key changed. Runs inside the command that changed it, which must not be disturbed.
 unsafe extern "C" fn on_key(
-    ctx: *mut raw::RedisModuleCtx,
+    raw: *mut raw::RedisModuleCtx,
     _kind: c_int,
-    _event: *const c_char,
+    event: *const c_char,
     key: *mut raw::RedisModuleString,
 ) -> c_int {
     if !lines_are_empty() {
         let mut key = key;
         // SAFETY: the context and the key of this callback; one key is a slice of one.
-        let (ctx, key) = unsafe { (Ctx::new(ctx), Str::slice(&raw mut key, 1)) };
+        let (ctx, key) = unsafe { (Ctx::new(raw), Str::slice(&raw mut key, 1)) };
         let _ = guarded(|| key.first().map_or(Ok(()), |key| changed(ctx, key.bytes())));
     }
+    if STRAYS.load(Ordering::Relaxed) {
+        // SAFETY: the context of this callback; the event's name is a C string.
+        unsafe { stay(Ctx::new(raw), CStr::from_ptr(event)) };
+    }
     raw::REDISMODULE_OK as c_int
+}
+
+/// Whether this server is Valkey 8.1. Its early releases select the database of an event for the client whose command is running, when
+/// a module listens, and do not select its own again: after MOVE the client goes on in the other database.
+static STRAYS: AtomicBool = AtomicBool::new(false);
+
+/// The database of the last `move_from`, which the `move_to` of the same command follows.
+static MOVED_FROM: AtomicI32 = AtomicI32::new(0);
+
+/// Selects the database again that the client of a MOVE had selected. (COPY ... DB has one event only, that of the other database.)
+fn stay(ctx: Ctx, event: &CStr) {
+    if event == c"move_from" {
+        MOVED_FROM.store(ctx.db(), Ordering::Relaxed);
+    } else if event == c"move_to" {
+        ctx.select(MOVED_FROM.load(Ordering::Relaxed));
+    }
 }
 
 fn changed(ctx: Ctx, key: &[u8]) -> Result<()> {

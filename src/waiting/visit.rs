@@ -134,11 +134,14 @@ pub fn acquire<H: Holding>(keyspace: &Keyspace, key: Str<'_>, wanted: Wanted<'_>
     }
     let (answer, waiters) = visit::<H, _>(keyspace, key, |holding, entry, waiters| {
         let overtakes = waiters > 0 && !holding.admits(&wanted.owner);
-        let answer = if overtakes {
+        let mut answer = if overtakes {
             Answer::Denied(holding.denied(entry, &wanted)?)
         } else {
             holding.claim(entry, &wanted, keyspace.now())?
         };
+        if let (Answer::Denied(denied), Some(_)) = (&mut answer, terms.patience) {
+            denied.until = denied.until.into_iter().chain(entry.expiry()).min();
+        }
         Ok((answer, waiters))
     })?;
     match answer {
@@ -259,6 +262,8 @@ impl<'k> Turn<'k> {
         if let Some(head) = line.head() {
             // What cannot be read now is looked at again soon.
             let until = holding.denied(entry, &head.wanted).map_or(Some(self.keyspace.now().floor_ms()), |denied| denied.until);
+            // The key may end before the lease does.
+            let until = until.into_iter().chain(entry.expiry()).min();
             line.until = soonest(until, self.keyspace.now().floor_ms(), self.cluster);
         }
     }

@@ -80,7 +80,9 @@ impl Cluster {
                 let info = node.run("CLUSTER INFO").text();
                 let has = |name: &str, value: &str| info.lines().any(|line| line.trim() == format!("{name}:{value}"));
                 let nodes = node.run("CLUSTER NODES").text();
-                let settled = !nodes.contains("handshake") && nodes.lines().count() == members.len();
+                // A node that has no link to another one yet cannot send it its vote in a failover.
+                let linked = !nodes.contains("handshake") && !nodes.contains("disconnected");
+                let settled = linked && nodes.lines().count() == members.len();
                 (settled && has("cluster_state", "ok") && has("cluster_known_nodes", &count)).then_some(())
             });
         }

@@ -448,7 +448,9 @@ fn listening_to_events_moves_no_client_to_another_database() {
     each_server(|server| {
         let (_, _waiter) = held_and_awaited(server);
         let mut connection = in_database(server, 2);
-        for command in ["MOVE x 3", "COPY x y DB 3", "COPY x y DB 3 REPLACE", "SWAPDB 2 3"] {
+        // Early Valkey 8.1 does it beside any module that listens (valkey PR 4024), and COPY does not say where its client was.
+        let copies: &[&str] = if server.binary.name == "valkey-8.1" { &[] } else { &["COPY x y DB 3", "COPY x y DB 3 REPLACE"] };
+        for command in ["MOVE x 3", "SWAPDB 2 3"].iter().chain(copies) {
             connection.run("SET x v");
             connection.run(command);
             assert!(connection.run("CLIENT INFO").text().contains(" db=2 "), "{command} left the client elsewhere");

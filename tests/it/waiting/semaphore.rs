@@ -165,6 +165,22 @@ fn permits_whose_lease_ended_are_handed_on_by_the_servers_own_timer() {
 }
 
 #[test]
+fn a_ttl_of_the_key_ends_permits_early_and_never_late() {
+    each_server_with(&Setup::with_module().config("hz 1"), |server| {
+        server.run("DEBUG SET-ACTIVE-EXPIRE 0");
+        for (lease, change, end) in [(60_000, "PEXPIRE s 70", 70), (150, "PERSIST s", 150), (150, "PEXPIRE s 60000", 150)] {
+            let before = Instant::now();
+            acquire(server, &format!("1 a {lease}"));
+            let mut waiter = queue(server, 1, "1 w 60000 WAIT 0");
+            server.run(change);
+            granted_at_the_end_of(end, before, Instant::now(), &mut waiter);
+            assert!((50_000..=60_000).contains(&server.run("PTTL s").integer()), "{change}: the TTL is the new lease");
+            server.run("DEL s");
+        }
+    });
+}
+
+#[test]
 fn a_renewal_moves_the_hand_over_both_ways() {
     each_server(|server| {
         acquire(server, "1 a 60000");
