@@ -16,7 +16,7 @@ use crate::keyspace::reply::Reply;
 use crate::keyspace::{Keyspace, fence};
 use crate::primitives::lock::{Claim, Claimed, Draft, Mode};
 use crate::primitives::time::DurationMs;
-use crate::waiting;
+use crate::waiting::{self, Kind};
 
 /// See the top of this file.
 pub struct MLock;
@@ -72,6 +72,10 @@ impl Command for MLock {
         }
         fence::observe(highest);
         keyspace.apply_all(effects)?;
+        for key in keys {
+            // What was entered again may be bound, and has a new end.
+            waiting::prolong(keyspace, Kind::Lock, *key, owner, keyspace.now().floor_ms().plus(lease))?;
+        }
         Ok(Reply::from([1, i64::try_from(highest).unwrap_or(i64::MAX), shortest.reply()]))
     }
 }

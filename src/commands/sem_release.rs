@@ -57,8 +57,10 @@ impl Command for SemRelease {
         let left = waiting::visit(keyspace, key, |draft: &mut Draft, entry, _| {
             draft.release(&entry.sorted_set()?, owner, permits).map_err(waiting::foreign_semaphore)
         })?;
-        if left == Some(0) {
-            waiting::forget(keyspace, Kind::Semaphore, key, owner)?;
+        match left {
+            None => {}
+            Some(0) => waiting::forget(keyspace, Kind::Semaphore, key, owner)?,
+            Some(_) => waiting::released(keyspace, Kind::Semaphore, key, owner, permits)?,
         }
         Ok(Reply::Integer(left.map_or(-1, |left| i64::try_from(left).unwrap_or(i64::MAX))))
     }

@@ -30,9 +30,15 @@ pub fn now() -> UnixMicros {
     }
 }
 
-fn read() -> UnixMicros {
+/// The system's clock as it is now, by which the server's timers ring. Decisions use [`now`].
+#[must_use]
+pub fn system() -> UnixMicros {
     let system = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let micros = u64::try_from(system.as_micros()).unwrap_or(u64::MAX);
+    UnixMicros(u64::try_from(system.as_micros()).unwrap_or(u64::MAX))
+}
+
+fn read() -> UnixMicros {
+    let micros = system().0;
     let steady = steady(LAST.load(Ordering::Relaxed), micros);
     LAST.store(steady, Ordering::Relaxed);
     UnixMicros(steady)

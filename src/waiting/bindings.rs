@@ -3,20 +3,38 @@
 //! A share that was given back otherwise is forgotten then; one whose lease ended is dropped when there are many.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 use std::rc::Rc;
 
-use super::holding::Held;
-use super::queues::{ClientId, Kind};
+use super::holding::{Held, Share};
+use super::queues::{ClientId, Place};
 use crate::primitives::time::UnixMs;
 
 /// Below this many nothing is dropped for its age.
 const FEW: usize = 1024;
 
+/// Who holds what where.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Holder {
+    /// The key.
+    pub place: Place,
+    /// The owner.
+    pub owner: Box<[u8]>,
+}
+
+/// One bound share of a holder.
+#[derive(Debug)]
+struct Bound {
+    client: ClientId,
+    share: Share,
+    until: UnixMs,
+}
+
 /// All bound shares.
 #[derive(Debug)]
 pub struct Bindings {
-    by_key: BTreeMap<Rc<[u8]>, Vec<(ClientId, Held)>>,
-    keys: BTreeMap<ClientId, BTreeSet<Rc<[u8]>>>,
+    holders: BTreeMap<Rc<Holder>, Vec<Bound>>,
+    clients: BTreeMap<ClientId, BTreeSet<Rc<Holder>>>,
     count: usize,
     /// The count at which ended leases are dropped next.
     crowded: usize,
@@ -25,7 +43,7 @@ pub struct Bindings {
 impl Bindings {
     /// None.
     pub const fn new() -> Self {
-        Self { by_key: BTreeMap::new(), keys: BTreeMap::new(), count: 0, crowded: FEW }
+        Self { holders: BTreeMap::new(), clients: BTreeMap::new(), count: 0, crowded: FEW }
     }
 
     /// How many there are.
@@ -35,108 +53,185 @@ impl Bindings {
 
     /// Binds a share to a connection.
     pub fn add(&mut self, client: ClientId, held: Held, now: UnixMs) {
-        self.keys.entry(client).or_default().insert(held.place.key.clone());
-        self.by_key.entry(held.place.key.clone()).or_default().push((client, held));
+        let holder = Rc::new(Holder { place: held.place, owner: held.owner });
+        self.clients.entry(client).or_default().insert(holder.clone());
+        self.holders.entry(holder).or_default().push(Bound { client, share: held.share, until: held.until });
         self.count = self.count.saturating_add(1);
         if self.count > self.crowded {
-            let keys: Vec<_> = self.by_key.keys().cloned().collect();
-            keys.iter().for_each(|key| drop(self.extract(key, |_, held| held.until <= now)));
+            let all: Vec<_> = self.holders.keys().cloned().collect();
+            all.iter().for_each(|holder| drop(self.extract(holder, |bound| bound.until <= now)));
             self.crowded = self.count.saturating_mul(2).max(FEW);
         }
     }
 
     /// Everything that ends with this connection.
     pub fn end(&mut self, client: ClientId) -> Vec<Held> {
-        let keys = self.keys.remove(&client).unwrap_or_default();
-        keys.iter().flat_map(|key| self.extract(key, |bound, _| bound == client)).collect()
+        let holders = self.clients.remove(&client).unwrap_or_default();
+        let mut ended = Vec::new();
+        for holder in holders {
+            for Bound { share, until, .. } in self.extract(&holder, |bound| bound.client == client) {
+                ended.push(Held { place: holder.place.clone(), owner: holder.owner.clone(), share, until });
+            }
+        }
+        ended
     }
 
-    /// Forgets what an owner gave back.
-    pub fn forget(&mut self, db: i32, kind: Kind, key: &[u8], owner: &[u8]) {
-        self.extract(key, |_, held| is_of(held, db, kind, owner));
+    /// Forgets a holder that gave everything back.
+    pub fn forget(&mut self, holder: &Holder) {
+        self.extract(holder, |_| true);
     }
 
-    /// An owner's lease has a new end.
-    pub fn prolong(&mut self, db: i32, kind: Kind, key: &[u8], owner: &[u8], until: UnixMs) {
-        let bound = self.by_key.get_mut(key).into_iter().flatten();
-        bound.filter(|(_, held)| is_of(held, db, kind, owner)).for_each(|(_, held)| held.until = until);
+    /// A holder gave back `count` holds or permits and has some left: as many are not bound any more, those of the connection that gave
+    /// them back before those of others.
+    pub fn released(&mut self, holder: &Holder, client: ClientId, count: u64) {
+        let mut left = count;
+        for of_client in [true, false] {
+            self.extract(holder, |bound| {
+                if left == 0 || (bound.client == client) != of_client {
+                    return false;
+                }
+                match &mut bound.share {
+                    Share::Permits(permits) if *permits > left => {
+                        *permits = permits.saturating_sub(left);
+                        left = 0;
+                        false
+                    }
+                    Share::Permits(permits) => {
+                        left = left.saturating_sub(*permits);
+                        true
+                    }
+                    Share::Hold(_) => {
+                        left = left.saturating_sub(1);
+                        true
+                    }
+                }
+            });
+        }
+    }
+
+    /// A holder's lease has a new end. For permits it says which ones are meant; for a lock only until when it is not dropped for its age.
+    pub fn prolong(&mut self, holder: &Holder, until: UnixMs) {
+        for bound in self.holders.get_mut(holder).into_iter().flatten() {
+            bound.until = match bound.share {
+                Share::Hold(_) => bound.until.max(until),
+                Share::Permits(_) => until,
+            };
+        }
     }
 
     /// Two databases were swapped.
     pub fn swap_dbs(&mut self, one: i32, other: i32) {
-        self.by_key.values_mut().flatten().for_each(|(_, held)| held.place.swap_db(one, other));
+        let moved = |holder: &Rc<Holder>| {
+            let mut holder = Holder::clone(holder);
+            holder.place.swap_db(one, other);
+            Rc::new(holder)
+        };
+        self.holders = mem::take(&mut self.holders).into_iter().map(|(holder, bound)| (moved(&holder), bound)).collect();
+        for holders in self.clients.values_mut() {
+            *holders = holders.iter().map(moved).collect();
+        }
     }
 
-    fn extract(&mut self, key: &[u8], mut which: impl FnMut(ClientId, &Held) -> bool) -> Vec<Held> {
-        let Some(bound) = self.by_key.get_mut(key) else { return Vec::new() };
-        let (out, kept): (Vec<_>, Vec<_>) = std::mem::take(bound).into_iter().partition(|(client, held)| which(*client, held));
-        *bound = kept;
-        let left: BTreeSet<ClientId> = bound.iter().map(|(client, _)| *client).collect();
-        if left.is_empty() {
-            self.by_key.remove(key);
-        }
+    fn extract(&mut self, holder: &Holder, which: impl FnMut(&mut Bound) -> bool) -> Vec<Bound> {
+        let Some(bound) = self.holders.get_mut(holder) else { return Vec::new() };
+        let out: Vec<Bound> = bound.extract_if(.., which).collect();
         self.count = self.count.saturating_sub(out.len());
-        for (client, _) in out.iter().filter(|(client, _)| !left.contains(client)) {
-            if let Some(keys) = self.keys.get_mut(client) {
-                keys.remove(key);
-                if keys.is_empty() {
-                    self.keys.remove(client);
+        let left: BTreeSet<ClientId> =
+            if out.is_empty() { BTreeSet::new() } else { bound.iter().map(|bound| bound.client).collect() };
+        if bound.is_empty() {
+            self.holders.remove(holder);
+        }
+        for client in out.iter().map(|bound| bound.client).filter(|client| !left.contains(client)) {
+            if let Some(holders) = self.clients.get_mut(&client) {
+                holders.remove(holder);
+                if holders.is_empty() {
+                    self.clients.remove(&client);
                 }
             }
         }
-        out.into_iter().map(|(_, held)| held).collect()
+        out
     }
-}
-
-fn is_of(held: &Held, db: i32, kind: Kind, owner: &[u8]) -> bool {
-    held.place.db == db && held.place.kind == kind && *held.owner == *owner
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::waiting::holding::Share;
-    use crate::waiting::queues::Place;
+    use crate::waiting::queues::Kind;
 
-    fn held(key: &str, owner: &str, until: u64) -> Held {
+    fn holder(key: &str, owner: &str) -> Holder {
         let place = Place { key: Rc::from(key.as_bytes()), db: 0, kind: Kind::Lock };
-        Held { place, owner: owner.as_bytes().into(), share: Share::Hold(until), until: UnixMs(until) }
+        Holder { place, owner: owner.as_bytes().into() }
     }
 
-    fn fences(held: &[Held]) -> Vec<Share> {
+    fn held(key: &str, owner: &str, share: Share, until: u64) -> Held {
+        let Holder { place, owner } = holder(key, owner);
+        Held { place, owner, share, until: UnixMs(until) }
+    }
+
+    fn hold(key: &str, owner: &str, fence: u64) -> Held {
+        held(key, owner, Share::Hold(fence), fence)
+    }
+
+    fn shares(held: &[Held]) -> Vec<Share> {
         held.iter().map(|held| held.share).collect()
     }
 
     #[test]
     fn everything_of_a_connection_ends_with_it_and_nothing_else() {
         let mut bindings = Bindings::new();
-        for (client, key, until) in [(1, "a", 1), (1, "b", 2), (2, "a", 3), (1, "a", 4)] {
-            bindings.add(client, held(key, "me", until), UnixMs(0));
+        for (client, key, fence) in [(1, "a", 1), (1, "b", 2), (2, "a", 3), (1, "a", 4)] {
+            bindings.add(client, hold(key, "me", fence), UnixMs(0));
         }
-        assert_eq!(fences(&bindings.end(1)), [Share::Hold(1), Share::Hold(4), Share::Hold(2)]);
-        assert_eq!(fences(&bindings.end(1)), []);
+        assert_eq!(shares(&bindings.end(1)), [Share::Hold(1), Share::Hold(4), Share::Hold(2)]);
+        assert_eq!(shares(&bindings.end(1)), []);
         assert_eq!(bindings.count(), 1);
-        assert_eq!(fences(&bindings.end(2)), [Share::Hold(3)]);
-        assert!(bindings.by_key.is_empty() && bindings.keys.is_empty());
+        assert_eq!(shares(&bindings.end(2)), [Share::Hold(3)]);
+        assert!(bindings.holders.is_empty() && bindings.clients.is_empty());
     }
 
     #[test]
     fn what_was_given_back_is_forgotten() {
         let mut bindings = Bindings::new();
-        bindings.add(1, held("a", "me", 1), UnixMs(0));
-        bindings.add(1, held("a", "you", 2), UnixMs(0));
-        bindings.forget(0, Kind::Lock, b"a", b"me");
-        bindings.forget(1, Kind::Lock, b"a", b"you");
-        assert_eq!(fences(&bindings.end(1)), [Share::Hold(2)]);
+        bindings.add(1, hold("a", "me", 1), UnixMs(0));
+        bindings.add(1, hold("a", "you", 2), UnixMs(0));
+        bindings.forget(&holder("a", "me"));
+        bindings.forget(&holder("b", "you"));
+        assert_eq!(shares(&bindings.end(1)), [Share::Hold(2)]);
+    }
+
+    #[test]
+    fn a_part_that_was_given_back_is_not_bound_any_more() {
+        let mut bindings = Bindings::new();
+        for (client, permits) in [(1, 2), (2, 3), (1, 4)] {
+            bindings.add(client, held("a", "me", Share::Permits(permits), 9), UnixMs(0));
+        }
+        bindings.released(&holder("a", "me"), 1, 5);
+        bindings.released(&holder("a", "me"), 3, 2);
+        assert_eq!(shares(&bindings.end(2)), [Share::Permits(2)], "its own first, then those of others");
+        assert_eq!(shares(&bindings.end(1)), []);
+        bindings.add(1, hold("a", "me", 1), UnixMs(0));
+        bindings.add(1, hold("a", "me", 1), UnixMs(0));
+        bindings.released(&holder("a", "me"), 1, 1);
+        assert_eq!(bindings.end(1).len(), 1);
+    }
+
+    #[test]
+    fn a_swap_of_databases_takes_them_along() {
+        let mut bindings = Bindings::new();
+        bindings.add(1, hold("a", "me", 1), UnixMs(0));
+        bindings.swap_dbs(0, 3);
+        bindings.forget(&holder("a", "me"));
+        assert_eq!(bindings.end(1).first().map(|held| held.place.db), Some(3));
+        assert_eq!(bindings.count(), 0);
     }
 
     #[test]
     fn ended_leases_do_not_pile_up() {
         let mut bindings = Bindings::new();
-        bindings.add(7, held("kept", "me", 1), UnixMs(0));
-        bindings.prolong(0, Kind::Lock, b"kept", b"me", UnixMs(u64::MAX));
+        bindings.add(7, hold("kept", "me", 1), UnixMs(0));
+        bindings.prolong(&holder("kept", "me"), UnixMs(u64::MAX));
         for until in 1..=10 * u64::try_from(FEW).unwrap_or(0) {
-            bindings.add(1, held(&format!("k{until}"), "me", until), UnixMs(until));
+            bindings.add(1, hold(&format!("k{until}"), "me", until), UnixMs(until));
             assert!(bindings.count() <= FEW + 1);
         }
         assert_eq!(bindings.end(7).len(), 1);

@@ -9,7 +9,7 @@ use std::ffi::{c_int, c_void};
 
 use redis_module::raw;
 
-use super::holding::{Held, Wanted};
+use super::holding::{Held, Share, Wanted};
 use super::queues::ClientId;
 use super::state::{Work, with};
 use super::{events, visit};
@@ -44,6 +44,19 @@ pub struct Verdict {
 struct Parcel {
     verdict: Verdict,
     bind: bool,
+    /// The number of the next swap of databases when the verdict was made.
+    swapped: u64,
+}
+
+impl Parcel {
+    /// Follows the swaps of databases that came between the verdict and now.
+    fn follow(&mut self) -> Result<()> {
+        let since = self.swapped;
+        match &mut self.verdict.outcome {
+            Ok((_, held)) => with(|state| state.follow(&mut held.place, since)),
+            Err(_) => Ok(()),
+        }
+    }
 }
 
 /// The server's handle of a blocked client. One that is dropped without a verdict is unblocked all the same.
@@ -64,7 +77,8 @@ impl Blocked {
 
     /// Unblocks the client with a verdict.
     pub fn finish(self, verdict: Verdict, bind: bool) {
-        let parcel = Box::into_raw(Box::new(Parcel { verdict, bind }));
+        let swapped = with(|state| state.swapped).unwrap_or(0);
+        let parcel = Box::into_raw(Box::new(Parcel { verdict, bind, swapped }));
         // SAFETY: the handle is unblocked once, here or in `drop`; the server gives the parcel back to `on_release`.
         unsafe { api!(RedisModule_UnblockClient)(self.0, parcel.cast()) };
         std::mem::forget(self);
@@ -102,13 +116,21 @@ unsafe extern "C" fn on_reply(ctx: *mut raw::RedisModuleCtx, _: *mut *mut raw::R
 }
 
 fn deliver(ctx: Ctx, parcel: &mut Parcel) -> Result<()> {
+    parcel.follow()?;
+    parcel.swapped = u64::MAX;
     let (numbers, held) = match &parcel.verdict.outcome {
         Ok((numbers, held)) => (*numbers, held.clone()),
         Err(error) => return Err(error.clone()),
     };
     let (client, bind) = (parcel.verdict.client, parcel.bind);
     let now = crate::keyspace::clock::now().floor_ms();
-    with(|state| if bind { state.bindings.add(client, held, now) } else { drop(state.fresh.insert(client, held)) })?;
+    with(|state| {
+        if let Share::Hold(_) = held.share {
+            // It may have entered a lock again that is bound.
+            state.bindings.prolong(&held.holder(), held.until);
+        }
+        if bind { state.bindings.add(client, held, now) } else { drop(state.fresh.insert(client, held)) }
+    })?;
     parcel.verdict.delivered = true;
     visit::reply(numbers, parcel.verdict.waiters).send(ctx);
     Ok(())
@@ -148,10 +170,13 @@ unsafe extern "C" fn on_disconnect(ctx: *mut raw::RedisModuleCtx, _: *mut raw::R
 /// The verdict is released: what nobody was told of is given back.
 unsafe extern "C" fn on_release(ctx: *mut raw::RedisModuleCtx, parcel: *mut c_void) {
     // SAFETY: the context of this callback; the server hands back what `finish` passed, once.
-    let (ctx, parcel) = unsafe { (Ctx::new(ctx), Box::from_raw(parcel.cast::<Parcel>())) };
-    let _ = guarded(|| match parcel.verdict {
-        Verdict { outcome: Ok((_, held)), delivered: false, .. } => events::post(ctx, Work::GiveBack(held)),
-        _ => Ok(()),
+    let (ctx, mut parcel) = unsafe { (Ctx::new(ctx), Box::from_raw(parcel.cast::<Parcel>())) };
+    let _ = guarded(|| {
+        parcel.follow()?;
+        match parcel.verdict {
+            Verdict { outcome: Ok((_, held)), delivered: false, .. } => events::post(ctx, Work::GiveBack(held)),
+            _ => Ok(()),
+        }
     });
 }
 
@@ -161,7 +186,7 @@ fn leave(ctx: Ctx) -> Result<Option<super::queues::Left<Waiter>>> {
     let left = with(|state| state.queues.leave(client))?;
     if let Some(left) = &left {
         if left.was_head && with(|state| state.queues.announce(left.place.db, &left.place.key))? {
-            events::post(ctx, Work::Visit(left.place.clone()))?;
+            events::visit_of(left.place.db, left.place.key.clone()).into_iter().try_for_each(|work| events::post(ctx, work))?;
         }
         events::set_alarm(ctx)?;
     }
@@ -169,19 +194,23 @@ fn leave(ctx: Ctx) -> Result<Option<super::queues::Left<Waiter>>> {
 }
 
 /// Whether the server unblocked this client without any reply, between its verdict and the reply. Only 7.0 does, for a timeout; later
-/// servers keep such a client blocked until its reply is made. An error (CLIENT UNBLOCK ... ERROR) looks the same to us, so the client's
-/// output tells: nothing in it is a timeout, exactly the error is an error, and for anything else the connection is closed, since both a
-/// missing and a second reply would be worse.
+/// servers keep such a client blocked until its reply is made. An error (CLIENT UNBLOCK ... ERROR, a demotion) looks the same to us, so
+/// the client's output tells: nothing in it is a timeout, exactly an error is that error, and for anything else the connection is closed,
+/// since both a missing and a second reply would be worse.
 fn is_unanswered(ctx: Ctx) -> Result<bool> {
-    const ERROR: &[u8] = b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n";
+    const ERRORS: [&[u8]; 3] = [
+        b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n",
+        b"-UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)\r\n",
+        b"-CLUSTERDOWN The cluster is down\r\n",
+    ];
     let client = ctx.client_id();
     let closing = with(|state| state.closing == Some(client))?;
-    if closing || events::has_jobs() || ctx.flags().is_replica() {
+    if closing || events::has_jobs() {
         return Ok(false);
     }
     match ctx.client(client).and_then(|client| client.pending) {
         Some(0) => Ok(true),
-        Some(length) if length == ERROR.len() => Ok(false),
+        Some(length) if ERRORS.iter().any(|error| error.len() == length) => Ok(false),
         _ => {
             ctx.close_client(client);
             Ok(false)

@@ -17,13 +17,16 @@ use crate::error::{Error, Result, guarded};
 use crate::keyspace::module_api::{Ctx, Str, api};
 use crate::keyspace::server::Moment;
 use crate::keyspace::{Keyspace, clock};
-use crate::primitives::time::{DurationMs, UnixMs};
+use crate::primitives::time::DurationMs;
 
 /// How long to wait before asking again whether writes are allowed.
 const RETRY: DurationMs = DurationMs(10);
 
-/// How many lines one alarm visits before it lets others run.
-const LINES_AT_ONCE: usize = 1000;
+/// How many keys one timer visits before it lets others run.
+const AT_ONCE: usize = 1000;
+
+/// A timer rings after a day at the latest, and looks again: the server multiplies the time without a look at its range.
+const LONGEST: DurationMs = DurationMs(86_400_000);
 
 /// The events that can end a lock or a semaphore: everything but what only happens to keys of other types.
 const KEY_EVENTS: c_int = raw::REDISMODULE_NOTIFY_GENERIC
@@ -52,7 +55,7 @@ pub fn start(ctx: Ctx) {
 
 /// Subscribes to everything that moves a line, once.
 pub fn listen(ctx: Ctx) -> Result<()> {
-    if with(|state| std::mem::replace(&mut state.listens, true))? {
+    if with(|state| state.listens)? {
         return Ok(());
     }
     subscribe(ctx, raw::REDISMODULE_EVENT_FLUSHDB, Some(on_flush))?;
@@ -64,7 +67,10 @@ pub fn listen(ctx: Ctx) -> Result<()> {
     STRAYS.store(strays, Ordering::Relaxed);
     // SAFETY: as in `subscribe`.
     let status = unsafe { api!(RedisModule_SubscribeToKeyspaceEvents)(ctx.raw(), KEY_EVENTS, Some(on_key)) };
-    if status == raw::REDISMODULE_OK as c_int { Ok(()) } else { Err(Error::Internal("key events were refused".to_owned())) }
+    if status != raw::REDISMODULE_OK as c_int {
+        return Err(Error::Internal("key events were refused".to_owned()));
+    }
+    with(|state| state.listens = true)
 }
 
 /// Whether the server runs jobs at the end of the execution unit.
@@ -121,7 +127,8 @@ fn changed(ctx: Ctx, key: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn visit_of(db: i32, key: Rc<[u8]>) -> [Work; 2] {
+/// Visits of both lines that a key can have.
+pub fn visit_of(db: i32, key: Rc<[u8]>) -> [Work; 2] {
     [Kind::Lock, Kind::Semaphore].map(|kind| Work::Visit(Place { key: key.clone(), db, kind }))
 }
 
@@ -147,7 +154,7 @@ unsafe extern "C" fn on_job(ctx: *mut raw::RedisModuleCtx, key: *mut c_void) {
         let now = ctx.moment() == Moment::Now;
         for work in visit_of(db, key) {
             // Who waits for what the key does not hold any more was told so; that says nothing about the other line.
-            let _ = if now { run(ctx, work) } else { post(ctx, work) };
+            let _ = guarded(|| if now { run(ctx, work) } else { post(ctx, work) });
         }
         Ok(())
     });
@@ -166,7 +173,7 @@ unsafe extern "C" fn on_flush(ctx: *mut raw::RedisModuleCtx, _: raw::RedisModule
     // SAFETY: the context of this callback, and the data that comes with this event.
     let (ctx, flush) = unsafe { (Ctx::new(ctx), &*data.cast::<raw::RedisModuleFlushInfo>()) };
     let db = (flush.dbnum >= 0).then_some(flush.dbnum);
-    let _ = guarded(|| post_all(ctx, db));
+    let _ = guarded(|| post_all(ctx, &|place| db.is_none_or(|db| db == place.db)));
 }
 
 /// Two databases were swapped: their lines stay, their keys went.
@@ -176,6 +183,8 @@ unsafe extern "C" fn on_swap(ctx: *mut raw::RedisModuleCtx, _: raw::RedisModuleE
     let (one, other) = (swap.dbnum_first, swap.dbnum_second);
     let _ = guarded(|| {
         with(|state| {
+            state.swaps.push((state.swapped, one, other));
+            state.swapped = state.swapped.saturating_add(1);
             state.bindings.swap_dbs(one, other);
             state.fresh.values_mut().for_each(|held| held.place.swap_db(one, other));
             for work in &mut state.work {
@@ -184,8 +193,7 @@ unsafe extern "C" fn on_swap(ctx: *mut raw::RedisModuleCtx, _: raw::RedisModuleE
                 }
             }
         })?;
-        post_all(ctx, Some(one))?;
-        post_all(ctx, Some(other))
+        post_all(ctx, &|place| place.db == one || place.db == other)
     });
 }
 
@@ -195,14 +203,15 @@ unsafe extern "C" fn on_role(ctx: *mut raw::RedisModuleCtx, _: raw::RedisModuleE
     let ctx = unsafe { Ctx::new(ctx) };
     if sub == raw::REDISMODULE_EVENT_REPLROLECHANGED_NOW_REPLICA && !lines_are_empty() {
         let _ = guarded(|| {
-            let places = with(|state| state.queues.places(None))?;
+            let places = with(|state| state.queues.places())?;
             places.iter().try_for_each(|place| visit::dismiss(ctx, place))
         });
     }
 }
 
-fn post_all(ctx: Ctx, db: Option<i32>) -> Result<()> {
-    let places = with(|state| state.queues.places(db))?;
+/// Has the lines visited, but for those to which a visit is on its way.
+fn post_all(ctx: Ctx, which: &dyn Fn(&Place) -> bool) -> Result<()> {
+    let places = with(|state| state.queues.announce_all(which))?;
     places.into_iter().try_for_each(|place| post(ctx, Work::Visit(place)))
 }
 
@@ -219,8 +228,8 @@ unsafe extern "C" fn on_client(ctx: *mut raw::RedisModuleCtx, _: raw::RedisModul
             let bound = if state.bindings.count() > 0 { state.bindings.end(client) } else { Vec::new() };
             (bound, state.fresh.remove(&client))
         })?;
-        // A client that said QUIT behind its request read its grant before it was closed.
-        let unread = fresh.filter(|_| !ctx.client(client).is_some_and(|client| client.closes_after_reply));
+        // Nothing of it waits to be sent, or the client said QUIT behind its request: then it may have read its grant, and keeps it.
+        let unread = fresh.filter(|_| !ctx.client(client).is_some_and(|it| it.closes_after_reply || it.pending == Some(0)));
         bound.into_iter().chain(unread).try_for_each(|held| post(ctx, Work::GiveBack(held)))
     });
 }
@@ -228,7 +237,12 @@ unsafe extern "C" fn on_client(ctx: *mut raw::RedisModuleCtx, _: raw::RedisModul
 /// The server slept: every reply made before is on its way.
 unsafe extern "C" fn on_loop(_: *mut raw::RedisModuleCtx, _: raw::RedisModuleEvent, sub: u64, _: *mut c_void) {
     if sub == raw::REDISMODULE_SUBEVENT_EVENTLOOP_AFTER_SLEEP {
-        let _ = guarded(|| with(|state| state.fresh.clear()));
+        let _ = guarded(|| {
+            with(|state| {
+                state.fresh.clear();
+                state.swaps.clear();
+            })
+        });
     }
 }
 
@@ -258,10 +272,15 @@ unsafe extern "C" fn on_work(ctx: *mut raw::RedisModuleCtx, _: *mut c_void) {
         match ctx.moment() {
             Moment::Later => set_work_timer(ctx, RETRY),
             Moment::Never => with(|state| state.work.clear()),
-            // A refusal of one (a key of another type) says nothing about the others.
             Moment::Now => {
-                with(|state| std::mem::take(&mut state.work))?.into_iter().for_each(|work| drop(run(ctx, work)));
-                Ok(())
+                let work = with(|state| {
+                    let some = state.work.len().min(AT_ONCE);
+                    state.work.drain(..some).collect::<Vec<_>>()
+                })?;
+                // A refusal of one (a key of another type) says nothing about the others.
+                work.into_iter().for_each(|work| drop(guarded(|| run(ctx, work))));
+                let done = with(|state| state.work.is_empty() || state.work_timer.is_some())?;
+                if done { Ok(()) } else { set_work_timer(ctx, DurationMs(0)) }
             }
         }
     });
@@ -292,7 +311,7 @@ pub fn set_alarm(ctx: Ctx) -> Result<()> {
                 // SAFETY: the context of the running callback; the timer has not rung yet.
                 unsafe { api!(RedisModule_StopTimer)(ctx.raw(), timer.id, std::ptr::null_mut()) };
             }
-            let alarm = next.map(|at| create_timer(ctx, at.since(clock::now().floor_ms()), on_alarm));
+            let alarm = next.map(|at| create_timer(ctx, at.since(clock::system().floor_ms()), on_alarm));
             with(|state| state.alarm = alarm)
         }
     }
@@ -308,8 +327,8 @@ unsafe extern "C" fn on_alarm(ctx: *mut raw::RedisModuleCtx, _: *mut c_void) {
             return with(|state| state.alarm = Some(timer));
         }
         let now = clock::now().floor_ms();
-        let due = with(|state| state.queues.due(now, LINES_AT_ONCE))?;
-        due.into_iter().for_each(|place| drop(run(ctx, Work::Visit(place))));
+        let due = with(|state| state.queues.due(now, AT_ONCE))?;
+        due.into_iter().for_each(|place| drop(guarded(|| run(ctx, Work::Visit(place)))));
         set_alarm(ctx)
     });
 }
@@ -317,10 +336,11 @@ unsafe extern "C" fn on_alarm(ctx: *mut raw::RedisModuleCtx, _: *mut c_void) {
 type OnTimer = unsafe extern "C" fn(*mut raw::RedisModuleCtx, *mut c_void);
 
 fn create_timer(ctx: Ctx, delay: DurationMs, callback: OnTimer) -> Timer {
-    let delay = i64::try_from(delay.0).unwrap_or(i64::MAX / 4000);
-    let at = UnixMs(clock::now().floor_ms().0.saturating_add(delay.unsigned_abs()));
+    let delay = delay.min(LONGEST);
+    let at = clock::system().floor_ms().plus(delay);
+    let period = i64::try_from(delay.0).unwrap_or(0);
     // SAFETY: the context of the running callback; the callback's code stays loaded, since the server does not unload a module with a
     // running timer.
-    let id = unsafe { api!(RedisModule_CreateTimer)(ctx.raw(), delay, Some(callback), std::ptr::null_mut()) };
+    let id = unsafe { api!(RedisModule_CreateTimer)(ctx.raw(), period, Some(callback), std::ptr::null_mut()) };
     Timer { id, at }
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::bindings::Holder;
 use super::queues::{Kind, Place};
 use crate::error::{Error, Result};
 use crate::keyspace::{Entry, fence};
@@ -81,6 +82,14 @@ pub struct Held {
     pub share: Share,
     /// When the lease ends.
     pub until: UnixMs,
+}
+
+impl Held {
+    /// Who holds it where.
+    #[must_use]
+    pub fn holder(&self) -> Holder {
+        Holder { place: self.place.clone(), owner: self.owner.clone() }
+    }
 }
 
 /// The state of a key while it is visited.
@@ -180,26 +189,39 @@ impl Holding for semaphore::Draft {
                 fence::observe(fence);
                 Ok(Answer::Granted([1, number(fence), number(in_use), 0], Share::Permits(claim.permits)))
             }
-            Acquired::Denied { .. } => Ok(Answer::Denied(self.denied(entry, wanted)?)),
+            Acquired::Denied { in_use, retry_after } => Ok(Answer::Denied(self.refusal(in_use, retry_after))),
         }
     }
 
     fn denied(&self, entry: &mut Entry<'_>, wanted: &Wanted<'_>) -> Result<Denied> {
         let claim = claim(wanted)?;
         let until = self.retry_at(&mut entry.sorted_set()?, claim.capacity, claim.permits).map_err(foreign_semaphore)?;
-        let retry_after = until.map_or(-1, |until| until.since(self.now()).reply());
-        Ok(Denied { reply: [0, 0, number(self.in_use()), retry_after], until, never: until.is_none() })
+        Ok(self.refusal(self.in_use(), until.map(|until| until.since(self.now()))))
     }
 
     fn take_back(&mut self, entry: &mut Entry<'_>, held: &Held) -> Result<()> {
-        if let Share::Permits(permits) = held.share {
-            self.revoke(&entry.sorted_set()?, &held.owner, permits, held.until).map_err(foreign_semaphore)?;
+        let Share::Permits(permits) = held.share else { return Ok(()) };
+        if held.until <= self.now() {
+            return Ok(());
+        }
+        let stored = entry.sorted_set()?;
+        let found = self.revoke(&stored, &held.owner, permits, held.until).map_err(foreign_semaphore)?;
+        if found < permits {
+            // Renewed meanwhile: all permits of the owner end together.
+            self.release(&stored, &held.owner, permits.saturating_sub(found)).map_err(foreign_semaphore)?;
         }
         Ok(())
     }
 
     fn effect(self, entry: &mut Entry<'_>) -> Result<Effect<Vec<u8>>> {
         self.effect(&mut entry.sorted_set()?).map_err(foreign_semaphore)
+    }
+}
+
+impl semaphore::Draft {
+    fn refusal(&self, in_use: u64, retry_after: Option<DurationMs>) -> Denied {
+        let reply = [0, 0, number(in_use), retry_after.map_or(-1, DurationMs::reply)];
+        Denied { reply, until: retry_after.map(|after| self.now().plus(after)), never: retry_after.is_none() }
     }
 }
 

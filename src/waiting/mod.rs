@@ -25,5 +25,5 @@ pub use events::start;
 pub use eviction::warn_once;
 pub use holding::{Ask, Wanted, foreign_lock, foreign_semaphore, upgrade};
 pub use queues::Kind;
-pub use state::{figures, forget, lines_are_empty, prolong, stop, waiters};
+pub use state::{figures, forget, lines_are_empty, prolong, released, stop, waiters};
 pub use visit::{Patience, Terms, acquire, settled, visit};

@@ -215,10 +215,20 @@ impl<W> Queues<W> {
         self.alarms.iter().take_while(|(at, _)| *at <= now).take(limit).map(|(_, place)| place.clone()).collect()
     }
 
-    /// The keys of all lines in a database, or in all of them.
-    pub fn places(&self, db: Option<i32>) -> Vec<Place> {
-        let all = self.lines.values().flatten().map(|line| &line.place);
-        all.filter(|place| db.is_none_or(|db| db == place.db)).cloned().collect()
+    /// Notes that these keys changed, and names those that no visit was announced to yet.
+    pub fn announce_all(&mut self, which: &dyn Fn(&Place) -> bool) -> Vec<Place> {
+        let lines = self.lines.values_mut().flatten().filter(|line| !line.announced && which(&line.place));
+        lines
+            .map(|line| {
+                line.announced = true;
+                line.place.clone()
+            })
+            .collect()
+    }
+
+    /// The keys of all lines.
+    pub fn places(&self) -> Vec<Place> {
+        self.lines.values().flatten().map(|line| line.place.clone()).collect()
     }
 }
 
@@ -268,8 +278,9 @@ mod tests {
         queues.join(&place("k", 1), 2, 20, None);
         queues.join(&Place { kind: Kind::Semaphore, ..place("k", 0) }, 3, 30, None);
         queues.join(&place("other", 0), 4, 40, None);
-        assert_eq!(queues.places(Some(0)).len(), 3);
-        assert_eq!(queues.places(None).len(), 4);
+        assert_eq!(queues.announce_all(&|place| place.db == 0).len(), 3);
+        assert_eq!(queues.announce_all(&|_| true).len(), 1, "the others were announced");
+        assert_eq!(queues.places().len(), 4);
         assert_eq!(drain(&mut queues), [1]);
         assert_eq!(queues.waiters(1, Kind::Lock, b"k"), 1);
         assert_eq!(queues.waiters(0, Kind::Semaphore, b"k"), 1);

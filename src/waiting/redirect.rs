@@ -1,7 +1,8 @@
 //! Where a client has to go when its key's slot is not here any more.
 //!
-//! The server redirects who is blocked on its own lists and streams, and leaves those of modules alone. So in a cluster a line is only
-//! served after the server agreed that the key is ours; otherwise its clients are sent where the server would send them.
+//! The server redirects who is blocked on its own lists and streams, and not those of modules. So in a cluster a line is only served
+//! after the server agreed that it serves the key; otherwise its clients are sent to the node that does, under the address that CLUSTER
+//! NODES gives it, or told that the cluster is down.
 
 use crate::error::Error;
 use crate::keyspace::module_api::{Ctx, Str};
@@ -11,9 +12,8 @@ pub fn elsewhere(ctx: Ctx, key: Str<'_>) -> Option<Error> {
     if ctx.is_local(key) {
         return None;
     }
-    let slot = ctx.slot_of(key)?;
-    let nodes = ctx.cluster_nodes()?;
-    Some(Error::Script(redirection(&nodes, slot)?.into_bytes()))
+    let redirected = ctx.slot_of(key).zip(ctx.cluster_nodes()).and_then(|(slot, nodes)| redirection(&nodes, slot));
+    Some(redirected.map_or(Error::Text("CLUSTERDOWN The cluster is down"), |text| Error::Script(text.into_bytes())))
 }
 
 /// One line of `CLUSTER NODES`.

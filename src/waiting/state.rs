@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::mem;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::bindings::Bindings;
+use super::bindings::{Bindings, Holder};
 use super::blocked::Waiter;
 use super::holding::Held;
 use super::queues::{ClientId, Kind, Place, Queues};
@@ -48,6 +49,10 @@ pub struct State {
     pub alarm: Option<Timer>,
     /// Whether the server tells us of events.
     pub listens: bool,
+    /// The swaps of databases since the server last slept, numbered: a verdict on its way names the database as it was.
+    pub swaps: Vec<(u64, i32, i32)>,
+    /// How many swaps there were.
+    pub swapped: u64,
     /// The connection that the server is closing.
     pub closing: Option<ClientId>,
     /// How many clients were granted something after waiting.
@@ -62,6 +67,8 @@ static STATE: ServerThread<State> = ServerThread::new(State {
     work_timer: None,
     alarm: None,
     listens: false,
+    swaps: Vec::new(),
+    swapped: 0,
     closing: None,
     handed_over: 0,
 });
@@ -69,6 +76,14 @@ static STATE: ServerThread<State> = ServerThread::new(State {
 /// How many lines and bindings there are: most commands find none, and look no further.
 static CLIENTS: AtomicUsize = AtomicUsize::new(0);
 static BINDINGS: AtomicUsize = AtomicUsize::new(0);
+
+impl State {
+    /// Follows a place through the swaps of databases since swap number `since`.
+    pub fn follow(&self, place: &mut Place, since: u64) {
+        let later = self.swaps.iter().filter(|(number, ..)| *number >= since);
+        later.for_each(|(_, one, other)| place.swap_db(*one, *other));
+    }
+}
 
 /// Looks at the state, or changes it. The server must not be called meanwhile: it may call back.
 pub fn with<R>(act: impl FnOnce(&mut State) -> R) -> Result<R> {
@@ -99,8 +114,21 @@ pub fn forget(keyspace: &Keyspace, kind: Kind, key: Str<'_>, owner: &[u8]) -> Re
     if BINDINGS.load(Ordering::Relaxed) == 0 {
         return Ok(());
     }
-    let db = keyspace.ctx().db();
-    with(|state| state.bindings.forget(db, kind, key.bytes(), owner))
+    let holder = holder(keyspace, kind, key, owner);
+    with(|state| state.bindings.forget(&holder))
+}
+
+/// An owner gave back `count` holds or permits and has some left.
+pub fn released(keyspace: &Keyspace, kind: Kind, key: Str<'_>, owner: &[u8], count: u64) -> Result<()> {
+    if BINDINGS.load(Ordering::Relaxed) == 0 {
+        return Ok(());
+    }
+    let (holder, client) = (holder(keyspace, kind, key, owner), keyspace.ctx().client_id());
+    with(|state| state.bindings.released(&holder, client, count))
+}
+
+fn holder(keyspace: &Keyspace, kind: Kind, key: Str<'_>, owner: &[u8]) -> Holder {
+    Holder { place: Place { key: Rc::from(key.bytes()), db: keyspace.ctx().db(), kind }, owner: owner.into() }
 }
 
 /// The lease of an owner has a new end.
@@ -108,8 +136,8 @@ pub fn prolong(keyspace: &Keyspace, kind: Kind, key: Str<'_>, owner: &[u8], unti
     if BINDINGS.load(Ordering::Relaxed) == 0 {
         return Ok(());
     }
-    let db = keyspace.ctx().db();
-    with(|state| state.bindings.prolong(db, kind, key.bytes(), owner, until))
+    let holder = holder(keyspace, kind, key, owner);
+    with(|state| state.bindings.prolong(&holder, until))
 }
 
 /// The figures for INFO: clients that wait, shares that end with a connection, grants after waiting.

@@ -303,3 +303,27 @@ fn bound_permits_come_back_one_by_one() {
         assert_eq!(in_use(), 1);
     });
 }
+
+#[test]
+fn what_one_connection_gave_back_is_not_taken_from_another() {
+    each_server(|server| {
+        let sem = "ATOMIC.SEM.ACQUIRE s 4 pool 60000 BIND";
+        let (mut first, mut second) = (server.connect(), server.connect());
+        Grant::read(&first.run(sem));
+        Grant::read(&second.run(sem));
+        // Both end together from here on.
+        assert_eq!(server.run("ATOMIC.SEM.RENEW s pool 90000"), Value::Integer(90_000));
+        assert_eq!(first.run("ATOMIC.SEM.RELEASE s pool"), Value::Integer(1));
+        close(server, first);
+        assert_eq!(server.run("ATOMIC.SEM.INFO s").field("in-use"), Some(Value::Integer(1)), "the second one works with it");
+        close(server, second);
+        await_free(server, "s");
+        let (mut first, mut second) = (server.connect(), server.connect());
+        Grant::read(&first.run("ATOMIC.LOCK k pool 60000 BIND"));
+        Grant::read(&second.run("ATOMIC.LOCK k pool 60000"));
+        assert_eq!(first.run("ATOMIC.UNLOCK k pool"), Value::Integer(1));
+        close(server, first);
+        assert_eq!(owners(server, "k"), ["pool"], "the second one works under it");
+        assert_eq!(second.run("ATOMIC.UNLOCK k pool"), Value::Integer(0));
+    });
+}

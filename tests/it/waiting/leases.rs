@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{Waiter, await_nobody_blocked, owners, take, unlock};
 use crate::commands::{deadline, micros};
-use crate::support::{Server, Setup, Value, each_server_with};
+use crate::support::{Server, Setup, Value, each_server, each_server_with};
 
 /// How late the hand-over may be in the best of several tries. The others had to share the machine.
 const PROMPT: Duration = Duration::from_millis(50);
@@ -201,6 +201,24 @@ fn many_keys_end_each_in_its_own_time() {
         for n in 0..leases.len() {
             assert!(deadline(server, &format!("k{n}")) > 0);
             unlock(server, &format!("k{n}"), "w");
+        }
+    });
+}
+
+/// A TTL that is milliseconds away from the end of time in the server's microseconds must not make its timers ring for ever.
+#[test]
+fn a_ttl_at_the_end_of_the_servers_range_is_only_a_long_one() {
+    each_server(|server| {
+        let overflowing = i64::try_from(u64::MAX / 1000).unwrap();
+        let now = server.run("TIME").array()[0].text().parse::<i64>().unwrap() * 1000;
+        for end in [overflowing + now - 1000, overflowing + now + 1000, overflowing - 1, i64::MAX / 2] {
+            assert_eq!(server.run(&format!("SET k token PXAT {end}")), Value::ok());
+            let mut waiter = Waiter::queued(server, "k", 1, "ATOMIC.LOCK k w 60000 WAIT 0");
+            assert_eq!(server.run("PING"), Value::Status("PONG".to_owned()));
+            assert!(!waiter.has_reply());
+            assert_eq!(server.run("DEL k"), Value::Integer(1));
+            waiter.granted();
+            unlock(server, "k", "w");
         }
     });
 }
