@@ -14,6 +14,7 @@ use mlua::ffi;
 
 use super::convert::Names;
 use super::heap::Heap;
+use super::json::Settings;
 use super::limits::{Limits, Slot, Verdict, Watchdog};
 use super::port::{Port, ReplySink};
 use super::random::Lrand48;
@@ -145,6 +146,10 @@ pub(super) struct Context {
     pub arguments: Cell<Arguments>,
     /// The generator behind `math.random`; `None` until a run uses it.
     pub random: Cell<Option<Lrand48>>,
+    /// The settings of `cjson` in the run under way.
+    pub json: Cell<Settings>,
+    /// The metatable of arrays that `cjson` has read.
+    pub json_array: Cell<Ref>,
     ended: Cell<Option<Verdict>>,
     panic: Cell<Option<String>>,
     port: Cell<Option<NonNull<dyn Port>>>,
@@ -168,6 +173,8 @@ impl Context {
             failure: Cell::default(),
             arguments: Cell::default(),
             random: Cell::new(None),
+            json: Cell::default(),
+            json_array: Cell::new(Ref::NIL),
             ended: Cell::new(None),
             panic: Cell::new(None),
             port: Cell::new(None),
@@ -186,6 +193,7 @@ impl Context {
         }
         self.ended.set(None);
         self.random.set(None);
+        self.json.set(Settings::default());
         self.heap.forget_refusal();
         self.watchdog.start();
     }

@@ -6,8 +6,9 @@
 //! - `engine`: load, run, flush; joins the two below.
 //! - `cache` (sources by digest), `shebang` (a script's first line), `vm` (one run is one protected call).
 //! - `sandbox` (what scripts see), and `api` (what they can call, one file per namespace).
-//! - `convert` (replies and values), `fault` (texts of errors), `number` and `random` (as Redis has them).
-//! - `context` (what C functions share), `stack` (Luau's API), `limits` (time), `heap` (memory).
+//! - `convert` (replies and values), `fault` (texts of errors), `json`, `number` and `random` (as Redis has them).
+//! - `context` (what C functions share), `stack` (Luau's API), `line` (short texts), `limits` (time),
+//!   `heap` (memory).
 //!
 //! `unsafe` is in `vm`, `stack`, `context`, `limits` and `heap`, and in one line of `api/redis`.
 
@@ -18,7 +19,9 @@ mod convert;
 mod engine;
 mod fault;
 mod heap;
+mod json;
 mod limits;
+mod line;
 mod number;
 pub mod port;
 mod random;

@@ -9,7 +9,7 @@ use std::ffi::{CStr, c_int};
 
 use mlua::ffi;
 
-use super::api::{base, math, redis};
+use super::api::{base, bit, cjson, cmsgpack, math, redis, structs};
 use super::convert::Names;
 use super::stack::{Native, Stack, native, native_with_resume};
 
@@ -96,7 +96,13 @@ struct Library(&'static CStr, &'static [Allowed]);
 /// A table of ours: its names and the function that makes it.
 struct Namespace(&'static [&'static CStr], fn(Stack));
 
-const NAMESPACES: &[Namespace] = &[Namespace(&[c"redis", c"server"], redis::open)];
+const NAMESPACES: &[Namespace] = &[
+    Namespace(&[c"cjson"], cjson::open),
+    Namespace(&[c"bit"], bit::open),
+    Namespace(&[c"redis", c"server"], redis::open),
+    Namespace(&[c"cmsgpack"], cmsgpack::open),
+    Namespace(&[c"struct"], structs::open),
+];
 
 const LIBRARIES: &[Library] = &[
     Library(c"", BASE),

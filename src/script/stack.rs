@@ -123,6 +123,10 @@ macro_rules! lua {
     }};
 }
 
+mod data;
+
+pub(super) use data::Text;
+
 impl Stack {
     /// The index of the thread's globals.
     pub const GLOBALS: c_int = ffi::LUA_GLOBALSINDEX;

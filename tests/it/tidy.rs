@@ -35,6 +35,7 @@ const UNSAFE: &[&str] = &[
     "src/script/heap.rs",
     "src/script/limits.rs",
     "src/script/stack.rs",
+    "src/script/stack/",
     "src/script/vm.rs",
     "src/script/api/redis.rs",
 ];

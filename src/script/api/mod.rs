@@ -1,5 +1,11 @@
-//! What scripts can call, one file per namespace. Each is told about in one row of `sandbox`.
+//! What scripts can call, one file per namespace. Each is told about in one row of `sandbox`. `call` is what those share that
+//! Redis has in C.
 
 pub(super) mod base;
+pub(super) mod bit;
+mod call;
+pub(super) mod cjson;
+pub(super) mod cmsgpack;
 pub(super) mod math;
 pub(super) mod redis;
+pub(super) mod structs;

@@ -10,13 +10,17 @@ use super::port::{LogLevel, Port, ReplySink};
 use super::{Digest, Engine, Limits, ServerVersion};
 use crate::error::Error;
 
+mod bit;
 mod cache;
+mod cjson;
+mod cmsgpack;
 mod convert;
 mod errors;
 mod hostile;
 mod libraries;
 mod limits;
 mod sandbox;
+mod structs;
 mod timing;
 
 /// Replies in turn, and the last one from then on. The reply `PANIC` panics; the command ECHO gives back its argument.

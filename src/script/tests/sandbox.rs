@@ -22,10 +22,6 @@ fn only_what_is_listed_exists() {
         "arg",
         "rawlen",
         "os.exit",
-        "cjson",
-        "bit",
-        "cmsgpack",
-        "struct",
         "module",
         "newthread",
     ] {

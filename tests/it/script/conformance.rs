@@ -1,8 +1,11 @@
 //! ATOMIC.EVAL beside the server's own EVAL: the same script on the same data of the same server gives the same reply.
 
+mod cmsgpack;
 mod differences;
+mod json;
 mod language;
 mod rows;
+mod structs;
 mod words;
 
 use differences::{DIFFERENCES, Difference};
@@ -62,6 +65,21 @@ fn values_replies_and_errors_are_those_of_the_servers_own_eval() {
 #[test]
 fn the_language_and_its_libraries_are_those_of_the_servers_own_eval() {
     each_server(|server| expect_same_scripts(server, language::LANGUAGE));
+}
+
+#[test]
+fn json_and_bits_are_those_of_the_servers_own_eval() {
+    each_server(|server| expect_same_scripts(server, &[json::JSON, json::BITS].concat()));
+}
+
+#[test]
+fn cmsgpack_is_that_of_the_servers_own_eval() {
+    each_server(|server| expect_same_scripts(server, cmsgpack::CMSGPACK));
+}
+
+#[test]
+fn struct_is_that_of_the_servers_own_eval() {
+    each_server(|server| expect_same_scripts(server, structs::STRUCT));
 }
 
 #[test]

@@ -74,7 +74,10 @@ fn the_time_budget_ends_every_loop_and_says_what_was_written() {
             server.run("DEL n");
             let reply = ends_within(&mut connection, &eval(&script, "1 n"), shortest, longest);
             let expected = ended_by_time(BUDGET_MS, 1, &script, 2);
-            assert_eq!(reply.error(), expected, "{endless}");
+            // It may end inside the chunk that the loop loads, and then names that one.
+            let inside = expected.replace("on @user_script:2.", "on return 1:1.");
+            let known = reply.error() == expected || endless.contains("loadstring") && reply.error() == inside;
+            assert!(known, "{endless}: {reply}, not {expected}");
             assert!(server.run("GET n").text().parse::<i64>().unwrap() >= 1, "{endless}: what was written stays");
             expect_working(&mut connection, endless);
         }

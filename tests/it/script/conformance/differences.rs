@@ -163,31 +163,46 @@ pub const DIFFERENCES: &[Difference] = &[
         ],
     },
     Difference {
-        reason: "Not in this version.",
+        reason: "A function of cjson or bit knows its own name; in Lua 5.1 it has the name that it is called by.",
         on: &[],
         rows: &[
             (
-                "return cjson.encode({1})",
-                r#""[1]""#,
-                "(error) ERR user_script:1: Script attempted to access nonexistent global variable 'cjson'",
+                "return select(2, pcall(bit.tobit, {}))",
+                r#""bad argument #1 to '?' (number expected, got table)""#,
+                r#""bad argument #1 to 'tobit' (number expected, got table)""#,
             ),
             (
-                "return bit.band(1, 3)",
-                "(integer) 1",
-                "(error) ERR user_script:1: Script attempted to access nonexistent global variable 'bit'",
+                "local write = cjson.encode write()",
+                "(error) ERR user_script:1: bad argument #1 to 'write' (expected 1 argument)",
+                "(error) ERR user_script:1: bad argument #1 to 'encode' (expected 1 argument)",
             ),
-            (
-                "return cmsgpack",
-                "(empty array)",
-                "(error) ERR user_script:1: Script attempted to access nonexistent global variable 'cmsgpack'",
-            ),
-            (
-                "return struct",
-                "(empty array)",
-                "(error) ERR user_script:1: Script attempted to access nonexistent global variable 'struct'",
-            ),
-            ("#!lua flags=no-writes\nreturn 1", "(integer) 1", "(error) ERR Unexpected flag in script shebang: no-writes"),
         ],
+    },
+    Difference {
+        reason: "JSON is at most 1000 levels deep, whatever the settings.",
+        on: &[],
+        rows: &[
+            (
+                "local c, t = cjson.new(), {} c.encode_max_depth(2000) for i = 2, 1001 do t = {t} end return #c.encode(t)",
+                "(integer) 2002",
+                "(error) ERR user_script:1: Cannot serialise, excessive nesting (1001)",
+            ),
+            (
+                "local c = cjson.new() c.decode_max_depth(2000) return #c.decode(('['):rep(1001) .. (']'):rep(1001))",
+                "(integer) 1",
+                "(error) ERR user_script:1: Found too many nested data structures (1001) at character 1001",
+            ),
+        ],
+    },
+    Difference {
+        reason: "Redis has it since 8.4.",
+        on: &["redis-7", "redis-8.0", "redis-8.2", "valkey"],
+        rows: &[("return type(cjson.decode_array_with_array_mt)", r#""nil""#, r#""function""#)],
+    },
+    Difference {
+        reason: "Not in this version.",
+        on: &[],
+        rows: &[("#!lua flags=no-writes\nreturn 1", "(integer) 1", "(error) ERR Unexpected flag in script shebang: no-writes")],
     },
     Difference {
         reason: "Redis 7.0 said debug level.",
@@ -204,6 +219,33 @@ pub const DIFFERENCES: &[Difference] = &[
             "#!js\nreturn 1",
             "(error) ERR Could not find scripting engine 'js'",
             "(error) ERR Unexpected engine in script shebang: #!js",
+        )],
+    },
+    Difference {
+        reason: "MessagePack is read to 1000 levels: a level costs C stack.",
+        on: &[],
+        rows: &[(
+            r"return #cmsgpack.unpack(('\145'):rep(2000) .. '\1')",
+            "(integer) 1",
+            "(error) ERR user_script:1: stack overflow (in function mp_decode_to_lua_array)",
+        )],
+    },
+    Difference {
+        reason: "A function of cmsgpack or struct has one name in errors, whatever the script calls it.",
+        on: &[],
+        rows: &[(
+            "local f = struct.pack f('z')",
+            "(error) ERR user_script:1: bad argument #1 to 'f' (invalid format option 'z')",
+            "(error) ERR user_script:1: bad argument #1 to 'pack' (invalid format option 'z')",
+        )],
+    },
+    Difference {
+        reason: "Valkey's copy of the library has another notice.",
+        on: &["valkey"],
+        rows: &[(
+            "return cmsgpack._COPYRIGHT",
+            r#""Copyright (C) 2012, Redis Ltd.""#,
+            r#""Copyright (C) 2012, Salvatore Sanfilippo""#,
         )],
     },
     Difference {

@@ -1,0 +1,49 @@
+//! A short text that needs no memory: what is left of it when a Lua error unwinds is nothing.
+
+use std::ffi::CStr;
+use std::fmt;
+
+/// At most `N - 1` bytes; what does not fit is dropped.
+pub(super) struct Line<const N: usize> {
+    bytes: [u8; N],
+    len: usize,
+}
+
+impl<const N: usize> Line<N> {
+    /// An empty text.
+    pub const fn new() -> Self {
+        Self { bytes: [0; N], len: 0 }
+    }
+
+    /// Appends a byte.
+    pub fn push(&mut self, byte: u8) {
+        if self.len + 1 < N
+            && let Some(place) = self.bytes.get_mut(self.len)
+        {
+            *place = byte;
+            self.len += 1;
+        }
+    }
+
+    /// Appends bytes.
+    pub fn extend(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.push(byte));
+    }
+
+    /// The text.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    /// The text up to its first NUL.
+    pub fn c_str(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.bytes).unwrap_or_default()
+    }
+}
+
+impl<const N: usize> fmt::Write for Line<N> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.extend(text.as_bytes());
+        Ok(())
+    }
+}
