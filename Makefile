@@ -13,6 +13,8 @@ SHELL := /bin/bash
 # A shell that is no login shell may not know cargo.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export RUST_BACKTRACE ?= 0
+# Most tests wait for a server most of the time.
+export RUST_TEST_THREADS ?= 4
 
 # The unit tests allocate through the system: the server's allocator aborts outside a server.
 SYSTEM_ALLOC := --no-default-features
