@@ -2,7 +2,7 @@
 //! that waits for a replica. Nothing is written then, and everything is handed over when the time is over.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::super::{Waiter, in_one_write, owners};
 use crate::commands::{await_micros, deadline, micros};
@@ -116,14 +116,18 @@ fn a_pause_of_everything_delays_the_grants() {
     const PAUSE: Duration = Duration::from_millis(400);
     each_server_with(&quiet(), |server| {
         let Scene { holder, bound, gone, leased, permit, .. } = Scene::set(server);
-        let before = Instant::now();
         let pause = format!("CLIENT PAUSE {} ALL", PAUSE.as_millis());
-        in_one_write(&mut server.connect(), &["ATOMIC.RENEW leased me 50", "ATOMIC.SEM.RENEW sem me 50", &pause]);
+        let commands = ["ATOMIC.RENEW leased me 50", "ATOMIC.SEM.RENEW sem me 50", "TIME", &pause];
+        // The end of the pause is a whole millisecond of the server's clock, which is this machine's.
+        let time = in_one_write(&mut server.connect(), &commands)[2].clone();
+        let [seconds, micros] = [0, 1].map(|at| time.array()[at].text().parse::<u64>().unwrap());
+        let end = Duration::from_millis(seconds * 1000 + micros / 1000) + PAUSE;
         drop((holder, gone));
         let mut waiters = [bound, leased, permit];
         for waiter in &mut waiters {
             waiter.connection().has_input(crate::support::DEADLINE);
-            assert!(before.elapsed() >= PAUSE, "granted while paused");
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+            assert!(now >= end, "granted {:?} before the end of the pause", end - now);
         }
         expect_grants(server, waiters);
     });
