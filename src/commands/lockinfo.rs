@@ -12,7 +12,7 @@ use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::args::Args;
 use crate::keyspace::module_api::Str;
-use crate::keyspace::reply::Reply;
+use crate::keyspace::reply::{Reply, number};
 use crate::keyspace::{Found, Keyspace, fence};
 use crate::primitives::lock::{Holder, Lock, Mode, Stored, is_ours};
 use crate::primitives::time::{DurationMs, UnixMs};
@@ -73,7 +73,7 @@ fn ours(lock: &Lock, now: UnixMs, waiters: i64) -> Reply {
         Mode::Shared => "shared",
     };
     let owners = lock.holders.iter().map(|holder| owner(holder, now)).collect();
-    info(mode, owners, i64::try_from(lock.fence).unwrap_or(i64::MAX), lock.deadline().since(now).reply(), waiters)
+    info(mode, owners, number(lock.fence), lock.deadline().since(now).reply(), waiters)
 }
 
 fn owner(holder: &Holder, now: UnixMs) -> Reply {

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
 use crate::keyspace::args::Args;
 use crate::keyspace::module_api::Str;
-use crate::keyspace::reply::Reply;
+use crate::keyspace::reply::{Reply, number};
 use crate::primitives::cas;
 use crate::primitives::effect::{Effect, Expiry};
 
@@ -56,7 +56,7 @@ impl Command for MCas {
         let found =
             both().map(|(key, [expected, _])| keyspace.entry(key).compare(expected.bytes())).collect::<Result<Vec<_>>>()?;
         if let Some(failed) = cas::first_failure(&found) {
-            return Ok(Reply::from([0, i64::try_from(failed).unwrap_or(i64::MAX)]));
+            return Ok(Reply::from([0, number(failed)]));
         }
         keyspace.apply_all(both().map(|(key, [_, new])| (key, Effect::Put { value: *new, expiry: Expiry::Clear })).collect())?;
         Ok(Reply::from([1, -1]))

@@ -12,7 +12,7 @@ use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::args::Args;
 use crate::keyspace::module_api::Str;
-use crate::keyspace::reply::Reply;
+use crate::keyspace::reply::{Reply, number};
 use crate::keyspace::{Keyspace, fence};
 use crate::primitives::lock::{Claim, Claimed, Draft, Mode};
 use crate::primitives::time::DurationMs;
@@ -54,18 +54,18 @@ impl Command for MLock {
         let drafts = keys.iter().map(|key| waiting::settled::<Draft>(keyspace, *key)).collect::<Result<Vec<_>>>()?;
         // One number for all, above every one that the states have shown.
         let claim = Claim { owner, mode: Mode::Exclusive, lease };
-        let number = fence::next(keyspace.now());
+        let issued = fence::next(keyspace.now());
         let (mut effects, mut highest, mut shortest) = (Vec::with_capacity(keys.len()), 0, lease);
         for ((index, key), (mut draft, waiters)) in keys.iter().enumerate().zip(drafts) {
             let overtakes = waiters > 0 && !draft.is_held_by(owner);
-            match if overtakes { Claimed::Held } else { draft.claim(claim, number).map_err(waiting::foreign_lock)? } {
+            match if overtakes { Claimed::Held } else { draft.claim(claim, issued).map_err(waiting::foreign_lock)? } {
                 Claimed::Granted { fence, ttl, .. } => {
                     (highest, shortest) = (fence.max(highest), ttl.min(shortest));
                     effects.push((*key, draft.effect()));
                 }
                 Claimed::Held => {
                     let ttl = draft.ttl().map_or(-1, DurationMs::reply);
-                    return Ok(Reply::from([0, i64::try_from(index).unwrap_or(i64::MAX), ttl]));
+                    return Ok(Reply::from([0, number(index), ttl]));
                 }
                 Claimed::Upgrade => return Err(waiting::upgrade()),
             }
@@ -76,6 +76,6 @@ impl Command for MLock {
             // What was entered again may be bound, and has a new end.
             waiting::prolong(keyspace, Kind::Lock, *key, owner, keyspace.now().floor_ms().plus(lease))?;
         }
-        Ok(Reply::from([1, i64::try_from(highest).unwrap_or(i64::MAX), shortest.reply()]))
+        Ok(Reply::from([1, number(highest), shortest.reply()]))
     }
 }

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
 use crate::keyspace::args::{Args, fill, is, syntax};
 use crate::keyspace::module_api::Str;
-use crate::keyspace::reply::Reply;
+use crate::keyspace::reply::{Reply, number};
 use crate::primitives::effect::End;
 use crate::primitives::list::{Full, Room, push};
 use crate::primitives::time::DurationMs;
@@ -83,7 +83,7 @@ impl Command for Push {
         let until = options.ttl.map(|ttl| keyspace.now().floor_ms().plus(ttl));
         let (pushed, effect) = push(room, end, values.to_vec(), until);
         entry.apply(effect)?;
-        let numbers = [pushed.length, pushed.lost].map(|number| i64::try_from(number).unwrap_or(i64::MAX));
+        let numbers = [pushed.length, pushed.lost].map(number);
         match options.range {
             None => Ok(Reply::from(numbers)),
             Some(()) => Ok(Reply::Array(numbers.map(Reply::Integer).into_iter().chain([range(keyspace, key)?]).collect())),

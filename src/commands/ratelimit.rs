@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
 use crate::keyspace::args::{Args, is, syntax};
 use crate::keyspace::module_api::Str;
-use crate::keyspace::reply::Reply;
+use crate::keyspace::reply::{Reply, number};
 use crate::primitives::codec::Corrupt;
 use crate::primitives::ratelimit::{
     self, Bucket, Decision, FORMAT, Few, Fixed, Kind, Log, MAX_LIMIT, MAX_LOG, MAX_NAME, MAX_POLICIES, Policy, Sliding,
@@ -227,12 +227,12 @@ pub(super) fn reply(decision: &Decision, policies: &[Policy<'_>], full: bool) ->
 fn integers(decision: &Decision) -> Reply {
     let (index, binding) = decision.binding();
     Reply::from([
-        int(decision.granted),
-        int(binding.limit),
+        number(decision.granted),
+        number(binding.limit),
         binding.remaining,
         binding.retry_after.map_or(-1, DurationMs::reply),
         decision.reset_after().reply(),
-        i64::try_from(index).unwrap_or(i64::MAX),
+        number(index),
     ])
 }
 
@@ -241,7 +241,7 @@ fn map(decision: &Decision, policies: &[Policy<'_>]) -> Reply {
         let name = policy.name.map_or_else(|| format!("{}:{index}", policy.kind.word()).into_bytes(), <[u8]>::to_vec);
         Reply::Map(vec![
             ("name", Reply::Bulk(name)),
-            ("limit", Reply::Integer(int(standing.limit))),
+            ("limit", Reply::Integer(number(standing.limit))),
             ("remaining", Reply::Integer(standing.remaining)),
             ("retry-after-ms", Reply::Integer(standing.retry_after.map_or(-1, DurationMs::reply))),
             ("reset-after-ms", Reply::Integer(standing.reset_after.reply())),
@@ -249,9 +249,5 @@ fn map(decision: &Decision, policies: &[Policy<'_>]) -> Reply {
         ])
     };
     let policies = policies.iter().zip(decision.standings.iter()).enumerate().map(policy).collect();
-    Reply::Map(vec![("granted", Reply::Integer(int(decision.granted))), ("policies", Reply::Array(policies))])
-}
-
-fn int(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
+    Reply::Map(vec![("granted", Reply::Integer(number(decision.granted))), ("policies", Reply::Array(policies))])
 }

@@ -20,9 +20,18 @@ pub struct Renew;
 
 /// The arguments.
 pub struct Request<'a> {
-    key: Str<'a>,
-    owner: &'a [u8],
-    lease: DurationMs,
+    pub(super) key: Str<'a>,
+    pub(super) owner: &'a [u8],
+    pub(super) lease: DurationMs,
+}
+
+impl<'a> Request<'a> {
+    /// Reads `key owner lease-ms`.
+    pub(super) fn parse(mut args: Args<'a>) -> Result<Self> {
+        let request = Self { key: args.take()?, owner: owner(&mut args)?, lease: args.duration("lease-ms")? };
+        args.finish()?;
+        Ok(request)
+    }
 }
 
 impl Command for Renew {
@@ -40,10 +49,8 @@ impl Command for Renew {
 
     type Request<'a> = Request<'a>;
 
-    fn parse(mut args: Args<'_>) -> Result<Request<'_>> {
-        let request = Request { key: args.take()?, owner: owner(&mut args)?, lease: args.duration("lease-ms")? };
-        args.finish()?;
-        Ok(request)
+    fn parse(args: Args<'_>) -> Result<Request<'_>> {
+        Request::parse(args)
     }
 
     fn run(keyspace: &Keyspace, Request { key, owner, lease }: Request<'_>) -> Result<Reply> {

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::keyspace::Keyspace;
 use crate::keyspace::args::Args;
 use crate::keyspace::module_api::Str;
-use crate::keyspace::reply::{Reply, ttl};
+use crate::keyspace::reply::{Reply, number, ttl};
 use crate::primitives::semaphore;
 use crate::waiting::{self, Kind};
 
@@ -50,18 +50,14 @@ impl Command for SemInfo {
         let in_use = owners.values().map(|owner| owner.permits).fold(0, u64::saturating_add);
         let until = owners.values().map(|owner| owner.until).max();
         let listed = owners.into_iter().map(|(name, owner)| {
-            let numbers = [integer(owner.permits), ttl(Some(owner.until), now)].map(Reply::Integer);
+            let numbers = [number(owner.permits), ttl(Some(owner.until), now)].map(Reply::Integer);
             Reply::Array([Reply::Bulk(name)].into_iter().chain(numbers).collect())
         });
         Ok(Reply::Map(vec![
-            ("in-use", Reply::Integer(integer(in_use))),
+            ("in-use", Reply::Integer(number(in_use))),
             ("owners", Reply::Array(listed.collect())),
             ("ttl", Reply::Integer(ttl(until, now))),
             ("waiters", Reply::Integer(waiting::waiters(keyspace, Kind::Semaphore, key)?)),
         ]))
     }
-}
-
-fn integer(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
 }

@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::keyspace::Keyspace;
 use crate::keyspace::args::{Args, is, syntax};
 use crate::keyspace::module_api::Str;
-use crate::keyspace::reply::Reply;
+use crate::keyspace::reply::{Reply, number};
 use crate::primitives::semaphore::Draft;
 use crate::waiting::{self, Kind};
 
@@ -62,6 +62,6 @@ impl Command for SemRelease {
             Some(0) => waiting::forget(keyspace, Kind::Semaphore, key, owner)?,
             Some(_) => waiting::released(keyspace, Kind::Semaphore, key, owner, permits)?,
         }
-        Ok(Reply::Integer(left.map_or(-1, |left| i64::try_from(left).unwrap_or(i64::MAX))))
+        Ok(Reply::Integer(left.map_or(-1, number)))
     }
 }

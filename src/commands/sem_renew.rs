@@ -4,12 +4,11 @@
 //! Replicates: `ZADD key deadline permit ...`, `ZREM key permit ...` for what ended, `PEXPIREAT key t` when the last lease ends at
 //! another time, in MULTI/EXEC when more than one. Errors: as ATOMIC.SEM.ACQUIRE.
 
-use super::lock::owner;
+use super::renew::Request;
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
 use crate::keyspace::args::Args;
-use crate::keyspace::module_api::Str;
 use crate::keyspace::reply::Reply;
 use crate::primitives::semaphore::Draft;
 use crate::primitives::time::DurationMs;
@@ -17,13 +16,6 @@ use crate::waiting::{self, Kind};
 
 /// See the top of this file.
 pub struct SemRenew;
-
-/// The arguments.
-pub struct Request<'a> {
-    key: Str<'a>,
-    owner: &'a [u8],
-    lease: DurationMs,
-}
 
 impl Command for SemRenew {
     const SPEC: Spec = Spec {
@@ -40,10 +32,8 @@ impl Command for SemRenew {
 
     type Request<'a> = Request<'a>;
 
-    fn parse(mut args: Args<'_>) -> Result<Request<'_>> {
-        let request = Request { key: args.take()?, owner: owner(&mut args)?, lease: args.duration("lease-ms")? };
-        args.finish()?;
-        Ok(request)
+    fn parse(args: Args<'_>) -> Result<Request<'_>> {
+        Request::parse(args)
     }
 
     fn run(keyspace: &Keyspace, Request { key, owner, lease }: Request<'_>) -> Result<Reply> {

@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::keyspace::Keyspace;
 use crate::keyspace::args::Args;
 use crate::keyspace::module_api::Str;
-use crate::keyspace::reply::Reply;
+use crate::keyspace::reply::{Reply, number};
 use crate::primitives::ratelimit::{self, Bucket, Kind, MAX_LIMIT, Policy};
 use crate::primitives::time::{DurationMs, MAX_DURATION_MS};
 
@@ -71,11 +71,11 @@ impl Command for Throttle {
         let (_, standing) = decision.binding();
         let passes = standing.retry_after == Some(DurationMs(0));
         let retry = standing.retry_after.filter(|_| !passes).map_or(-1, seconds);
-        let limit = i64::try_from(standing.limit).unwrap_or(i64::MAX);
+        let limit = number(standing.limit);
         Ok(Reply::from([i64::from(!passes), limit, standing.remaining, retry, seconds(standing.reset_after)]))
     }
 }
 
 fn seconds(duration: DurationMs) -> i64 {
-    i64::try_from(duration.0.div_ceil(1000)).unwrap_or(i64::MAX)
+    number(duration.0.div_ceil(1000))
 }

@@ -85,6 +85,12 @@ impl Reply {
     }
 }
 
+/// A count, an index or a fence as replies carry it. All of ours lie far below what does not fit.
+#[must_use]
+pub fn number(value: impl TryInto<i64>) -> i64 {
+    value.try_into().unwrap_or(i64::MAX)
+}
+
 /// A TTL as replies carry it: milliseconds, -1 for none.
 #[must_use]
 pub fn ttl(until: Option<UnixMs>, now: UnixMs) -> i64 {

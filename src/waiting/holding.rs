@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::bindings::Holder;
 use super::queues::{Kind, Place};
 use crate::error::{Error, Result};
+use crate::keyspace::reply::number;
 use crate::keyspace::{Entry, fence};
 use crate::primitives::codec::Corrupt;
 use crate::primitives::effect::Effect;
@@ -237,10 +238,6 @@ fn claim<'a>(wanted: &'a Wanted<'_>) -> Result<semaphore::Claim<'a>> {
 /// A line is of one kind, so this is a bug.
 fn misplaced() -> Error {
     Error::Internal("a request in a line of another kind".to_owned())
-}
-
-fn number(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 /// The refusal of a reader that asks to write.

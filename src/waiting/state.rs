@@ -12,6 +12,7 @@ use super::queues::{ClientId, Kind, Place, Queues};
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
 use crate::keyspace::module_api::Str;
+use crate::keyspace::reply::number;
 use crate::keyspace::server_thread::ServerThread;
 use crate::primitives::time::UnixMs;
 
@@ -106,7 +107,7 @@ pub fn waiters(keyspace: &Keyspace, kind: Kind, key: Str<'_>) -> Result<i64> {
         return Ok(0);
     }
     let db = keyspace.ctx().db();
-    with(|state| i64::try_from(state.queues.waiters(db, kind, key.bytes())).unwrap_or(i64::MAX))
+    with(|state| number(state.queues.waiters(db, kind, key.bytes())))
 }
 
 /// An owner gave everything back: nothing of it ends with a connection any more.

@@ -9,7 +9,8 @@ use super::state::{lines_are_empty, with};
 use super::{events, redirect};
 use crate::error::{Error, Result};
 use crate::keyspace::module_api::{Ctx, OwnedStr, Str};
-use crate::keyspace::reply::Reply;
+use crate::keyspace::reply::{Reply, number};
+use crate::keyspace::server::Flags;
 use crate::keyspace::{Entry, Keyspace};
 use crate::primitives::time::{DurationMs, UnixMs};
 use crate::primitives::{lock, semaphore};
@@ -157,17 +158,19 @@ pub fn acquire<H: Holding>(keyspace: &Keyspace, key: Str<'_>, wanted: Wanted<'_>
             }
             Ok(reply(numbers, waiters))
         }
-        Answer::Denied(denied) => match terms.patience {
-            Some(patience) if may_wait(keyspace, patience, &denied, waiters) => {
-                queue(keyspace, &place(keyspace, H::KIND, key), wanted, terms.bind, patience, denied.until)
+        Answer::Denied(denied) => {
+            let Some(patience) = terms.patience else { return Ok(reply(denied.reply, waiters)) };
+            let flags = ctx.flags();
+            if !may_wait(flags, patience, &denied, waiters) {
+                return Ok(reply(denied.reply, waiters));
             }
-            _ => Ok(reply(denied.reply, waiters)),
-        },
+            let until = soonest(denied.until, keyspace.now().floor_ms(), flags.is_cluster());
+            queue(keyspace, &place(keyspace, H::KIND, key), wanted, terms.bind, patience.wait, until)
+        }
     }
 }
 
-fn may_wait(keyspace: &Keyspace, patience: Patience, denied: &Denied, waiters: usize) -> bool {
-    let flags = keyspace.ctx().flags();
+fn may_wait(flags: Flags, patience: Patience, denied: &Denied, waiters: usize) -> bool {
     let room = patience.max_queue.is_none_or(|most| waiters < most);
     room && !denied.never && !flags.deny_blocking() && !flags.is_replica() && !flags.is_loading()
 }
@@ -177,13 +180,12 @@ fn queue(
     place: &Place,
     wanted: Wanted<'_>,
     bind: bool,
-    patience: Patience,
+    wait: DurationMs,
     until: Option<UnixMs>,
 ) -> Result<Reply> {
     let ctx = keyspace.ctx();
     events::listen(ctx)?;
-    let until = soonest(until, keyspace.now().floor_ms(), ctx.flags().is_cluster());
-    let waiter = Waiter { blocked: Blocked::new(ctx, patience.wait), wanted: wanted.kept(), bind };
+    let waiter = Waiter { blocked: Blocked::new(ctx, wait), wanted: wanted.kept(), bind };
     with(|state| state.queues.join(place, ctx.client_id(), waiter, until))?;
     events::set_alarm(ctx)?;
     Ok(Reply::Later)
@@ -206,7 +208,7 @@ fn held(place: &Place, wanted: &Wanted<'_>, share: Share, keyspace: &Keyspace) -
 
 /// The reply of a claim with the count of waiters.
 pub fn reply([a, b, c, d]: [i64; 4], waiters: usize) -> Reply {
-    Reply::from([a, b, c, d, i64::try_from(waiters).unwrap_or(i64::MAX)])
+    Reply::from([a, b, c, d, number(waiters)])
 }
 
 /// The line of a key during a visit. However the visit ends, the line goes back.

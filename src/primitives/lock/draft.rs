@@ -73,12 +73,6 @@ impl Draft {
         Self { now, stored, seen, change: Change::Nothing }
     }
 
-    /// The lock as it is now.
-    #[must_use]
-    pub fn stored(&self) -> Option<&Stored> {
-        self.stored.as_ref()
-    }
-
     /// Whether `owner` is one of the holders: it enters again without waiting.
     #[must_use]
     pub fn is_held_by(&self, owner: &[u8]) -> bool {

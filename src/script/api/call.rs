@@ -68,9 +68,9 @@ pub(super) fn reserve(s: Stack, n: c_int) -> bool {
     s.top() <= MAX_VALUES.saturating_sub(n) && s.reserve(n)
 }
 
-/// Lets the limits of the run end a loop that calls no Lua: counts its steps and asks them now and then.
+/// Lets the limits of the run end a loop that calls no Lua: counts its steps and asks them each 256.
 #[derive(Default)]
-pub(super) struct Pace(u16);
+pub(super) struct Pace(u8);
 
 impl Pace {
     /// A step of the loop.

@@ -31,9 +31,6 @@ const FUNCTIONS: &[(&CStr, Native)] = &[
 /// What a level of nesting takes of the Lua stack, and some.
 const SLOTS_PER_LEVEL: c_int = 8;
 
-/// So many values are read or written between two looks at the clock.
-const STEPS: u32 = 256;
-
 /// Pushes the table whose settings are those of the run.
 pub(in crate::script) fn open(s: Stack) {
     s.push_table(0, 0);
@@ -70,15 +67,6 @@ fn push_namespace(s: Stack, push: impl Fn(Native, &'static CStr)) {
 /// The settings that the current function works with.
 fn settings<'a>(s: Stack) -> &'a Cell<Settings> {
     s.own_settings().unwrap_or(&s.context().json)
-}
-
-/// Ends a run that is over, once in a while.
-fn step(s: Stack, steps: &mut u32) {
-    *steps = steps.wrapping_add(1);
-    if steps.is_multiple_of(STEPS) && s.context().verdict().is_some() {
-        s.push_nil();
-        s.raise();
-    }
 }
 
 /// Makes sure that there are no more than `count` arguments, and adds those that are missing as nil.

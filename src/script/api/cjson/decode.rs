@@ -2,7 +2,8 @@
 
 use std::ffi::c_int;
 
-use super::{SLOTS_PER_LEVEL, settings, step};
+use super::super::call::Pace;
+use super::{SLOTS_PER_LEVEL, settings};
 use crate::script::json::{self, Settings};
 use crate::script::limits::MAX_DEPTH;
 use crate::script::stack::{Kind, Stack, Text};
@@ -22,7 +23,7 @@ pub(super) fn decode(s: Stack) -> c_int {
     }
     let settings = settings(s).get();
     let mut decoder =
-        Decoder { s, settings, text, at: 0, depth: 0, steps: 0, string: Piece::Plain(&[]), unescaped: Text::new(s) };
+        Decoder { s, settings, text, at: 0, depth: 0, pace: Pace::default(), string: Piece::Plain(&[]), unescaped: Text::new(s) };
     let token = decoder.next();
     decoder.value(token);
     let token = decoder.next();
@@ -89,7 +90,7 @@ struct Decoder<'a> {
     text: &'a [u8],
     at: usize,
     depth: i32,
-    steps: u32,
+    pace: Pace,
     string: Piece<'a>,
     unescaped: Text,
 }
@@ -102,7 +103,7 @@ impl Decoder<'_> {
 
     /// Pushes the value that starts with `token`.
     fn value(&mut self, token: Token) {
-        step(self.s, &mut self.steps);
+        self.pace.step(self.s);
         match token.what {
             What::String => self.push_string(),
             What::Number(value) => self.s.push_number(value),

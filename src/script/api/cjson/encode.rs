@@ -2,7 +2,8 @@
 
 use std::ffi::c_int;
 
-use super::{SLOTS_PER_LEVEL, settings, step};
+use super::super::call::Pace;
+use super::{SLOTS_PER_LEVEL, settings};
 use crate::script::json::{self, Settings};
 use crate::script::limits::MAX_DEPTH;
 use crate::script::stack::{Kind, Stack, Text};
@@ -11,7 +12,7 @@ pub(super) fn encode(s: Stack) -> c_int {
     if s.top() != 1 {
         s.raise_bad_argument(1, format_args!("expected 1 argument"));
     }
-    let mut encoder = Encoder { s, settings: settings(s).get(), text: Text::new(s), steps: 0 };
+    let mut encoder = Encoder { s, settings: settings(s).get(), text: Text::new(s), pace: Pace::default() };
     s.push_copy(1);
     encoder.value(0);
     s.push_bytes(encoder.text.bytes());
@@ -22,7 +23,7 @@ struct Encoder {
     s: Stack,
     settings: Settings,
     text: Text,
-    steps: u32,
+    pace: Pace,
 }
 
 impl Encoder {
@@ -32,7 +33,7 @@ impl Encoder {
 
     /// Writes the value on the top.
     fn value(&mut self, depth: i32) {
-        step(self.s, &mut self.steps);
+        self.pace.step(self.s);
         match self.s.kind(-1) {
             Kind::String => self.string(-1),
             Kind::Number => self.number(-1),
@@ -108,7 +109,7 @@ impl Encoder {
     fn array_length(&mut self) -> Option<i32> {
         let (mut last, mut items, mut place) = (0_i32, 0_i32, 0);
         while let Some(next) = self.s.entry_from(-1, place) {
-            step(self.s, &mut self.steps);
+            self.pace.step(self.s);
             place = next;
             let key = if self.s.kind(-2) == Kind::Number { self.s.number(-2) } else { 0.0 };
             self.s.pop(2);
