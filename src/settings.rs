@@ -83,9 +83,19 @@ pub static SCRIPT_TIMEOUT_MS: Setting = Setting::new(
 pub static SCRIPT_BUDGET_MS: Setting = Setting::new(
     c"script-budget-ms",
     Kind::Number,
-    5_000,
+    0,
     0..=86_400_000,
     "Every script ends with an error after this time, even one that has written (what it wrote stays); 0 switches this limit off.",
+);
+
+/// Time limit where nobody can end a script.
+pub static SCRIPT_UNREACHABLE_BUDGET_MS: Setting = Setting::new(
+    c"script-unreachable-budget-ms",
+    Kind::Number,
+    10_000,
+    0..=86_400_000,
+    "As script-budget-ms, for scripts that ATOMIC.SCRIPT KILL cannot reach, since the server sees to nobody else meanwhile: in MULTI, \
+     on a replica, called by another module. 0 switches this limit off.",
 );
 
 /// Other modules' command names.
@@ -98,4 +108,5 @@ pub static COMPAT: Setting = Setting::new(
 );
 
 /// All settings.
-pub static ALL: [&Setting; 4] = [&SCRIPT_MEMORY_LIMIT, &SCRIPT_TIMEOUT_MS, &SCRIPT_BUDGET_MS, &COMPAT];
+pub static ALL: [&Setting; 5] =
+    [&SCRIPT_MEMORY_LIMIT, &SCRIPT_TIMEOUT_MS, &SCRIPT_BUDGET_MS, &SCRIPT_UNREACHABLE_BUDGET_MS, &COMPAT];

@@ -6,7 +6,7 @@
 //! Errors: the script's own, with its SHA1 and line; what `redis.call` refused, with its own code; a limit that was exceeded, with
 //! the number of writes that were applied before it.
 
-use super::scripting::{self, Request};
+use super::scripting::{self, Form, Request};
 use super::spec::{Arg, Command, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
@@ -52,6 +52,6 @@ impl Command for Eval {
     }
 
     fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
-        scripting::run(keyspace, &request, false)
+        scripting::run(keyspace, &request, Form::Source, false)
     }
 }

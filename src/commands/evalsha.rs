@@ -3,7 +3,7 @@
 //! As ATOMIC.EVAL; `sha1` is the SHA1 of the script's bytes, in hex of either case. Errors: NOSCRIPT when no such script is cached.
 
 use super::eval::{FLAGS, script_args};
-use super::scripting::{self, Request};
+use super::scripting::{self, Form, Request};
 use super::spec::{Arg, Command, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
@@ -33,6 +33,6 @@ impl Command for EvalSha {
     }
 
     fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
-        scripting::run(keyspace, &request, true)
+        scripting::run(keyspace, &request, Form::Sha, false)
     }
 }

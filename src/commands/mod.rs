@@ -10,7 +10,9 @@ mod counter;
 mod debug;
 mod del;
 mod eval;
+mod eval_ro;
 mod evalsha;
+mod evalsha_ro;
 mod fence;
 mod getorset;
 pub mod guard;
@@ -85,10 +87,13 @@ pub const ALL: &[Entry] = &[
     entry::<idem_abort::IdemAbort>(),
     entry::<eval::Eval>(),
     entry::<evalsha::EvalSha>(),
+    entry::<eval_ro::EvalRo>(),
+    entry::<evalsha_ro::EvalShaRo>(),
     Entry::container(&script::CONTAINER),
     entry::<script::Load>(),
     entry::<script::Exists>(),
     entry::<script::Flush>(),
+    entry::<script::Kill>(),
     #[cfg(feature = "fault-injection")]
     entry::<debug::Debug>(),
 ];

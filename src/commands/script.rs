@@ -116,3 +116,30 @@ impl Command for Flush {
         Ok(Reply::Ok)
     }
 }
+
+/// `ATOMIC.SCRIPT KILL`
+pub struct Kill;
+
+impl Command for Kill {
+    const SPEC: Spec = Spec {
+        name: c"atomic.script|kill",
+        flags: c"allow-busy allow-stale deny-script",
+        categories: c"scripting",
+        summary: c"Ends the script that keeps the server busy, if it has written nothing.",
+        complexity: c"O(1)",
+        since: c"0.1.0",
+        arity: 2,
+        keys: Keys::None,
+        args: &[],
+    };
+
+    type Request<'a> = ();
+
+    fn parse(args: Args<'_>) -> Result<()> {
+        args.finish()
+    }
+
+    fn run(_keyspace: &Keyspace, (): ()) -> Result<Reply> {
+        scripting::busy::kill().map(|()| Reply::Ok)
+    }
+}

@@ -3,19 +3,26 @@
 //! This is the only place where the engine and the module API meet. The engine lives from load to unload; a command borrows it for one
 //! run, so that a script that reaches a script command again is refused and cannot recurse.
 
+mod admission;
+pub mod busy;
+mod client_reply;
+mod server_port;
+
 use std::cell::RefMut;
 use std::ffi::CStr;
 
-use crate::error::{Error, MESSAGE_BYTES, Result, printable};
+use self::client_reply::ClientReply;
+use self::server_port::ServerPort;
+use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::call::{Calls, KnownCommands};
+use crate::keyspace::args::{Args, parse_i64};
 use crate::keyspace::clock::Frozen;
 use crate::keyspace::module_api::{Ctx, Str};
 use crate::keyspace::reply::Reply;
+use crate::keyspace::script_calls::KnownCommands;
 use crate::keyspace::server_thread::ServerThread;
-use crate::script::port::{LogLevel, Port, ReplySink};
-use crate::script::{Engine, Limits, ServerVersion};
+use crate::script::port::Strings;
+use crate::script::{Engine, Limits, Run, ServerVersion};
 use crate::settings;
 
 static SCRIPTING: ServerThread<Option<Scripting>> = ServerThread::new(None);
@@ -31,6 +38,7 @@ pub struct Scripting {
 
 /// Starts the engine, at load.
 pub fn start(ctx: Ctx) -> Result<()> {
+    admission::watch(ctx)?;
     let engine = Engine::new(limits(), version(ctx.info_field(c"server", c"redis_version").unwrap_or_default()))?;
     if let Some(mut slot) = SCRIPTING.try_borrow_mut() {
         *slot = Some(Scripting { engine, known_commands: KnownCommands::default(), runs: 0, failures: 0 });
@@ -57,6 +65,7 @@ fn limits() -> Limits {
         memory_bytes: usize::try_from(settings::SCRIPT_MEMORY_LIMIT.get()).unwrap_or(usize::MAX),
         timeout_ms: settings::SCRIPT_TIMEOUT_MS.get(),
         budget_ms: settings::SCRIPT_BUDGET_MS.get(),
+        unreachable_budget_ms: settings::SCRIPT_UNREACHABLE_BUDGET_MS.get(),
         ..Limits::default()
     }
 }
@@ -90,115 +99,61 @@ pub fn figures() -> Option<[(&'static CStr, u64); 5]> {
 pub struct Request<'a> {
     /// The script or its SHA1.
     pub script: &'a [u8],
-    keys: Vec<&'a [u8]>,
-    args: Vec<&'a [u8]>,
+    keys: Arguments<'a>,
+    args: Arguments<'a>,
+}
+
+/// Arguments of the command, which a script sees as strings.
+#[derive(Clone, Copy)]
+struct Arguments<'a>(&'a [Str<'a>]);
+
+impl Strings for Arguments<'_> {
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    fn string(&self, index: usize) -> &[u8] {
+        self.0.get(index).map_or(&[], |string| string.bytes())
+    }
 }
 
 impl<'a> Request<'a> {
     /// Reads the arguments, with the server's own refusals.
     pub fn parse(mut args: Args<'a>) -> Result<Self> {
         let script = args.bytes()?;
-        let count =
-            crate::keyspace::args::parse_i64(args.bytes()?).ok_or(Error::Text("ERR value is not an integer or out of range"))?;
+        let count = parse_i64(args.bytes()?).ok_or(Error::Text("ERR value is not an integer or out of range"))?;
         let count = usize::try_from(count).map_err(|_| Error::Text("ERR Number of keys can't be negative"))?;
         let (keys, args) =
             args.rest().split_at_checked(count).ok_or(Error::Text("ERR Number of keys can't be greater than number of args"))?;
-        let bytes = |strings: &[Str<'a>]| strings.iter().map(|string| string.bytes()).collect();
-        Ok(Self { script, keys: bytes(keys), args: bytes(args) })
+        Ok(Self { script, keys: Arguments(keys), args: Arguments(args) })
     }
 }
 
+/// How a script is named, and what it may do.
+#[derive(Clone, Copy)]
+pub enum Form {
+    /// By its source.
+    Source,
+    /// By its SHA1.
+    Sha,
+}
+
 /// Runs a script and sends what it returns.
-pub fn run(keyspace: &Keyspace, request: &Request<'_>, by_sha: bool) -> Result<Reply> {
+pub fn run(keyspace: &Keyspace, request: &Request<'_>, form: Form, read_only: bool) -> Result<Reply> {
+    let ctx = keyspace.ctx();
     let mut scripting = engine()?;
     let Scripting { engine, known_commands, runs, failures } = &mut *scripting;
     *runs = runs.saturating_add(1);
     let _frozen = Frozen::new();
-    let mut port = ServerPort { calls: Calls::new(keyspace.ctx(), known_commands), ctx: keyspace.ctx() };
-    let mut sink = ClientReply(keyspace.ctx());
-    let run = if by_sha { Engine::eval_sha } else { Engine::eval };
-    let outcome = run(engine, request.script, &request.keys, &request.args, &mut port, &mut sink);
+    let mut port = ServerPort::new(ctx, known_commands, request.keys.0);
+    let mut reply = ClientReply(ctx);
+    let run = Run { keys: &request.keys, args: &request.args, read_only };
+    let outcome = match form {
+        Form::Source => engine.eval(request.script, &run, &mut port, &mut reply),
+        Form::Sha => engine.eval_sha(request.script, &run, &mut port, &mut reply),
+    };
     if outcome.is_err() {
         *failures = failures.saturating_add(1);
     }
     outcome.map(|()| Reply::Sent)
-}
-
-struct ServerPort<'a> {
-    calls: Calls<'a>,
-    ctx: Ctx,
-}
-
-impl Port for ServerPort<'_> {
-    fn call(&mut self, argv: &[&[u8]]) -> &[u8] {
-        self.calls.call(argv)
-    }
-
-    fn writes(&self) -> u64 {
-        self.calls.writes()
-    }
-
-    fn log(&mut self, level: LogLevel, message: &[u8]) {
-        let level = match level {
-            LogLevel::Debug => c"debug",
-            LogLevel::Verbose => c"verbose",
-            LogLevel::Notice => c"notice",
-            LogLevel::Warning => c"warning",
-        };
-        self.ctx.log(level, &printable(message, MESSAGE_BYTES));
-    }
-}
-
-struct ClientReply(Ctx);
-
-impl ReplySink for ClientReply {
-    fn integer(&mut self, value: i64) {
-        self.0.reply_integer(value);
-    }
-
-    fn bulk(&mut self, value: &[u8]) {
-        self.0.reply_bulk(value);
-    }
-
-    fn status(&mut self, value: &[u8]) {
-        self.0.reply_status(&printable(value, MESSAGE_BYTES));
-    }
-
-    fn error(&mut self, value: &[u8]) {
-        self.0.reply_error(&Error::Script(value.to_vec()));
-    }
-
-    fn null(&mut self) {
-        self.0.reply_null();
-    }
-
-    fn array(&mut self, len: usize) {
-        self.0.reply_array(len);
-    }
-
-    fn map(&mut self, len: usize) {
-        self.0.reply_map(len);
-    }
-
-    fn set(&mut self, len: usize) {
-        self.0.reply_set(len);
-    }
-
-    fn double(&mut self, value: f64) {
-        self.0.reply_double(value);
-    }
-
-    fn big_number(&mut self, digits: &[u8]) {
-        // Written as it is in RESP3: a line break in it would begin another reply.
-        let line: Vec<u8> = digits.iter().map(|&byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }).collect();
-        self.0.reply_big_number(&line);
-    }
-
-    fn verbatim(&mut self, format: &[u8], value: &[u8]) {
-        let mut name = *b"txt";
-        for (to, from) in name.iter_mut().zip(format) {
-            *to = *from;
-        }
-        self.0.reply_verbatim(name, value);
-    }
 }

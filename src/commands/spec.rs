@@ -62,6 +62,8 @@ pub enum Keys {
     Numbered(KeyFlags),
     /// `numkeys key [key ...]` behind the first argument, as in EVAL. What happens to them is for the script to say.
     ScriptKeys,
+    /// The same, for scripts that write nothing.
+    ScriptKeysRead,
 }
 
 impl Keys {
@@ -72,6 +74,7 @@ impl Keys {
         match self {
             Self::Numbered(flags) => Some((1, *flags)),
             Self::ScriptKeys => Some((2, KeyFlags::Update)),
+            Self::ScriptKeysRead => Some((2, KeyFlags::Read)),
             Self::None | Self::First(_) | Self::FirstTwo(_) => None,
         }
     }

@@ -1,179 +1,36 @@
-//! Commands that a script runs, through `RM_Call`.
-//!
-//! Each runs as the calling user (`C`), under the rules for scripts (`S`: noscript commands, read-only replicas, disk errors; `M`:
-//! maxmemory), replicates its effect (`!`), and answers with an error instead of failing (`E`). Replies are read as protocol text: the
-//! reply tree of the module API cannot tell a status from a bulk string.
+//! Commands of the server that we run, through `RM_Call`. Replies are read as protocol text: the reply tree of the module API cannot
+//! tell a status from a bulk string.
 
-use std::collections::HashMap;
-use std::ffi::{CStr, CString, c_int};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::ffi::CStr;
 use std::slice;
 
 use redis_module::raw;
 
-use super::args::parse_i64;
 use super::module_api::{Ctx, OwnedStr, Str, api};
 use crate::error::{Error, Result};
 
-const UNKNOWN: &[u8] = b"-ERR Unknown Redis command called from script\r\n";
+/// As many arguments of a script's command are spelled out.
+const SPELLED: usize = 12;
 
-/// What the server's refusals of `RM_Call` are called in scripts.
-const IN_SCRIPT_WORDS: &[(&[u8], &[u8])] = &[
-    (b"-ERR unknown command", UNKNOWN),
-    (b"-ERR unknown subcommand '", UNKNOWN),
-    (b"-ERR wrong number of arguments for", b"-ERR Wrong number of args calling Redis command from script\r\n"),
-    (b"-ERR acl verification failed", b"-NOPERM The user executing the script can't run this command or access its keys\r\n"),
-];
+/// A pointer and a length for each argument of a script's command.
+const LETTERS: &[u8; SPELLED] = b"bbbbbbbbbbbb";
 
-/// A refusal whose text starts with `-ERR command '` and ends with this.
-const NOT_IN_SCRIPTS: &[u8] = b"is not allowed on script mode\r\n";
-
-/// What is known of the commands that scripts called. Outlives a run: asking the server costs a call.
-///
-/// Keyed by the name as the script writes it, so that a lookup neither copies nor folds; bounded, so that names from outside cannot fill
-/// the memory.
-#[derive(Default)]
-pub struct KnownCommands(HashMap<Box<[u8]>, Known, BuildHasherDefault<NameHash>>);
-
-struct Known {
-    name: CString,
-    may_write: bool,
-}
-
-/// More different names than a server has commands: beyond it the cache starts anew.
-const MOST_NAMES: usize = 2048;
-
-fn says_no_user(reply: &CallReply) -> bool {
-    reply.text().starts_with(b"-ERR cannot run as user")
-}
-
-/// Whether the server really cannot tell whose rights apply. Asked with a command of the server's own, since another module's command
-/// may answer any text, and must not lift the caller's limits by it.
-fn has_no_user(ctx: Ctx) -> bool {
-    says_no_user(&CallReply::of(ctx, c"PING", c"vEC", &[]))
-}
-
-impl KnownCommands {
-    /// What is known of `name`; asks the server the first time. `None` for a name with a NUL byte, which is no command.
-    fn get(&mut self, ctx: Ctx, name: &[u8]) -> Option<&Known> {
-        if !self.0.contains_key(name) {
-            if self.0.len() >= MOST_NAMES {
-                self.0.clear();
-            }
-            let known = Known { name: CString::new(name).ok()?, may_write: may_write(ctx, name) };
-            self.0.insert(name.into(), known);
+/// Calls `RM_Call` with a pointer and a length for each of up to [`SPELLED`] arguments behind what is given.
+macro_rules! spell {
+    ($args:expr; $($given:expr),*) => {
+        spell!(@arms $args; ($($given),*);
+            [] [a] [a b] [a b c] [a b c d] [a b c d e] [a b c d e f] [a b c d e f g] [a b c d e f g h] [a b c d e f g h i]
+            [a b c d e f g h i j] [a b c d e f g h i j k] [a b c d e f g h i j k l])
+    };
+    (@arms $args:expr; $given:tt; $([$($arg:ident)*])*) => {
+        match $args {
+            $([$($arg),*] => spell!(@call $given $($arg)*),)*
+            _ => std::ptr::null_mut(),
         }
-        self.0.get(name)
-    }
-}
-
-fn may_write(ctx: Ctx, name: &[u8]) -> bool {
-    let info = CallReply::of(ctx, c"COMMAND", c"vE", &[OwnedStr::new(b"INFO"), OwnedStr::new(name)]);
-    contains(info.text(), b"+write\r\n")
-}
-
-/// FNV-1a: the names are short, and bounded in number, so a flood of colliding ones costs its sender a scan of the bound at most.
-#[derive(Default)]
-struct NameHash(u64);
-
-impl Hasher for NameHash {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    }
-}
-
-/// The commands of one script run.
-pub struct Calls<'a> {
-    ctx: Ctx,
-    known: &'a mut KnownCommands,
-    /// False once the server said that the caller has no user (a replication link, another module): such a caller has every right.
-    as_user: bool,
-    writes: u64,
-    reply: Option<CallReply>,
-    /// The arguments of one call; kept for its room.
-    args: Vec<OwnedStr>,
-    selected: Selected,
-}
-
-impl<'a> Calls<'a> {
-    /// Starts a run.
-    pub fn new(ctx: Ctx, known: &'a mut KnownCommands) -> Self {
-        Self { ctx, known, as_user: true, writes: 0, reply: None, args: Vec::new(), selected: Selected(None) }
-    }
-
-    /// How many commands that may write were applied.
-    #[must_use]
-    pub fn writes(&self) -> u64 {
-        self.writes
-    }
-
-    /// Runs one command. The reply's protocol text stays valid until the next call.
-    pub fn call(&mut self, argv: &[&[u8]]) -> &[u8] {
-        // The previous reply is freed before the next command runs.
-        self.reply = None;
-        let Some((name, args)) = argv.split_first() else { return b"-ERR no command\r\n" };
-        let Some(known) = self.known.get(self.ctx, name) else { return UNKNOWN };
-        self.args.clear();
-        self.args.extend(args.iter().map(|arg| OwnedStr::new(arg)));
-        let mut reply = CallReply::of(self.ctx, &known.name, if self.as_user { c"v!ECSM" } else { c"v!ESM" }, &self.args);
-        if self.as_user && says_no_user(&reply) && has_no_user(self.ctx) {
-            self.as_user = false;
-            reply = CallReply::of(self.ctx, &known.name, c"v!ESM", &self.args);
-        }
-        let failed = reply.text().starts_with(b"-");
-        if !failed && name.eq_ignore_ascii_case(b"select") {
-            self.selected.follow(self.ctx, args);
-        }
-        if !failed && known.may_write {
-            self.writes = self.writes.saturating_add(1);
-        }
-        let text = self.reply.insert(reply).text();
-        if failed { in_script_words(text).unwrap_or(text) } else { text }
-    }
-}
-
-/// The database that was selected before the script selected another. SELECT in `RM_Call` ends with that call, so the run's database is
-/// set by hand, and set back at the end.
-struct Selected(Option<(Ctx, c_int)>);
-
-impl Selected {
-    fn follow(&mut self, ctx: Ctx, args: &[&[u8]]) {
-        let number = args.first().and_then(|number| parse_i64(number)).and_then(|number| c_int::try_from(number).ok());
-        let Some(number) = number else { return };
-        // SAFETY: the context belongs to the running command.
-        unsafe {
-            let before = api!(RedisModule_GetSelectedDb)(ctx.raw());
-            if api!(RedisModule_SelectDb)(ctx.raw(), number) == raw::REDISMODULE_OK as c_int {
-                self.0.get_or_insert((ctx, before));
-            }
-        }
-    }
-}
-
-impl Drop for Selected {
-    fn drop(&mut self) {
-        if let Some((ctx, before)) = self.0 {
-            // SAFETY: a run ends before its command does.
-            unsafe { api!(RedisModule_SelectDb)(ctx.raw(), before) };
-        }
-    }
-}
-
-fn in_script_words(text: &[u8]) -> Option<&'static [u8]> {
-    if text.starts_with(b"-ERR command '") && text.ends_with(NOT_IN_SCRIPTS) {
-        return Some(b"-ERR This Redis command is not allowed from script\r\n");
-    }
-    IN_SCRIPT_WORDS.iter().find(|(server, _)| text.starts_with(server)).map(|(_, words)| *words)
-}
-
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window == part)
+    };
+    (@call ($($given:expr),*) $($arg:ident)*) => {
+        api!(RedisModule_Call)($($given,)* $($arg.as_ptr(), $arg.len()),*)
+    };
 }
 
 impl Ctx {
@@ -190,6 +47,15 @@ impl Ctx {
 
 /// What only the server's own commands tell.
 impl Ctx {
+    /// A setting of the server.
+    #[must_use]
+    pub fn config(self, name: &[u8]) -> Option<String> {
+        let reply = CallReply::of(self, c"CONFIG", c"vE", &[OwnedStr::new(b"GET"), OwnedStr::new(name)]);
+        let text = std::str::from_utf8(reply.text()).ok()?;
+        // *2 $len name $len value
+        text.split("\r\n").nth(4).map(str::to_owned)
+    }
+
     /// Whether this node of the cluster serves the key.
     #[must_use]
     pub fn is_local(self, key: Str<'_>) -> bool {
@@ -231,19 +97,49 @@ pub struct Client {
 }
 
 /// A reply of the server. Freed when dropped.
-struct CallReply(*mut raw::RedisModuleCallReply);
+pub(super) struct CallReply(*mut raw::RedisModuleCallReply);
 
 impl CallReply {
-    fn of(ctx: Ctx, name: &CStr, format: &CStr, args: &[OwnedStr]) -> Self {
+    /// Runs a command with our own strings as arguments; the format stands for one "v".
+    pub fn of(ctx: Ctx, name: &CStr, format: &CStr, args: &[OwnedStr]) -> Self {
         Self::with(ctx, name, format, OwnedStr::slice_as_str(args))
     }
 
-    fn with(ctx: Ctx, name: &CStr, format: &CStr, argv: &[Str<'_>]) -> Self {
+    /// Runs a command; the format stands for one "v".
+    pub fn with(ctx: Ctx, name: &CStr, format: &CStr, argv: &[Str<'_>]) -> Self {
         // SAFETY: "v" takes an array of module strings and its length; the context belongs to the running command.
         Self(unsafe { api!(RedisModule_Call)(ctx.raw(), name.as_ptr(), format.as_ptr(), argv.as_ptr(), argv.len()) })
     }
 
-    fn text(&self) -> &[u8] {
+    /// Runs a command for a script. Its first argument may be a string that the server has already. The server makes the others itself,
+    /// so that nobody else holds them: it stores a number in its short form only then. Beyond [`SPELLED`] arguments they have to be made
+    /// here, and a number among them stays text.
+    pub fn of_script(ctx: Ctx, name: &CStr, modifiers: &[u8], key: Option<Str<'_>>, args: &[&[u8]]) -> Self {
+        let strings = args.len().saturating_add(usize::from(key.is_some()));
+        let mut format = [0_u8; SPELLED + 16];
+        let letters: &[u8] = if strings > SPELLED { b"v" } else { LETTERS.get(..args.len()).unwrap_or_default() };
+        let first: &[u8] = if strings <= SPELLED && key.is_some() { b"s" } else { b"" };
+        for (to, from) in format.iter_mut().zip(first.iter().chain(letters).chain(modifiers)) {
+            *to = *from;
+        }
+        // SAFETY: the format, which a NUL ends, has a letter for each argument below; the context belongs to the running command, and the
+        // strings outlive the call.
+        Self(unsafe {
+            let (ctx, name, format) = (ctx.raw(), name.as_ptr(), format.as_ptr().cast());
+            match key {
+                _ if strings > SPELLED => {
+                    let made: Vec<_> = args.iter().map(|arg| OwnedStr::new(arg)).collect();
+                    let all: Vec<_> = key.into_iter().chain(made.iter().map(OwnedStr::as_str)).collect();
+                    api!(RedisModule_Call)(ctx, name, format, all.as_ptr(), all.len())
+                }
+                Some(key) => spell!(args; ctx, name, format, key.raw()),
+                None => spell!(args; ctx, name, format),
+            }
+        })
+    }
+
+    /// The reply as protocol text.
+    pub fn text(&self) -> &[u8] {
         if self.0.is_null() {
             return b"-ERR the server did not run the command\r\n";
         }
@@ -258,7 +154,7 @@ impl CallReply {
 
 impl CallReply {
     /// The text of a bulk string.
-    fn bulk(&self) -> Option<String> {
+    pub fn bulk(&self) -> Option<String> {
         let text = std::str::from_utf8(self.text().strip_prefix(b"$")?).ok()?;
         text.split_once("\r\n").map(|(_, text)| text.to_owned())
     }
@@ -269,26 +165,6 @@ impl Drop for CallReply {
         if !self.0.is_null() {
             // SAFETY: made by RM_Call, freed once.
             unsafe { api!(RedisModule_FreeCallReply)(self.0) };
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn refusals_are_worded_as_in_scripts() {
-        for (server, words) in [
-            ("-ERR unknown command 'x', with args\r\n", Some("-ERR Unknown Redis command called from script\r\n")),
-            (
-                "-ERR command 'multi' is not allowed on script mode\r\n",
-                Some("-ERR This Redis command is not allowed from script\r\n"),
-            ),
-            ("-WRONGTYPE x\r\n", None),
-            ("+OK\r\n", None),
-        ] {
-            assert_eq!(in_script_words(server.as_bytes()), words.map(str::as_bytes), "{server}");
         }
     }
 }

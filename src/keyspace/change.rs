@@ -13,7 +13,7 @@ use crate::primitives::time::UnixMs;
 pub(super) fn make<V: Payload>(keyspace: &Keyspace, key: Str<'_>, handle: KeyHandle, effect: Effect<V>) -> Result<Events> {
     let missing = handle.kind() == Kind::Missing;
     let change = Change { keyspace, key, handle };
-    match effect.settled(keyspace.now.floor_ms()) {
+    match effect.settled(keyspace.now().floor_ms()) {
         Effect::Delete | Effect::Expire(_) if missing => Ok(Events::default()),
         Effect::Keep => Ok(Events::default()),
         Effect::Delete => change.delete(),

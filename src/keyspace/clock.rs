@@ -4,7 +4,7 @@
 //! clock ourselves, so there a script run holds one reading for all its commands ([`Frozen`]), and small steps backwards are not
 //! seen: a reading up to [`JITTER_MICROS`] before the last one is the last one. A larger step is a clock that was set, and followed.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::module_api;
@@ -15,7 +15,10 @@ const JITTER_MICROS: u64 = 1_000_000;
 /// The last reading on a server without its own snapshot.
 static LAST: AtomicU64 = AtomicU64::new(0);
 
-/// The reading that a script run holds; 0 when none does.
+/// Whether a script run holds its first reading.
+static HELD: AtomicBool = AtomicBool::new(false);
+
+/// The reading that a script run holds; 0 before the first.
 static FROZEN: AtomicU64 = AtomicU64::new(0);
 
 /// The time of the command that runs now.
@@ -24,8 +27,15 @@ pub fn now() -> UnixMicros {
     if let Some(micros) = module_api::cached_microseconds() {
         return UnixMicros(micros);
     }
+    if !HELD.load(Ordering::Relaxed) {
+        return read();
+    }
     match FROZEN.load(Ordering::Relaxed) {
-        0 => read(),
+        0 => {
+            let now = read();
+            FROZEN.store(now.0, Ordering::Relaxed);
+            now
+        }
         micros => UnixMicros(micros),
     }
 }
@@ -48,14 +58,15 @@ fn steady(last: u64, micros: u64) -> u64 {
     if micros < last && last.saturating_sub(micros) <= JITTER_MICROS { last } else { micros }
 }
 
-/// While this lives every command sees the time at which it was made. Only matters on servers without their own snapshot.
+/// While this lives every command sees the same time. Only matters on servers without their own snapshot.
 pub struct Frozen(());
 
 impl Frozen {
-    /// Stops the clock.
+    /// Stops the clock when it is next read.
     #[must_use]
     pub fn new() -> Self {
-        FROZEN.store(now().0, Ordering::Relaxed);
+        FROZEN.store(0, Ordering::Relaxed);
+        HELD.store(true, Ordering::Relaxed);
         Self(())
     }
 }
@@ -68,7 +79,7 @@ impl Default for Frozen {
 
 impl Drop for Frozen {
     fn drop(&mut self) {
-        FROZEN.store(0, Ordering::Relaxed);
+        HELD.store(false, Ordering::Relaxed);
     }
 }
 

@@ -10,12 +10,17 @@ pub mod clock;
 pub mod fence;
 pub mod module_api;
 pub mod reply;
+pub mod script_calls;
 pub mod server;
+pub mod server_events;
 pub mod server_thread;
+pub mod slots;
 
 pub mod change;
 mod replicate;
 pub mod sorted_set;
+
+use std::cell::OnceCell;
 
 use self::change::{Events, Payload};
 use self::module_api::{Ctx, KeyHandle, Kind, OwnedStr, Str};
@@ -28,14 +33,14 @@ use crate::primitives::time::{UnixMicros, UnixMs};
 /// The keyspace as one command sees it: the selected database, at one time.
 pub struct Keyspace {
     ctx: Ctx,
-    now: UnixMicros,
+    now: OnceCell<UnixMicros>,
 }
 
 impl Keyspace {
-    /// The keyspace for the command that `ctx` belongs to. Reads the clock, once.
+    /// The keyspace for the command that `ctx` belongs to. Reads the clock once, when a decision needs it.
     #[must_use]
     pub fn new(ctx: Ctx) -> Self {
-        Self { ctx, now: clock::now() }
+        Self { ctx, now: OnceCell::new() }
     }
 
     /// The context of the command, for what is not about keys.
@@ -47,7 +52,7 @@ impl Keyspace {
     /// The time of this command.
     #[must_use]
     pub fn now(&self) -> UnixMicros {
-        self.now
+        *self.now.get_or_init(clock::now)
     }
 
     /// Opens a key for a decision that may change it.
@@ -107,7 +112,7 @@ impl Keyspace {
     ) -> Result<R> {
         let mut entry = self.entry(key);
         let stored = read_string(&mut entry.handle, decode)?;
-        let (outcome, effect) = decide(stored, self.now)?;
+        let (outcome, effect) = decide(stored, self.now())?;
         entry.apply(effect)?;
         Ok(outcome)
     }

@@ -320,6 +320,8 @@ pub enum Kind {
     Hash,
     /// A sorted set.
     SortedSet,
+    /// A set.
+    Set,
     /// Another type.
     Other,
 }
@@ -338,6 +340,7 @@ impl KeyHandle {
             raw::REDISMODULE_KEYTYPE_LIST => Kind::List,
             raw::REDISMODULE_KEYTYPE_HASH => Kind::Hash,
             raw::REDISMODULE_KEYTYPE_ZSET => Kind::SortedSet,
+            raw::REDISMODULE_KEYTYPE_SET => Kind::Set,
             _ => Kind::Other,
         }
     }

@@ -133,6 +133,12 @@ impl Ctx {
         unsafe { api!(RedisModule_ReplyWithSet)(self.raw(), length(len)) };
     }
 
+    /// `#t` or `#f`, an integer in RESP2.
+    pub fn reply_bool(self, value: bool) {
+        // SAFETY: see `reply_integer`.
+        unsafe { api!(RedisModule_ReplyWithBool)(self.raw(), value.into()) };
+    }
+
     /// The null of the client's protocol.
     pub fn reply_null(self) {
         // SAFETY: see `reply_integer`.

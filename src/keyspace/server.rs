@@ -1,6 +1,7 @@
 //! What the server says about itself and about the caller.
 
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use redis_module::raw;
 
@@ -40,6 +41,24 @@ impl Flags {
         self.has(raw::REDISMODULE_CTX_FLAGS_LOADING | raw::REDISMODULE_CTX_FLAGS_ASYNC_LOADING)
     }
 
+    /// Whether the server is a replica that takes writes from its master only.
+    #[must_use]
+    pub fn is_read_only_replica(self) -> bool {
+        self.is_replica() && self.has(raw::REDISMODULE_CTX_FLAGS_READONLY)
+    }
+
+    /// Whether the server is a replica without a link to its master.
+    #[must_use]
+    pub fn is_stale(self) -> bool {
+        self.has(raw::REDISMODULE_CTX_FLAGS_REPLICA_IS_STALE)
+    }
+
+    /// Whether the server uses more memory than it may.
+    #[must_use]
+    pub fn is_out_of_memory(self) -> bool {
+        self.has(raw::REDISMODULE_CTX_FLAGS_OOM)
+    }
+
     /// Whether the server is a node of a cluster.
     #[must_use]
     pub fn is_cluster(self) -> bool {
@@ -52,14 +71,27 @@ impl Flags {
 pub enum Moment {
     /// Now.
     Now,
-    /// Not yet: clients are paused, for a failover or a shutdown perhaps, or data is being loaded. The server aborts on a write that
+    /// Not yet: clients are paused, for a failover or a shutdown perhaps, a script is in the middle of its run, or data is being loaded. The server aborts on a write that
     /// would reach its replicas meanwhile.
     Later,
     /// The data is another server's.
     Never,
 }
 
+/// A script is in the middle of its run, and the server sees to other clients meanwhile: see [`Ctx::yield_to_clients`].
+static YIELDING: AtomicBool = AtomicBool::new(false);
+
 impl Ctx {
+    /// Lets the server answer its other clients, once the command that runs has taken `busy-reply-threshold`: nearly everything they
+    /// ask is refused with `BUSY` and `why`. The server aborts unless the command is its client's own, outside of MULTI and of scripts.
+    pub fn yield_to_clients(self, why: &CStr) {
+        const CLIENTS: c_int = raw::REDISMODULE_YIELD_FLAG_CLIENTS as c_int;
+        YIELDING.store(true, Ordering::Relaxed);
+        // SAFETY: the context belongs to the running command; the server uses the text during this call only.
+        unsafe { api!(RedisModule_Yield)(self.raw(), CLIENTS, why.as_ptr()) };
+        YIELDING.store(false, Ordering::Relaxed);
+    }
+
     /// See [`Flags`].
     #[must_use]
     pub fn flags(self) -> Flags {
@@ -75,7 +107,7 @@ impl Ctx {
         let avoid = || unsafe { api!(RedisModule_AvoidReplicaTraffic)() } != 0;
         if flags.is_replica() {
             Moment::Never
-        } else if flags.is_loading() || avoid() {
+        } else if flags.is_loading() || YIELDING.load(Ordering::Relaxed) || avoid() {
             Moment::Later
         } else {
             Moment::Now

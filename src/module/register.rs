@@ -94,7 +94,7 @@ fn legacy_range(keys: &Keys) -> (c_int, c_int, c_int) {
     match keys {
         Keys::First(_) => (1, 1, 1),
         Keys::FirstTwo(_) => (1, 2, 1),
-        Keys::None | Keys::Numbered(_) | Keys::ScriptKeys => (0, 0, 0),
+        Keys::None | Keys::Numbered(_) | Keys::ScriptKeys | Keys::ScriptKeysRead => (0, 0, 0),
     }
 }
 
@@ -141,6 +141,10 @@ fn key_specs(keys: &Keys) -> Vec<raw::RedisModuleCommandKeySpec> {
         Keys::First(flags) => (key_range(*flags, 0), None),
         Keys::FirstTwo(flags) => (key_range(*flags, 1), None),
         Keys::Numbered(flags) => (counted_keys(*flags, 1), None),
+        Keys::ScriptKeysRead => (
+            counted_keys(KeyFlags::Read, 2),
+            Some(c"We cannot tell how the keys will be used so we assume the worst, RO and ACCESS"),
+        ),
         Keys::ScriptKeys => {
             (counted_keys(SCRIPT, 2), Some(c"We cannot tell how the keys will be used so we assume the worst, RW and UPDATE"))
         }

@@ -10,6 +10,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use sha1::{Digest as _, Sha1};
 
+use super::port::Flags;
 use super::stack::Ref;
 
 /// At most this many evictable scripts, as in Redis.
@@ -38,10 +39,13 @@ impl Digest {
             return None;
         }
         let mut bytes = [0; 20];
+        let mut wrong = 0;
         for (byte, &[high, low]) in bytes.iter_mut().zip(pairs) {
-            *byte = nibble(high)? << 4 | nibble(low)?;
+            let (high, low) = (nibble(high), nibble(low));
+            *byte = high << 4 | low;
+            wrong |= high | low;
         }
-        Some(Self(bytes))
+        (wrong & NO_DIGIT == 0).then_some(Self(bytes))
     }
 
     /// 40 hexadecimal digits in lower case.
@@ -55,13 +59,25 @@ impl Digest {
     }
 }
 
-fn nibble(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
+/// A bit that no digit has.
+const NO_DIGIT: u8 = 0x80;
+
+/// The values of hexadecimal digits. Every EVALSHA reads forty.
+const NIBBLES: [u8; 256] = {
+    let mut nibbles = [NO_DIGIT; 256];
+    let mut at = 0;
+    #[allow(clippy::indexing_slicing)]
+    while at < 16 {
+        nibbles[b"0123456789abcdef"[at] as usize] = at as u8;
+        nibbles[b"0123456789ABCDEF"[at] as usize] = at as u8;
+        at += 1;
     }
+    nibbles
+};
+
+fn nibble(digit: u8) -> u8 {
+    // A byte is always within.
+    NIBBLES.get(usize::from(digit)).copied().unwrap_or(NO_DIGIT)
 }
 
 fn digit(nibble: u8) -> u8 {
@@ -117,6 +133,8 @@ pub(super) struct Compiled {
     pub vm: u64,
     /// The function.
     pub function: Ref,
+    /// What the script declares.
+    pub flags: Option<Flags>,
 }
 
 /// A script.
@@ -220,7 +238,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
-    const COMPILED: Compiled = Compiled { vm: 0, function: Ref::NIL };
+    const COMPILED: Compiled = Compiled { vm: 0, function: Ref::NIL, flags: None };
 
     fn add(cache: &mut Cache, source: &[u8]) -> Digest {
         let digest = Digest::of(source);

@@ -16,7 +16,7 @@ use super::convert::Names;
 use super::heap::Heap;
 use super::json::Settings;
 use super::limits::{Limits, Slot, Verdict, Watchdog};
-use super::port::{Port, ReplySink};
+use super::port::{Pause, Port, Protocol, Replication, ReplySink, Strings};
 use super::random::Lrand48;
 use super::sandbox;
 use super::stack::Ref;
@@ -36,10 +36,13 @@ pub(super) struct Task<'a> {
     /// The compiled script.
     pub script: Ref,
     /// The global `KEYS`.
-    pub keys: &'a [&'a [u8]],
+    pub keys: &'a dyn Strings,
     /// The global `ARGV`.
-    pub args: &'a [&'a [u8]],
+    pub args: &'a dyn Strings,
 }
+
+/// So many of the first keys are known again when they are arguments.
+pub(super) const KNOWN_KEYS: usize = 8;
 
 /// What the error handler saw of the error that ended a run.
 #[derive(Default)]
@@ -146,11 +149,20 @@ pub(super) struct Context {
     pub arguments: Cell<Arguments>,
     /// The generator behind `math.random`; `None` until a run uses it.
     pub random: Cell<Option<Lrand48>>,
+    /// The protocol that the run under way speaks.
+    pub protocol: Cell<Protocol>,
+    /// Where the writes of the run under way go.
+    pub replication: Cell<Replication>,
+    /// Where the first strings of the global `KEYS` are, by which they are known again.
+    pub keys: Cell<[*const u8; KNOWN_KEYS]>,
+    /// A function of the run under way, or its thread, was given other globals.
+    pub rebound: Cell<bool>,
     /// The settings of `cjson` in the run under way.
     pub json: Cell<Settings>,
     /// The metatable of arrays that `cjson` has read.
     pub json_array: Cell<Ref>,
     ended: Cell<Option<Verdict>>,
+    unreachable: Cell<bool>,
     panic: Cell<Option<String>>,
     port: Cell<Option<NonNull<dyn Port>>>,
     sink: Cell<Option<NonNull<dyn ReplySink>>>,
@@ -173,9 +185,14 @@ impl Context {
             failure: Cell::default(),
             arguments: Cell::default(),
             random: Cell::new(None),
+            protocol: Cell::default(),
+            replication: Cell::new(Replication::ALL),
+            keys: Cell::new([ptr::null(); KNOWN_KEYS]),
+            rebound: Cell::new(false),
             json: Cell::default(),
             json_array: Cell::new(Ref::NIL),
             ended: Cell::new(None),
+            unreachable: Cell::new(false),
             panic: Cell::new(None),
             port: Cell::new(None),
             sink: Cell::new(None),
@@ -192,6 +209,9 @@ impl Context {
             self.sink.set(Some(std::mem::transmute::<NonNull<dyn ReplySink + '_>, NonNull<dyn ReplySink>>(NonNull::from(sink))));
         }
         self.ended.set(None);
+        self.unreachable.set(false);
+        self.protocol.set(Protocol::Resp2);
+        self.replication.set(Replication::ALL);
         self.random.set(None);
         self.json.set(Settings::default());
         self.heap.forget_refusal();
@@ -226,9 +246,27 @@ impl Context {
     }
 
     fn late(&self) -> Option<Verdict> {
-        match self.watchdog.passed()? {
-            Verdict::Timeout if self.writes() > 0 => None,
-            verdict => Some(verdict),
+        let passed = self.watchdog.passed();
+        if passed.budget {
+            Some(Verdict::Budget)
+        } else if passed.unreachable_budget && self.unreachable.get() {
+            Some(Verdict::UnreachableBudget)
+        } else if passed.timeout && self.writes() == 0 {
+            Some(Verdict::Timeout)
+        } else {
+            None
+        }
+    }
+
+    /// Lets the server see to its other clients, if the run has taken so long that it should; that may end the run.
+    pub fn pause_if_long(&self) {
+        if !self.watchdog.passed().pause || self.unreachable.get() {
+            return;
+        }
+        match self.with_port(|port| port.pause()) {
+            Some(Pause::Killed) => self.end_with(Verdict::Killed),
+            Some(Pause::Unreachable) => self.unreachable.set(true),
+            Some(Pause::Done) | None => {}
         }
     }
 

@@ -5,8 +5,7 @@
 use super::cache::{Cache, CacheStats, Compiled, Digest};
 use super::context::{ServerVersion, Task};
 use super::limits::Limits;
-use super::port::{Port, ReplySink};
-use super::stack::Ref;
+use super::port::{Port, ReplySink, Rules, Strings};
 use super::vm::Vm;
 use super::{sandbox, shebang};
 use crate::error::{Error, Result};
@@ -18,6 +17,17 @@ pub struct Stats {
     pub cache: CacheStats,
     /// Bytes that the VM uses, scripts and garbage included.
     pub vm_bytes: usize,
+}
+
+/// What a run is given.
+#[derive(Clone, Copy)]
+pub struct Run<'a> {
+    /// The global `KEYS`.
+    pub keys: &'a dyn Strings,
+    /// The global `ARGV`.
+    pub args: &'a dyn Strings,
+    /// Nothing may be written.
+    pub read_only: bool,
 }
 
 /// A sandboxed Lua VM with its script cache. Dropping it joins its watchdog thread.
@@ -73,64 +83,64 @@ impl Engine {
 
     /// Runs a script and writes its result into `reply`: one complete reply, or nothing if the result is an error. The script
     /// is remembered, if it compiles, until it is evicted.
-    pub fn eval(
-        &mut self,
-        source: &[u8],
-        keys: &[&[u8]],
-        args: &[&[u8]],
-        port: &mut dyn Port,
-        reply: &mut dyn ReplySink,
-    ) -> Result<()> {
+    pub fn eval(&mut self, source: &[u8], run: &Run<'_>, port: &mut dyn Port, reply: &mut dyn ReplySink) -> Result<()> {
         let digest = Digest::of(source);
         let script = match self.function(digest)? {
             Some(script) => script,
             None => self.add(digest, source)?,
         };
-        self.vm.run(Task { script, keys, args }, digest, port, reply)
+        self.run(digest, script, run, port, reply)
     }
 
     /// As [`Engine::eval`], for a script that is known, by its digest.
-    pub fn eval_sha(
+    pub fn eval_sha(&mut self, sha_hex: &[u8], run: &Run<'_>, port: &mut dyn Port, reply: &mut dyn ReplySink) -> Result<()> {
+        let digest = Digest::parse(sha_hex).ok_or(Error::NoScript)?;
+        let script = self.function(digest)?.ok_or(Error::NoScript)?;
+        self.run(digest, script, run, port, reply)
+    }
+
+    fn run(
         &mut self,
-        sha_hex: &[u8],
-        keys: &[&[u8]],
-        args: &[&[u8]],
+        digest: Digest,
+        script: Compiled,
+        run: &Run<'_>,
         port: &mut dyn Port,
         reply: &mut dyn ReplySink,
     ) -> Result<()> {
-        let digest = Digest::parse(sha_hex).ok_or(Error::NoScript)?;
-        let script = self.function(digest)?.ok_or(Error::NoScript)?;
-        self.vm.run(Task { script, keys, args }, digest, port, reply)
+        port.begin(Rules { flags: script.flags, read_only: run.read_only })?;
+        self.vm.run(Task { script: script.function, keys: run.keys, args: run.args }, digest, port, reply)
     }
 
     /// The function of a known script, compiled again if the VM it was compiled in is gone.
-    fn function(&mut self, digest: Digest) -> Result<Option<Ref>> {
+    fn function(&mut self, digest: Digest) -> Result<Option<Compiled>> {
         let Some(script) = self.cache.get(digest) else {
             return Ok(None);
         };
         if let Some(compiled) = script.compiled.filter(|compiled| compiled.vm == self.vm.number()) {
-            return Ok(Some(compiled.function));
+            return Ok(Some(compiled));
         }
-        let function = compile(&mut self.vm, &script.source)?;
-        script.compiled = Some(Compiled { vm: self.vm.number(), function });
-        Ok(Some(function))
+        let compiled = compile(&mut self.vm, &script.source)?;
+        script.compiled = Some(compiled);
+        Ok(Some(compiled))
     }
 
-    fn add(&mut self, digest: Digest, source: &[u8]) -> Result<Ref> {
-        let function = compile(&mut self.vm, source)?;
-        self.cache.insert(digest, source, Compiled { vm: self.vm.number(), function });
+    fn add(&mut self, digest: Digest, source: &[u8]) -> Result<Compiled> {
+        let compiled = compile(&mut self.vm, source)?;
+        self.cache.insert(digest, source, compiled);
         while let Some(evicted) = self.cache.evict() {
             if let Some(compiled) = evicted.compiled.filter(|compiled| compiled.vm == self.vm.number()) {
                 self.vm.release(compiled.function);
             }
         }
-        Ok(function)
+        Ok(compiled)
     }
 }
 
-fn compile(vm: &mut Vm, source: &[u8]) -> Result<Ref> {
+fn compile(vm: &mut Vm, source: &[u8]) -> Result<Compiled> {
     if let Some(refusal) = sandbox::refusal(source) {
         return Err(Error::Script([b"ERR Error compiling script (new function): ", refusal].concat()));
     }
-    vm.compile(shebang::strip(source)?)
+    let header = shebang::read(source)?;
+    let function = vm.compile(header.code)?;
+    Ok(Compiled { vm: vm.number(), function, flags: header.flags })
 }

@@ -1,4 +1,4 @@
-//! The limits of a run, and the watchdog thread that enforces the two of them that are times.
+//! The limits of a run, and the watchdog thread that enforces those that are times.
 //!
 //! A run pays two atomic stores for its deadlines, and no clock is read and no system call made: a run takes a number when it
 //! starts, and the watchdog, ticking while there is activity, measures how long it has seen the same number. When a limit has
@@ -6,7 +6,7 @@
 //! An armed interrupt names the run it is meant for: the handler of a later run sees that and disarms it, so that nothing ever
 //! hits the wrong run. Limits are therefore up to two ticks late and never early.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::OnceCell;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,6 +26,8 @@ pub struct Limits {
     pub timeout_ms: u64,
     /// Milliseconds after which any run is ended; 0 is no limit.
     pub budget_ms: u64,
+    /// Milliseconds after which a run is ended that no client can end; 0 is no limit.
+    pub unreachable_budget_ms: u64,
     /// Bytes of one reply, each value counted as its data and [`VALUE_BYTES`].
     pub reply_bytes: usize,
     /// Levels of nesting in one reply; what lies deeper becomes an error inside the reply, as in Redis. At most [`MAX_DEPTH`].
@@ -40,7 +42,14 @@ pub const MAX_DEPTH: usize = 1000;
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { memory_bytes: 256 << 20, timeout_ms: 0, budget_ms: 0, reply_bytes: 512 << 20, reply_depth: MAX_DEPTH }
+        Self {
+            memory_bytes: 256 << 20,
+            timeout_ms: 0,
+            budget_ms: 0,
+            unreachable_budget_ms: 0,
+            reply_bytes: 512 << 20,
+            reply_depth: MAX_DEPTH,
+        }
     }
 }
 
@@ -53,6 +62,10 @@ pub(super) enum Verdict {
     Timeout,
     /// `budget_ms` passed.
     Budget,
+    /// `unreachable_budget_ms` passed in a run that no client can end.
+    UnreachableBudget,
+    /// A client ended it.
+    Killed,
     /// The value returned is larger than `reply_bytes`.
     Reply,
     /// Port or sink panicked; the panic has its own text.
@@ -66,6 +79,10 @@ impl Verdict {
             Self::Memory => format!("the memory limit of {} bytes", limits.memory_bytes),
             Self::Timeout => format!("the time limit of {} ms", limits.timeout_ms),
             Self::Budget => format!("the time limit of {} ms", limits.budget_ms),
+            Self::UnreachableBudget => {
+                format!("the time limit of {} ms where SCRIPT KILL cannot reach it", limits.unreachable_budget_ms)
+            }
+            Self::Killed => return "ERR Script killed by user with SCRIPT KILL.".to_owned(),
             Self::Reply => format!("the reply limit of {} bytes", limits.reply_bytes),
             Self::Panic => "what it may do".to_owned(),
         };
@@ -118,10 +135,11 @@ impl Slot {
 struct Shared {
     /// Counts starts and ends: odd while a run is under way.
     run: AtomicU64,
-    /// `run << 2 | BUDGET | TIMEOUT`: the last run that passed a limit, and which limit.
+    /// `run << 4 | bits`: the last run that passed a limit, and which limits.
     passed: AtomicU64,
     timeout_ms: AtomicU64,
     budget_ms: AtomicU64,
+    unreachable_budget_ms: AtomicU64,
     asleep: AtomicBool,
     stop: AtomicBool,
     slot: Mutex<Option<Slot>>,
@@ -129,28 +147,46 @@ struct Shared {
 
 const TIMEOUT: u64 = 1;
 const BUDGET: u64 = 2;
+const UNREACHABLE_BUDGET: u64 = 4;
+const PAUSE: u64 = 8;
+const BITS: u32 = 4;
+
+/// From here on a run pauses now and then to let the server see to its other clients. The server knows when it should.
+const PAUSE_MS: u64 = 50;
+
+/// What the current run has passed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Passed {
+    /// `timeout_ms`.
+    pub timeout: bool,
+    /// `budget_ms`.
+    pub budget: bool,
+    /// `unreachable_budget_ms`.
+    pub unreachable_budget: bool,
+    /// [`PAUSE_MS`].
+    pub pause: bool,
+}
 
 /// The handle of the watchdog thread. Dropping it joins the thread.
 pub(super) struct Watchdog {
     shared: Arc<Shared>,
     thread: OnceCell<JoinHandle<()>>,
-    /// No time limit is set: runs are not announced to the thread.
-    idle: Cell<bool>,
 }
 
 impl Watchdog {
-    /// A watchdog for VMs to come. The thread starts with the first time limit.
+    /// A watchdog for VMs to come. The thread starts when the limits are set.
     pub fn new() -> Self {
         let shared = Shared {
             run: AtomicU64::new(0),
             passed: AtomicU64::new(0),
             timeout_ms: AtomicU64::new(0),
             budget_ms: AtomicU64::new(0),
+            unreachable_budget_ms: AtomicU64::new(0),
             asleep: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             slot: Mutex::new(None),
         };
-        Self { shared: Arc::new(shared), thread: OnceCell::new(), idle: Cell::new(true) }
+        Self { shared: Arc::new(shared), thread: OnceCell::new() }
     }
 
     /// Watches another VM from now on; `None` before a VM is closed.
@@ -162,14 +198,13 @@ impl Watchdog {
     pub fn set_limits(&self, limits: &Limits) -> io::Result<()> {
         self.shared.timeout_ms.store(limits.timeout_ms, Ordering::Relaxed);
         self.shared.budget_ms.store(limits.budget_ms, Ordering::Relaxed);
-        let idle = limits.timeout_ms == 0 && limits.budget_ms == 0;
-        if !idle && self.thread.get().is_none() {
+        self.shared.unreachable_budget_ms.store(limits.unreachable_budget_ms, Ordering::Relaxed);
+        if self.thread.get().is_none() {
             let shared = Arc::clone(&self.shared);
             let thread = thread::Builder::new().name("atomic-watchdog".to_owned()).spawn(move || watch(&shared))?;
             // Only this function fills the cell, and it just saw it empty.
             let _ = self.thread.set(thread);
         }
-        self.idle.set(idle);
         self.wake();
         Ok(())
     }
@@ -177,9 +212,6 @@ impl Watchdog {
     /// A run starts. Sequentially consistent with the thread's falling asleep: either it sees the run or the run sees it
     /// asleep.
     pub fn start(&self) {
-        if self.idle.get() {
-            return;
-        }
         let run = self.shared.run.load(Ordering::Relaxed);
         self.shared.run.store(run.wrapping_add(1), Ordering::SeqCst);
         if self.shared.asleep.load(Ordering::SeqCst) {
@@ -189,24 +221,16 @@ impl Watchdog {
 
     /// The run is over.
     pub fn end(&self) {
-        if self.idle.get() {
-            return;
-        }
         let run = self.shared.run.load(Ordering::Relaxed);
         self.shared.run.store(run.wrapping_add(1), Ordering::Release);
     }
 
-    /// The limit that the current run has passed, the harder one first.
-    pub fn passed(&self) -> Option<Verdict> {
+    /// What the current run has passed.
+    pub fn passed(&self) -> Passed {
         let passed = self.shared.passed.load(Ordering::Acquire);
-        if self.idle.get() || passed >> 2 != self.shared.run.load(Ordering::Relaxed) {
-            return None;
-        }
-        match passed & (BUDGET | TIMEOUT) {
-            0 => None,
-            TIMEOUT => Some(Verdict::Timeout),
-            _ => Some(Verdict::Budget),
-        }
+        let current = passed >> BITS == self.shared.run.load(Ordering::Relaxed);
+        let has = |bit| current && passed & bit != 0;
+        Passed { timeout: has(TIMEOUT), budget: has(BUDGET), unreachable_budget: has(UNREACHABLE_BUDGET), pause: has(PAUSE) }
     }
 
     fn wake(&self) {
@@ -271,28 +295,23 @@ fn sleep(shared: &Shared, run: u64) {
 
 /// A quarter of the shortest limit, between 1 and 50 ms.
 fn tick(shared: &Shared) -> Duration {
-    let limits = [shared.timeout_ms.load(Ordering::Relaxed), shared.budget_ms.load(Ordering::Relaxed)];
+    let limits =
+        [&shared.timeout_ms, &shared.budget_ms, &shared.unreachable_budget_ms].map(|limit| limit.load(Ordering::Relaxed));
     let shortest = limits.into_iter().filter(|&ms| ms > 0).min().unwrap_or(u64::MAX);
     Duration::from_millis((shortest / 4).clamp(1, 50))
 }
 
-/// Arms the interrupt once for each limit that the run in sight has passed.
+/// Arms the interrupt when the run in sight passes a limit, and at every tick from when it pauses on.
 fn check(shared: &Shared, sight: &mut Sight) {
     let elapsed = sight.since.elapsed();
-    let over = |limit: &AtomicU64| {
-        let ms = limit.load(Ordering::Relaxed);
-        ms > 0 && elapsed >= Duration::from_millis(ms)
-    };
-    let mut passed = 0;
-    if over(&shared.timeout_ms) {
-        passed |= TIMEOUT;
-    }
-    if over(&shared.budget_ms) {
-        passed |= BUDGET;
-    }
-    if passed != sight.told {
+    let over = |ms: u64, bit: u64| if ms > 0 && elapsed >= Duration::from_millis(ms) { bit } else { 0 };
+    let passed = over(shared.timeout_ms.load(Ordering::Relaxed), TIMEOUT)
+        | over(shared.budget_ms.load(Ordering::Relaxed), BUDGET)
+        | over(shared.unreachable_budget_ms.load(Ordering::Relaxed), UNREACHABLE_BUDGET)
+        | over(PAUSE_MS, PAUSE);
+    if passed != sight.told || passed & PAUSE != 0 {
         sight.told = passed;
-        shared.passed.store(sight.run.wrapping_shl(2) | passed, Ordering::Release);
+        shared.passed.store(sight.run.wrapping_shl(BITS) | passed, Ordering::Release);
         if let Some(slot) = *lock(&shared.slot) {
             slot.arm();
         }

@@ -34,6 +34,6 @@ mod vm;
 
 pub use cache::{CacheStats, Digest, EVICTABLE_BYTES, EVICTABLE_SCRIPTS};
 pub use context::ServerVersion;
-pub use engine::{Engine, Stats};
+pub use engine::{Engine, Run, Stats};
 pub use limits::{Limits, MAX_DEPTH, VALUE_BYTES};
 pub use sandbox::SOURCE_BYTES;

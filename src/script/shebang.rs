@@ -1,14 +1,21 @@
-//! The optional first line of a script: `#!lua` and options, as Redis 7 reads it.
-//!
-//! No flag is honoured yet, so every flag is refused: none is ever accepted and ignored.
+//! The optional first line of a script: `#!lua flags=no-writes,...`, as Redis 7 reads it.
 
+use super::port::Flags;
 use crate::error::{Error, Result};
 
-/// What the compiler gets: the source without its first line, if that is a shebang, but with the line's end, so that the
-/// numbers of lines stay right.
-pub(super) fn strip(source: &[u8]) -> Result<&[u8]> {
+/// A script as its first line splits it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Header<'a> {
+    /// The flags, if there is such a line.
+    pub flags: Option<Flags>,
+    /// What the compiler gets: the source without that line, but with the line's end, so that the numbers of lines stay right.
+    pub code: &'a [u8],
+}
+
+/// Reads the first line.
+pub(super) fn read(source: &[u8]) -> Result<Header<'_>> {
     if !source.starts_with(b"#!") {
-        return Ok(source);
+        return Ok(Header { flags: None, code: source });
     }
     let end = source.iter().position(|&b| b == b'\n').ok_or_else(|| refusal(b"Invalid script shebang", b""))?;
     let (line, code) = source.split_at_checked(end).unwrap_or((source, &[]));
@@ -17,16 +24,28 @@ pub(super) fn strip(source: &[u8]) -> Result<&[u8]> {
         Some(b"#!lua") => {}
         engine => return Err(refusal(b"Unexpected engine in script shebang: ", engine.unwrap_or_default())),
     }
-    words.try_for_each(check_option)?;
-    Ok(code)
+    let mut flags = Flags::default();
+    words.try_for_each(|option| read_option(option, &mut flags))?;
+    Ok(Header { flags: Some(flags), code })
 }
 
-fn check_option(option: &[u8]) -> Result<()> {
-    let flags = option.strip_prefix(b"flags=").ok_or_else(|| refusal(b"Unknown lua shebang option: ", option))?;
-    match flags.split(|&b| b == b',').find(|flag| !flag.is_empty()) {
-        Some(flag) => Err(refusal(b"Unexpected flag in script shebang: ", flag)),
-        None => Ok(()),
+fn read_option(option: &[u8], flags: &mut Flags) -> Result<()> {
+    let list = option.strip_prefix(b"flags=").ok_or_else(|| refusal(b"Unknown lua shebang option: ", option))?;
+    if list.is_empty() {
+        return Ok(());
     }
+    list.split(|&b| b == b',').try_for_each(|flag| {
+        let place = match flag {
+            b"no-writes" => &mut flags.no_writes,
+            b"allow-oom" => &mut flags.allow_oom,
+            b"allow-stale" => &mut flags.allow_stale,
+            b"no-cluster" => &mut flags.no_cluster,
+            b"allow-cross-slot-keys" => &mut flags.allow_cross_slot_keys,
+            _ => return Err(refusal(b"Unexpected flag in script shebang: ", flag)),
+        };
+        *place = true;
+        Ok(())
+    })
 }
 
 fn refusal(text: &[u8], what: &[u8]) -> Error {
@@ -40,26 +59,37 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(source: &str, expected: std::result::Result<&str, &str>) {
-        let stripped = strip(source.as_bytes()).map_err(|e| e.wire());
-        assert_eq!(stripped.as_ref().map(|s| std::str::from_utf8(s).unwrap()).map_err(String::as_str), expected);
+    fn check(source: &str, expected: std::result::Result<(Option<Flags>, &str), &str>) {
+        let header = read(source.as_bytes()).map_err(|e| e.wire());
+        let header = header.as_ref().map(|h| (h.flags, std::str::from_utf8(h.code).unwrap())).map_err(String::as_str);
+        assert_eq!(header, expected, "{source}");
     }
 
     #[test]
     fn lines_keep_their_numbers() {
-        check("return 1", Ok("return 1"));
-        check("#!lua\nreturn 1", Ok("\nreturn 1"));
-        check("#!lua \t flags=\r\nreturn 1", Ok("\nreturn 1"));
-        check("#!lua flags=,\n", Ok("\n"));
+        let none = Some(Flags::default());
+        check("return 1", Ok((None, "return 1")));
+        check("#!lua\nreturn 1", Ok((none, "\nreturn 1")));
+        check("#!lua \t flags=\r\nreturn 1", Ok((none, "\nreturn 1")));
     }
 
     #[test]
-    fn what_is_not_honoured_is_refused() {
+    fn flags_add_up() {
+        let flags = Flags { no_writes: true, allow_stale: true, ..Flags::default() };
+        check("#!lua flags=no-writes,allow-stale\n", Ok((Some(flags), "\n")));
+        check("#!lua flags=no-writes flags=allow-stale\n", Ok((Some(flags), "\n")));
+        let all = Flags { no_writes: true, allow_oom: true, allow_stale: true, no_cluster: true, allow_cross_slot_keys: true };
+        check("#!lua flags=no-writes,allow-oom,allow-stale,no-cluster,allow-cross-slot-keys\n", Ok((Some(all), "\n")));
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused() {
         check("#!lua", Err("ERR Invalid script shebang"));
         check("#!js\nreturn 1", Err("ERR Unexpected engine in script shebang: #!js"));
         check("#!\nreturn 1", Err("ERR Unexpected engine in script shebang: #!"));
         check("#!lua name=x\nreturn 1", Err("ERR Unknown lua shebang option: name=x"));
         check("#!lua flags=foo\nreturn 1", Err("ERR Unexpected flag in script shebang: foo"));
-        check("#!lua flags=no-writes,allow-oom\n", Err("ERR Unexpected flag in script shebang: no-writes"));
+        check("#!lua flags=,\n", Err("ERR Unexpected flag in script shebang: "));
+        check("#!lua flags=no-writes,\n", Err("ERR Unexpected flag in script shebang: "));
     }
 }

@@ -12,10 +12,10 @@ use std::rc::Rc;
 use mlua::ffi;
 
 use super::cache::Digest;
-use super::context::{Context, Failure, ServerVersion, Task};
+use super::context::{Context, Failure, KNOWN_KEYS, ServerVersion, Task};
 use super::heap::allocate;
 use super::limits::{Limits, Slot, Verdict};
-use super::port::{Port, ReplySink};
+use super::port::{Port, ReplySink, Strings};
 use super::stack::{Native, Ref, Stack, native};
 use super::{convert, fault, sandbox};
 use crate::error::{Error, MESSAGE_BYTES, Result};
@@ -32,6 +32,8 @@ const CHUNK: &std::ffi::CStr = c"@user_script";
 /// Slots of the main stack that are always there.
 const HANDLER: c_int = 1;
 const RUN_TASK: c_int = 2;
+// Then what every run begins with on its stack: the globals, and the names KEYS and ARGV.
+const LAST: c_int = 5;
 
 /// See the module's documentation.
 pub(super) struct Vm {
@@ -101,11 +103,14 @@ impl Vm {
             Slot::new(callbacks, interrupt)
         };
         self.protected(native(set_up)).map_err(|text| Error::Internal(text.unwrap_or_default()))?;
-        // SAFETY: the registry keeps both functions; a new state has room for them, and pushing a pinned value never raises.
+        let names = self.context.names.get();
+        // SAFETY: the registry keeps all of these; a new state has room for them, and pushing a pinned value never raises.
         unsafe {
             ffi::lua_settop(state.as_ptr(), 0);
             ffi::lua_rawgetfield(state.as_ptr(), ffi::LUA_REGISTRYINDEX, c"atomic.handler".as_ptr());
             ffi::lua_rawgetfield(state.as_ptr(), ffi::LUA_REGISTRYINDEX, c"atomic.run".as_ptr());
+            let s = Stack::of_running(state.as_ptr());
+            [names.globals, names.keys, names.argv].into_iter().for_each(|name| s.push_ref(name));
         }
         self.context.slot.set(Some(slot));
         self.context.heap.arm_on_refusal(slot);
@@ -175,16 +180,28 @@ impl Vm {
     pub fn run(&mut self, task: Task<'_>, digest: Digest, port: &mut dyn Port, sink: &mut dyn ReplySink) -> Result<()> {
         let state = self.state()?;
         self.context.enter(task, port, sink);
-        // SAFETY: the two functions lie at these slots since `open`; there is room for one more value, and copying never
-        // raises.
+        // SAFETY: the values lie at these slots since `open`; there is room for as many more, and copying never raises.
         let status = unsafe {
-            ffi::lua_pushvalue(state, RUN_TASK);
-            ffi::lua_pcall(state, 0, 0, HANDLER)
+            for value in RUN_TASK..=LAST {
+                ffi::lua_pushvalue(state, value);
+            }
+            ffi::lua_pcall(state, LAST - RUN_TASK, 0, HANDLER)
         };
         let result = self.outcome(status, digest);
         self.context.leave();
-        // SAFETY: shrinking the stack never raises.
-        unsafe { ffi::lua_settop(state, RUN_TASK) };
+        // SAFETY: shrinking the stack never raises, nor does pushing pinned values for which it has room. A number that is no function
+        // any more gets no globals.
+        unsafe {
+            ffi::lua_settop(state, LAST);
+            if self.context.rebound.take() {
+                let s = Stack::of_running(state);
+                restore_globals(s);
+                s.push_ref(task.script);
+                s.push_copy(Stack::GLOBALS);
+                s.set_globals_of(-2);
+                ffi::lua_settop(state, LAST);
+            }
+        }
         self.tidy(result)
     }
 
@@ -270,7 +287,6 @@ fn set_up(s: Stack) -> c_int {
 
 fn compile_source(s: Stack) -> c_int {
     let context = s.context();
-    restore_globals(s);
     hide_arguments(s);
     if s.push_compiled(context.source.get(), CHUNK) {
         context.compiled.set(Some(s.pin()));
@@ -281,7 +297,7 @@ fn compile_source(s: Stack) -> c_int {
     0
 }
 
-/// The thread's globals are again those of the sandbox, whatever the run before did with `setfenv`.
+/// The thread's globals are again those of the sandbox, whatever a run did with `setfenv`.
 fn restore_globals(s: Stack) {
     s.push_ref(s.context().names.get().globals);
     s.replace(Stack::GLOBALS);
@@ -293,14 +309,11 @@ fn run_task(s: Stack) -> c_int {
     let Some(task) = context.task.get() else {
         return 0;
     };
-    restore_globals(s);
+    let (names, limits) = (context.names.get(), context.limits.get());
     set_arguments(s, &task);
     s.push_ref(task.script);
-    s.push_copy(Stack::GLOBALS);
-    s.set_globals_of(-2);
     s.call(0, 1);
     end_if_over(s);
-    let (names, limits) = (context.names.get(), context.limits.get());
     if convert::measure(s, &names, &limits).is_err() {
         if context.verdict().is_none() {
             context.end_with(Verdict::Reply);
@@ -312,24 +325,34 @@ fn run_task(s: Stack) -> c_int {
     0
 }
 
+/// Ends the run if it is over. The interrupt stays armed then, for whatever catches the error.
 fn end_if_over(s: Stack) {
-    if s.context().verdict().is_some() {
+    let context = s.context();
+    if context.verdict().is_some() {
+        if let Some(slot) = context.slot.get() {
+            slot.arm();
+        }
         s.push_nil();
         s.raise();
     }
 }
 
+/// What a run begins with on its stack: the globals, and the names of the two that it sets.
+const RUN_GLOBALS: c_int = 1;
+const RUN_KEYS: c_int = 2;
+const RUN_ARGV: c_int = 3;
+
 /// Sets KEYS and ARGV. Should this fail halfway, the globals stay writable, but only until the next run comes here.
 fn set_arguments(s: Stack, task: &Task<'_>) {
-    let names = s.context().names.get();
-    s.push_ref(names.keys);
-    push_list(s, task.keys);
-    s.push_ref(names.argv);
-    push_list(s, task.args);
-    s.set_readonly(Stack::GLOBALS, false);
-    s.raw_set(Stack::GLOBALS);
-    s.raw_set(Stack::GLOBALS);
-    s.set_readonly(Stack::GLOBALS, true);
+    let known = push_known_keys(s, task.keys);
+    s.set_readonly(RUN_GLOBALS, false);
+    s.push_copy(RUN_KEYS);
+    push_list(s, task.keys, known);
+    s.raw_set(RUN_GLOBALS);
+    s.push_copy(RUN_ARGV);
+    push_list(s, task.args, 0);
+    s.raw_set(RUN_GLOBALS);
+    s.set_readonly(RUN_GLOBALS, true);
 }
 
 /// Makes KEYS and ARGV nil. A function resolves globals when it is loaded and looks up again only what was nil then: it must
@@ -345,11 +368,30 @@ fn hide_arguments(s: Stack) {
     s.set_readonly(Stack::GLOBALS, true);
 }
 
-fn push_list(s: Stack, values: &[&[u8]]) {
-    s.push_table(values.len(), 0);
-    for (value, index) in values.iter().zip(1..) {
-        s.push_bytes(value);
-        s.raw_set_element(-2, index);
+/// Pushes the first keys and notes where they are. They stay on the stack, behind what a run begins with, so that none is freed, and its place taken by
+/// another string, while the script runs.
+fn push_known_keys(s: Stack, keys: &dyn Strings) -> usize {
+    let mut places = [ptr::null(); KNOWN_KEYS];
+    let known = keys.count().min(KNOWN_KEYS);
+    for (place, index) in places.iter_mut().zip(0..known) {
+        s.push_bytes(keys.string(index));
+        *place = s.bytes(-1).map_or(ptr::null(), <[u8]>::as_ptr);
+    }
+    s.context().keys.set(places);
+    known
+}
+
+/// Pushes a list of strings, of which [`push_known_keys`] has pushed the first.
+fn push_list(s: Stack, values: &dyn Strings, pushed: usize) {
+    let count = values.count();
+    s.push_table(count, 0);
+    for (index, place) in (0..count).zip(1..) {
+        if index < pushed {
+            s.push_copy(RUN_ARGV + place);
+        } else {
+            s.push_bytes(values.string(index));
+        }
+        s.raw_set_element(-2, place);
     }
 }
 
@@ -378,18 +420,15 @@ unsafe extern "C-unwind" fn interrupt(state: *mut ffi::lua_State, collecting: c_
     // SAFETY: Luau calls this from a running function.
     let s = unsafe { Stack::of_running(state) };
     let context = s.context();
-    if context.verdict().is_some() {
-        s.push_nil();
-        s.raise();
-    }
     if let Some(slot) = context.slot.get() {
         slot.disarm();
     }
+    context.pause_if_long();
+    end_if_over(s);
 }
 
 /// Fails if the VM does not work.
 fn prove(s: Stack) -> c_int {
-    restore_globals(s);
     s.collect_garbage();
     let proof = b"local t = {} for i = 1, 10 do t[i] = ('x'):rep(i) end return #table.concat(t) == 55 and pcall(error) == false";
     if !s.push_compiled(proof, c"=proof") {

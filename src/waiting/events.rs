@@ -16,7 +16,7 @@ use super::{eviction, visit};
 use crate::error::{Error, Result, guarded};
 use crate::keyspace::module_api::{Ctx, Str, api};
 use crate::keyspace::server::Moment;
-use crate::keyspace::{Keyspace, clock};
+use crate::keyspace::{Keyspace, clock, server_events};
 use crate::primitives::time::DurationMs;
 
 /// How long to wait before asking again whether writes are allowed.
@@ -60,7 +60,7 @@ pub fn listen(ctx: Ctx) -> Result<()> {
     }
     subscribe(ctx, raw::REDISMODULE_EVENT_FLUSHDB, Some(on_flush))?;
     subscribe(ctx, raw::REDISMODULE_EVENT_SWAPDB, Some(on_swap))?;
-    subscribe(ctx, raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED, Some(on_role))?;
+    server_events::subscribe(ctx, raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED, on_role)?;
     subscribe(ctx, raw::REDISMODULE_EVENT_CLIENT_CHANGE, Some(on_client))?;
     subscribe(ctx, raw::REDISMODULE_EVENT_EVENTLOOP, Some(on_loop))?;
     let strays = ctx.info_field(c"server", c"valkey_version").is_some_and(|version| version.starts_with("8.1."));
@@ -198,15 +198,12 @@ unsafe extern "C" fn on_swap(ctx: *mut raw::RedisModuleCtx, _: raw::RedisModuleE
 }
 
 /// This server became a replica. Most servers have unblocked every client by now; Valkey 9 leaves those of modules waiting.
-unsafe extern "C" fn on_role(ctx: *mut raw::RedisModuleCtx, _: raw::RedisModuleEvent, sub: u64, _: *mut c_void) {
-    // SAFETY: the context of this callback.
-    let ctx = unsafe { Ctx::new(ctx) };
-    if sub == raw::REDISMODULE_EVENT_REPLROLECHANGED_NOW_REPLICA && !lines_are_empty() {
-        let _ = guarded(|| {
-            let places = with(|state| state.queues.places())?;
-            places.iter().try_for_each(|place| visit::dismiss(ctx, place))
-        });
+fn on_role(ctx: Ctx, sub: u64, _: *mut c_void) -> Result<()> {
+    if sub != raw::REDISMODULE_EVENT_REPLROLECHANGED_NOW_REPLICA || lines_are_empty() {
+        return Ok(());
     }
+    let places = with(|state| state.queues.places())?;
+    places.iter().try_for_each(|place| visit::dismiss(ctx, place))
 }
 
 /// Has the lines visited, but for those to which a visit is on its way.

@@ -104,6 +104,7 @@ pub(in crate::script) fn getfenv(s: Stack) -> c_int {
 pub(in crate::script) fn setfenv(s: Stack) -> c_int {
     const REFUSED: &CStr = c"'setfenv' cannot change environment of given object";
     s.check_table(2);
+    s.context().rebound.set(true);
     if s.kind(1) == Kind::Number && s.number(1) == 0.0 {
         s.push_thread();
         s.push_copy(2);

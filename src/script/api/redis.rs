@@ -10,7 +10,7 @@ use crate::script::cache::Digest;
 use crate::script::context::{Arguments, Context};
 use crate::script::convert::{self, Pushed};
 use crate::script::number;
-use crate::script::port::LogLevel;
+use crate::script::port::{Call, LogLevel, Protocol, Replication};
 use crate::script::stack::{Kind, Native, Stack, native};
 
 const NO_ARGUMENTS: &[u8] = b"ERR Please specify at least one argument for this redis lib call";
@@ -25,7 +25,24 @@ const FUNCTIONS: &[(&CStr, Native)] = &[
     (c"status_reply", native(status_reply)),
     (c"sha1hex", native(sha1hex)),
     (c"log", native(log)),
+    (c"setresp", native(setresp)),
+    (c"set_repl", native(set_repl)),
+    (c"acl_check_cmd", native(acl_check_cmd)),
+    (c"replicate_commands", native(replicate_commands)),
+    (c"breakpoint", native(breakpoint)),
+    (c"debug", native(debug)),
 ];
+
+/// Where writes go, as the bits that `set_repl` takes.
+const REPLICATIONS: &[(&CStr, u8)] = &[
+    (c"REPL_NONE", 0),
+    (c"REPL_AOF", AOF),
+    (c"REPL_SLAVE", REPLICAS),
+    (c"REPL_REPLICA", REPLICAS),
+    (c"REPL_ALL", AOF | REPLICAS),
+];
+const AOF: u8 = 1;
+const REPLICAS: u8 = 2;
 
 /// The levels of `redis.log`; a level's number is its place here.
 const LEVELS: &[(&CStr, LogLevel)] = &[
@@ -38,13 +55,17 @@ const LEVELS: &[(&CStr, LogLevel)] = &[
 /// Pushes the table.
 pub(in crate::script) fn open(s: Stack) {
     let version = &s.context().version;
-    s.push_table(0, FUNCTIONS.len() + LEVELS.len() + 2);
+    s.push_table(0, FUNCTIONS.len() + LEVELS.len() + REPLICATIONS.len() + 2);
     for &(name, function) in FUNCTIONS {
         s.push_native(function, name);
         s.raw_set_field(-2, name);
     }
     for ((name, _), number) in LEVELS.iter().zip(0_u8..) {
         s.push_number(f64::from(number));
+        s.raw_set_field(-2, name);
+    }
+    for &(name, bits) in REPLICATIONS {
+        s.push_number(f64::from(bits));
         s.raw_set_field(-2, name);
     }
     s.push_bytes(version.text.as_bytes());
@@ -106,8 +127,14 @@ fn dispatch(s: Stack) -> Pushed {
 fn run(s: Stack, context: &Context) -> Outcome {
     let mut arguments = context.arguments.take();
     let outcome = if collect(s, &mut arguments) {
-        let values = arguments.values();
-        let reply = context.with_port(|port| -> *const [u8] { port.call(values) });
+        let argv = arguments.values();
+        let call = Call {
+            argv,
+            key: known_key(context, argv),
+            protocol: context.protocol.get(),
+            replication: context.replication.get(),
+        };
+        let reply = context.with_port(|port| -> *const [u8] { port.call(call) });
         reply.map_or(Outcome::Panic, Outcome::Reply)
     } else {
         Outcome::BadArgument
@@ -115,6 +142,12 @@ fn run(s: Stack, context: &Context) -> Outcome {
     arguments.clear();
     context.arguments.set(arguments);
     outcome
+}
+
+/// Which of the run's keys the first argument is. Strings are interned, so one is known by its place.
+fn known_key(context: &Context, argv: &[&[u8]]) -> Option<usize> {
+    let place = argv.get(1)?.as_ptr();
+    context.keys.get().iter().position(|&key| key == place)
 }
 
 /// False if an argument is neither string nor number. Never raises.
@@ -218,6 +251,72 @@ fn log(s: Stack) -> c_int {
         s.push_nil();
         s.raise();
     }
+    0
+}
+
+/// The protocol of the replies from here on, and of the script's own: 2 or 3.
+fn setresp(s: Stack) -> c_int {
+    if s.top() != 1 {
+        refuse(s, b"ERR redis.setresp() requires one argument.");
+    }
+    s.context().protocol.set(match convert::truncated(s.number(1)) {
+        2 => Protocol::Resp2,
+        3 => Protocol::Resp3,
+        _ => refuse(s, b"ERR RESP version must be 2 or 3."),
+    });
+    0
+}
+
+/// Where the writes from here on go.
+fn set_repl(s: Stack) -> c_int {
+    if s.top() != 1 {
+        refuse(s, b"ERR redis.set_repl() requires two arguments.");
+    }
+    let bits = u8::try_from(convert::truncated(s.number(1))).ok().filter(|bits| bits & !(AOF | REPLICAS) == 0);
+    let Some(bits) = bits else {
+        refuse(s, b"ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.");
+    };
+    s.context().replication.set(Replication { aof: bits & AOF != 0, replicas: bits & REPLICAS != 0 });
+    0
+}
+
+/// Whether the calling user may run the command that the arguments are.
+fn acl_check_cmd(s: Stack) -> c_int {
+    let context = s.context();
+    if s.top() == 0 {
+        refuse(s, NO_ARGUMENTS);
+    }
+    let mut arguments = context.arguments.take();
+    let collected = collect(s, &mut arguments);
+    let answer = if collected { context.with_port(|port| port.may_call(arguments.values())) } else { Some(None) };
+    arguments.clear();
+    context.arguments.set(arguments);
+    match answer {
+        Some(Some(allowed)) => s.push_bool(allowed),
+        Some(None) if !collected => refuse(s, BAD_ARGUMENT),
+        Some(None) => refuse(s, b"ERR Invalid command passed to redis.acl_check_cmd()"),
+        None => {
+            s.push_nil();
+            s.raise();
+        }
+    }
+    1
+}
+
+/// Since Redis 7 commands are all that is ever replicated.
+fn replicate_commands(s: Stack) -> c_int {
+    s.push_bool(true);
+    1
+}
+
+/// Nobody debugs.
+fn breakpoint(s: Stack) -> c_int {
+    s.push_bool(false);
+    1
+}
+
+/// Nobody debugs.
+fn debug(_: Stack) -> c_int {
     0
 }
 

@@ -5,7 +5,7 @@ use crate::script::EVICTABLE_SCRIPTS;
 
 fn run(rig: &mut Rig, sha: &[u8]) -> Result<String, Error> {
     let mut record = Record::default();
-    let result = rig.engine.eval_sha(sha, &[], &[], &mut rig.port, &mut record);
+    let result = rig.engine.eval_sha(sha, &NOTHING, &mut rig.port, &mut record);
     result.map(|()| record.0.join(" "))
 }
 

@@ -133,7 +133,7 @@ fn panics_are_errors_and_the_engine_lives() {
         rig.check_fails(source, "ERR internal error, please report it: ");
     }
     let mut record = Record::default();
-    let result = rig.engine.eval(b"return {1, 'PANIC'}", &[], &[], &mut rig.port, &mut record);
+    let result = rig.engine.eval(b"return {1, 'PANIC'}", &NOTHING, &mut rig.port, &mut record);
     assert!(matches!(result, Err(Error::Internal(_))));
     rig.check_works();
 }

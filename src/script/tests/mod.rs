@@ -6,8 +6,8 @@
 
 use std::collections::VecDeque;
 
-use super::port::{LogLevel, Port, ReplySink};
-use super::{Digest, Engine, Limits, ServerVersion};
+use super::port::{Call, LogLevel, Pause, Port, ReplySink, Rules};
+use super::{Digest, Engine, Limits, Run, ServerVersion};
 use crate::error::Error;
 
 mod bit;
@@ -30,11 +30,19 @@ pub(super) struct FakePort {
     pub calls: Vec<Vec<Vec<u8>>>,
     pub logs: Vec<(LogLevel, Vec<u8>)>,
     pub writes: u64,
+    pub begun: Vec<Rules>,
+    pub pauses: VecDeque<Pause>,
     reply: Vec<u8>,
 }
 
 impl Port for FakePort {
-    fn call(&mut self, argv: &[&[u8]]) -> &[u8] {
+    fn begin(&mut self, rules: Rules) -> Result<(), Error> {
+        self.begun.push(rules);
+        Ok(())
+    }
+
+    fn call(&mut self, call: Call<'_>) -> &[u8] {
+        let argv = call.argv;
         self.calls.push(argv.iter().map(|arg| arg.to_vec()).collect());
         if argv[0] == b"SET" {
             self.writes += 1;
@@ -50,6 +58,14 @@ impl Port for FakePort {
 
     fn writes(&self) -> u64 {
         self.writes
+    }
+
+    fn may_call(&mut self, argv: &[&[u8]]) -> Option<bool> {
+        (argv[0] != b"NOSUCH").then(|| argv[0] != b"DENIED")
+    }
+
+    fn pause(&mut self) -> Pause {
+        self.pauses.pop_front().unwrap_or(Pause::Done)
     }
 
     fn log(&mut self, level: LogLevel, message: &[u8]) {
@@ -81,6 +97,9 @@ impl ReplySink for Record {
     fn error(&mut self, value: &[u8]) {
         self.bytes("-", value);
     }
+    fn boolean(&mut self, value: bool) {
+        self.0.push(format!("#{value}"));
+    }
     fn null(&mut self) {
         self.0.push("_".to_owned());
     }
@@ -109,9 +128,19 @@ pub(super) struct Rig {
     pub port: FakePort,
 }
 
+/// A run without arguments.
+pub(super) const NOTHING: Run<'static> = Run { keys: &EMPTY, args: &EMPTY, read_only: false };
+const EMPTY: &[&[u8]] = &[];
+
 /// Small limits, so that tests are quick; the time limits are far off.
-pub(super) const LIMITS: Limits =
-    Limits { memory_bytes: 16 << 20, timeout_ms: 0, budget_ms: 60_000, reply_bytes: 1 << 20, reply_depth: 1000 };
+pub(super) const LIMITS: Limits = Limits {
+    memory_bytes: 16 << 20,
+    timeout_ms: 0,
+    budget_ms: 60_000,
+    unreachable_budget_ms: 0,
+    reply_bytes: 1 << 20,
+    reply_depth: 1000,
+};
 
 impl Rig {
     pub fn new() -> Self {
@@ -125,7 +154,8 @@ impl Rig {
 
     pub fn eval_bytes(&mut self, source: &[u8], keys: &[&[u8]], args: &[&[u8]]) -> Result<String, Error> {
         let mut record = Record::default();
-        let result = self.engine.eval(source, keys, args, &mut self.port, &mut record);
+        let run = Run { keys: &keys, args: &args, read_only: false };
+        let result = self.engine.eval(source, &run, &mut self.port, &mut record);
         if result.is_err() {
             assert!(record.0.is_empty(), "an error writes nothing: {:?}", record.0);
         }

@@ -231,18 +231,6 @@ fn an_error_names_its_script_and_line_on_every_server() {
     });
 }
 
-#[test]
-fn what_is_not_in_this_version_is_an_error_when_it_is_used() {
-    each_server(|server| {
-        let functions =
-            ["setresp(3)", "set_repl(0)", "acl_check_cmd('get', 'x')", "replicate_commands()", "breakpoint()", "debug('x')"];
-        for call in functions {
-            let reply = server.call(&eval(format!("redis.{call} return 'called'"), "0"));
-            assert!(matches!(reply, Value::Error(_)), "{call}: {reply}");
-        }
-    });
-}
-
 const RECURSIVE: &[&str] = &[
     "return redis.call('ATOMIC.EVAL', 'return 1', 0)",
     "return redis.call('atomic.evalsha', 'x', 0)",

@@ -200,11 +200,6 @@ pub const DIFFERENCES: &[Difference] = &[
         rows: &[("return type(cjson.decode_array_with_array_mt)", r#""nil""#, r#""function""#)],
     },
     Difference {
-        reason: "Not in this version.",
-        on: &[],
-        rows: &[("#!lua flags=no-writes\nreturn 1", "(integer) 1", "(error) ERR Unexpected flag in script shebang: no-writes")],
-    },
-    Difference {
         reason: "Redis 7.0 said debug level.",
         on: &["redis-8", "valkey"],
         rows: &[

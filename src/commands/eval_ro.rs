@@ -1,0 +1,39 @@
+//! `ATOMIC.EVAL_RO script numkeys [key ...] [arg ...]`: as ATOMIC.EVAL, for scripts that write nothing.
+//!
+//! What would write or replicate is refused, in the script and, for a script that declares flags without `no-writes`, before it. So it can
+//! be sent to a replica, and runs during CLIENT PAUSE WRITE.
+
+use super::eval::script_args;
+use super::scripting::{self, Form, Request};
+use super::spec::{Arg, Command, Keys, Spec};
+use crate::error::Result;
+use crate::keyspace::Keyspace;
+use crate::keyspace::args::Args;
+use crate::keyspace::reply::Reply;
+
+/// See the top of this file.
+pub struct EvalRo;
+
+impl Command for EvalRo {
+    const SPEC: Spec = Spec {
+        name: c"atomic.eval_ro",
+        flags: c"allow-stale no-mandatory-keys deny-script",
+        categories: c"scripting",
+        summary: c"Runs a Lua script that writes nothing.",
+        complexity: c"Depends on the script that is run",
+        since: c"0.1.0",
+        arity: -3,
+        keys: Keys::ScriptKeysRead,
+        args: script_args!(c"script"),
+    };
+
+    type Request<'a> = Request<'a>;
+
+    fn parse(args: Args<'_>) -> Result<Request<'_>> {
+        Request::parse(args)
+    }
+
+    fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
+        scripting::run(keyspace, &request, Form::Source, true)
+    }
+}

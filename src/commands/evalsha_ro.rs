@@ -1,0 +1,39 @@
+//! `ATOMIC.EVALSHA_RO sha1 numkeys [key ...] [arg ...]`: as ATOMIC.EVALSHA, for scripts that write nothing.
+//!
+//! What would write or replicate is refused, in the script and, for a script that declares flags without `no-writes`, before it. So it can
+//! be sent to a replica, and runs during CLIENT PAUSE WRITE.
+
+use super::eval::script_args;
+use super::scripting::{self, Form, Request};
+use super::spec::{Arg, Command, Keys, Spec};
+use crate::error::Result;
+use crate::keyspace::Keyspace;
+use crate::keyspace::args::Args;
+use crate::keyspace::reply::Reply;
+
+/// See the top of this file.
+pub struct EvalShaRo;
+
+impl Command for EvalShaRo {
+    const SPEC: Spec = Spec {
+        name: c"atomic.evalsha_ro",
+        flags: c"allow-stale no-mandatory-keys deny-script",
+        categories: c"scripting",
+        summary: c"Runs a cached Lua script that writes nothing, by its SHA1.",
+        complexity: c"Depends on the script that is run",
+        since: c"0.1.0",
+        arity: -3,
+        keys: Keys::ScriptKeysRead,
+        args: script_args!(c"sha1"),
+    };
+
+    type Request<'a> = Request<'a>;
+
+    fn parse(args: Args<'_>) -> Result<Request<'_>> {
+        Request::parse(args)
+    }
+
+    fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
+        scripting::run(keyspace, &request, Form::Sha, true)
+    }
+}

@@ -1,0 +1,70 @@
+//! A script that takes long: other clients get `BUSY`, and one of them may end it.
+//!
+//! While a run lets the server see to other clients, ATOMIC.SCRIPT KILL reaches it through one atomic value: everything else of the
+//! engine is borrowed by the run.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use crate::error::{Error, Result};
+use crate::keyspace::module_api::Ctx;
+use crate::script::port::Pause;
+
+/// No run lets other clients in.
+const NONE: u8 = 0;
+/// The run has written nothing.
+const KILLABLE: u8 = 1;
+/// The run has written.
+const DIRTY: u8 = 2;
+/// Somebody asked to end the run.
+const KILLED: u8 = 3;
+
+static STATE: AtomicU8 = AtomicU8::new(NONE);
+
+/// Asks to end the run that lets this command in.
+pub fn kill() -> Result<()> {
+    match STATE.load(Ordering::Relaxed) {
+        KILLABLE | KILLED => {
+            STATE.store(KILLED, Ordering::Relaxed);
+            Ok(())
+        }
+        DIRTY => Err(Error::Text(
+            "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the script \
+             termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.",
+        )),
+        _ => Err(Error::Text("NOTBUSY No scripts in execution right now.")),
+    }
+}
+
+/// What one run does about other clients.
+pub struct Busy {
+    ctx: Ctx,
+    /// Whether other clients may be let in; found out when it is needed.
+    yields: Option<bool>,
+}
+
+impl Busy {
+    /// Nothing yet.
+    pub fn new(ctx: Ctx) -> Self {
+        Self { ctx, yields: None }
+    }
+
+    /// Lets the server see to other clients.
+    pub fn pause(&mut self, wrote: bool) -> Pause {
+        if !*self.yields.get_or_insert_with(|| may_yield(self.ctx)) {
+            return Pause::Unreachable;
+        }
+        STATE.store(if wrote { DIRTY } else { KILLABLE }, Ordering::Relaxed);
+        self.ctx.yield_to_clients(c"Redis is busy running a script. You can only call ATOMIC.SCRIPT KILL or SHUTDOWN NOSAVE.");
+        match STATE.swap(NONE, Ordering::Relaxed) {
+            KILLED => Pause::Killed,
+            _ => Pause::Done,
+        }
+    }
+}
+
+/// The server aborts when other clients are let in during MULTI, its own scripts and the calls of other modules. On a replica it may
+/// drop the data under the run when its master sends all of it anew.
+fn may_yield(ctx: Ctx) -> bool {
+    let flags = ctx.flags();
+    !flags.deny_blocking() && !flags.is_replica() && !flags.is_loading() && ctx.has_connection()
+}

@@ -1,0 +1,76 @@
+//! The port of a running script on a real server.
+
+use super::admission;
+use crate::error::{MESSAGE_BYTES, Result, printable};
+use crate::keyspace::module_api::{Ctx, Str};
+use crate::keyspace::script_calls::{self, Calls, Invocation, KnownCommands};
+use crate::keyspace::slots::OneSlot;
+use crate::script::port::{Call, LogLevel, Pause, Port, Protocol, Rules};
+
+use super::busy::Busy;
+
+/// See the module's documentation.
+pub struct ServerPort<'a> {
+    ctx: Ctx,
+    calls: Calls<'a>,
+    keys: &'a [Str<'a>],
+    busy: Busy,
+}
+
+impl<'a> ServerPort<'a> {
+    /// The port of a run with these keys, for the command that `ctx` belongs to.
+    pub fn new(ctx: Ctx, known: &'a mut KnownCommands, keys: &'a [Str<'a>]) -> Self {
+        Self { ctx, calls: Calls::new(ctx, known), keys, busy: Busy::new(ctx) }
+    }
+}
+
+impl Port for ServerPort<'_> {
+    fn begin(&mut self, rules: Rules) -> Result<()> {
+        let Some(flags) = rules.flags else {
+            admission::admit_undeclared(self.ctx)?;
+            self.calls.obey(script_calls::Rules { read_only: rules.read_only, ..Default::default() });
+            return Ok(());
+        };
+        let server = self.ctx.flags();
+        admission::admit(self.ctx, server, flags, rules.read_only)?;
+        let one_slot = server.is_cluster() && !flags.allow_cross_slot_keys;
+        self.calls.obey(script_calls::Rules {
+            read_only: rules.read_only || flags.no_writes,
+            allow_oom: flags.allow_oom,
+            one_slot: one_slot.then(|| OneSlot::of(self.keys.first().map(|key| key.bytes()))),
+        });
+        Ok(())
+    }
+
+    fn call(&mut self, call: Call<'_>) -> &[u8] {
+        self.calls.call(&Invocation {
+            argv: call.argv,
+            key: call.key.and_then(|index| self.keys.get(index).copied()),
+            resp3: call.protocol == Protocol::Resp3,
+            aof: call.replication.aof,
+            replicas: call.replication.replicas,
+        })
+    }
+
+    fn may_call(&mut self, argv: &[&[u8]]) -> Option<bool> {
+        self.calls.may_call(argv)
+    }
+
+    fn writes(&self) -> u64 {
+        self.calls.writes()
+    }
+
+    fn pause(&mut self) -> Pause {
+        self.busy.pause(self.calls.writes() > 0)
+    }
+
+    fn log(&mut self, level: LogLevel, message: &[u8]) {
+        let level = match level {
+            LogLevel::Debug => c"debug",
+            LogLevel::Verbose => c"verbose",
+            LogLevel::Notice => c"notice",
+            LogLevel::Warning => c"warning",
+        };
+        self.ctx.log(level, &printable(message, MESSAGE_BYTES));
+    }
+}
