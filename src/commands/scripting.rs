@@ -6,6 +6,7 @@
 use std::cell::RefMut;
 use std::ffi::CStr;
 
+use super::script::store::{self, Store};
 use crate::error::{Error, MESSAGE_BYTES, Result, printable};
 use crate::keyspace::Keyspace;
 use crate::keyspace::args::Args;
@@ -24,6 +25,8 @@ static SCRIPTING: ServerThread<Option<Scripting>> = ServerThread::new(None);
 pub struct Scripting {
     /// The engine.
     pub engine: Engine,
+    /// What was not stored.
+    pub store: Store,
     known_commands: KnownCommands,
     runs: u64,
     failures: u64,
@@ -33,7 +36,8 @@ pub struct Scripting {
 pub fn start(ctx: Ctx) -> Result<()> {
     let engine = Engine::new(limits(), version(ctx.info_field(c"server", c"redis_version").unwrap_or_default()))?;
     if let Some(mut slot) = SCRIPTING.try_borrow_mut() {
-        *slot = Some(Scripting { engine, known_commands: KnownCommands::default(), runs: 0, failures: 0 });
+        let (store, known_commands) = (Store::default(), KnownCommands::default());
+        *slot = Some(Scripting { engine, store, known_commands, runs: 0, failures: 0 });
     }
     Ok(())
 }
@@ -73,17 +77,35 @@ pub fn engine() -> Result<RefMut<'static, Scripting>> {
 
 /// The figures of INFO; `None` while a script runs.
 #[must_use]
-pub fn figures() -> Option<[(&'static CStr, u64); 5]> {
+pub fn figures() -> Option<[(&'static CStr, u64); 8]> {
     let scripting = engine().ok()?;
     let stats = scripting.engine.stats();
     let count = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
     Some([
         (c"cached", count(stats.cache.scripts)),
         (c"cached_bytes", count(stats.cache.bytes)),
+        (c"stored", count(stats.cache.stored)),
+        (c"stored_bytes", count(stats.cache.stored_bytes)),
+        (c"store_refused", scripting.store.refused()),
         (c"vm_memory", count(stats.vm_bytes)),
         (c"runs", scripting.runs),
         (c"failures", scripting.failures),
     ])
+}
+
+impl Scripting {
+    /// How many scripts were run, and how many of the runs failed.
+    #[must_use]
+    pub fn runs(&self) -> (u64, u64) {
+        (self.runs, self.failures)
+    }
+
+    /// Starts to count anew.
+    pub fn reset_stats(&mut self) {
+        (self.runs, self.failures) = (0, 0);
+        self.store = Store::default();
+        self.engine.reset_stats();
+    }
 }
 
 /// `script|sha1 numkeys key [key ...] arg [arg ...]`
@@ -111,13 +133,17 @@ impl<'a> Request<'a> {
 /// Runs a script and sends what it returns.
 pub fn run(keyspace: &Keyspace, request: &Request<'_>, by_sha: bool) -> Result<Reply> {
     let mut scripting = engine()?;
-    let Scripting { engine, known_commands, runs, failures } = &mut *scripting;
+    let Scripting { engine, known_commands, runs, failures, .. } = &mut *scripting;
     *runs = runs.saturating_add(1);
     let _frozen = Frozen::new();
     let mut port = ServerPort { calls: Calls::new(keyspace.ctx(), known_commands), ctx: keyspace.ctx() };
     let mut sink = ClientReply(keyspace.ctx());
     let run = if by_sha { Engine::eval_sha } else { Engine::eval };
-    let outcome = run(engine, request.script, &request.keys, &request.args, &mut port, &mut sink);
+    let mut run = |engine: &mut Engine| run(engine, request.script, &request.keys, &request.args, &mut port, &mut sink);
+    let mut outcome = run(engine);
+    if outcome == Err(Error::NoScript) && store::find(keyspace.ctx(), engine, request.script).is_some() {
+        outcome = run(engine);
+    }
     if outcome.is_err() {
         *failures = failures.saturating_add(1);
     }

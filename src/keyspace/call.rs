@@ -180,11 +180,7 @@ impl Ctx {
     /// Runs one of the server's own commands as a change of ours: with its replication and its events, without the caller's ACL, which
     /// the server has checked for our command. An error reply is the error.
     pub fn run(self, name: &CStr, args: &[Str<'_>]) -> Result<()> {
-        let reply = CallReply::with(self, name, c"v!E", args);
-        match reply.text().strip_prefix(b"-") {
-            None => Ok(()),
-            Some(text) => Err(Error::Script(text.trim_ascii_end().to_vec())),
-        }
+        CallReply::with(self, name, c"v!E", args).done()
     }
 }
 
@@ -231,10 +227,11 @@ pub struct Client {
 }
 
 /// A reply of the server. Freed when dropped.
-struct CallReply(*mut raw::RedisModuleCallReply);
+pub(super) struct CallReply(*mut raw::RedisModuleCallReply);
 
 impl CallReply {
-    fn of(ctx: Ctx, name: &CStr, format: &CStr, args: &[OwnedStr]) -> Self {
+    /// Runs a command. `format` is that of RM_Call and starts with `v`.
+    pub(super) fn of(ctx: Ctx, name: &CStr, format: &CStr, args: &[OwnedStr]) -> Self {
         Self::with(ctx, name, format, OwnedStr::slice_as_str(args))
     }
 
@@ -243,7 +240,8 @@ impl CallReply {
         Self(unsafe { api!(RedisModule_Call)(ctx.raw(), name.as_ptr(), format.as_ptr(), argv.as_ptr(), argv.len()) })
     }
 
-    fn text(&self) -> &[u8] {
+    /// Its protocol text.
+    pub(super) fn text(&self) -> &[u8] {
         if self.0.is_null() {
             return b"-ERR the server did not run the command\r\n";
         }
@@ -257,6 +255,14 @@ impl CallReply {
 }
 
 impl CallReply {
+    /// Nothing, or the error that it is.
+    pub(super) fn done(&self) -> Result<()> {
+        match self.text().strip_prefix(b"-") {
+            None => Ok(()),
+            Some(text) => Err(Error::Script(text.trim_ascii_end().to_vec())),
+        }
+    }
+
     /// The text of a bulk string.
     fn bulk(&self) -> Option<String> {
         let text = std::str::from_utf8(self.text().strip_prefix(b"$")?).ok()?;

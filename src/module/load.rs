@@ -7,7 +7,7 @@ use std::panic;
 
 use redis_module::{Context, RedisString, Status, raw};
 
-use super::{config, info, register, required};
+use super::{config, events, info, register, required};
 use crate::commands::scripting;
 use crate::error::{Error, Result, guarded};
 use crate::keyspace::module_api::{Ctx, Token, api};
@@ -81,6 +81,7 @@ fn load(ctx: Ctx, args: &[RedisString]) -> Result<()> {
     unsafe { api!(RedisModule_SetModuleOptions)(ctx.raw(), (OPTIONS | slots) as i32) };
     info::register(ctx);
     waiting::start(ctx);
+    events::start(ctx);
     Ok(())
 }
 
