@@ -132,10 +132,8 @@ mod tests {
     #[test]
     fn text_is_what_this_file_says() {
         let sha = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db";
-        let expected = format!(
-            "#!lua name=atomic_{sha}\n--[=[\nreturn 1\n]=]\nredis.register_function{{function_name='atomic_{sha}', \
-             callback=function() end, flags={{'no-writes'}}}}\n"
-        );
+        let function = format!("{{function_name='atomic_{sha}', callback=function() end, flags={{'no-writes'}}}}");
+        let expected = format!("#!lua name=atomic_{sha}\n--[=[\nreturn 1\n]=]\nredis.register_function{function}\n");
         assert_eq!(carried(b"return 1"), expected.as_bytes());
         assert_eq!(name(Digest::of(b"return 1")), format!("atomic_{sha}").as_bytes());
     }
