@@ -103,7 +103,7 @@ impl Scripting {
     /// Starts to count anew.
     pub fn reset_stats(&mut self) {
         (self.runs, self.failures) = (0, 0);
-        self.store = Store::default();
+        self.store.reset_stats();
         self.engine.reset_stats();
     }
 }

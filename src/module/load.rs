@@ -49,7 +49,13 @@ pub fn on_load(ctx: &Context, args: &[RedisString]) -> Status {
 }
 
 /// Called by the server before it unloads the module.
-pub fn on_unload(_ctx: &Context) -> Status {
+pub fn on_unload(ctx: &Context) -> Status {
+    // SAFETY: the server's context, valid until we return.
+    let module = unsafe { Ctx::new(ctx.ctx) };
+    if guarded(|| Ok(crashes_on_unload(module))) == Ok(true) {
+        module.log(c"warning", "not unloaded: Valkey before 8.1.5 crashes on it, for a command with more than seven subcommands");
+        return Status::Err;
+    }
     let _ = guarded(|| {
         scripting::stop();
         Token::free_all();
@@ -57,6 +63,13 @@ pub fn on_unload(_ctx: &Context) -> Status {
     });
     let _ = panic::take_hook();
     Status::Ok
+}
+
+/// Whether this server is Valkey 8.1.0 to 8.1.4. It frees the subcommands of a command while it walks through their table, and a table of
+/// more than one bucket, which is seven of them, is shrunk under the walk (valkey-io/valkey#2753).
+fn crashes_on_unload(ctx: Ctx) -> bool {
+    let version = ctx.info_field(c"server", c"valkey_version").unwrap_or_default();
+    version.strip_prefix("8.1.").and_then(|patch| patch.parse().ok()).is_some_and(|patch: u32| patch < 5)
 }
 
 /// `VALKEYMODULE_OPTIONS_HANDLE_ATOMIC_SLOT_MIGRATION`: nothing of ours is tied to a slot but the lines, and those ask the server

@@ -17,6 +17,7 @@ use crate::settings;
 #[derive(Default)]
 pub struct Store {
     refused: u64,
+    said: bool,
 }
 
 impl Store {
@@ -26,9 +27,15 @@ impl Store {
         self.refused
     }
 
+    /// Starts to count anew.
+    pub fn reset_stats(&mut self) {
+        self.refused = 0;
+    }
+
     /// Counts a script that is not stored. Only the first is logged: LOAD is a client's to call, the log is the operator's.
     fn refuse(&mut self, ctx: Ctx, why: &str) {
-        if self.refused == 0 {
+        if !self.said {
+            self.said = true;
             ctx.log(c"warning", &format!("a script was loaded but not stored, and so can be evicted (said once): {why}"));
         }
         self.refused = self.refused.saturating_add(1);

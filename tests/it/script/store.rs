@@ -6,7 +6,10 @@ use std::process::Command;
 use redis_atomic::script::{Digest, library};
 
 use super::{eval, evalsha, expect_working, place, sha1};
-use crate::support::{FakeReplica, RealReplica, Server, Setup, Value, each_installed, each_server, each_server_with, eventually};
+use crate::support::{
+    FakeReplica, RealReplica, Server, Setup, Value, each_installed, each_server, each_server_that_unloads, each_server_with,
+    eventually,
+};
 
 const ONE: &str = "return {1, KEYS[1]}";
 const TWO: &str = "return redis.call('SET', KEYS[1], ARGV[1])";
@@ -295,7 +298,7 @@ fn a_server_without_the_module_loads_and_passes_on_the_scripts() {
 
 #[test]
 fn the_module_can_be_unloaded_and_finds_its_scripts_again() {
-    each_server(|server| {
+    each_server_that_unloads(|server| {
         load(server, ONE);
         server.call(&eval(TWO, "1 k v"));
         assert_eq!(server.run("MODULE UNLOAD atomic"), Value::ok());
@@ -446,6 +449,36 @@ fn eviction_takes_what_eval_has_seen_and_never_what_is_stored() {
         for script in &stored {
             assert!(matches!(server.call(&evalsha(script, "0")), Value::Bulk(_)), "{script}");
         }
+    });
+}
+
+#[test]
+fn a_node_of_a_cluster_stores_too() {
+    each_server_with(&Setup::with_module().config("cluster-enabled yes"), |server| {
+        load(server, "return 1");
+        assert_eq!(libraries(server), names(&["return 1"]));
+        server.shut_down("SAVE");
+        server.start_again();
+        assert_eq!(server.call(&evalsha("return 1", "0")), Value::Integer(1));
+        assert_eq!(server.run("ATOMIC.SCRIPT FLUSH"), Value::ok());
+        assert_eq!(libraries(server), [""; 0]);
+    });
+}
+
+#[test]
+fn while_clients_are_paused_what_is_stored_does_not_change() {
+    each_server(|server| {
+        load(server, ONE);
+        let mut replica = FakeReplica::attach(server);
+        let mut loading = server.connect();
+        assert_eq!(server.run("CLIENT PAUSE 100000 WRITE"), Value::ok());
+        loading.send(&["ATOMIC.SCRIPT", "LOAD", TWO]).unwrap();
+        assert!(listed(server).contains(&(sha1(ONE), true)), "reading works");
+        eventually("the client waits", || (server.info("blocked_clients") == "1").then_some(()));
+        assert_eq!(libraries(server), names(&[ONE]));
+        assert_eq!(server.run("CLIENT UNPAUSE"), Value::ok());
+        assert_eq!(loading.read().unwrap(), Value::bulk(sha1(TWO)));
+        replica.expect_stream(&["FUNCTION LOAD REPLACE <library>"]);
     });
 }
 
