@@ -98,6 +98,16 @@ pub static SCRIPT_UNREACHABLE_BUDGET_MS: Setting = Setting::new(
      on a replica, called by another module. 0 switches this limit off.",
 );
 
+/// Room for scripts in the server's function store.
+pub static SCRIPT_STORE_MAX_BYTES: Setting = Setting::new(
+    c"script-store-max-bytes",
+    Kind::Bytes,
+    64 << 20,
+    0..=1 << 40,
+    "Bytes of scripts that `ATOMIC.SCRIPT LOAD` stores in the server's function store. Beyond it a script is loaded but not stored: it can \
+     be evicted, and ends with the process. 0 stores nothing.",
+);
+
 /// Other modules' command names.
 pub static COMPAT: Setting = Setting::new(
     c"compat",
@@ -108,5 +118,11 @@ pub static COMPAT: Setting = Setting::new(
 );
 
 /// All settings.
-pub static ALL: [&Setting; 5] =
-    [&SCRIPT_MEMORY_LIMIT, &SCRIPT_TIMEOUT_MS, &SCRIPT_BUDGET_MS, &SCRIPT_UNREACHABLE_BUDGET_MS, &COMPAT];
+pub static ALL: [&Setting; 6] = [
+    &SCRIPT_MEMORY_LIMIT,
+    &SCRIPT_TIMEOUT_MS,
+    &SCRIPT_BUDGET_MS,
+    &SCRIPT_UNREACHABLE_BUDGET_MS,
+    &SCRIPT_STORE_MAX_BYTES,
+    &COMPAT,
+];

@@ -36,7 +36,7 @@ mod push;
 mod ratelimit;
 mod ratelimit_ro;
 mod renew;
-mod script;
+pub mod script;
 pub mod scripting;
 mod sem_acquire;
 mod sem_info;
@@ -90,10 +90,15 @@ pub const ALL: &[Entry] = &[
     entry::<eval_ro::EvalRo>(),
     entry::<evalsha_ro::EvalShaRo>(),
     Entry::container(&script::CONTAINER),
-    entry::<script::Load>(),
-    entry::<script::Exists>(),
-    entry::<script::Flush>(),
-    entry::<script::Kill>(),
+    entry::<script::load::Load>(),
+    entry::<script::exists::Exists>(),
+    entry::<script::flush::Flush>(),
+    entry::<script::kill::Kill>(),
+    entry::<script::list::List>(),
+    entry::<script::show::Show>(),
+    entry::<script::stats::Stats>(),
+    entry::<script::resetstat::ResetStat>(),
+    entry::<script::help::Help>(),
     #[cfg(feature = "fault-injection")]
     entry::<debug::Debug>(),
 ];

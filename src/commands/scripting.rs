@@ -13,6 +13,7 @@ use std::ffi::CStr;
 
 use self::client_reply::ClientReply;
 use self::server_port::ServerPort;
+use super::script::store::{self, Store};
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
 use crate::keyspace::args::{Args, parse_i64};
@@ -31,6 +32,8 @@ static SCRIPTING: ServerThread<Option<Scripting>> = ServerThread::new(None);
 pub struct Scripting {
     /// The engine.
     pub engine: Engine,
+    /// What was not stored.
+    pub store: Store,
     known_commands: KnownCommands,
     runs: u64,
     failures: u64,
@@ -38,12 +41,18 @@ pub struct Scripting {
 
 /// Starts the engine, at load.
 pub fn start(ctx: Ctx) -> Result<()> {
-    admission::watch(ctx)?;
     let engine = Engine::new(limits(), version(ctx.info_field(c"server", c"redis_version").unwrap_or_default()))?;
     if let Some(mut slot) = SCRIPTING.try_borrow_mut() {
-        *slot = Some(Scripting { engine, known_commands: KnownCommands::default(), runs: 0, failures: 0 });
+        let (store, known_commands) = (Store::default(), KnownCommands::default());
+        *slot = Some(Scripting { engine, store, known_commands, runs: 0, failures: 0 });
     }
     Ok(())
+}
+
+/// Follows what decides whether scripts may run, from the end of the load on.
+pub fn watch(ctx: Ctx) {
+    // Every server since 6.0 has these events.
+    let _ = admission::watch(ctx);
 }
 
 /// Stops the engine and its thread, at unload.
@@ -82,17 +91,35 @@ pub fn engine() -> Result<RefMut<'static, Scripting>> {
 
 /// The figures of INFO; `None` while a script runs.
 #[must_use]
-pub fn figures() -> Option<[(&'static CStr, u64); 5]> {
+pub fn figures() -> Option<[(&'static CStr, u64); 8]> {
     let scripting = engine().ok()?;
     let stats = scripting.engine.stats();
     let count = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
     Some([
         (c"cached", count(stats.cache.scripts)),
         (c"cached_bytes", count(stats.cache.bytes)),
+        (c"stored", count(stats.cache.stored)),
+        (c"stored_bytes", count(stats.cache.stored_bytes)),
+        (c"store_refused", scripting.store.refused()),
         (c"vm_memory", count(stats.vm_bytes)),
         (c"runs", scripting.runs),
         (c"failures", scripting.failures),
     ])
+}
+
+impl Scripting {
+    /// How many scripts were run, and how many of the runs failed.
+    #[must_use]
+    pub fn runs(&self) -> (u64, u64) {
+        (self.runs, self.failures)
+    }
+
+    /// Starts to count anew.
+    pub fn reset_stats(&mut self) {
+        (self.runs, self.failures) = (0, 0);
+        self.store.reset_stats();
+        self.engine.reset_stats();
+    }
 }
 
 /// `script|sha1 numkeys key [key ...] arg [arg ...]`
@@ -142,16 +169,19 @@ pub enum Form {
 pub fn run(keyspace: &Keyspace, request: &Request<'_>, form: Form, read_only: bool) -> Result<Reply> {
     let ctx = keyspace.ctx();
     let mut scripting = engine()?;
-    let Scripting { engine, known_commands, runs, failures } = &mut *scripting;
+    let Scripting { engine, known_commands, runs, failures, .. } = &mut *scripting;
     *runs = runs.saturating_add(1);
     let _frozen = Frozen::new();
     let mut port = ServerPort::new(ctx, known_commands, request.keys.0);
     let mut reply = ClientReply(ctx);
     let run = Run { keys: &request.keys, args: &request.args, read_only };
-    let outcome = match form {
+    let mut outcome = match form {
         Form::Source => engine.eval(request.script, &run, &mut port, &mut reply),
         Form::Sha => engine.eval_sha(request.script, &run, &mut port, &mut reply),
     };
+    if outcome == Err(Error::NoScript) && store::find(ctx, engine, request.script).is_some() {
+        outcome = engine.eval_sha(request.script, &run, &mut port, &mut reply);
+    }
     if outcome.is_err() {
         *failures = failures.saturating_add(1);
     }

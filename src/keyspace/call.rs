@@ -37,11 +37,7 @@ impl Ctx {
     /// Runs one of the server's own commands as a change of ours: with its replication and its events, without the caller's ACL, which
     /// the server has checked for our command. An error reply is the error.
     pub fn run(self, name: &CStr, args: &[Str<'_>]) -> Result<()> {
-        let reply = CallReply::with(self, name, c"v!E", args);
-        match reply.text().strip_prefix(b"-") {
-            None => Ok(()),
-            Some(text) => Err(Error::Script(text.trim_ascii_end().to_vec())),
-        }
+        CallReply::with(self, name, c"v!E", args).done()
     }
 }
 
@@ -153,6 +149,14 @@ impl CallReply {
 }
 
 impl CallReply {
+    /// Nothing, or the error that it is.
+    pub(super) fn done(&self) -> Result<()> {
+        match self.text().strip_prefix(b"-") {
+            None => Ok(()),
+            Some(text) => Err(Error::Script(text.trim_ascii_end().to_vec())),
+        }
+    }
+
     /// The text of a bulk string.
     pub fn bulk(&self) -> Option<String> {
         let text = std::str::from_utf8(self.text().strip_prefix(b"$")?).ok()?;

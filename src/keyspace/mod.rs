@@ -8,6 +8,7 @@ pub mod args;
 pub mod call;
 pub mod clock;
 pub mod fence;
+pub mod libraries;
 pub mod module_api;
 pub mod reply;
 pub mod script_calls;

@@ -27,6 +27,8 @@ pub enum Reply {
     Map(Vec<(&'static str, Reply)>),
     /// `+OK`
     Ok,
+    /// An array of constant lines, as HELP answers.
+    Lines(&'static [&'static str]),
     /// The handler wrote exactly one complete reply itself (a script's result).
     Sent,
     /// The client waits; its reply comes later.
@@ -80,6 +82,10 @@ impl Reply {
                 }
             }
             Self::Ok => ctx.reply_status("OK"),
+            Self::Lines(lines) => {
+                ctx.reply_array(lines.len());
+                lines.iter().for_each(|line| ctx.reply_status(line));
+            }
             Self::Sent | Self::Later => {}
         }
     }

@@ -7,10 +7,11 @@ use std::panic;
 
 use redis_module::{Context, RedisString, Status, raw};
 
-use super::{config, info, register, required};
+use super::{config, events, info, register, required};
 use crate::commands::scripting;
 use crate::error::{Error, Result, guarded};
 use crate::keyspace::module_api::{Ctx, Token, api};
+use crate::keyspace::server_events;
 use crate::waiting;
 
 /// The version as the server wants it: 1.2.3 is 10203.
@@ -49,14 +50,28 @@ pub fn on_load(ctx: &Context, args: &[RedisString]) -> Status {
 }
 
 /// Called by the server before it unloads the module.
-pub fn on_unload(_ctx: &Context) -> Status {
+pub fn on_unload(ctx: &Context) -> Status {
+    // SAFETY: the server's context, valid until we return.
+    let module = unsafe { Ctx::new(ctx.ctx) };
+    if guarded(|| Ok(crashes_on_unload(module))) == Ok(true) {
+        module.log(c"warning", "not unloaded: Valkey before 8.1.5 crashes on it, for a command with more than seven subcommands");
+        return Status::Err;
+    }
     let _ = guarded(|| {
         scripting::stop();
+        server_events::stop();
         Token::free_all();
         waiting::stop()
     });
     let _ = panic::take_hook();
     Status::Ok
+}
+
+/// Whether this server is Valkey 8.1.0 to 8.1.4. It frees the subcommands of a command while it walks through their table, and a table of
+/// more than one bucket, which is seven of them, is shrunk under the walk (valkey-io/valkey#2753).
+fn crashes_on_unload(ctx: Ctx) -> bool {
+    let version = ctx.info_field(c"server", c"valkey_version").unwrap_or_default();
+    version.strip_prefix("8.1.").and_then(|patch| patch.parse().ok()).is_some_and(|patch: u32| patch < 5)
 }
 
 /// `VALKEYMODULE_OPTIONS_HANDLE_ATOMIC_SLOT_MIGRATION`: nothing of ours is tied to a slot but the lines, and those ask the server
@@ -81,6 +96,8 @@ fn load(ctx: Ctx, args: &[RedisString]) -> Result<()> {
     unsafe { api!(RedisModule_SetModuleOptions)(ctx.raw(), (OPTIONS | slots) as i32) };
     info::register(ctx);
     waiting::start(ctx);
+    scripting::watch(ctx);
+    events::start(ctx);
     Ok(())
 }
 

@@ -1,16 +1,17 @@
 //! The scripts that the engine knows, by the SHA1 of their source: the one place that knows digests.
 //!
-//! A script that was loaded stays until the cache is flushed. Scripts that only EVAL has seen are evictable: they are bounded
-//! in count and in bytes, and the least recently used goes first. Sources are kept, so that a script outlives the VM it was
-//! compiled in: what is compiled carries the VM's number and is compiled again, when it is used, if that is not the current
-//! one.
+//! A script that is stored outside, in a library of the server, stays as long as it is there: forgetting it would gain nothing. All
+//! others are evictable: they are bounded in count and in bytes, and the least recently used goes first. Sources are kept, so that a
+//! script outlives the VM it was compiled in: what is compiled carries the VM's number and is compiled again, when it is used, if
+//! that is not the current one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use sha1::{Digest as _, Sha1};
 
 use super::port::Flags;
+use super::runs::{RunFigures, Runs};
 use super::stack::Ref;
 
 /// At most this many evictable scripts, as in Redis.
@@ -20,7 +21,7 @@ pub const EVICTABLE_SCRIPTS: usize = 500;
 pub const EVICTABLE_BYTES: usize = 16 << 20;
 
 /// The SHA1 of a script's source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 20]);
 
 impl Digest {
@@ -135,6 +136,8 @@ pub(super) struct Compiled {
     pub function: Ref,
     /// What the script declares.
     pub flags: Option<Flags>,
+    /// What the VM's memory grew by.
+    pub bytes: usize,
 }
 
 /// A script.
@@ -143,8 +146,36 @@ pub(super) struct Script {
     pub source: Box<[u8]>,
     /// The function, if it was compiled.
     pub compiled: Option<Compiled>,
-    kept: bool,
+    /// Its runs.
+    pub runs: Runs,
+    stored: bool,
     used: u64,
+}
+
+/// What LIST shows of a script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listed {
+    /// Its digest.
+    pub digest: Digest,
+    /// Bytes of its source.
+    pub bytes: usize,
+    /// Whether it is in a library.
+    pub stored: bool,
+    /// Its runs.
+    pub calls: u64,
+}
+
+/// What STATS shows of a script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScriptStats {
+    /// Bytes of its source.
+    pub bytes: usize,
+    /// Whether it is in a library.
+    pub stored: bool,
+    /// What compiling it took in the VM, about; 0 if it is not compiled.
+    pub memory: usize,
+    /// Its runs.
+    pub runs: RunFigures,
 }
 
 /// What INFO shows.
@@ -154,7 +185,11 @@ pub struct CacheStats {
     pub scripts: usize,
     /// Bytes of their sources.
     pub bytes: usize,
-    /// Scripts that were evicted since the engine started.
+    /// Scripts that are in libraries.
+    pub stored: usize,
+    /// Bytes of their sources.
+    pub stored_bytes: usize,
+    /// Scripts that were evicted since the engine started or its statistics were reset.
     pub evicted: u64,
 }
 
@@ -189,22 +224,34 @@ impl Cache {
     }
 
     /// Adds a script that is not known yet.
-    pub fn insert(&mut self, digest: Digest, source: &[u8], compiled: Compiled) {
+    pub fn insert(&mut self, digest: Digest, source: &[u8], compiled: Option<Compiled>) {
         self.clock += 1;
-        let script = Script { source: source.into(), compiled: Some(compiled), kept: false, used: self.clock };
+        let script = Script { source: source.into(), compiled, runs: Runs::default(), stored: false, used: self.clock };
         self.bytes += source.len();
         self.evictable += 1;
         self.evictable_bytes += source.len();
         self.scripts.insert(digest, script);
     }
 
-    /// A known script is never evicted from now on.
-    pub fn keep(&mut self, digest: Digest) {
-        if let Some(script) = self.scripts.get_mut(&digest).filter(|script| !script.kept) {
-            script.kept = true;
+    /// Notes that a known script is stored: it is not evicted from now on.
+    pub fn set_stored(&mut self, digest: Digest) {
+        if let Some(script) = self.scripts.get_mut(&digest).filter(|script| !script.stored) {
+            script.stored = true;
             self.evictable -= 1;
             self.evictable_bytes -= script.source.len();
         }
+    }
+
+    /// Notes that of the known scripts these are stored, and no others.
+    pub fn set_all_stored(&mut self, stored: &HashSet<Digest>) {
+        for (digest, script) in &mut self.scripts {
+            if script.stored && !stored.contains(digest) {
+                script.stored = false;
+                self.evictable += 1;
+                self.evictable_bytes += script.source.len();
+            }
+        }
+        stored.iter().for_each(|&digest| self.set_stored(digest));
     }
 
     /// Removes the least recently used evictable script while there are too many. The one used last is never removed.
@@ -212,7 +259,7 @@ impl Cache {
         if self.evictable <= 1 || (self.evictable <= EVICTABLE_SCRIPTS && self.evictable_bytes <= EVICTABLE_BYTES) {
             return None;
         }
-        let evictable = self.scripts.iter().filter(|(_, script)| !script.kept);
+        let evictable = self.scripts.iter().filter(|(_, script)| !script.stored);
         let (&digest, _) = evictable.min_by_key(|(_, script)| script.used)?;
         let script = self.scripts.remove(&digest)?;
         self.bytes -= script.source.len();
@@ -229,7 +276,37 @@ impl Cache {
 
     /// What there is.
     pub fn stats(&self) -> CacheStats {
-        CacheStats { scripts: self.scripts.len(), bytes: self.bytes, evicted: self.evicted }
+        CacheStats {
+            scripts: self.scripts.len(),
+            bytes: self.bytes,
+            stored: self.scripts.len() - self.evictable,
+            stored_bytes: self.bytes - self.evictable_bytes,
+            evicted: self.evicted,
+        }
+    }
+
+    /// All scripts, in the order of their digests.
+    pub fn list(&self) -> Vec<Listed> {
+        let listed = |(&digest, script): (&Digest, &Script)| {
+            let Script { ref source, stored, ref runs, .. } = *script;
+            Listed { digest, bytes: source.len(), stored, calls: runs.calls() }
+        };
+        let mut list: Vec<_> = self.scripts.iter().map(listed).collect();
+        list.sort_unstable_by_key(|script| script.digest);
+        list
+    }
+
+    /// What there is of one script. `vm` is the number of the VM whose functions count.
+    pub fn script_stats(&self, digest: Digest, vm: u64) -> Option<ScriptStats> {
+        let Script { source, compiled, runs, stored, .. } = self.scripts.get(&digest)?;
+        let memory = compiled.filter(|compiled| compiled.vm == vm).map_or(0, |compiled| compiled.bytes);
+        Some(ScriptStats { bytes: source.len(), stored: *stored, memory, runs: runs.figures() })
+    }
+
+    /// Starts to count anew.
+    pub fn reset_stats(&mut self) {
+        self.evicted = 0;
+        self.scripts.values_mut().for_each(|script| script.runs = Runs::default());
     }
 }
 
@@ -238,11 +315,11 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
-    const COMPILED: Compiled = Compiled { vm: 0, function: Ref::NIL, flags: None };
+    const COMPILED: Compiled = Compiled { vm: 0, function: Ref::NIL, flags: None, bytes: 3 };
 
     fn add(cache: &mut Cache, source: &[u8]) -> Digest {
         let digest = Digest::of(source);
-        cache.insert(digest, source, COMPILED);
+        cache.insert(digest, source, Some(COMPILED));
         digest
     }
 
@@ -258,14 +335,14 @@ mod tests {
     }
 
     #[test]
-    fn least_recently_used_is_evicted_and_kept_scripts_stay() {
+    fn least_recently_used_is_evicted_and_stored_scripts_stay() {
         let mut cache = Cache::default();
         let digests: Vec<_> = (0..=EVICTABLE_SCRIPTS).map(|i| add(&mut cache, format!("return {i}").as_bytes())).collect();
         cache.get(digests[0]);
         assert!(cache.evict().is_some());
         assert!(cache.evict().is_none());
         assert!(cache.contains(digests[0]) && !cache.contains(digests[1]));
-        cache.keep(digests[2]);
+        cache.set_stored(digests[2]);
         add(&mut cache, b"a");
         assert!(cache.evict().is_none());
         add(&mut cache, b"b");
@@ -285,6 +362,37 @@ mod tests {
         assert!(!cache.contains(first) && cache.contains(last));
         assert_eq!(cache.stats().bytes, big.len());
         cache.clear();
-        assert_eq!(cache.stats(), CacheStats { scripts: 0, bytes: 0, evicted: 1 });
+        assert_eq!(cache.stats(), CacheStats { evicted: 1, ..CacheStats::default() });
+    }
+
+    #[test]
+    fn what_is_stored_no_longer_is_evictable_again() {
+        let mut cache = Cache::default();
+        let [a, b, c] = [&b"a"[..], b"bb", b"ccc"].map(|source| add(&mut cache, source));
+        cache.set_all_stored(&HashSet::from([a, b, Digest::of(b"unknown")]));
+        cache.set_stored(a);
+        assert_eq!((cache.stats().stored, cache.stats().stored_bytes), (2, 3));
+        cache.set_all_stored(&HashSet::from([b, c]));
+        assert_eq!((cache.stats().stored, cache.stats().stored_bytes), (2, 5));
+        let mut stored: Vec<_> = cache.list().iter().map(|script| (script.bytes, script.stored)).collect();
+        stored.sort_unstable();
+        assert_eq!(stored, [(1, false), (2, true), (3, true)]);
+        cache.set_all_stored(&HashSet::new());
+        assert_eq!(cache.stats(), CacheStats { scripts: 3, bytes: 6, ..CacheStats::default() });
+    }
+
+    #[test]
+    fn figures_of_a_script_can_be_reset() {
+        let mut cache = Cache::default();
+        let digest = add(&mut cache, b"return 1");
+        cache.get(digest).unwrap().runs.add(std::time::Duration::from_nanos(5), true);
+        let stats = cache.script_stats(digest, 0).unwrap();
+        assert_eq!((stats.bytes, stats.stored, stats.memory, stats.runs.calls, stats.runs.errors), (8, false, 3, 1, 1));
+        assert_eq!(cache.script_stats(digest, 1).unwrap().memory, 0, "compiled in another VM");
+        cache.evicted = 7;
+        cache.reset_stats();
+        assert_eq!(cache.script_stats(digest, 0).unwrap().runs, RunFigures::default());
+        assert_eq!((cache.stats().evicted, cache.stats().scripts), (0, 1));
+        assert_eq!(cache.script_stats(Digest::of(b""), 0), None);
     }
 }

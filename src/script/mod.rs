@@ -4,7 +4,8 @@
 //! without a server. Its layers, of which an upper one may use a lower one and never the reverse:
 //!
 //! - `engine`: load, run, flush; joins the two below.
-//! - `cache` (sources by digest), `shebang` (a script's first line), `vm` (one run is one protected call).
+//! - `cache` (sources by digest) with `runs` and `histogram` (their statistics), `library` (a script as a library of the server),
+//!   `shebang` (a script's first line), `vm` (one run is one protected call).
 //! - `sandbox` (what scripts see), and `api` (what they can call, one file per namespace).
 //! - `convert` (replies and values), `fault` (texts of errors), `json`, `number` and `random` (as Redis has them).
 //! - `context` (what C functions share), `stack` (Luau's API), `line` (short texts), `limits` (time),
@@ -19,12 +20,15 @@ mod convert;
 mod engine;
 mod fault;
 mod heap;
+mod histogram;
 mod json;
+pub mod library;
 mod limits;
 mod line;
 mod number;
 pub mod port;
 mod random;
+mod runs;
 mod sandbox;
 mod shebang;
 mod stack;
@@ -32,8 +36,9 @@ mod stack;
 mod tests;
 mod vm;
 
-pub use cache::{CacheStats, Digest, EVICTABLE_BYTES, EVICTABLE_SCRIPTS};
+pub use cache::{CacheStats, Digest, EVICTABLE_BYTES, EVICTABLE_SCRIPTS, Listed, ScriptStats};
 pub use context::ServerVersion;
 pub use engine::{Engine, Run, Stats};
 pub use limits::{Limits, MAX_DEPTH, VALUE_BYTES};
+pub use runs::RunFigures;
 pub use sandbox::SOURCE_BYTES;

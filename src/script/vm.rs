@@ -64,6 +64,15 @@ impl Vm {
         self.context.heap.used()
     }
 
+    /// Bytes of all values, garbage included. Finer than [`Vm::used`]: Luau takes memory for small values by the page.
+    pub fn value_bytes(&self) -> usize {
+        let Some(state) = self.state.map(NonNull::as_ptr) else { return 0 };
+        // SAFETY: the state is alive; asking for these two numbers neither collects nor raises.
+        let (kilobytes, rest) = unsafe { (ffi::lua_gc(state, ffi::LUA_GCCOUNT, 0), ffi::lua_gc(state, ffi::LUA_GCCOUNTB, 0)) };
+        let count = |number: c_int| usize::try_from(number).unwrap_or(0);
+        count(kilobytes).saturating_mul(1024).saturating_add(count(rest))
+    }
+
     /// Sets the limits for the runs to come.
     pub fn set_limits(&mut self, limits: Limits) -> Result<()> {
         let started = self.context.watchdog.set_limits(&limits);

@@ -2,7 +2,9 @@
 
 use crate::support::docs::command_names;
 use crate::support::server::is_crash;
-use crate::support::{Server, Setup, Value, each_installed, each_server, each_server_with, module_path};
+use crate::support::{
+    Server, Setup, Value, each_installed, each_server, each_server_that_unloads, each_server_with, module_path,
+};
 
 fn is_loaded(server: &Server) -> bool {
     let modules = server.run("MODULE LIST");
@@ -25,7 +27,7 @@ fn the_module_is_listed_under_its_name() {
 
 #[test]
 fn module_unloads_and_loads_again_three_times() {
-    each_server(|server| {
+    each_server_that_unloads(|server| {
         server.run("SET k a");
         for round in 0..3 {
             assert_eq!(server.run("ATOMIC.CAS k a a"), Value::Integer(1), "round {round}");
@@ -37,6 +39,18 @@ fn module_unloads_and_loads_again_three_times() {
             assert_eq!(load(server, &[]), Value::ok(), "round {round}: {}", server.log());
         }
         assert_eq!(server.run("ATOMIC.UNLOCK lock me ALL"), Value::Integer(0), "the lock did not survive the unload");
+    });
+}
+
+#[test]
+fn a_server_that_would_crash_keeps_the_module_and_says_why() {
+    each_server(|server| {
+        if !server.unloads() {
+            assert!(matches!(server.run("MODULE UNLOAD atomic"), Value::Error(_)));
+            assert!(server.log().contains("not unloaded: Valkey before 8.1.5 crashes on it"));
+            assert!(is_loaded(server));
+            assert_eq!(server.run("ATOMIC.EVAL 'return 1' 0"), Value::Integer(1));
+        }
     });
 }
 

@@ -6,6 +6,8 @@ mod conformance; // beside the server's own EVAL
 mod errors; // any bytes in every error; scripts that run scripts
 mod limits; // time, memory and the cache end what would not end
 mod replication; // the exact stream, replicas, the append-only file, maxmemory
+mod stats; // LIST, SHOW, STATS, RESETSTAT, HELP
+mod store; // what LOAD stored outlives restarts and failovers
 
 use crate::support::{Connection, Value, argv};
 

@@ -32,6 +32,15 @@ pub fn each_server(body: impl Fn(&Server)) {
     each_server_with(&Setup::with_module(), body);
 }
 
+/// [`each_server`] for tests that unload the module.
+pub fn each_server_that_unloads(body: impl Fn(&Server)) {
+    each_server(|server| {
+        if server.unloads() {
+            body(server);
+        }
+    });
+}
+
 /// [`each_server`] with a configuration of its own.
 pub fn each_server_with(setup: &Setup, body: impl Fn(&Server)) {
     each_installed(|binary| body(&Server::start(binary, setup)));

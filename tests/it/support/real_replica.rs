@@ -23,6 +23,12 @@ impl<'a> RealReplica<'a> {
         Self::start(primary, &Setup::with_module())
     }
 
+    /// A replica with a configuration of its own. Returns when it is in sync.
+    #[track_caller]
+    pub fn with(primary: &'a Server, setup: &Setup) -> Self {
+        Self::start(primary, setup)
+    }
+
     /// A replica that dies when it cannot apply a command, so that a wrong stream cannot go unnoticed.
     #[track_caller]
     fn start(primary: &'a Server, setup: &Setup) -> Self {

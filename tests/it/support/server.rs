@@ -154,6 +154,15 @@ impl Server {
         value.unwrap_or_else(|| panic!("INFO has no {field}")).trim().to_owned()
     }
 
+    /// Whether the module can be unloaded from it. Valkey 8.1.0 to 8.1.4 would crash (valkey-io/valkey#2753), so it refuses there.
+    pub fn unloads(&self) -> bool {
+        let patch = self.binary.is_valkey.then(|| self.info("valkey_version")).and_then(|version| {
+            let patch = version.strip_prefix("8.1.")?;
+            patch.parse::<u32>().ok()
+        });
+        patch.is_none_or(|patch| patch >= 5)
+    }
+
     /// Everything the server printed so far, over all its restarts.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.dir.join("server.log")).unwrap_or_default()).into_owned()

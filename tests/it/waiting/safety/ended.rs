@@ -2,7 +2,7 @@
 
 use super::super::{Waiter, await_waiters, owners};
 use crate::support::locks::{close, expect_silence, granted, not_granted, put, vanish};
-use crate::support::{Server, Setup, Value, each_server, each_server_with, eventually, module_path};
+use crate::support::{Server, Setup, Value, each_server, each_server_that_unloads, each_server_with, eventually, module_path};
 
 fn unload(server: &Server) -> Value {
     server.run("MODULE UNLOAD atomic")
@@ -33,7 +33,7 @@ fn expect_reload(server: &Server) {
 
 #[test]
 fn the_module_stays_while_clients_wait_and_can_go_when_they_are_gone() {
-    each_server(|server| {
+    each_server_that_unloads(|server| {
         server.run("ATOMIC.LOCK k me 1000000");
         server.run("ATOMIC.SEM.ACQUIRE sem 1 me 1000000");
         let gone = Waiter::queued(server, "k", 1, "ATOMIC.LOCK k gone 1000000 WAIT 0");
@@ -58,7 +58,7 @@ fn the_module_stays_while_clients_wait_and_can_go_when_they_are_gone() {
 
 #[test]
 fn the_module_can_go_after_every_kind_of_hand_over() {
-    each_server(|server| {
+    each_server_that_unloads(|server| {
         server.run("ATOMIC.LOCK k me 1000000");
         let mut waiter = Waiter::queued(server, "k", 1, "ATOMIC.LOCK k you 30 WAIT 0");
         server.run("ATOMIC.UNLOCK k me");
@@ -78,7 +78,7 @@ fn the_module_can_go_after_every_kind_of_hand_over() {
 
 #[test]
 fn a_bind_connection_that_closes_when_the_module_is_gone_harms_nothing() {
-    each_server(|server| {
+    each_server_that_unloads(|server| {
         let mut holder = server.connect();
         granted(&holder.run("ATOMIC.LOCK k me 1000000 BIND"));
         assert_eq!(unload(server), Value::ok());

@@ -1,0 +1,47 @@
+//! `ATOMIC.SCRIPT FLUSH [ASYNC | SYNC]`: forget every script, here and on the replicas.
+//!
+//! Reply: OK. The libraries that LOAD stored are deleted. ASYNC and SYNC are accepted as the server's own SCRIPT FLUSH accepts them, and
+//! mean the same here: the memory is given back before the reply. On a replica only its own cache is emptied: what is stored is its
+//! master's, and is found again when it is used.
+//! Replicates: `FUNCTION DELETE atomic_<sha1>` for each stored script, in one MULTI/EXEC.
+
+use super::{CHANGES, store};
+use crate::commands::scripting;
+use crate::commands::spec::{Arg, Command, Keys, Spec};
+use crate::error::{Error, Result};
+use crate::keyspace::Keyspace;
+use crate::keyspace::args::{Args, is};
+use crate::keyspace::reply::Reply;
+
+/// See the top of this file.
+pub struct Flush;
+
+impl Command for Flush {
+    const SPEC: Spec = Spec {
+        name: c"atomic.script|flush",
+        flags: CHANGES,
+        categories: c"scripting",
+        summary: c"Forgets every script and deletes those that are stored.",
+        complexity: c"O(N) in the number of scripts and function libraries",
+        since: c"0.1.0",
+        arity: -2,
+        keys: Keys::None,
+        args: &[Arg::one_of(c"flush-type", &[Arg::word(c"async", c"ASYNC"), Arg::word(c"sync", c"SYNC")]).optional()],
+    };
+
+    type Request<'a> = ();
+
+    fn parse(mut args: Args<'_>) -> Result<()> {
+        const USAGE: Error = Error::Text("ERR ATOMIC.SCRIPT FLUSH only supports SYNC|ASYNC option");
+        match args.take_if_any() {
+            Some(option) if !is(option.bytes(), "ASYNC") && !is(option.bytes(), "SYNC") => return Err(USAGE),
+            _ => {}
+        }
+        args.finish()
+    }
+
+    fn run(keyspace: &Keyspace, (): ()) -> Result<Reply> {
+        store::flush(keyspace.ctx(), &mut scripting::engine()?.engine)?;
+        Ok(Reply::Ok)
+    }
+}

@@ -1,0 +1,38 @@
+//! `ATOMIC.SCRIPT KILL`: ends the script that keeps the server busy.
+//!
+//! Works once other clients get `BUSY`, as long as the script has written nothing. Replies OK; the script's client gets an error.
+//! Errors: NOTBUSY when no script lets other clients in, UNKILLABLE when it has written.
+
+use crate::commands::scripting;
+use crate::commands::spec::{Command, Keys, Spec};
+use crate::error::Result;
+use crate::keyspace::Keyspace;
+use crate::keyspace::args::Args;
+use crate::keyspace::reply::Reply;
+
+/// See the top of this file.
+pub struct Kill;
+
+impl Command for Kill {
+    const SPEC: Spec = Spec {
+        name: c"atomic.script|kill",
+        flags: c"allow-busy allow-stale deny-script",
+        categories: c"scripting",
+        summary: c"Ends the script that keeps the server busy, if it has written nothing.",
+        complexity: c"O(1)",
+        since: c"0.1.0",
+        arity: 2,
+        keys: Keys::None,
+        args: &[],
+    };
+
+    type Request<'a> = ();
+
+    fn parse(args: Args<'_>) -> Result<()> {
+        args.finish()
+    }
+
+    fn run(_keyspace: &Keyspace, (): ()) -> Result<Reply> {
+        scripting::busy::kill().map(|()| Reply::Ok)
+    }
+}

@@ -1,0 +1,45 @@
+//! `ATOMIC.SCRIPT LOAD script`: compile a script and keep it.
+//!
+//! Reply: its SHA1, in hex. The script is stored in the server's function store, as a library `atomic_<sha1>`: so it is there after a
+//! restart, on every replica and after a failover, until SCRIPT FLUSH. When the store has no room for it (`script-store-max-bytes`,
+//! `maxmemory`), and on a replica, it is loaded all the same, but can be evicted like one that ATOMIC.EVAL has seen.
+//! Replicates: `FUNCTION LOAD REPLACE <library>`, once; nothing when the script is stored already.
+//! Errors: a script that does not compile, with its line.
+
+use super::{CHANGES, store};
+use crate::commands::scripting;
+use crate::commands::spec::{Arg, Command, Keys, Spec};
+use crate::error::Result;
+use crate::keyspace::Keyspace;
+use crate::keyspace::args::Args;
+use crate::keyspace::reply::Reply;
+
+/// See the top of this file.
+pub struct Load;
+
+impl Command for Load {
+    const SPEC: Spec = Spec {
+        name: c"atomic.script|load",
+        flags: CHANGES,
+        categories: c"scripting",
+        summary: c"Compiles a Lua script and stores it, on this server and its replicas.",
+        complexity: c"O(N+M) in the length of the script and the number of the server's function libraries",
+        since: c"0.1.0",
+        arity: 3,
+        keys: Keys::None,
+        args: &[Arg::string(c"script")],
+    };
+
+    type Request<'a> = &'a [u8];
+
+    fn parse(mut args: Args<'_>) -> Result<&[u8]> {
+        let script = args.bytes()?;
+        args.finish()?;
+        Ok(script)
+    }
+
+    fn run(keyspace: &Keyspace, script: &[u8]) -> Result<Reply> {
+        let digest = store::load(keyspace.ctx(), &mut *scripting::engine()?, script)?;
+        Ok(Reply::Bulk(digest.hex().to_vec()))
+    }
+}

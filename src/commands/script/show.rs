@@ -1,0 +1,42 @@
+//! `ATOMIC.SCRIPT SHOW sha1`: the source of a script.
+//!
+//! Reply: the exact bytes that were loaded or evaluated, as a bulk string. Errors: NOSCRIPT when there is no such script.
+
+use super::{READS, store};
+use crate::commands::scripting;
+use crate::commands::spec::{Arg, Command, Keys, Spec};
+use crate::error::{Error, Result};
+use crate::keyspace::Keyspace;
+use crate::keyspace::args::Args;
+use crate::keyspace::reply::Reply;
+
+/// See the top of this file.
+pub struct Show;
+
+impl Command for Show {
+    const SPEC: Spec = Spec {
+        name: c"atomic.script|show",
+        flags: READS,
+        categories: c"scripting",
+        summary: c"Returns the source of a script.",
+        complexity: c"O(N) in the length of the script; for one that is not cached O(M) in the number of function libraries",
+        since: c"0.1.0",
+        arity: 3,
+        keys: Keys::None,
+        args: &[Arg::string(c"sha1")],
+    };
+
+    type Request<'a> = &'a [u8];
+
+    fn parse(mut args: Args<'_>) -> Result<&[u8]> {
+        let sha = args.bytes()?;
+        args.finish()?;
+        Ok(sha)
+    }
+
+    fn run(keyspace: &Keyspace, sha: &[u8]) -> Result<Reply> {
+        let mut scripting = scripting::engine()?;
+        let digest = store::find(keyspace.ctx(), &mut scripting.engine, sha).ok_or(Error::NoScript)?;
+        scripting.engine.source(digest).map(|source| Reply::Bulk(source.to_vec())).ok_or(Error::NoScript)
+    }
+}

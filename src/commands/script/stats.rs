@@ -1,0 +1,88 @@
+//! `ATOMIC.SCRIPT STATS [sha1]`: statistics of all scripts, or of one.
+//!
+//! Reply: a map, which is a flat array in RESP2.
+//!
+//! Of all: `scripts` and the `bytes` of their sources; `stored` and `stored-bytes`, those in the function store; `store-refused`, loaded but
+//! not stored for want of room; `evicted`; `calls` and `errors`, also of scripts that were evicted and calls that found no script;
+//! `vm-memory`, bytes that the engine uses.
+//!
+//! Of one: `bytes` of its source; `stored`, 1 or 0; `memory`, what compiling it took, about, or 0 if it was not used yet; `calls` and
+//! `errors`; `p50-us`, `p99-us`, `max-us` and `total-us`, the time of its runs in microseconds, rounded up. The percentiles are within
+//! a sixteenth. Only its runs count, not the compilation.
+//!
+//! All counts are this server's own, since it started or RESETSTAT. Errors: NOSCRIPT when there is no such script.
+
+use super::{READS, store};
+use crate::commands::scripting::{self, Scripting};
+use crate::commands::spec::{Arg, Command, Keys, Spec};
+use crate::error::{Error, Result};
+use crate::keyspace::Keyspace;
+use crate::keyspace::args::Args;
+use crate::keyspace::reply::{Reply, number};
+use crate::script::ScriptStats;
+
+/// See the top of this file.
+pub struct Stats;
+
+impl Command for Stats {
+    const SPEC: Spec = Spec {
+        name: c"atomic.script|stats",
+        flags: READS,
+        categories: c"scripting",
+        summary: c"Returns calls, errors, time and memory of all scripts or of one.",
+        complexity: c"O(N) in the number of function libraries; O(1) for a cached script",
+        since: c"0.1.0",
+        arity: -2,
+        keys: Keys::None,
+        args: &[Arg::string(c"sha1").optional()],
+    };
+
+    type Request<'a> = Option<&'a [u8]>;
+
+    fn parse(mut args: Args<'_>) -> Result<Option<&[u8]>> {
+        let sha = args.take_if_any().map(|sha| sha.bytes());
+        args.finish()?;
+        Ok(sha)
+    }
+
+    fn run(keyspace: &Keyspace, sha: Option<&[u8]>) -> Result<Reply> {
+        let mut scripting = scripting::engine()?;
+        let Some(sha) = sha else {
+            store::reconcile(keyspace.ctx(), &mut scripting.engine);
+            return Ok(of_all(&scripting));
+        };
+        let digest = store::find(keyspace.ctx(), &mut scripting.engine, sha).ok_or(Error::NoScript)?;
+        scripting.engine.script_stats(digest).map(|stats| of_one(&stats)).ok_or(Error::NoScript)
+    }
+}
+
+fn of_all(scripting: &Scripting) -> Reply {
+    let stats = scripting.engine.stats();
+    let (calls, errors) = scripting.runs();
+    Reply::Map(vec![
+        ("scripts", Reply::Integer(number(stats.cache.scripts))),
+        ("bytes", Reply::Integer(number(stats.cache.bytes))),
+        ("stored", Reply::Integer(number(stats.cache.stored))),
+        ("stored-bytes", Reply::Integer(number(stats.cache.stored_bytes))),
+        ("store-refused", Reply::Integer(number(scripting.store.refused()))),
+        ("evicted", Reply::Integer(number(stats.cache.evicted))),
+        ("calls", Reply::Integer(number(calls))),
+        ("errors", Reply::Integer(number(errors))),
+        ("vm-memory", Reply::Integer(number(stats.vm_bytes))),
+    ])
+}
+
+fn of_one(script: &ScriptStats) -> Reply {
+    let microseconds = |nanoseconds: u64| Reply::Integer(number(nanoseconds.div_ceil(1000)));
+    Reply::Map(vec![
+        ("bytes", Reply::Integer(number(script.bytes))),
+        ("stored", Reply::Integer(script.stored.into())),
+        ("memory", Reply::Integer(number(script.memory))),
+        ("calls", Reply::Integer(number(script.runs.calls))),
+        ("errors", Reply::Integer(number(script.runs.errors))),
+        ("p50-us", microseconds(script.runs.p50)),
+        ("p99-us", microseconds(script.runs.p99)),
+        ("max-us", microseconds(script.runs.max)),
+        ("total-us", microseconds(script.runs.total)),
+    ])
+}

@@ -1,0 +1,122 @@
+//! Where the engine and the server's function store meet: loaded scripts outlive the process as libraries that carry their text.
+//!
+//! What the engine knows of the store may be old: others change it, with FUNCTION FLUSH or over a replication link, and nobody says so. So
+//! nothing relies on it. A script that the engine lacks is looked up before it counts as unknown; one that the store lacks is stored
+//! again when it is loaded again; [`reconcile`] makes both agree where it matters what there is.
+
+use std::collections::HashSet;
+
+use crate::commands::scripting::{self, Scripting};
+use crate::error::Result;
+use crate::keyspace::libraries;
+use crate::keyspace::module_api::Ctx;
+use crate::script::{Digest, Engine, library};
+use crate::settings;
+
+/// What was not stored.
+#[derive(Default)]
+pub struct Store {
+    refused: u64,
+    said: bool,
+}
+
+impl Store {
+    /// How many scripts were loaded and not stored.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// Starts to count anew.
+    pub fn reset_stats(&mut self) {
+        self.refused = 0;
+    }
+
+    /// Counts a script that is not stored. Only the first is logged: LOAD is a client's to call, the log is the operator's.
+    fn refuse(&mut self, ctx: Ctx, why: &str) {
+        if !self.said {
+            self.said = true;
+            ctx.log(c"warning", &format!("a script was loaded but not stored, and so can be evicted (said once): {why}"));
+        }
+        self.refused = self.refused.saturating_add(1);
+    }
+}
+
+/// The digest of a script that the engine knows, or has just read from its library. Writes nothing.
+pub fn find(ctx: Ctx, engine: &mut Engine, sha: &[u8]) -> Option<Digest> {
+    let digest = Digest::parse(sha)?;
+    (engine.contains(digest) || adopt(ctx, engine, digest)).then_some(digest)
+}
+
+/// Reads one script from its library; false when there is none.
+fn adopt(ctx: Ctx, engine: &mut Engine, digest: Digest) -> bool {
+    let listing = libraries::codes(ctx, &library::name(digest));
+    let found =
+        listing.libraries().iter().find_map(|library| library::script(library.code).filter(|(found, _)| *found == digest));
+    if let Some((_, source)) = found {
+        engine.adopt(digest, source);
+    }
+    found.is_some()
+}
+
+/// Makes the engine know what the store holds. The libraries' code is only asked for when there is one that the engine has not seen.
+pub fn reconcile(ctx: Ctx, engine: &mut Engine) {
+    let names = libraries::names(ctx, library::PATTERN.as_bytes());
+    let mut stored: HashSet<Digest> = names.libraries().iter().filter_map(|library| library::digest(library.name)).collect();
+    if !stored.iter().all(|digest| engine.contains(*digest)) {
+        let codes = libraries::codes(ctx, library::PATTERN.as_bytes());
+        let libraries = codes.libraries();
+        let scripts = libraries.iter().filter_map(|library| library::script(library.code));
+        scripts.for_each(|(digest, source)| engine.adopt(digest, source));
+    }
+    stored.retain(|digest| engine.contains(*digest));
+    engine.set_stored(&stored);
+}
+
+/// Compiles a script, and stores it unless it is stored or this is a replica, whose store is its master's.
+pub fn load(ctx: Ctx, scripting: &mut Scripting, source: &[u8]) -> Result<Digest> {
+    let Scripting { engine, store, .. } = scripting;
+    let digest = engine.load(source)?;
+    if adopt(ctx, engine, digest) || ctx.flags().is_replica() {
+        return Ok(digest);
+    }
+    let stored = if has_room(ctx, engine, source) {
+        libraries::load(ctx, &library::text(digest, source)).map_err(|error| error.wire())
+    } else {
+        Err("script-store-max-bytes is reached".to_owned())
+    };
+    match stored {
+        Ok(()) => engine.adopt(digest, source),
+        Err(why) => store.refuse(ctx, &why),
+    }
+    Ok(digest)
+}
+
+fn has_room(ctx: Ctx, engine: &mut Engine, source: &[u8]) -> bool {
+    let limit = usize::try_from(settings::SCRIPT_STORE_MAX_BYTES.get()).unwrap_or(usize::MAX);
+    let fits = |engine: &Engine| engine.stats().cache.stored_bytes.saturating_add(source.len()) <= limit;
+    fits(engine) || {
+        reconcile(ctx, engine);
+        fits(engine)
+    }
+}
+
+/// Deletes every library that carries a script, unless this is a replica, and forgets all scripts.
+pub fn flush(ctx: Ctx, engine: &mut Engine) -> Result<()> {
+    let deleted = if ctx.flags().is_replica() { Ok(()) } else { delete_all(ctx, engine) };
+    engine.flush()?;
+    deleted
+}
+
+fn delete_all(ctx: Ctx, engine: &mut Engine) -> Result<()> {
+    reconcile(ctx, engine);
+    let stored = engine.list().into_iter().filter(|script| script.stored);
+    stored.map(|script| libraries::delete(ctx, &library::name(script.digest))).fold(Ok(()), Result::and)
+}
+
+/// [`reconcile`], after an event. While a script runs the engine is not to be had, and nothing is lost.
+pub fn refresh(ctx: Ctx) {
+    if let Ok(mut scripting) = scripting::engine() {
+        reconcile(ctx, &mut scripting.engine);
+    }
+}
