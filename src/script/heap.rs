@@ -16,6 +16,9 @@ use super::limits::Slot;
 /// What `malloc` guarantees, which is what Luau relies on.
 const ALIGN: usize = 16;
 
+/// What a run may take beyond the limit once it was refused memory and must end: the error handler needs a little.
+const SLACK: usize = 64 << 10;
+
 /// The account of one VM.
 #[derive(Default)]
 pub(super) struct Heap {
@@ -85,7 +88,8 @@ impl Heap {
     fn resize(&self, block: *mut c_void, old: usize, new: usize) -> *mut c_void {
         let old = if block.is_null() { 0 } else { old };
         let after = self.used.get().saturating_sub(old).saturating_add(new);
-        if new > old && after > self.limit.get() {
+        let slack = if self.exceeded.get() { SLACK } else { 0 };
+        if new > old && after > self.limit.get().saturating_add(slack) {
             return self.refuse();
         }
         let (Ok(before), Ok(wanted)) = (Layout::from_size_align(old, ALIGN), Layout::from_size_align(new, ALIGN)) else {
