@@ -5,7 +5,7 @@
 //! script outlives the VM it was compiled in: what is compiled carries the VM's number and is compiled again, when it is used, if
 //! that is not the current one.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use sha1::{Digest as _, Sha1};
@@ -148,8 +148,9 @@ pub(super) struct Script {
     pub compiled: Option<Compiled>,
     /// Its runs.
     pub runs: Runs,
-    stored: bool,
     used: u64,
+    /// Its place in the order of eviction; a script that is stored has none.
+    place: Option<u64>,
 }
 
 /// What LIST shows of a script.
@@ -199,7 +200,8 @@ pub(super) struct Cache {
     scripts: HashMap<Digest, Script, DigestHash>,
     clock: u64,
     bytes: usize,
-    evictable: usize,
+    /// The evictable scripts by the time at which they were used, as of when they were put here: using a script costs nothing here.
+    evictable: BTreeMap<u64, Digest>,
     evictable_bytes: usize,
     evicted: u64,
 }
@@ -226,28 +228,28 @@ impl Cache {
     /// Adds a script that is not known yet.
     pub fn insert(&mut self, digest: Digest, source: &[u8], compiled: Option<Compiled>) {
         self.clock += 1;
-        let script = Script { source: source.into(), compiled, runs: Runs::default(), stored: false, used: self.clock };
+        let (used, place) = (self.clock, Some(self.clock));
         self.bytes += source.len();
-        self.evictable += 1;
+        self.evictable.insert(used, digest);
         self.evictable_bytes += source.len();
-        self.scripts.insert(digest, script);
+        self.scripts.insert(digest, Script { source: source.into(), compiled, runs: Runs::default(), used, place });
     }
 
     /// Notes that a known script is stored: it is not evicted from now on.
     pub fn set_stored(&mut self, digest: Digest) {
-        if let Some(script) = self.scripts.get_mut(&digest).filter(|script| !script.stored) {
-            script.stored = true;
-            self.evictable -= 1;
+        let Some(script) = self.scripts.get_mut(&digest) else { return };
+        if let Some(place) = script.place.take() {
+            self.evictable.remove(&place);
             self.evictable_bytes -= script.source.len();
         }
     }
 
     /// Notes that of the known scripts these are stored, and no others.
     pub fn set_all_stored(&mut self, stored: &HashSet<Digest>) {
-        for (digest, script) in &mut self.scripts {
-            if script.stored && !stored.contains(digest) {
-                script.stored = false;
-                self.evictable += 1;
+        for (&digest, script) in &mut self.scripts {
+            if script.place.is_none() && !stored.contains(&digest) {
+                script.place = Some(script.used);
+                self.evictable.insert(script.used, digest);
                 self.evictable_bytes += script.source.len();
             }
         }
@@ -256,14 +258,25 @@ impl Cache {
 
     /// Removes the least recently used evictable script while there are too many. The one used last is never removed.
     pub fn evict(&mut self) -> Option<Script> {
-        if self.evictable <= 1 || (self.evictable <= EVICTABLE_SCRIPTS && self.evictable_bytes <= EVICTABLE_BYTES) {
+        let count = self.evictable.len();
+        if count <= 1 || (count <= EVICTABLE_SCRIPTS && self.evictable_bytes <= EVICTABLE_BYTES) {
             return None;
         }
-        let evictable = self.scripts.iter().filter(|(_, script)| !script.stored);
-        let (&digest, _) = evictable.min_by_key(|(_, script)| script.used)?;
+        loop {
+            let (place, digest) = self.evictable.pop_first()?;
+            let script = self.scripts.get_mut(&digest)?;
+            if script.used == place {
+                break self.remove(digest);
+            }
+            // It was used since. No other was used before its old place, so the first that is where it belongs is the oldest of all.
+            script.place = Some(script.used);
+            self.evictable.insert(script.used, digest);
+        }
+    }
+
+    fn remove(&mut self, digest: Digest) -> Option<Script> {
         let script = self.scripts.remove(&digest)?;
         self.bytes -= script.source.len();
-        self.evictable -= 1;
         self.evictable_bytes -= script.source.len();
         self.evicted += 1;
         Some(script)
@@ -279,7 +292,7 @@ impl Cache {
         CacheStats {
             scripts: self.scripts.len(),
             bytes: self.bytes,
-            stored: self.scripts.len() - self.evictable,
+            stored: self.scripts.len() - self.evictable.len(),
             stored_bytes: self.bytes - self.evictable_bytes,
             evicted: self.evicted,
         }
@@ -288,8 +301,8 @@ impl Cache {
     /// All scripts, in the order of their digests.
     pub fn list(&self) -> Vec<Listed> {
         let listed = |(&digest, script): (&Digest, &Script)| {
-            let Script { ref source, stored, ref runs, .. } = *script;
-            Listed { digest, bytes: source.len(), stored, calls: runs.calls() }
+            let Script { source, runs, place, .. } = script;
+            Listed { digest, bytes: source.len(), stored: place.is_none(), calls: runs.calls() }
         };
         let mut list: Vec<_> = self.scripts.iter().map(listed).collect();
         list.sort_unstable_by_key(|script| script.digest);
@@ -298,9 +311,9 @@ impl Cache {
 
     /// What there is of one script. `vm` is the number of the VM whose functions count.
     pub fn script_stats(&self, digest: Digest, vm: u64) -> Option<ScriptStats> {
-        let Script { source, compiled, runs, stored, .. } = self.scripts.get(&digest)?;
+        let Script { source, compiled, runs, place, .. } = self.scripts.get(&digest)?;
         let memory = compiled.filter(|compiled| compiled.vm == vm).map_or(0, |compiled| compiled.bytes);
-        Some(ScriptStats { bytes: source.len(), stored: *stored, memory, runs: runs.figures() })
+        Some(ScriptStats { bytes: source.len(), stored: place.is_none(), memory, runs: runs.figures() })
     }
 
     /// Starts to count anew.
@@ -349,6 +362,42 @@ mod tests {
         assert!(cache.evict().is_some());
         assert!(cache.contains(digests[2]) && !cache.contains(digests[3]));
         assert_eq!(cache.stats().evicted, 2);
+    }
+
+    /// Against a list that is in the order of use.
+    #[test]
+    fn the_least_recently_used_is_evicted_whatever_happened_before() {
+        let (mut cache, mut order, mut state) = (Cache::default(), Vec::<Digest>::new(), 1_u64);
+        let mut stored = HashSet::new();
+        for step in 0..20_000_u32 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let chosen = order.get((state >> 33) as usize % order.len().max(1)).copied();
+            match (chosen, state >> 60) {
+                (Some(digest), 0..=6) => {
+                    cache.get(digest);
+                    order.retain(|&other| other != digest);
+                    order.push(digest);
+                }
+                (Some(digest), 7) => {
+                    cache.set_stored(digest);
+                    stored.insert(digest);
+                }
+                (Some(_), 8) if step.is_multiple_of(50) => {
+                    stored.retain(|digest: &Digest| digest.0[0] < 128);
+                    cache.set_all_stored(&stored);
+                }
+                _ => order.push(add(&mut cache, format!("return {step}").as_bytes())),
+            }
+            while cache.evict().is_some() {
+                let oldest = order.iter().position(|digest| !stored.contains(digest)).unwrap();
+                let digest = order.remove(oldest);
+                assert!(!cache.contains(digest), "step {step}");
+            }
+            assert_eq!((cache.stats().scripts, cache.stats().stored), (order.len(), stored.len()), "step {step}");
+        }
+        assert!(cache.stats().evicted > 1000 && cache.stats().stored > 100, "{:?}", cache.stats());
+        let bytes: usize = order.iter().map(|&digest| cache.source(digest).unwrap().len()).sum();
+        assert_eq!(cache.stats().bytes, bytes);
     }
 
     #[test]

@@ -19,7 +19,7 @@ impl Command for Exists {
         flags: READS,
         categories: c"scripting",
         summary: c"Tells which scripts are known.",
-        complexity: c"O(N) in the number of scripts asked for; for each unknown one O(M) in the number of function libraries",
+        complexity: c"O(N) in the number of scripts asked for, and O(M) in the number of function libraries if one is unknown",
         since: c"0.1.0",
         arity: -3,
         keys: Keys::None,
@@ -34,7 +34,7 @@ impl Command for Exists {
 
     fn run(keyspace: &Keyspace, shas: Args<'_>) -> Result<Reply> {
         let mut scripting = scripting::engine()?;
-        let mut known = |sha: &[u8]| i64::from(store::find(keyspace.ctx(), &mut scripting.engine, sha).is_some());
-        Ok(Reply::Array(shas.rest().iter().map(|sha| Reply::Integer(known(sha.bytes()))).collect()))
+        let known = store::find_all(keyspace.ctx(), &mut scripting.engine, shas.rest().iter().map(|sha| sha.bytes()));
+        Ok(Reply::Array(known.into_iter().map(|known| Reply::Integer(known.into())).collect()))
     }
 }

@@ -48,6 +48,18 @@ pub fn find(ctx: Ctx, engine: &mut Engine, sha: &[u8]) -> Option<Digest> {
     (engine.contains(digest) || adopt(ctx, engine, digest)).then_some(digest)
 }
 
+/// Which of the scripts the engine knows, or has just read from their libraries. Asks the server once, however many are unknown.
+pub fn find_all<'a>(ctx: Ctx, engine: &mut Engine, shas: impl Iterator<Item = &'a [u8]>) -> Vec<bool> {
+    let digests: Vec<Option<Digest>> = shas.map(Digest::parse).collect();
+    let mut unknown = digests.iter().flatten().filter(|digest| !engine.contains(**digest));
+    match (unknown.next().copied(), unknown.next()) {
+        (None, _) => {}
+        (Some(digest), None) => drop(adopt(ctx, engine, digest)),
+        (Some(_), Some(_)) => reconcile(ctx, engine),
+    }
+    digests.into_iter().map(|digest| digest.is_some_and(|digest| engine.contains(digest))).collect()
+}
+
 /// Reads one script from its library; false when there is none.
 fn adopt(ctx: Ctx, engine: &mut Engine, digest: Digest) -> bool {
     let listing = libraries::codes(ctx, &library::name(digest));

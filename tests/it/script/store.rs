@@ -216,6 +216,11 @@ fn what_others_do_to_the_libraries_is_seen() {
         assert_eq!(server.call(&evalsha(ONE, "1 k")).error(), NOSCRIPT);
         assert_eq!(server.call(&[b"FUNCTION", &b"RESTORE"[..], payload.bytes()]), Value::ok());
         expect_found(server);
+        server.run("ATOMIC.SCRIPT FLUSH");
+        assert_eq!(server.call(&[b"FUNCTION", &b"RESTORE"[..], payload.bytes()]), Value::ok());
+        server.run("ATOMIC.SCRIPT FLUSH");
+        assert_eq!(libraries(server), [""; 0], "FLUSH deletes what the engine has not seen yet");
+        load(server, ONE);
         server.run("FLUSHALL");
         server.run("SCRIPT FLUSH");
         assert_eq!(libraries(server), names(&[ONE]));

@@ -22,11 +22,16 @@ fn a_replica_finds_what_its_master_loaded_before_and_after_it_came() {
             assert!(replica.server.call(&evalsha(TWO, "1 k v")).error().starts_with("READONLY "));
             let third = "return 3";
             load(server, third);
+            load(server, "return 4");
+            load(server, "return 5");
             replica.await_sync();
             let mut connection = replica.server.connect();
             connection.run("MULTI");
             connection.call(&evalsha(third, "0"));
             assert_eq!(connection.run("EXEC"), Value::integers(&[3]), "looked up within a transaction");
+            let [four, five] = ["return 4", "return 5"].map(sha1);
+            let exist = replica.server.run(&format!("ATOMIC.SCRIPT EXISTS x {four} {} {five}", "0".repeat(40)));
+            assert_eq!(exist, Value::integers(&[0, 1, 0, 1]), "several that are not known yet");
             for script in [ONE, TWO, third] {
                 assert!(listed(&replica.server).contains(&(sha1(script), true)));
             }
