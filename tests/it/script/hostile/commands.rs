@@ -7,10 +7,18 @@ const NOT_ALLOWED: &str = "ERR This Redis command is not allowed from script";
 
 const CALLS: &[Row] = &[
     ("7989 arguments", "local t = {} for i = 1, 7989 do t[i] = i end return redis.call('DEL', unpack(t))", Answer("(integer) 0")),
-    ("too many arguments", "local t = {} for i = 1, 1e5 do t[i] = i end return redis.call('DEL', unpack(t))", Fail("ERR user_script:1: too many results to unpack")),
+    (
+        "100000 arguments",
+        "local t = {} for i = 1, 1e5 do t[i] = i end return redis.call('DEL', unpack(t))",
+        Answer("(integer) 0"),
+    ),
     ("numbers of every kind", "return redis.call('DEL', 0/0, 1/0, -1/0, 2^63, -2^63, 1e308, 5e-324, -0)", Answer("(integer) 0")),
     ("a function", "redis.call('SET', 'k', function() end)", Fail(ARGUMENTS)),
-    ("a table that prints", "redis.call('SET', 'k', setmetatable({}, {__tostring = function() return 'x' end}))", Fail(ARGUMENTS)),
+    (
+        "a table that prints",
+        "redis.call('SET', 'k', setmetatable({}, {__tostring = function() return 'x' end}))",
+        Fail(ARGUMENTS),
+    ),
     ("a table in the middle", "redis.call('SET', {}, 'v')", Fail(ARGUMENTS)),
     ("null", "redis.call('SET', 'k', cjson.null)", Fail(ARGUMENTS)),
     ("a table as the name", "redis.call({'SET', 'k', 'v'})", Fail(ARGUMENTS)),
@@ -21,24 +29,57 @@ const CALLS: &[Row] = &[
     ("very many names", "for i = 1, 5000 do redis.pcall('name' .. i) end return 1", Answer("(integer) 1")),
     ("a long key", "redis.call('SET', ('k'):rep(2e6), 'v') return redis.call('DEL', ('k'):rep(2e6))", Answer("(integer) 1")),
     ("a number of bytes that is refused", "return redis.pcall('SETRANGE', 'k', 2^53, 'x')", Fail("ERR ")),
-    ("an expiry that overflows", "return redis.pcall('SET', 'k', 'v', 'EX', 2^62)", Fail("ERR invalid expire time in 'set' command")),
+    (
+        "an expiry that overflows",
+        "return redis.pcall('SET', 'k', 'v', 'EX', 2^62)",
+        Fail("ERR invalid expire time in 'set' command"),
+    ),
     ("a count that overflows", "return redis.pcall('LPOP', 'none', -2^63)", Fail("ERR ")),
     ("a command in a coroutine", "return coroutine.wrap(function() return redis.call('PING') end)()", Answer("PONG")),
-    ("a command in every coroutine", "local n = 0 for i = 1, 2000 do coroutine.wrap(function() redis.call('INCR', 'c') end)() end return redis.call('DEL', 'c')", Answer("(integer) 1")),
-    ("a command in a comparator", "table.sort({3, 2, 1}, function(a, b) redis.call('SET', 'k', a) return a < b end) return redis.call('DEL', 'k')", Answer("(integer) 1")),
+    (
+        "a command in every coroutine",
+        "local n = 0 for i = 1, 2000 do coroutine.wrap(function() redis.call('INCR', 'c') end)() end return redis.call('DEL', \
+         'c')",
+        Answer("(integer) 1"),
+    ),
+    (
+        "a command in a comparator",
+        "table.sort({3, 2, 1}, function(a, b) redis.call('SET', 'k', a) return a < b end) return redis.call('DEL', 'k')",
+        Answer("(integer) 1"),
+    ),
     ("a command in a metamethod", "return setmetatable({}, {__index = redis.call})[{}]", Fail(ARGUMENTS)),
-    ("a command in an error handler", "xpcall(error, function() redis.call('SET', 'k', 1) end) return redis.call('DEL', 'k')", Answer("(integer) 1")),
+    (
+        "a command in an error handler",
+        "xpcall(error, function() redis.call('SET', 'k', 1) end) return redis.call('DEL', 'k')",
+        Answer("(integer) 1"),
+    ),
     ("a command as an error handler", "return select('#', xpcall(redis.call, redis.call, 'x'))", Answer("(integer) 2")),
-    ("a command as a callback", "return (('PING'):gsub('%w+', redis.call))", Fail("ERR user_script:1: invalid replacement value")),
+    (
+        "a command as a callback",
+        "return (('PING'):gsub('%w+', redis.call))",
+        Fail("ERR user_script:1: invalid replacement value"),
+    ),
     ("a command that loads", "return load(function() return redis.call('GET', 'none') or nil end) == nil", Answer("(nil)")),
     ("a digest of much", "return #redis.sha1hex(('x'):rep(8e6))", Answer("(integer) 40")),
-    ("a digest of a table", "return redis.sha1hex({})", Fail("ERR ")),
-    ("a line of the log with line ends", r"redis.log(redis.LOG_WARNING, 'x\r\n1:M 01 Jan 2026 00:00:00.000 # forged\0') return 1", Answer("(integer) 1")),
+    ("a digest of a table", "return redis.sha1hex({})", Answer("\"da39a3ee5e6b4b0d3255bfef95601890afd80709\"")),
+    (
+        "a line of the log with line ends",
+        r"redis.log(redis.LOG_WARNING, 'x\r\n1:M 01 Jan 2026 00:00:00.000 # forged\0') return 1",
+        Answer("(integer) 1"),
+    ),
     ("a long line of the log", "redis.log(redis.LOG_WARNING, ('x'):rep(5e6)) return 1", Answer("(integer) 1")),
     ("a level of the log that is none", "redis.log(2^53, 'x')", Fail("ERR Invalid debug level.")),
     ("a level of the log that is no number", "redis.log(0/0, 'x')", Fail("ERR ")),
-    ("bits that are far away", "return redis.pcall('SETBIT', 'k', 2^53, 1)", Fail("ERR bit offset is not an integer or out of range")),
-    ("arguments of 100 MB", "local s, t = ('x'):rep(1e6), {} for i = 1, 100 do t[i] = s end return redis.call('DEL', unpack(t))", EndInMemory),
+    (
+        "bits that are far away",
+        "return redis.pcall('SETBIT', 'k', 2^53, 1)",
+        Fail("ERR bit offset is not an integer or out of range"),
+    ),
+    (
+        "arguments of 100 MB",
+        "local s, t = ('x'):rep(1e6), {} for i = 1, 100 do t[i] = s end return redis.call('DEL', unpack(t))",
+        EndInMemory,
+    ),
 ];
 
 /// What would harm the server, its clients or the module while it runs.
