@@ -1,12 +1,12 @@
 //! ATOMIC.EVAL beside the server's own EVAL: the same script on the same data of the same server gives the same reply.
 
 mod cmsgpack;
-mod differences;
+pub(super) mod differences;
 mod json;
 mod language;
 mod rows;
 mod structs;
-mod words;
+pub(super) mod words;
 
 use differences::{DIFFERENCES, Difference};
 

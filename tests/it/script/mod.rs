@@ -6,6 +6,7 @@ mod conformance; // beside the server's own EVAL
 mod errors; // any bytes in every error; scripts that run scripts
 mod hostile; // scripts from strangers, by what they try
 mod limits; // time, memory and the cache end what would not end
+mod lua_page; // the generated parts of docs/lua.md
 mod replication; // the exact stream, replicas, the append-only file, maxmemory
 
 use crate::support::{Connection, Value, argv};

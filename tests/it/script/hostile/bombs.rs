@@ -108,8 +108,23 @@ const BOMBS: &[Row] = &[
         "local t = setmetatable({}, {__mode = 'v'}) for i = 1, 2e5 do t[i] = {i, i} end return 1",
         Answer("(integer) 1"),
     ),
-    ("garbage is freed", "for i = 1, 2000 do local s = ('x'):rep(1e5) .. i end return 1", Answer("(integer) 1")),
 ];
+
+/// Scripts that hold little at a time: no limit may end them.
+const GARBAGE: &[Row] = &[
+    ("garbage is freed", "for i = 1, 2000 do local s = ('x'):rep(1e5) .. i end return 1", Answer("(integer) 1")),
+    ("large garbage is freed", "for i = 1, 100 do local s = ('x'):rep(2e6) .. i end return 1", Answer("(integer) 1")),
+    (
+        "garbage of a codec is freed",
+        r"local s = '\220\39\16' .. ('\1'):rep(1e4) for i = 1, 1000 do cmsgpack.unpack(s) end return 1",
+        Answer("(integer) 1"),
+    ),
+];
+
+#[test]
+fn garbage_is_freed_before_the_limit_is_reached() {
+    check_rows(GARBAGE);
+}
 
 #[test]
 fn bombs_in_libraries_end_and_their_memory_comes_back() {
