@@ -1,7 +1,7 @@
-//! The generated parts of docs/lua.md: the settings and the names of the API, as running servers say them, and the differences, from the
-//! tables that the conformance suite checks. A stale part fails; `UPDATE=1 make test FILTER=lua_page` writes all anew.
+//! The generated parts of docs/lua.md: the settings and the names of the API, as running servers say them, and the differences, from
+//! the tables that the conformance suite checks. A stale part fails; `UPDATE=1 make test FILTER=lua_page` writes all anew.
 //!
-//! One part each depends on one server, so that the page is the same wherever it is generated: without that server its part is left alone.
+//! A part about one server is only compared, or written, where that server is installed, so that the page is the same everywhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,7 +13,7 @@ use super::conformance::words::WORDS;
 use crate::support::installed::root;
 use crate::support::{Server, Value, each_server};
 
-/// `library.name` of all that a script may use; what is no library's has no dot. Names that begin with two underscores are the engine's own.
+/// `library.name` of all that a script sees; what is no library's has no dot.
 const WALK: &str = "
 local names = {}
 for name, value in pairs(_G) do
@@ -28,6 +28,7 @@ return names";
 
 type Names = BTreeSet<String>;
 
+/// What a script may use: a name with two underscores in front is the engine's own.
 fn names(server: &Server, command: &str) -> Names {
     let reply = server.call(&[command, WALK, "0"]);
     reply.array().iter().map(Value::text).filter(|name| !name.starts_with("__")).collect()
