@@ -16,9 +16,8 @@ mod recursion;
 mod sources;
 mod traces;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::limits::ends_within;
 use super::{eval, expect_working};
 use crate::support::{Connection, Server, Setup, Value, each_server_with, eventually};
 
@@ -49,6 +48,8 @@ const MEMORY_LIMIT: u64 = 16 << 20;
 
 /// The time limit of rows that end by it, and the most they may take: a library that does not obey the limit takes longer.
 const SHORT_MS: &str = "50";
+/// That of all other rows: shorter than a connection waits.
+const LONG_MS: &str = "10000";
 const LATEST: Duration = Duration::from_secs(2);
 
 const BY_TIME: &str = "ERR script exceeded the time limit of 50 ms (";
@@ -69,10 +70,11 @@ impl Must {
     }
 }
 
-/// A server with small limits. The time limit is a long one: `check` sets the short one for rows that end by it.
+/// A server with little memory for scripts.
 fn each_limited_server(body: impl Fn(&Server)) {
     let memory = MEMORY_LIMIT.to_string();
-    each_server_with(&Setup::with_module().module_args(&["script-memory-limit", &memory]), body);
+    let setup = Setup::with_module().module_args(&["script-memory-limit", &memory, "script-budget-ms", LONG_MS]);
+    each_server_with(&setup, body);
 }
 
 fn set_budget(server: &Server, milliseconds: &str) {
@@ -81,15 +83,30 @@ fn set_budget(server: &Server, milliseconds: &str) {
 
 /// Runs one script; what is wrong with its end, if something is.
 fn check(server: &Server, connection: &mut Connection, trick: &str, script: &[u8], must: Must) -> Option<String> {
-    let timed = matches!(must, EndInTime | End | Soon);
-    set_budget(server, if timed { SHORT_MS } else { "20000" });
     let call = eval(script, "0");
-    let reply = if timed { ends_within(connection, &call, Duration::ZERO, LATEST) } else { connection.call(&call) };
-    set_budget(server, "20000");
+    let (reply, taken) = if matches!(must, EndInTime | End | Soon) {
+        set_budget(server, SHORT_MS);
+        let ended = quickest(connection, &call);
+        set_budget(server, LONG_MS);
+        ended
+    } else {
+        (connection.call(&call), Duration::ZERO)
+    };
     let shown: String = String::from_utf8_lossy(script).chars().take(200).collect();
     expect_working(connection, &shown);
     let answer: String = reply.to_string().chars().take(500).collect();
-    (!must.is_met_by(&reply)).then(|| format!("{trick}: {shown}\n    {answer}"))
+    (taken > LATEST || !must.is_met_by(&reply)).then(|| format!("{trick}: {shown}\n    after {taken:?}: {answer}"))
+}
+
+/// Calls until the answer came in time, so that a busy machine is no failure; a script that is never in time is.
+fn quickest(connection: &mut Connection, call: &[Vec<u8>]) -> (Value, Duration) {
+    let mut attempts = (0..3).map(|_| {
+        let start = Instant::now();
+        let reply = connection.call(call);
+        (reply, start.elapsed())
+    });
+    let first = attempts.next().unwrap();
+    if first.1 <= LATEST { first } else { attempts.find(|(_, taken)| *taken <= LATEST).unwrap_or(first) }
 }
 
 /// Runs the rows on every server, and looks at the memory before and after.

@@ -47,7 +47,7 @@ fn ended_by_time(limit: u64, writes: u64, script: &str, line: usize) -> String {
 
 /// Calls until the answer came in time, so that a busy machine is no failure; a script that is never in time is.
 #[track_caller]
-pub(super) fn ends_within(connection: &mut Connection, call: &[Vec<u8>], shortest: Duration, longest: Duration) -> Value {
+fn ends_within(connection: &mut Connection, call: &[Vec<u8>], shortest: Duration, longest: Duration) -> Value {
     let mut taken = Vec::new();
     for _ in 0..3 {
         let start = Instant::now();
