@@ -82,6 +82,12 @@ const CALLS: &[Row] = &[
     ),
 ];
 
+/// What the server may not keep when the script is over.
+const FORGOTTEN: &[Row] = &[
+    ("names that are none", "for i = 1, 50 do redis.pcall(('x'):rep(1e6) .. i) end return 1", Answer("(integer) 1")),
+    ("names that are too long", "for i = 1, 10 do redis.pcall(('x'):rep(5e6) .. i) end return 1", Answer("(integer) 1")),
+];
+
 /// What would harm the server, its clients or the module while it runs.
 const REFUSED: &[Row] = &[
     ("DEBUG", "redis.call('DEBUG', 'SEGFAULT')", Fail(NOT_ALLOWED)),
@@ -116,6 +122,11 @@ const REFUSED: &[Row] = &[
 #[test]
 fn calls_of_any_shape_are_answered() {
     check_rows(CALLS);
+}
+
+#[test]
+fn names_of_commands_are_not_kept() {
+    check_rows(FORGOTTEN);
 }
 
 #[test]
