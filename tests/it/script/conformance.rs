@@ -1,12 +1,13 @@
 //! ATOMIC.EVAL beside the server's own EVAL: the same script on the same data of the same server gives the same reply.
 
+mod api;
 mod cmsgpack;
-mod differences;
+pub(super) mod differences;
 mod json;
 mod language;
 mod rows;
 mod structs;
-mod words;
+pub(super) mod words;
 
 use differences::{DIFFERENCES, Difference};
 
@@ -60,6 +61,11 @@ fn concerns(difference: &Difference, binary: &Binary) -> bool {
 #[test]
 fn values_replies_and_errors_are_those_of_the_servers_own_eval() {
     each_server(|server| expect_same_scripts(server, rows::SCRIPTS));
+}
+
+#[test]
+fn the_documented_api_is_that_of_the_servers_own_eval() {
+    each_server(|server| expect_same_scripts(server, &[api::ERRORS, api::VALUES, api::COMMANDS].concat()));
 }
 
 #[test]

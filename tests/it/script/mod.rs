@@ -4,7 +4,9 @@ mod acl; // each call runs as the calling user
 mod cache; // what is cached, for how long, and that runs share nothing else
 mod conformance; // beside the server's own EVAL
 mod errors; // any bytes in every error; scripts that run scripts
+mod hostile; // scripts from strangers, by what they try
 mod limits; // time, memory and the cache end what would not end
+mod lua_page; // the generated parts of docs/lua.md
 mod replication; // the exact stream, replicas, the append-only file, maxmemory
 mod stats; // LIST, SHOW, STATS, RESETSTAT, HELP
 mod store; // what LOAD stored outlives restarts and failovers

@@ -129,8 +129,27 @@ pub const DIFFERENCES: &[Difference] = &[
                 "(error) ERR user_script:1: bad argument #1 to 'collectgarbage' (invalid option 'bogus')",
                 "(integer) 0",
             ),
+            ("return string.format('%*', 5)", "(error) ERR user_script:1: invalid option '%*' to 'format'", r#""5""#),
+            (
+                "return select('#', ('x'):rep(8000):byte(1, -1))",
+                "(error) ERR user_script:1: stack overflow (string slice too long)",
+                "(integer) 8000",
+            ),
             (r"return string.format('%s', 'a\0b')", r#""a""#, r#""a\x00b""#),
             ("return string.format('%c%c', 0, 65)", r#""A""#, r#""\x00A""#),
+        ],
+    },
+    Difference {
+        reason: "Luau's libraries take positions of 32 bits.",
+        on: &[],
+        rows: &[
+            ("return ('abc'):sub(1, 2^31)", r#""abc""#, r#""""#),
+            ("return {('abc'):byte(1, 2^31)}", "1) (integer) 97\n2) (integer) 98\n3) (integer) 99", "(empty array)"),
+            (
+                "return string.char(2^32 + 65)",
+                r#""A""#,
+                "(error) ERR user_script:1: invalid argument #1 to 'char' (invalid value)",
+            ),
         ],
     },
     Difference {
@@ -144,6 +163,7 @@ pub const DIFFERENCES: &[Difference] = &[
             ("return {err = 'Mixed case'}", "(error) Mixed case", "(error) ERR Mixed case"),
             ("return redis.error_reply('no code')", "(error) no code", "(error) ERR no code"),
             ("return redis.error_reply('--X y')", "(error) -X y", "(error) ERR -X y"),
+            ("error({err = 5})", "(error) 5", "(error) ERR 5"),
             ("error({err = 'no code'})", "(error) no code", "(error) ERR no code"),
             ("error({err = 'oneword'})", "(error) oneword", "(error) ERR oneword"),
         ],
@@ -328,10 +348,17 @@ pub const DIFFERENCES: &[Difference] = &[
     Difference {
         reason: "Valkey 9 names the subcommand.",
         on: &["valkey-9"],
-        rows: &[(
-            "return redis.pcall('OBJECT', 'nosuch', 's')",
-            "(error) ERR unknown subcommand 'nosuch'. Try OBJECT HELP.",
-            "(error) ERR Unknown Redis command called from script",
-        )],
+        rows: &[
+            (
+                "return redis.pcall('OBJECT', 'nosuch', 's')",
+                "(error) ERR unknown subcommand 'nosuch'. Try OBJECT HELP.",
+                "(error) ERR Unknown Redis command called from script",
+            ),
+            (
+                "return redis.call('COMMAND', 'NOSUCH')",
+                "(error) ERR unknown subcommand 'NOSUCH'. Try COMMAND HELP.",
+                "(error) ERR Unknown Redis command called from script",
+            ),
+        ],
     },
 ];
