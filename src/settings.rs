@@ -70,6 +70,42 @@ pub static SCRIPT_MEMORY_LIMIT: Setting = Setting::new(
     "Memory that the script engine may use, its cached scripts included. A script that needs more ends with an error.",
 );
 
+/// Memory of one run.
+pub static SCRIPT_RUN_MEMORY_LIMIT: Setting = Setting::new(
+    c"script-run-memory-limit",
+    Kind::Bytes,
+    0,
+    0..=1 << 40,
+    "Memory that one run of a script may add to that, garbage included; 0 leaves it to script-memory-limit.",
+);
+
+/// Size of the arguments of a command in a script.
+pub static SCRIPT_ARGUMENT_LIMIT: Setting = Setting::new(
+    c"script-argument-limit",
+    Kind::Bytes,
+    512 << 20,
+    1 << 10..=1 << 40,
+    "Bytes of the arguments of one command that a script runs. A script that passes more ends with an error.",
+);
+
+/// Size of a script's reply.
+pub static SCRIPT_REPLY_LIMIT: Setting = Setting::new(
+    c"script-reply-limit",
+    Kind::Bytes,
+    512 << 20,
+    1 << 10..=1 << 40,
+    "Bytes of the reply that a script returns, each value counted as its data and 16 bytes. A script that returns more ends with an error.",
+);
+
+/// Nesting of a script's reply.
+pub static SCRIPT_REPLY_DEPTH: Setting = Setting::new(
+    c"script-reply-depth",
+    Kind::Number,
+    1000,
+    1..=1000,
+    "Levels of nesting in the reply that a script returns; what lies deeper is an error inside the reply.",
+);
+
 /// Time limit until the first write.
 pub static SCRIPT_TIMEOUT_MS: Setting = Setting::new(
     c"script-timeout-ms",
@@ -118,8 +154,12 @@ pub static COMPAT: Setting = Setting::new(
 );
 
 /// All settings.
-pub static ALL: [&Setting; 6] = [
+pub static ALL: [&Setting; 10] = [
     &SCRIPT_MEMORY_LIMIT,
+    &SCRIPT_RUN_MEMORY_LIMIT,
+    &SCRIPT_ARGUMENT_LIMIT,
+    &SCRIPT_REPLY_LIMIT,
+    &SCRIPT_REPLY_DEPTH,
     &SCRIPT_TIMEOUT_MS,
     &SCRIPT_BUDGET_MS,
     &SCRIPT_UNREACHABLE_BUDGET_MS,

@@ -1,7 +1,7 @@
 -- What Lua 5.1 has in its standard libraries and Luau has not. Gets our loadstring; returns one table per library, the base
 -- functions beside them. The rows of src/script/sandbox.rs pick from it. Everything used is a local: no script can change it.
 local loadstring = ...
-local concat, error, fmod, gmatch, log, type = table.concat, error, math.fmod, string.gmatch, math.log, type
+local concat, error, fmod, log, pcall, type = table.concat, error, math.fmod, math.log, pcall, type
 
 return {
   -- Luau cannot compile piece by piece: the pieces are put together first. Lua 5.1 wants a function; 5.2 takes text too.
@@ -9,15 +9,18 @@ return {
     if type(reader) == 'string' then
       return loadstring(reader, name or '=(load)')
     end
-    local pieces = {}
-    while true do
-      local piece = reader()
-      if piece == nil or piece == '' then
+    local pieces, size = {}, 0
+    -- Longer sources are refused anyway: a reader that never ends is not asked for ever.
+    while size <= 1048576 do
+      local done, piece = pcall(reader)
+      if not done then
+        return nil, piece
+      elseif piece == nil or piece == '' then
         break
       elseif type(piece) ~= 'string' then
         return nil, 'reader function must return a string'
       end
-      pieces[#pieces + 1] = piece
+      pieces[#pieces + 1], size = piece, size + #piece
     end
     return loadstring(concat(pieces), name or '=(load)')
   end,
@@ -29,11 +32,6 @@ return {
     end,
     -- Renamed to fmod in Lua 5.1, which keeps the old name.
     mod = fmod,
-  },
-
-  string = {
-    -- Renamed to gmatch in Lua 5.1, which keeps the old name.
-    gfind = gmatch,
   },
 
   table = {

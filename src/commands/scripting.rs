@@ -70,12 +70,16 @@ fn version(text: String) -> ServerVersion {
 }
 
 fn limits() -> Limits {
+    let bytes = |setting: &settings::Setting| usize::try_from(setting.get()).unwrap_or(usize::MAX);
     Limits {
-        memory_bytes: usize::try_from(settings::SCRIPT_MEMORY_LIMIT.get()).unwrap_or(usize::MAX),
+        memory_bytes: bytes(&settings::SCRIPT_MEMORY_LIMIT),
+        run_memory_bytes: bytes(&settings::SCRIPT_RUN_MEMORY_LIMIT),
         timeout_ms: settings::SCRIPT_TIMEOUT_MS.get(),
         budget_ms: settings::SCRIPT_BUDGET_MS.get(),
         unreachable_budget_ms: settings::SCRIPT_UNREACHABLE_BUDGET_MS.get(),
-        ..Limits::default()
+        argument_bytes: bytes(&settings::SCRIPT_ARGUMENT_LIMIT),
+        reply_bytes: bytes(&settings::SCRIPT_REPLY_LIMIT),
+        reply_depth: bytes(&settings::SCRIPT_REPLY_DEPTH),
     }
 }
 

@@ -25,7 +25,6 @@ const MAY_REPLICATE: &[&str] = &["publish", "spublish", "pfcount"];
 const IN_SCRIPT_WORDS: &[(&[u8], &[u8])] = &[
     (b"-ERR unknown command", UNKNOWN),
     (b"-ERR unknown subcommand '", UNKNOWN),
-    (b"-ERR wrong number of arguments for", b"-ERR Wrong number of args calling Redis command from script\r\n"),
     (b"-ERR acl verification failed", b"-NOPERM The user executing the script can't run this command or access its keys\r\n"),
     (b"-ERR Attempted to access a non local key", b"-ERR Script attempted to access a non local key in a cluster node\r\n"),
 ];
@@ -53,6 +52,8 @@ struct Known {
     write: bool,
     may_replicate: bool,
     noscript: bool,
+    /// The number of words, negative for "at least"; 0 for a command that the server does not know.
+    arity: i64,
     /// It has subcommands, each with flags of its own.
     container: bool,
     special: Special,
@@ -68,13 +69,17 @@ enum Special {
     Sort,
 }
 
+/// No command has a longer name.
+const LONGEST_NAME: usize = 128;
+
 /// More different names than a server has commands: beyond it the cache starts anew.
 const MOST_NAMES: usize = 2048;
 
 impl KnownCommands {
-    /// What is known of the command; asks the server the first time. `None` for a name with a NUL byte, which is no command.
+    /// What is known of the command; asks the server the first time. `None` for what is no command: a name with a NUL byte, or of a length
+    /// that none has.
     fn get(&mut self, ctx: Ctx, argv: &[&[u8]]) -> Option<&Known> {
-        let name = argv.first()?;
+        let name = argv.first().filter(|name| name.len() <= LONGEST_NAME)?;
         let place = name.as_ptr().addr() / size_of::<u64>() % PLACES;
         let mut at = *self.by_place.get(place)?;
         if self.commands.get(at).is_none_or(|known| *known.words != **name) {
@@ -82,7 +87,7 @@ impl KnownCommands {
             *self.by_place.get_mut(place)? = at;
         }
         if self.commands.get(at)?.container
-            && let Some(subcommand) = argv.get(1)
+            && let Some(subcommand) = argv.get(1).filter(|name| name.len() <= LONGEST_NAME)
         {
             at = self.find(ctx, name, &[name, b"|".as_slice(), subcommand].concat())?;
         }
@@ -134,6 +139,7 @@ impl Known {
             write: flag(b"+write\r\n"),
             may_replicate: MAY_REPLICATE.iter().any(|command| is(name, command)),
             noscript: flag(b"+noscript\r\n"),
+            arity: arity(reply.text()).unwrap_or(0),
             container,
             special: match name.to_ascii_lowercase().as_slice() {
                 b"select" => Special::Select,
@@ -142,6 +148,20 @@ impl Known {
             },
         })
     }
+}
+
+impl Known {
+    /// Whether the server refuses so many words.
+    fn refuses(&self, words: usize) -> bool {
+        let words = i64::try_from(words).unwrap_or(i64::MAX);
+        if self.arity < 0 { words < -self.arity } else { words != self.arity }
+    }
+}
+
+/// The second field of the first command of `COMMAND INFO`.
+fn arity(text: &[u8]) -> Option<i64> {
+    let line = text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b":"))?;
+    parse_i64(line.strip_suffix(b"\r")?)
 }
 
 fn says_no_user(reply: &CallReply) -> bool {
@@ -248,8 +268,9 @@ impl<'a> Calls<'a> {
         if !failed && known.write {
             self.writes = self.writes.saturating_add(1);
         }
+        let refuses_arity = known.refuses(call.argv.len());
         let text = self.reply.insert(reply).text();
-        if failed { in_script_words(text).unwrap_or(text) } else { text }
+        if failed { in_script_words(text, refuses_arity).unwrap_or(text) } else { text }
     }
 
     /// Whether the caller may run a command; `None` if there is no such command.
@@ -335,7 +356,11 @@ impl Drop for Selected {
     }
 }
 
-fn in_script_words(text: &[u8]) -> Option<&'static [u8]> {
+/// The server's refusal in the words of scripts. A command may say itself that its arguments are too few, in words that stay.
+fn in_script_words(text: &[u8], refuses_arity: bool) -> Option<&'static [u8]> {
+    if refuses_arity && text.starts_with(b"-ERR wrong number of arguments for") {
+        return Some(b"-ERR Wrong number of args calling Redis command from script\r\n");
+    }
     if text.starts_with(b"-ERR command '") && text.ends_with(NOT_IN_SCRIPTS) {
         return Some(NOSCRIPT);
     }
@@ -361,7 +386,7 @@ mod tests {
             ("-WRONGTYPE x\r\n", None),
             ("+OK\r\n", None),
         ] {
-            assert_eq!(in_script_words(server.as_bytes()), words.map(str::as_bytes), "{server}");
+            assert_eq!(in_script_words(server.as_bytes(), false), words.map(str::as_bytes), "{server}");
         }
     }
 }

@@ -87,8 +87,8 @@ fn load(ctx: Ctx, args: &[RedisString]) -> Result<()> {
     }
     let defaults = config::arguments(args)?;
     config::register(ctx, &defaults)?;
-    register::commands(ctx)?;
     scripting::start(ctx)?;
+    register::commands(ctx)?;
     // Valkey 9 refuses CLUSTER MIGRATESLOTS while a module is loaded that does not say so. Other servers may give this bit another
     // meaning.
     let slots = if ctx.info_field(c"server", c"valkey_version").is_some() { HANDLE_ATOMIC_SLOT_MIGRATION } else { 0 };

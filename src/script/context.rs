@@ -18,7 +18,7 @@ use super::json::Settings;
 use super::limits::{Limits, Slot, Verdict, Watchdog};
 use super::port::{Pause, Port, Protocol, Replication, ReplySink, Strings};
 use super::random::Lrand48;
-use super::sandbox;
+use super::sandbox::{self, Original};
 use super::stack::Ref;
 
 /// What a script may know of the server.
@@ -95,6 +95,11 @@ impl Arguments {
         write(&mut self.digits);
     }
 
+    /// Bytes of all arguments.
+    pub fn bytes(&self) -> usize {
+        self.values.iter().map(|value| value.len()).fold(self.digits.len(), usize::saturating_add)
+    }
+
     /// All arguments.
     pub fn values(&mut self) -> &[&[u8]] {
         let mut end = self.digits.len();
@@ -159,6 +164,10 @@ pub(super) struct Context {
     pub rebound: Cell<bool>,
     /// The settings of `cjson` in the run under way.
     pub json: Cell<Settings>,
+    /// Functions of Luau's libraries behind ours.
+    pub originals: Cell<[Option<ffi::lua_CFunction>; Original::COUNT]>,
+    /// Steps of a comparison that calls no Lua.
+    pub pace: Cell<u8>,
     /// The metatable of arrays that `cjson` has read.
     pub json_array: Cell<Ref>,
     ended: Cell<Option<Verdict>>,
@@ -190,6 +199,8 @@ impl Context {
             keys: Cell::new([ptr::null(); KNOWN_KEYS]),
             rebound: Cell::new(false),
             json: Cell::default(),
+            originals: Cell::default(),
+            pace: Cell::new(0),
             json_array: Cell::new(Ref::NIL),
             ended: Cell::new(None),
             unreachable: Cell::new(false),
@@ -215,6 +226,7 @@ impl Context {
         self.random.set(None);
         self.json.set(Settings::default());
         self.heap.forget_refusal();
+        self.heap.watch_pressure();
         self.watchdog.start();
     }
 

@@ -25,6 +25,9 @@ pub(super) struct Heap {
     used: Cell<usize>,
     limit: Cell<usize>,
     exceeded: Cell<bool>,
+    /// From here on the garbage is to be collected.
+    pressure: Cell<usize>,
+    pressed: Cell<bool>,
     slot: Cell<Option<Slot>>,
 }
 
@@ -33,6 +36,7 @@ impl Heap {
     pub fn new() -> Self {
         let heap = Self::default();
         heap.limit.set(usize::MAX);
+        heap.pressure.set(usize::MAX);
         heap
     }
 
@@ -44,6 +48,19 @@ impl Heap {
     /// Growth beyond `bytes` is refused from now on.
     pub fn set_limit(&self, bytes: usize) {
         self.limit.set(bytes);
+    }
+
+    /// The garbage is to be collected when half of what is free now is taken. Luau's own collector works in small steps, which large
+    /// strings outrun.
+    pub fn watch_pressure(&self) {
+        let free = self.limit.get().saturating_sub(self.used.get());
+        self.pressed.set(false);
+        self.pressure.set(if free > SLACK { self.used.get().saturating_add(free / 2) } else { usize::MAX });
+    }
+
+    /// Whether the garbage is to be collected now.
+    pub fn is_pressed(&self) -> bool {
+        self.pressed.get()
     }
 
     /// From now on a refusal arms this interrupt.
@@ -72,6 +89,15 @@ impl Heap {
             slot.arm();
         }
         ptr::null_mut()
+    }
+
+    #[cold]
+    fn press(&self) {
+        self.pressure.set(usize::MAX);
+        self.pressed.set(true);
+        if let Some(slot) = self.slot.get() {
+            slot.arm();
+        }
     }
 
     fn release(&self, block: *mut c_void, size: usize) {
@@ -106,6 +132,9 @@ impl Heap {
             return self.refuse();
         }
         self.used.set(after);
+        if after > self.pressure.get() {
+            self.press();
+        }
         result.cast()
     }
 }

@@ -22,16 +22,27 @@ pub struct Limits {
     /// Bytes that scripts may hold in the VM, beyond what the VM itself needs: live values, garbage not collected yet, and the
     /// compiled scripts.
     pub memory_bytes: usize,
+    /// Bytes that one run may add to what scripts hold; 0 is no limit of its own.
+    pub run_memory_bytes: usize,
     /// Milliseconds after which a run that has not written yet is ended; 0 is no limit.
     pub timeout_ms: u64,
     /// Milliseconds after which any run is ended; 0 is no limit.
     pub budget_ms: u64,
     /// Milliseconds after which a run is ended that no client can end; 0 is no limit.
     pub unreachable_budget_ms: u64,
+    /// Bytes of the arguments of one command that a script runs.
+    pub argument_bytes: usize,
     /// Bytes of one reply, each value counted as its data and [`VALUE_BYTES`].
     pub reply_bytes: usize,
     /// Levels of nesting in one reply; what lies deeper becomes an error inside the reply, as in Redis. At most [`MAX_DEPTH`].
     pub reply_depth: usize,
+}
+
+impl Limits {
+    /// What one run may add to the memory at most.
+    pub fn memory_of_run(&self) -> usize {
+        if self.run_memory_bytes == 0 { self.memory_bytes } else { self.memory_bytes.min(self.run_memory_bytes) }
+    }
 }
 
 /// What a value in a reply counts besides its data.
@@ -44,9 +55,11 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             memory_bytes: 256 << 20,
+            run_memory_bytes: 0,
             timeout_ms: 0,
             budget_ms: 0,
             unreachable_budget_ms: 0,
+            argument_bytes: 512 << 20,
             reply_bytes: 512 << 20,
             reply_depth: MAX_DEPTH,
         }
@@ -66,6 +79,8 @@ pub(super) enum Verdict {
     UnreachableBudget,
     /// A client ended it.
     Killed,
+    /// The arguments of a command are larger than `argument_bytes`.
+    Arguments,
     /// The value returned is larger than `reply_bytes`.
     Reply,
     /// Port or sink panicked; the panic has its own text.
@@ -76,13 +91,14 @@ impl Verdict {
     /// The error's text without its position.
     pub fn text(self, limits: &Limits, writes: u64) -> String {
         let limit = match self {
-            Self::Memory => format!("the memory limit of {} bytes", limits.memory_bytes),
+            Self::Memory => format!("the memory limit of {} bytes", limits.memory_of_run()),
             Self::Timeout => format!("the time limit of {} ms", limits.timeout_ms),
             Self::Budget => format!("the time limit of {} ms", limits.budget_ms),
             Self::UnreachableBudget => {
                 format!("the time limit of {} ms where SCRIPT KILL cannot reach it", limits.unreachable_budget_ms)
             }
             Self::Killed => return "ERR Script killed by user with SCRIPT KILL.".to_owned(),
+            Self::Arguments => format!("the argument limit of {} bytes", limits.argument_bytes),
             Self::Reply => format!("the reply limit of {} bytes", limits.reply_bytes),
             Self::Panic => "what it may do".to_owned(),
         };

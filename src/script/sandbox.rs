@@ -9,7 +9,7 @@ use std::ffi::{CStr, c_int};
 
 use mlua::ffi;
 
-use super::api::{base, bit, cjson, cmsgpack, math, redis, structs};
+use super::api::{base, bit, cjson, cmsgpack, guarded, math, redis, structs};
 use super::convert::Names;
 use super::stack::{Native, Stack, native, native_with_resume};
 
@@ -84,8 +84,30 @@ enum Origin {
     Prelude,
     /// A function of ours.
     Ours(Native),
+    /// A function of ours before Luau's.
+    Guarded(Native, Original),
 }
-use Origin::{Luau, Ours, Prelude};
+use Origin::{Guarded, Luau, Ours, Prelude};
+
+/// A function of Luau's libraries that one of ours stands before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Original {
+    /// `string.find`
+    Find,
+    /// `string.match`
+    Match,
+    /// `string.gmatch`
+    GMatch,
+    /// `string.gsub`
+    GSub,
+    /// `table.sort`
+    Sort,
+}
+
+impl Original {
+    /// How many there are.
+    pub const COUNT: usize = 5;
+}
 
 /// A name and why it may be seen.
 struct Allowed(&'static CStr, Origin, #[expect(dead_code, reason = "for who reads the list")] &'static str);
@@ -113,6 +135,7 @@ const LIBRARIES: &[Library] = &[
     Library(c"os", OS),
 ];
 
+const SEARCH: &str = "obeys the interrupt, bounds its recursion, and is not begun when it would take too long";
 const PURE: &str = "computes from its arguments only";
 const RAW: &str = "obeys read-only tables";
 const CALLER: &str = "calls what the caller gave it, and obeys the interrupt";
@@ -147,14 +170,14 @@ const BASE: &[Allowed] = &[
 const STRING: &[Allowed] = &[
     Allowed(c"byte", Luau, PURE),
     Allowed(c"char", Luau, PURE),
-    Allowed(c"find", Luau, "obeys the interrupt and bounds its recursion"),
+    Allowed(c"find", Guarded(native(guarded::find), Original::Find), SEARCH),
     Allowed(c"format", Luau, PURE),
-    Allowed(c"gfind", Prelude, "the name of gmatch in Lua 5.0, which 5.1 keeps"),
-    Allowed(c"gmatch", Luau, "obeys the interrupt and bounds its recursion"),
-    Allowed(c"gsub", Luau, "obeys the interrupt and bounds its recursion"),
+    Allowed(c"gfind", Guarded(native(guarded::gmatch), Original::GMatch), "the name of gmatch in Lua 5.0, which 5.1 keeps"),
+    Allowed(c"gmatch", Guarded(native(guarded::gmatch), Original::GMatch), SEARCH),
+    Allowed(c"gsub", Guarded(native(guarded::gsub), Original::GSub), SEARCH),
     Allowed(c"len", Luau, PURE),
     Allowed(c"lower", Luau, PURE),
-    Allowed(c"match", Luau, "obeys the interrupt and bounds its recursion"),
+    Allowed(c"match", Guarded(native(guarded::match_), Original::Match), SEARCH),
     Allowed(c"rep", Luau, "bounded by the memory limit"),
     Allowed(c"reverse", Luau, PURE),
     Allowed(c"sub", Luau, PURE),
@@ -170,7 +193,7 @@ const TABLE: &[Allowed] = &[
     Allowed(c"maxn", Luau, PURE),
     Allowed(c"remove", Luau, RAW),
     Allowed(c"setn", Prelude, "tells that it is obsolete, as in Lua 5.1"),
-    Allowed(c"sort", Luau, "notices a comparator that changes the table"),
+    Allowed(c"sort", Guarded(native(guarded::sort), Original::Sort), "notices a comparator that changes the table"),
 ];
 
 const MATH: &[Allowed] = &[
@@ -289,6 +312,12 @@ fn push_allowed(s: Stack, luau: c_int, prelude: c_int, &Allowed(name, from, _): 
         // The base functions of the prelude have a table of their own.
         Prelude => s.raw_get_field(prelude, name),
         Ours(function) => s.push_native(function, name),
+        Guarded(function, original) => {
+            // The name of Lua 5.0 has the same function behind it.
+            s.raw_get_field(luau, if name == c"gfind" { c"gmatch" } else { name });
+            s.keep_original(original);
+            s.push_native(function, name);
+        }
     }
 }
 

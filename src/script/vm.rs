@@ -23,6 +23,9 @@ use crate::error::{Error, MESSAGE_BYTES, Result};
 /// Room for ` script: <sha>, on <place>.` behind a message.
 const MESSAGE_LIMIT: usize = MESSAGE_BYTES - 256;
 
+/// How much the collector does at a time. Luau's own 1 KiB is outrun by strings of a few of them.
+const STEP_KIB: c_int = 64;
+
 /// Garbage below this is left to Luau's own collector.
 const GARBAGE_BYTES: usize = 4 << 20;
 
@@ -88,6 +91,15 @@ impl Vm {
         self.collect_above = self.used().saturating_add(GARBAGE_BYTES.min(limit / 2));
     }
 
+    /// The heap may grow to the limit of the VM or of the run, whichever comes first.
+    fn limit_memory_of_run(&self) {
+        let limits = self.context.limits.get();
+        if limits.run_memory_bytes > 0 {
+            let of_vm = self.baseline.saturating_add(limits.memory_bytes);
+            self.context.heap.set_limit(of_vm.min(self.used().saturating_add(limits.run_memory_bytes)));
+        }
+    }
+
     /// Replaces the VM by a new one. All functions are gone.
     pub fn replace(&mut self) -> Result<()> {
         self.close();
@@ -119,6 +131,7 @@ impl Vm {
             ffi::lua_rawgetfield(state.as_ptr(), ffi::LUA_REGISTRYINDEX, c"atomic.handler".as_ptr());
             ffi::lua_rawgetfield(state.as_ptr(), ffi::LUA_REGISTRYINDEX, c"atomic.run".as_ptr());
             let s = Stack::of_running(state.as_ptr());
+            ffi::lua_gc(state.as_ptr(), ffi::LUA_GCSETSTEPSIZE, STEP_KIB);
             [names.globals, names.keys, names.argv].into_iter().for_each(|name| s.push_ref(name));
         }
         self.context.slot.set(Some(slot));
@@ -188,6 +201,7 @@ impl Vm {
     /// Runs a compiled script. Its digest is for errors.
     pub fn run(&mut self, task: Task<'_>, digest: Digest, port: &mut dyn Port, sink: &mut dyn ReplySink) -> Result<()> {
         let state = self.state()?;
+        self.limit_memory_of_run();
         self.context.enter(task, port, sink);
         // SAFETY: the values lie at these slots since `open`; there is room for as many more, and copying never raises.
         let status = unsafe {
@@ -431,6 +445,10 @@ unsafe extern "C-unwind" fn interrupt(state: *mut ffi::lua_State, collecting: c_
     let context = s.context();
     if let Some(slot) = context.slot.get() {
         slot.disarm();
+    }
+    if context.heap.is_pressed() {
+        s.collect_garbage();
+        context.heap.watch_pressure();
     }
     context.pause_if_long();
     end_if_over(s);

@@ -55,7 +55,7 @@ impl ReplySink for ClientReply {
     }
 
     fn verbatim(&mut self, format: &[u8], value: &[u8]) {
-        let mut name = *b"txt";
+        let mut name = *b"   ";
         for (to, from) in name.iter_mut().zip(format) {
             *to = *from;
         }

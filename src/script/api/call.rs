@@ -82,8 +82,9 @@ impl Pace {
     }
 }
 
-/// Ends the run if it is over.
+/// Ends the run if it is over, and lets the server see to its other clients if it takes long.
 pub(super) fn obey_limits(s: Stack) {
+    s.context().pause_if_long();
     if s.context().verdict().is_some() {
         s.push_nil();
         s.raise();

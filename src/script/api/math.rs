@@ -18,19 +18,25 @@ pub(in crate::script) fn random(s: Stack) -> c_int {
     context.random.set(Some(generator));
     let value = match s.top() {
         0 => drawn,
-        1 => between(s, drawn, 1.0, s.check_number(1).floor(), 1),
-        2 => between(s, drawn, s.check_number(1).floor(), s.check_number(2).floor(), 2),
+        1 => between(s, drawn, 1, bound(s, 1), 1),
+        2 => between(s, drawn, bound(s, 1), bound(s, 2), 2),
         _ => s.raise_text(c"wrong number of arguments"),
     };
     s.push_number(value);
     1
 }
 
-fn between(s: Stack, drawn: f64, low: f64, high: f64, argument: c_int) -> f64 {
-    if low.is_nan() || high.is_nan() || high < low {
+/// The bounds of Redis are C's `int`: what does not fit loses its high bits.
+#[allow(clippy::cast_possible_truncation)]
+fn bound(s: Stack, argument: c_int) -> i32 {
+    truncated(s.check_number(argument)) as i32
+}
+
+fn between(s: Stack, drawn: f64, low: i32, high: i32, argument: c_int) -> f64 {
+    if high < low {
         s.raise_argument(argument, c"interval is empty");
     }
-    (drawn * (high - low + 1.0)).floor() + low
+    (drawn * (f64::from(high) - f64::from(low) + 1.0)).floor() + f64::from(low)
 }
 
 /// Restarts the sequence.

@@ -6,6 +6,7 @@ pub(super) mod bit;
 mod call;
 pub(super) mod cjson;
 pub(super) mod cmsgpack;
+pub(super) mod guarded;
 pub(super) mod math;
 pub(super) mod redis;
 pub(super) mod structs;

@@ -9,6 +9,7 @@ use std::ffi::{CStr, c_int};
 use crate::script::cache::Digest;
 use crate::script::context::{Arguments, Context};
 use crate::script::convert::{self, Pushed};
+use crate::script::limits::Verdict;
 use crate::script::number;
 use crate::script::port::{Call, LogLevel, Protocol, Replication};
 use crate::script::stack::{Kind, Native, Stack, native};
@@ -92,7 +93,8 @@ fn pcall(s: Stack) -> c_int {
 enum Outcome {
     Reply(*const [u8]),
     BadArgument,
-    Panic,
+    /// The run is over: a limit was hit, or the port panicked.
+    Ended,
 }
 
 /// Runs the command that the arguments name and pushes what it replied.
@@ -107,8 +109,8 @@ fn dispatch(s: Stack) -> Pushed {
     }
     match run(s, context) {
         Outcome::BadArgument => push_refusal(s, BAD_ARGUMENT),
-        Outcome::Panic => {
-            // The engine reports the panic; this only ends the run.
+        Outcome::Ended => {
+            // The engine reports why; this only ends the run.
             s.push_nil();
             s.raise()
         }
@@ -126,7 +128,12 @@ fn dispatch(s: Stack) -> Pushed {
 /// Never raises.
 fn run(s: Stack, context: &Context) -> Outcome {
     let mut arguments = context.arguments.take();
-    let outcome = if collect(s, &mut arguments) {
+    let outcome = if !collect(s, &mut arguments) {
+        Outcome::BadArgument
+    } else if arguments.bytes() > context.limits.get().argument_bytes {
+        context.end_with(Verdict::Arguments);
+        Outcome::Ended
+    } else {
         let argv = arguments.values();
         let call = Call {
             argv,
@@ -135,9 +142,7 @@ fn run(s: Stack, context: &Context) -> Outcome {
             replication: context.replication.get(),
         };
         let reply = context.with_port(|port| -> *const [u8] { port.call(call) });
-        reply.map_or(Outcome::Panic, Outcome::Reply)
-    } else {
-        Outcome::BadArgument
+        reply.map_or(Outcome::Ended, Outcome::Reply)
     };
     arguments.clear();
     context.arguments.set(arguments);

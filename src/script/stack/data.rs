@@ -11,6 +11,7 @@ use mlua::ffi;
 use super::{Native, Stack};
 use crate::script::json::Settings;
 use crate::script::line::Line;
+use crate::script::sandbox::Original;
 
 /// Bytes that a text starts with. Luau has such blocks at hand.
 const FIRST_BLOCK: usize = 240;
@@ -46,6 +47,36 @@ impl Stack {
         let place = lua!(ffi::lua_touserdatatagged(self.0, ffi::lua_upvalueindex(1), SETTINGS));
         // SAFETY: only `push_settings` makes userdata with this tag, and the running function keeps it alive.
         unsafe { place.cast::<Cell<Settings>>().as_ref() }
+    }
+
+    /// Takes the C function on the top for what stands behind one of ours.
+    pub fn keep_original(self, original: Original) {
+        let originals = &self.context().originals;
+        let mut all = originals.get();
+        if let Some(place) = all.get_mut(original as usize) {
+            *place = lua!(ffi::lua_tocfunction(self.0, -1));
+        }
+        originals.set(all);
+        self.pop(1);
+    }
+
+    /// Runs a function of Luau's in the frame, and with the arguments, of the current one.
+    pub fn run_original(self, original: Original) -> c_int {
+        match self.context().originals.get().get(original as usize) {
+            Some(&Some(function)) => lua!(function(self.0)),
+            _ => 0,
+        }
+    }
+
+    /// Whether the value at `a` is less than that at `b`.
+    pub fn is_less(self, a: c_int, b: c_int) -> bool {
+        lua!(ffi::lua_lessthan(self.0, a, b)) != 0
+    }
+
+    /// Pushes a count or a position, which is far below what a number holds exactly.
+    #[allow(clippy::cast_precision_loss)]
+    pub fn push_count(self, count: usize) {
+        self.push_number(count as f64);
     }
 
     /// The name of the current function. Never raises.

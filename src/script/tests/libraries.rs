@@ -38,6 +38,8 @@ fn lua_5_1_is_complete() {
         ("table.maxn({[5] = 1})", ":5"),
         ("loadstring('return 1 + 1')()", ":2"),
         ("load(function() return nil end)", "_"),
+        ("select(2, load(function() return ('x'):rep(1e6) end))", "$the source is longer than 1048576 bytes"),
+        ("select(2, load(function() error('mine', 0) end))", "$mine"),
         ("select('#', unpack({1, nil, 3}, 1, 3))", ":3"),
         ("collectgarbage('count') > 0", ":1"),
         ("collectgarbage()", ":0"),

@@ -101,6 +101,7 @@ fn memory_ends_a_run_and_the_next_one_has_all_of_it() {
     let mut rig = Rig::new();
     let refused = "ERR script exceeded the memory limit of 16777216 bytes (0 writes were applied)";
     for bomb in [
+        "local t = {} for i = 1, 1e6 do t[i] = ('x'):rep(1e6) .. i end",
         "local s = 'x' while true do s = s .. s end",
         "return string.rep('x', 1e9)",
         "local t = {} for i = 1, 1e9 do t[i] = i end",
@@ -118,7 +119,6 @@ fn memory_ends_a_run_and_the_next_one_has_all_of_it() {
         "local t = {} for i = 1, 1e6 do t[i] = coroutine.create(function() end) end",
         "local t = {} for i = 1, 1e6 do t[i] = newproxy(true) end",
         "local t = {} for i = 1, 1e6 do t[i] = loadstring('return ' .. i) end",
-        "load(function() return ('x'):rep(1e6) end)",
     ] {
         rig.check_fails(bomb, refused);
         rig.check("return #('x'):rep(6000000)", ":6000000");
@@ -158,4 +158,62 @@ fn any_memory_limit_leaves_a_working_engine() {
         rig.engine.set_limits(LIMITS).unwrap();
         rig.check_works();
     }
+}
+
+#[test]
+fn garbage_does_not_reach_the_limit() {
+    let mut rig = Rig::new();
+    rig.check("local s for i = 1, 200 do s = ('x'):rep(2e6) .. i end return #s", ":2000003");
+    rig.check("local live = ('y'):rep(5e6) for i = 1, 100 do local s = ('x'):rep(1e6) .. i end return #live", ":5000000");
+}
+
+#[test]
+fn memory_of_one_run_has_a_limit_of_its_own() {
+    let mut rig = Rig::with(Limits { run_memory_bytes: 2 << 20, ..LIMITS });
+    rig.check("return #('x'):rep(5e5)", ":500000");
+    rig.check_fails("return #('x'):rep(3e6)", "ERR script exceeded the memory limit of 2097152 bytes (0 writes were applied)");
+    rig.check("return #('x'):rep(5e5)", ":500000");
+}
+
+#[test]
+fn arguments_of_a_command_are_bounded() {
+    let mut rig = Rig::new();
+    rig.check("local s = ('x'):rep(1e5) redis.call('x', s, s, s) return 1", ":1");
+    let script = "local s = ('x'):rep(1e5) pcall(redis.call, 'x', s, s, s, s, s, s, s, s, s, s, s) return 1";
+    rig.check_fails(script, "ERR script exceeded the argument limit of 1048576 bytes (0 writes were applied)");
+}
+
+#[test]
+fn work_of_libraries_is_ended_too() {
+    let mut rig = Rig::with(Limits { budget_ms: 50, ..LIMITS });
+    rig.check("return ('a'):rep(1e6):find(('a'):rep(5e5) .. 'b', 1, true)", "_");
+    rig.check("return {('a'):rep(1e6):find(('a'):rep(5e5), -500001)}", "*2 :500000 :999999");
+    rig.check("return {('a'):rep(1e6):find('', 2e6)}", "*0");
+    rig.check("return {('ab'):rep(1e4):find(('ab'):rep(5e3), 2, true)}", "*2 :3 :10002");
+    let patterns = ["find", "match", "gmatch", "gsub"];
+    for function in patterns {
+        rig.check_fails(&format!("string.{function}(('x'):rep(1e5), '[' .. ('y'):rep(1e5) .. 'x]*', '')"), "pattern too complex");
+    }
+    rig.check("local t = {'b', 'a', ('c'):rep(2000)} table.sort(t) return t[1] .. t[2]", "$ab");
+    let sort = "local s, t = ('x'):rep(1e6), {} for i = 1, 10 do t[i] = s .. i end for i = 1, 1e4 do t[i] = t[i % 10 + 1] end table.sort(t)";
+    rig.check_fails(sort, "ERR script exceeded the time limit of 50 ms");
+    rig.check_fails("local t = {} for i = 1, 70000 do t[i] = i end t[5] = 'x' table.sort(t)", "attempt to compare");
+}
+
+#[test]
+fn a_run_pauses_for_other_clients_and_one_may_end_it() {
+    let mut rig = Rig::new();
+    for script in ["while true do end", "while true do pcall(function() while true do end end) end"] {
+        rig.port.pauses = [Pause::Done, Pause::Killed].into();
+        rig.check_fails(script, "ERR Script killed by user with SCRIPT KILL. script: ");
+    }
+}
+
+#[test]
+fn a_run_that_nobody_can_end_has_a_budget_of_its_own() {
+    let mut rig = Rig::with(Limits { unreachable_budget_ms: 100, ..LIMITS });
+    rig.port.pauses = [Pause::Unreachable].into();
+    rig.check_fails("while true do end", "ERR script exceeded the time limit of 100 ms where SCRIPT KILL cannot reach it");
+    rig.port.pauses = [Pause::Done, Pause::Done, Pause::Done, Pause::Done, Pause::Done, Pause::Killed].into();
+    rig.check_fails("while true do end", "ERR Script killed by user");
 }

@@ -135,9 +135,11 @@ const EMPTY: &[&[u8]] = &[];
 /// Small limits, so that tests are quick; the time limits are far off.
 pub(super) const LIMITS: Limits = Limits {
     memory_bytes: 16 << 20,
+    run_memory_bytes: 0,
     timeout_ms: 0,
     budget_ms: 60_000,
     unreachable_budget_ms: 0,
+    argument_bytes: 1 << 20,
     reply_bytes: 1 << 20,
     reply_depth: 1000,
 };
