@@ -5,6 +5,7 @@ mod cache; // what is cached, for how long, and that runs share nothing else
 mod conformance; // beside the server's own EVAL
 mod errors; // any bytes in every error; scripts that run scripts
 mod limits; // time, memory and the cache end what would not end
+mod natives; // `atomic.*` beside the commands
 mod replication; // the exact stream, replicas, the append-only file, maxmemory
 
 use crate::support::{Connection, Value, argv};
