@@ -9,10 +9,12 @@ use std::ops::Range;
 use redis_module::raw;
 
 use super::spec::{Command, Spec};
-use crate::error::{Error, guarded};
+use crate::error::{Error, Result, guarded};
 use crate::keyspace::Keyspace;
 use crate::keyspace::args::{Args, parse_i64};
 use crate::keyspace::module_api::{Ctx, Str};
+use crate::keyspace::reply::Reply;
+use crate::keyspace::script_calls::Run;
 
 /// A command as the server knows it: its metadata and where it enters.
 pub struct Entry {
@@ -20,6 +22,8 @@ pub struct Entry {
     pub spec: &'static Spec,
     /// The function that the server calls; `None` for a container of subcommands.
     pub function: raw::RedisModuleCmdFunc,
+    /// What the command does, without the server around it; `None` for a container.
+    pub run: Option<Run>,
 }
 
 impl Entry {
@@ -32,14 +36,18 @@ impl Entry {
     /// A command that only has subcommands.
     #[must_use]
     pub const fn container(spec: &'static Spec) -> Self {
-        Self { spec, function: None }
+        Self { spec, function: None, run: None }
     }
 }
 
 /// The entry of a command.
 #[must_use]
 pub const fn entry<C: Command>() -> Entry {
-    Entry { spec: &const { C::SPEC }, function: Some(call::<C>) }
+    Entry { spec: &const { C::SPEC }, function: Some(call::<C>), run: Some(run::<C>) }
+}
+
+fn run<C: Command>(keyspace: &Keyspace, args: &[Str<'_>]) -> Result<Reply> {
+    C::run(keyspace, C::parse(Args::new(args))?)
 }
 
 unsafe extern "C" fn call<C: Command>(
@@ -59,10 +67,7 @@ unsafe extern "C" fn call<C: Command>(
         return raw::REDISMODULE_OK as c_int;
     }
     let skipped = const { words(C::SPEC.name.to_bytes()) };
-    let outcome = guarded(|| {
-        let request = C::parse(Args::new(argv.get(skipped..).unwrap_or_default()))?;
-        C::run(&Keyspace::new(ctx), request)
-    });
+    let outcome = guarded(|| run::<C>(&Keyspace::new(ctx), argv.get(skipped..).unwrap_or_default()));
     // The replies of a finished command are plain data: sending them cannot panic on them.
     let _ = guarded(|| {
         match outcome {

@@ -6,6 +6,7 @@
 mod admission;
 pub mod busy;
 mod client_reply;
+mod natives;
 mod server_port;
 
 use std::cell::RefMut;
@@ -20,7 +21,7 @@ use crate::keyspace::args::{Args, parse_i64};
 use crate::keyspace::clock::Frozen;
 use crate::keyspace::module_api::{Ctx, Str};
 use crate::keyspace::reply::Reply;
-use crate::keyspace::script_calls::KnownCommands;
+use crate::keyspace::script_calls::{KnownCommands, Natives};
 use crate::keyspace::server_thread::ServerThread;
 use crate::script::port::Strings;
 use crate::script::{Engine, Limits, Run, ServerVersion};
@@ -35,16 +36,18 @@ pub struct Scripting {
     /// What was not stored.
     pub store: Store,
     known_commands: KnownCommands,
+    natives: Natives,
     runs: u64,
     failures: u64,
 }
 
 /// Starts the engine, at load.
 pub fn start(ctx: Ctx) -> Result<()> {
-    let engine = Engine::new(limits(), version(ctx.info_field(c"server", c"redis_version").unwrap_or_default()))?;
+    let (functions, natives) = natives::all(ctx);
+    let engine = Engine::new(limits(), version(ctx.info_field(c"server", c"redis_version").unwrap_or_default()), functions)?;
     if let Some(mut slot) = SCRIPTING.try_borrow_mut() {
         let (store, known_commands) = (Store::default(), KnownCommands::default());
-        *slot = Some(Scripting { engine, store, known_commands, runs: 0, failures: 0 });
+        *slot = Some(Scripting { engine, store, known_commands, natives, runs: 0, failures: 0 });
     }
     Ok(())
 }
@@ -173,10 +176,10 @@ pub enum Form {
 pub fn run(keyspace: &Keyspace, request: &Request<'_>, form: Form, read_only: bool) -> Result<Reply> {
     let ctx = keyspace.ctx();
     let mut scripting = engine()?;
-    let Scripting { engine, known_commands, runs, failures, .. } = &mut *scripting;
+    let Scripting { engine, known_commands, natives, runs, failures, .. } = &mut *scripting;
     *runs = runs.saturating_add(1);
     let _frozen = Frozen::new();
-    let mut port = ServerPort::new(ctx, known_commands, request.keys.0);
+    let mut port = ServerPort::new(ctx, known_commands, natives, request.keys.0);
     let mut reply = ClientReply(ctx);
     let run = Run { keys: &request.keys, args: &request.args, read_only };
     let mut outcome = match form {

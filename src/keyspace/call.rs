@@ -43,6 +43,12 @@ impl Ctx {
 
 /// What only the server's own commands tell.
 impl Ctx {
+    /// Whether the server can check a command without running it. Redis 7.0 cannot, and takes every such question for nonsense.
+    #[must_use]
+    pub fn tells_refusals(self) -> bool {
+        CallReply::refusal(self, c"atomic.", b"E", &[]).is_some()
+    }
+
     /// A setting of the server.
     #[must_use]
     pub fn config(self, name: &[u8]) -> Option<String> {
@@ -132,6 +138,18 @@ impl CallReply {
                 None => spell!(args; ctx, name, format),
             }
         })
+    }
+
+    /// What the server has against a command, if anything: all its checks without the command. Only for servers that know `D`
+    /// ([`Ctx::tells_refusals`]).
+    pub fn refusal(ctx: Ctx, name: &CStr, modifiers: &[u8], args: &[Str<'_>]) -> Option<Self> {
+        let mut format = [0_u8; 16];
+        for (to, from) in format.iter_mut().zip(b"vD".iter().chain(modifiers)) {
+            *to = *from;
+        }
+        let format = CStr::from_bytes_until_nul(&format).unwrap_or(c"vD");
+        // Without a refusal some servers answer nothing, others an empty reply.
+        Some(Self::with(ctx, name, format, args)).filter(|reply| !reply.0.is_null() && reply.text().starts_with(b"-"))
     }
 
     /// The reply as protocol text.

@@ -25,6 +25,7 @@ use std::cell::OnceCell;
 
 use self::change::{Events, Payload};
 use self::module_api::{Ctx, KeyHandle, Kind, OwnedStr, Str};
+use self::server::Flags;
 use self::sorted_set::SortedSet;
 use crate::error::{Error, Result};
 use crate::primitives::cas::Comparison;
@@ -35,13 +36,27 @@ use crate::primitives::time::{UnixMicros, UnixMs};
 pub struct Keyspace {
     ctx: Ctx,
     now: OnceCell<UnixMicros>,
+    of_script: bool,
 }
 
 impl Keyspace {
     /// The keyspace for the command that `ctx` belongs to. Reads the clock once, when a decision needs it.
     #[must_use]
     pub fn new(ctx: Ctx) -> Self {
-        Self { ctx, now: OnceCell::new() }
+        Self { ctx, now: OnceCell::new(), of_script: false }
+    }
+
+    /// The keyspace for what a script does without running a command: `ctx` belongs to the command that runs the script.
+    #[must_use]
+    pub fn of_script(ctx: Ctx) -> Self {
+        Self { of_script: true, ..Self::new(ctx) }
+    }
+
+    /// The state of the server and of what runs. In a script nothing may block the client, which waits for the script's reply.
+    #[must_use]
+    pub fn flags(&self) -> Flags {
+        let flags = self.ctx.flags();
+        if self.of_script { flags.of_script() } else { flags }
     }
 
     /// The context of the command, for what is not about keys.

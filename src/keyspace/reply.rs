@@ -5,6 +5,7 @@
 //! array for RESP2 clients.
 
 use std::ffi::{CString, c_long};
+use std::io::Write as _;
 
 use super::module_api::{Ctx, api};
 use crate::error::Error;
@@ -89,6 +90,52 @@ impl Reply {
             Self::Sent | Self::Later => {}
         }
     }
+
+    /// Appends the reply as protocol text, as `send` would write it to a client of RESP3 or RESP2.
+    pub fn encode(&self, resp3: bool, text: &mut Vec<u8>) {
+        match self {
+            Self::Integer(value) => head(text, ':', value),
+            Self::Null => text.extend_from_slice(if resp3 { b"_\r\n" } else { b"$-1\r\n" }),
+            Self::Bulk(bytes) => encode_bulk(bytes, text),
+            Self::Integers(Integers { values, len }) => {
+                head(text, '*', len);
+                values.iter().take(*len).for_each(|value| head(text, ':', value));
+            }
+            Self::Array(replies) => {
+                head(text, '*', replies.len());
+                replies.iter().for_each(|reply| reply.encode(resp3, text));
+            }
+            Self::Map(pairs) => {
+                if resp3 {
+                    head(text, '%', pairs.len());
+                } else {
+                    head(text, '*', pairs.len().saturating_mul(2));
+                }
+                for (name, reply) in pairs {
+                    encode_bulk(name.as_bytes(), text);
+                    reply.encode(resp3, text);
+                }
+            }
+            Self::Ok => text.extend_from_slice(b"+OK\r\n"),
+            Self::Lines(lines) => {
+                head(text, '*', lines.len());
+                lines.iter().for_each(|line| text.extend_from_slice(format!("+{line}\r\n").as_bytes()));
+            }
+            Self::Sent | Self::Later => {}
+        }
+    }
+}
+
+/// A line of the protocol: its type and a number.
+fn head(text: &mut Vec<u8>, kind: char, number: impl std::fmt::Display) {
+    // Writing into a Vec cannot fail.
+    let _ = write!(text, "{kind}{number}\r\n");
+}
+
+fn encode_bulk(bytes: &[u8], text: &mut Vec<u8>) {
+    head(text, '$', bytes.len());
+    text.extend_from_slice(bytes);
+    text.extend_from_slice(b"\r\n");
 }
 
 /// A count, an index or a fence as replies carry it. All of ours lie far below what does not fit.
@@ -196,5 +243,35 @@ impl Ctx {
     pub fn reply_wrong_arity(self) {
         // SAFETY: see `reply_integer`.
         unsafe { api!(RedisModule_WrongArity)(self.raw()) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn protocol_text_is_that_of_the_protocol() {
+        let map = Reply::Map(vec![("a", Reply::Null), ("b", Reply::Array(vec![]))]);
+        for (reply, resp2, resp3) in [
+            (Reply::Integer(i64::MIN), ":-9223372036854775808\r\n", ":-9223372036854775808\r\n"),
+            (Reply::Null, "$-1\r\n", "_\r\n"),
+            (Reply::text(""), "$0\r\n\r\n", "$0\r\n\r\n"),
+            (Reply::text("a\r\nb"), "$4\r\na\r\nb\r\n", "$4\r\na\r\nb\r\n"),
+            (Reply::from([1, -2]), "*2\r\n:1\r\n:-2\r\n", "*2\r\n:1\r\n:-2\r\n"),
+            (Reply::Ok, "+OK\r\n", "+OK\r\n"),
+            (map.clone(), "*4\r\n$1\r\na\r\n$-1\r\n$1\r\nb\r\n*0\r\n", "%2\r\n$1\r\na\r\n_\r\n$1\r\nb\r\n*0\r\n"),
+            (
+                Reply::Array(vec![map]),
+                "*1\r\n*4\r\n$1\r\na\r\n$-1\r\n$1\r\nb\r\n*0\r\n",
+                "*1\r\n%2\r\n$1\r\na\r\n_\r\n$1\r\nb\r\n*0\r\n",
+            ),
+        ] {
+            for (protocol, expected) in [(false, resp2), (true, resp3)] {
+                let mut text = Vec::new();
+                reply.encode(protocol, &mut text);
+                assert_eq!(String::from_utf8_lossy(&text), expected);
+            }
+        }
     }
 }

@@ -5,6 +5,8 @@
 //! scripts, the state of the server can refuse the first write and none after it: from then on `S` and `M` are left out, and what `S`
 //! forbids besides is looked up here.
 
+mod native;
+
 use std::collections::HashMap;
 use std::ffi::{CString, c_int};
 
@@ -13,9 +15,12 @@ use super::call::CallReply;
 use super::module_api::{Ctx, Kind, OwnedStr, Str};
 use super::slots::OneSlot;
 
+pub use self::native::{Native, Natives, Run};
+
 const UNKNOWN: &[u8] = b"-ERR Unknown Redis command called from script\r\n";
 const NOSCRIPT: &[u8] = b"-ERR This Redis command is not allowed from script\r\n";
 const READ_ONLY: &[u8] = b"-ERR Write commands are not allowed from read-only scripts.\r\n";
+const WRONG_ARGUMENTS: &[u8] = b"-ERR Wrong number of args calling Redis command from script\r\n";
 const OTHER_SLOT: &[u8] = b"-ERR Script attempted to access keys that do not hash to the same slot\r\n";
 
 /// Commands that write nothing and reach the replicas. The server does not tell of that flag.
@@ -208,6 +213,8 @@ pub struct Calls<'a> {
     as_user: bool,
     writes: u64,
     reply: Option<CallReply>,
+    /// The reply of what was run without a command.
+    text: Vec<u8>,
     selected: Selected,
 }
 
@@ -215,7 +222,7 @@ impl<'a> Calls<'a> {
     /// Starts a run.
     pub fn new(ctx: Ctx, known: &'a mut KnownCommands) -> Self {
         let rules = Rules::default();
-        Self { ctx, known, rules, as_user: true, writes: 0, reply: None, selected: Selected(None) }
+        Self { ctx, known, rules, as_user: true, writes: 0, reply: None, text: Vec::new(), selected: Selected(None) }
     }
 
     /// Sets what the run may do, before its first command.
@@ -359,7 +366,7 @@ impl Drop for Selected {
 /// The server's refusal in the words of scripts. A command may say itself that its arguments are too few, in words that stay.
 fn in_script_words(text: &[u8], refuses_arity: bool) -> Option<&'static [u8]> {
     if refuses_arity && text.starts_with(b"-ERR wrong number of arguments for") {
-        return Some(b"-ERR Wrong number of args calling Redis command from script\r\n");
+        return Some(WRONG_ARGUMENTS);
     }
     if text.starts_with(b"-ERR command '") && text.ends_with(NOT_IN_SCRIPTS) {
         return Some(NOSCRIPT);

@@ -22,6 +22,12 @@ impl Flags {
         self.has(raw::REDISMODULE_CTX_FLAGS_MULTI | raw::REDISMODULE_CTX_FLAGS_LUA | raw::REDISMODULE_CTX_FLAGS_DENY_BLOCKING)
     }
 
+    /// The same, for what a script does.
+    #[must_use]
+    pub fn of_script(self) -> Self {
+        Self(self.0 | raw::REDISMODULE_CTX_FLAGS_LUA)
+    }
+
     /// Whether the command was called by a script or a module, and not by its client. Valkey 9 gives such a call the id of the client.
     #[must_use]
     pub fn is_nested(self) -> bool {

@@ -16,7 +16,7 @@ use super::convert::Names;
 use super::heap::Heap;
 use super::json::Settings;
 use super::limits::{Limits, Slot, Verdict, Watchdog};
-use super::port::{Pause, Port, Protocol, Replication, ReplySink, Strings};
+use super::port::{NativeCommand, Pause, Port, Protocol, Replication, ReplySink, Strings};
 use super::random::Lrand48;
 use super::sandbox::{self, Original};
 use super::stack::Ref;
@@ -83,6 +83,11 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
     /// Adds an argument that outlives this use of the buffer.
     pub fn push(&mut self, value: &'static [u8]) {
         self.values.push(value);
@@ -138,6 +143,8 @@ pub(super) struct Context {
     pub limits: Cell<Limits>,
     /// What scripts see as `redis.REDIS_VERSION`.
     pub version: ServerVersion,
+    /// The functions of `atomic`.
+    pub natives: Vec<NativeCommand>,
     /// Pinned strings and tables of the VM.
     pub names: Cell<Names>,
     /// The interrupt of the VM.
@@ -179,13 +186,14 @@ pub(super) struct Context {
 
 impl Context {
     /// A context without a VM.
-    pub fn new(limits: Limits, version: ServerVersion) -> Self {
+    pub fn new(limits: Limits, version: ServerVersion, natives: Vec<NativeCommand>) -> Self {
         Self {
             heap: Heap::new(),
             compiler: Compiler::new(),
             watchdog: Watchdog::new(),
             limits: Cell::new(limits),
             version,
+            natives,
             names: Cell::default(),
             slot: Cell::new(None),
             task: Cell::new(None),

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::cache::{Cache, CacheStats, Compiled, Digest, Listed, ScriptStats};
 use super::context::{ServerVersion, Task};
 use super::limits::Limits;
-use super::port::{Port, ReplySink, Rules, Strings};
+use super::port::{NativeCommand, Port, ReplySink, Rules, Strings};
 use super::runs::Runs;
 use super::vm::Vm;
 use super::{sandbox, shebang};
@@ -41,9 +41,9 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine without scripts.
-    pub fn new(limits: Limits, version: ServerVersion) -> Result<Self> {
-        Ok(Self { vm: Vm::new(limits, version)?, cache: Cache::default() })
+    /// An engine without scripts, which can call these commands as functions.
+    pub fn new(limits: Limits, version: ServerVersion, natives: Vec<NativeCommand>) -> Result<Self> {
+        Ok(Self { vm: Vm::new(limits, version, natives)?, cache: Cache::default() })
     }
 
     /// Changes the limits of the runs to come.

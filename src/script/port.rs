@@ -3,6 +3,8 @@
 //! The engine knows these two traits and nothing of the module API; `commands/scripting.rs` implements them on a real server, the
 //! unit tests on a fake one. Neither trait may call back into the engine.
 
+use std::ffi::CStr;
+
 use crate::error::Result;
 
 /// Severity of a `redis.log` line, as the server names it.
@@ -79,6 +81,15 @@ pub struct Call<'a> {
     pub replication: Replication,
 }
 
+/// A command that scripts can call as a function of the table `atomic`: `atomic.sem.info` as `atomic.sem_info`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NativeCommand {
+    /// Its name.
+    pub name: &'static CStr,
+    /// The words by which its options begin, in upper case and in an order in which they may stand.
+    pub options: Vec<&'static [u8]>,
+}
+
 /// What became of [`Port::pause`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pause {
@@ -116,6 +127,9 @@ pub trait Port {
 
     /// Runs one command as the calling user, in script mode, and replicates its effect.
     fn call(&mut self, call: Call<'_>) -> &[u8];
+
+    /// Does what one of the native commands does, by its number; `call` is the command itself. The answer is that of [`Port::call`].
+    fn run(&mut self, native: usize, call: Call<'_>) -> &[u8];
 
     /// Whether the calling user may run a command; `None` if there is no such command.
     fn may_call(&mut self, argv: &[&[u8]]) -> Option<bool>;

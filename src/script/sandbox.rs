@@ -9,7 +9,7 @@ use std::ffi::{CStr, c_int};
 
 use mlua::ffi;
 
-use super::api::{base, bit, cjson, cmsgpack, guarded, math, redis, structs};
+use super::api::{atomic, base, bit, cjson, cmsgpack, guarded, math, redis, structs};
 use super::convert::Names;
 use super::stack::{Native, Stack, native, native_with_resume};
 
@@ -122,6 +122,7 @@ const NAMESPACES: &[Namespace] = &[
     Namespace(&[c"cjson"], cjson::open),
     Namespace(&[c"bit"], bit::open),
     Namespace(&[c"redis", c"server"], redis::open),
+    Namespace(&[c"atomic"], atomic::open),
     Namespace(&[c"cmsgpack"], cmsgpack::open),
     Namespace(&[c"struct"], structs::open),
 ];

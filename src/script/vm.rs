@@ -15,7 +15,7 @@ use super::cache::Digest;
 use super::context::{Context, Failure, KNOWN_KEYS, ServerVersion, Task};
 use super::heap::allocate;
 use super::limits::{Limits, Slot, Verdict};
-use super::port::{Port, ReplySink, Strings};
+use super::port::{NativeCommand, Port, ReplySink, Strings};
 use super::stack::{Native, Ref, Stack, native};
 use super::{convert, fault, sandbox};
 use crate::error::{Error, MESSAGE_BYTES, Result};
@@ -49,8 +49,8 @@ pub(super) struct Vm {
 
 impl Vm {
     /// A VM that is ready to run scripts.
-    pub fn new(limits: Limits, version: ServerVersion) -> Result<Self> {
-        let context = Rc::new(Context::new(limits, version));
+    pub fn new(limits: Limits, version: ServerVersion, natives: Vec<NativeCommand>) -> Result<Self> {
+        let context = Rc::new(Context::new(limits, version, natives));
         let mut vm = Self { context, state: None, number: 0, baseline: 0, collect_above: 0 };
         vm.set_limits(limits)?;
         vm.replace()?;

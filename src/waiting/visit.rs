@@ -128,7 +128,7 @@ fn denied<H: Holding>(keyspace: &Keyspace, key: Str<'_>, wanted: &Wanted<'_>) ->
 pub fn acquire<H: Holding>(keyspace: &Keyspace, key: Str<'_>, wanted: Wanted<'_>, terms: Terms) -> Result<Reply> {
     let ctx = keyspace.ctx();
     if terms.bind {
-        if ctx.flags().is_nested() || !ctx.has_connection() {
+        if keyspace.flags().is_nested() || !ctx.has_connection() {
             return Err(Error::Text("ERR BIND needs a connection of its own: not in scripts"));
         }
         events::listen(ctx)?;
@@ -160,7 +160,7 @@ pub fn acquire<H: Holding>(keyspace: &Keyspace, key: Str<'_>, wanted: Wanted<'_>
         }
         Answer::Denied(denied) => {
             let Some(patience) = terms.patience else { return Ok(reply(denied.reply, waiters)) };
-            let flags = ctx.flags();
+            let flags = keyspace.flags();
             if !may_wait(flags, patience, &denied, waiters) {
                 return Ok(reply(denied.reply, waiters));
             }

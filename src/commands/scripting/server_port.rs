@@ -3,7 +3,7 @@
 use super::admission;
 use crate::error::{MESSAGE_BYTES, Result, printable};
 use crate::keyspace::module_api::{Ctx, Str};
-use crate::keyspace::script_calls::{self, Calls, Invocation, KnownCommands};
+use crate::keyspace::script_calls::{self, Calls, Invocation, KnownCommands, Natives};
 use crate::keyspace::slots::OneSlot;
 use crate::script::port::{Call, LogLevel, Pause, Port, Protocol, Rules};
 
@@ -13,14 +13,25 @@ use super::busy::Busy;
 pub struct ServerPort<'a> {
     ctx: Ctx,
     calls: Calls<'a>,
+    natives: &'a Natives,
     keys: &'a [Str<'a>],
     busy: Busy,
 }
 
 impl<'a> ServerPort<'a> {
     /// The port of a run with these keys, for the command that `ctx` belongs to.
-    pub fn new(ctx: Ctx, known: &'a mut KnownCommands, keys: &'a [Str<'a>]) -> Self {
-        Self { ctx, calls: Calls::new(ctx, known), keys, busy: Busy::new(ctx) }
+    pub fn new(ctx: Ctx, known: &'a mut KnownCommands, natives: &'a Natives, keys: &'a [Str<'a>]) -> Self {
+        Self { ctx, calls: Calls::new(ctx, known), natives, keys, busy: Busy::new(ctx) }
+    }
+}
+
+fn invocation<'c>(keys: &'c [Str<'c>], call: Call<'c>) -> Invocation<'c> {
+    Invocation {
+        argv: call.argv,
+        key: call.key.and_then(|index| keys.get(index).copied()),
+        resp3: call.protocol == Protocol::Resp3,
+        aof: call.replication.aof,
+        replicas: call.replication.replicas,
     }
 }
 
@@ -43,13 +54,11 @@ impl Port for ServerPort<'_> {
     }
 
     fn call(&mut self, call: Call<'_>) -> &[u8] {
-        self.calls.call(&Invocation {
-            argv: call.argv,
-            key: call.key.and_then(|index| self.keys.get(index).copied()),
-            resp3: call.protocol == Protocol::Resp3,
-            aof: call.replication.aof,
-            replicas: call.replication.replicas,
-        })
+        self.calls.call(&invocation(self.keys, call))
+    }
+
+    fn run(&mut self, native: usize, call: Call<'_>) -> &[u8] {
+        self.calls.run(self.natives, native, &invocation(self.keys, call))
     }
 
     fn may_call(&mut self, argv: &[&[u8]]) -> Option<bool> {

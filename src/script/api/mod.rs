@@ -1,6 +1,7 @@
 //! What scripts can call, one file per namespace. Each is told about in one row of `sandbox`. `call` is what those share that
 //! Redis has in C.
 
+pub(super) mod atomic;
 pub(super) mod base;
 pub(super) mod bit;
 mod call;

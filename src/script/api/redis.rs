@@ -14,8 +14,11 @@ use crate::script::number;
 use crate::script::port::{Call, LogLevel, Protocol, Replication};
 use crate::script::stack::{Kind, Native, Stack, native};
 
+use super::atomic::{self, Refusal};
+
 const NO_ARGUMENTS: &[u8] = b"ERR Please specify at least one argument for this redis lib call";
 const BAD_ARGUMENT: &[u8] = b"ERR Lua redis lib command arguments must be strings or integers";
+const TOO_MANY: &[u8] = b"ERR too many arguments";
 const BAD_REPLY: &[u8] = b"ERR the reply of the command could not be read";
 const WRONG_ARGUMENTS: &[u8] = b"ERR wrong number or type of arguments";
 
@@ -77,7 +80,12 @@ pub(in crate::script) fn open(s: Stack) {
 
 /// Runs a command; an error is raised.
 fn call(s: Stack) -> c_int {
-    if dispatch(s) == Pushed::Error {
+    call_target(s, Target::Command)
+}
+
+/// Runs a command, or a function of `atomic`; an error is raised.
+pub(super) fn call_target(s: Stack, target: Target) -> c_int {
+    if dispatch(s, target) == Pushed::Error {
         s.raise();
     }
     1
@@ -85,30 +93,41 @@ fn call(s: Stack) -> c_int {
 
 /// Runs a command; an error is returned.
 fn pcall(s: Stack) -> c_int {
-    dispatch(s);
+    dispatch(s, Target::Command);
     1
 }
 
 /// What became of a command, as plain data: whoever holds it may raise.
 enum Outcome {
     Reply(*const [u8]),
-    BadArgument,
+    Refused(Refusal),
     /// The run is over: a limit was hit, or the port panicked.
     Ended,
 }
 
-/// Runs the command that the arguments name and pushes what it replied.
-fn dispatch(s: Stack) -> Pushed {
+/// What a call is about.
+#[derive(Clone, Copy)]
+pub(super) enum Target {
+    /// The command that the first argument names.
+    Command,
+    /// A native command, by its number.
+    Native(usize),
+}
+
+/// Runs the command that the arguments are about and pushes what it replied.
+fn dispatch(s: Stack, target: Target) -> Pushed {
     let context = s.context();
     if context.verdict().is_some() {
         s.push_nil();
         s.raise();
     }
-    if s.top() == 0 {
+    if s.top() == 0 && matches!(target, Target::Command) {
         return push_refusal(s, NO_ARGUMENTS);
     }
-    match run(s, context) {
-        Outcome::BadArgument => push_refusal(s, BAD_ARGUMENT),
+    match run(s, context, target) {
+        Outcome::Refused(Refusal::BadArgument) => push_refusal(s, BAD_ARGUMENT),
+        Outcome::Refused(Refusal::TooMany) => push_refusal(s, TOO_MANY),
+        Outcome::Refused(Refusal::Unknown(text)) => push_refusal(s, text.bytes()),
         Outcome::Ended => {
             // The engine reports why; this only ends the run.
             s.push_nil();
@@ -126,23 +145,34 @@ fn dispatch(s: Stack) -> Pushed {
 }
 
 /// Never raises.
-fn run(s: Stack, context: &Context) -> Outcome {
+fn run(s: Stack, context: &'static Context, target: Target) -> Outcome {
     let mut arguments = context.arguments.take();
-    let outcome = if !collect(s, &mut arguments) {
-        Outcome::BadArgument
-    } else if arguments.bytes() > context.limits.get().argument_bytes {
-        context.end_with(Verdict::Arguments);
-        Outcome::Ended
-    } else {
-        let argv = arguments.values();
-        let call = Call {
-            argv,
-            key: known_key(context, argv),
-            protocol: context.protocol.get(),
-            replication: context.replication.get(),
-        };
-        let reply = context.with_port(|port| -> *const [u8] { port.call(call) });
-        reply.map_or(Outcome::Ended, Outcome::Reply)
+    let collected = match target {
+        Target::Command => collect(s, &mut arguments).then_some(()).ok_or(Refusal::BadArgument),
+        Target::Native(index) => atomic::collect(s, context, index, &mut arguments),
+    };
+    let outcome = match collected {
+        Err(refusal) => Outcome::Refused(refusal),
+        Ok(()) if arguments.bytes() > context.limits.get().argument_bytes => {
+            context.end_with(Verdict::Arguments);
+            Outcome::Ended
+        }
+        Ok(()) => {
+            let argv = arguments.values();
+            let call = Call {
+                argv,
+                key: known_key(context, argv),
+                protocol: context.protocol.get(),
+                replication: context.replication.get(),
+            };
+            let reply = context.with_port(|port| -> *const [u8] {
+                match target {
+                    Target::Command => port.call(call),
+                    Target::Native(index) => port.run(index, call),
+                }
+            });
+            reply.map_or(Outcome::Ended, Outcome::Reply)
+        }
     };
     arguments.clear();
     context.arguments.set(arguments);
@@ -157,17 +187,17 @@ fn known_key(context: &Context, argv: &[&[u8]]) -> Option<usize> {
 
 /// False if an argument is neither string nor number. Never raises.
 fn collect(s: Stack, arguments: &mut Arguments) -> bool {
-    (1..=s.top()).all(|index| match s.kind(index) {
-        Kind::String => {
-            arguments.push(s.bytes(index).unwrap_or_default());
-            true
-        }
-        Kind::Number => {
-            arguments.push_written(|digits| number::write(s.number(index), digits));
-            true
-        }
-        _ => false,
-    })
+    (1..=s.top()).all(|index| take(s, index, arguments))
+}
+
+/// Takes the string or number at `index`, which must stay alive, as an argument; false if it is neither. Never raises.
+pub(super) fn take(s: Stack, index: c_int, arguments: &mut Arguments) -> bool {
+    match s.kind(index) {
+        Kind::String => arguments.push(s.bytes(index).unwrap_or_default()),
+        Kind::Number => arguments.push_written(|digits| number::write(s.number(index), digits)),
+        _ => return false,
+    }
+    true
 }
 
 /// Pushes an error that no command gave.

@@ -79,6 +79,11 @@ impl Stack {
         self.push_number(count as f64);
     }
 
+    /// The number that the current function has for its own. Never raises.
+    pub fn own_number(self) -> f64 {
+        self.number(ffi::lua_upvalueindex(1))
+    }
+
     /// The name of the current function. Never raises.
     fn function_name<'a>(self) -> &'a str {
         // SAFETY: as in `frame`; the names of our functions are static, and "n" pushes nothing.

@@ -6,10 +6,11 @@
 
 use std::collections::VecDeque;
 
-use super::port::{Call, LogLevel, Pause, Port, ReplySink, Rules};
+use super::port::{Call, LogLevel, NativeCommand, Pause, Port, ReplySink, Rules};
 use super::{Digest, Engine, Limits, Run, ServerVersion};
 use crate::error::Error;
 
+mod atomic;
 mod bit;
 mod cache;
 mod cjson;
@@ -30,9 +31,19 @@ pub(super) struct FakePort {
     pub calls: Vec<Vec<Vec<u8>>>,
     pub logs: Vec<(LogLevel, Vec<u8>)>,
     pub writes: u64,
+    pub natives: usize,
+    pub keys: Vec<Option<usize>>,
     pub begun: Vec<Rules>,
     pub pauses: VecDeque<Pause>,
     reply: Vec<u8>,
+}
+
+/// The native commands: no command and no option of them is one of ours.
+pub(super) fn natives() -> Vec<NativeCommand> {
+    vec![
+        NativeCommand { name: c"atomic.buy", options: vec![b"ZONE", b"AT", b"GIFT", b"ALL"] },
+        NativeCommand { name: c"atomic.cart.add.item", options: vec![] },
+    ]
 }
 
 impl Port for FakePort {
@@ -54,6 +65,13 @@ impl Port for FakePort {
         };
         assert_ne!(self.reply, b"PANIC", "the port panics");
         &self.reply
+    }
+
+    fn run(&mut self, native: usize, call: Call<'_>) -> &[u8] {
+        assert_eq!(natives()[native].name.to_bytes(), call.argv[0]);
+        self.natives += 1;
+        self.keys.push(call.key);
+        self.call(call)
     }
 
     fn writes(&self) -> u64 {
@@ -151,7 +169,7 @@ impl Rig {
 
     pub fn with(limits: Limits) -> Self {
         let version = ServerVersion { text: "7.0.15".to_owned(), number: 0x0007_000f };
-        Self { engine: Engine::new(limits, version).unwrap(), port: FakePort::default() }
+        Self { engine: Engine::new(limits, version, natives()).unwrap(), port: FakePort::default() }
     }
 
     pub fn eval_bytes(&mut self, source: &[u8], keys: &[&[u8]], args: &[&[u8]]) -> Result<String, Error> {

@@ -7,6 +7,7 @@ mod errors; // any bytes in every error; scripts that run scripts
 mod hostile; // scripts from strangers, by what they try
 mod limits; // time, memory and the cache end what would not end
 mod lua_page; // the generated parts of docs/lua.md
+mod natives; // `atomic.*` beside the commands
 mod replication; // the exact stream, replicas, the append-only file, maxmemory
 mod stats; // LIST, SHOW, STATS, RESETSTAT, HELP
 mod store; // what LOAD stored outlives restarts and failovers

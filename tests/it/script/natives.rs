@@ -1,0 +1,479 @@
+//! `atomic.*`: what the commands do, without a command. Everything that the server does about a command is looked for here again.
+
+use std::collections::BTreeSet;
+
+use super::{eval, expect_working, place};
+use crate::support::cluster::Cluster;
+use crate::support::docs::command_names;
+use crate::support::line::line;
+use crate::support::{
+    Connection, FakeReplica, RealReplica, Server, Setup, Value, each_installed, each_server, each_server_with, eventually,
+};
+
+/// A function, commands before it, its arguments, and the words of the same command.
+#[rustfmt::skip]
+const CALLS: &[(&str, &str, &str, &str)] = &[
+    ("cas", "SET k v", "K, 'v', 'w'", "K, 'v', 'w'"),
+    ("cas", "SET k v", "K, 'other', 'w'", "K, 'other', 'w'"),
+    ("cas", "SET k v", "K, 'v', 7, {px = 100000}", "K, 'v', 7, 'PX', 100000"),
+    ("cas", "LPUSH k v", "K, 'v', 'w'", "K, 'v', 'w'"),
+    ("cas", "", "K", "K"),
+    ("cas", "", "K, 'v', 'w', 'x'", "K, 'v', 'w', 'x'"),
+    ("cas", "", "K, nil", "K, nil"),
+    ("cad", "SET k v", "K, 'v'", "K, 'v'"),
+    ("mcas", "MSET k v j w", "2, K, 'j', 'v', 'x', 'w', 'y'", "2, K, 'j', 'v', 'x', 'w', 'y'"),
+    ("mcas", "MSET k v j w", "2, {K, 'j', 'v', 'x', 'w', 'y'}", "2, K, 'j', 'v', 'x', 'w', 'y'"),
+    ("set", "", "K, 5, {nx = true, px = 100000}", "K, 5, 'NX', 'PX', 100000"),
+    ("set", "SET k 3", "K, 5, {get = true, gt = true, ifge = 2.5}", "K, 5, 'IFGE', 2.5, 'GT', 'GET'"),
+    ("set", "", "K, 5, {xx = false, get = true, gt = true}", "K, 5, 'GT', 'GET'"),
+    ("set", "", "K, 5, {nx = true, px = 0}", "K, 5, 'NX', 'PX', 0"),
+    ("del", "SET k v", "K, {ifeq = 'v'}", "K, 'IFEQ', 'v'"),
+    ("pexpire", "SET k v", "K, 100000, {xx = true}", "K, 100000, 'XX'"),
+    ("hcas", "HSET k f a", "K, 'f', 'a', 'b'", "K, 'f', 'a', 'b'"),
+    ("hset", "HSET k f 3", "K, 'f', 5, {gt = true}", "K, 'f', 5, 'GT'"),
+    ("ratelimit", "", "K, {bucket = {10, 5, 100000}, cost = 2}", "K, 'BUCKET', 10, 5, 100000, 'COST', 2"),
+    ("ratelimit", "", "K, {cost = 2, sliding = {10, 100000}, full = true}", "K, 'SLIDING', 10, 100000, 'COST', 2, 'FULL'"),
+    ("ratelimit", "", "K, {log = {3, 100000}, fixed = {9, 100000, 'ALIGN', 'AS', 'f'}, upto = 5}",
+        "K, 'FIXED', 9, 100000, 'ALIGN', 'AS', 'f', 'LOG', 3, 100000, 'UPTO', 5"),
+    ("ratelimit", "", "K, 'FIXED', 1, 100000, 'FIXED', 5, 200000, 'AS', 'x', {full = true}",
+        "K, 'FIXED', 1, 100000, 'FIXED', 5, 200000, 'AS', 'x', 'FULL'"),
+    ("ratelimit_ro", "", "K, {fixed = {10, 100000}}", "K, 'FIXED', 10, 100000"),
+    ("mratelimit", "", "2, K, 'j', {'FIXED', 1, 100000, 'FIXED', 2, 100000, cost = 1}",
+        "2, K, 'j', 'FIXED', 1, 100000, 'FIXED', 2, 100000, 'COST', 1"),
+    ("lock", "", "K, 'me', 100000, {shared = true}", "K, 'me', 100000, 'SHARED'"),
+    ("lock", "ATOMIC.LOCK k you 100000", "K, 'me', 100000, {wait = 0}", "K, 'me', 100000, 'WAIT', 0"),
+    ("lock", "", "K, 'me', 100000, {bind = true}", "K, 'me', 100000, 'BIND'"),
+    ("mlock", "", "2, K, 'j', 'me', 100000", "2, K, 'j', 'me', 100000"),
+    ("unlock", "ATOMIC.LOCK k me 100000", "K, 'me', {all = true}", "K, 'me', 'ALL'"),
+    ("renew", "ATOMIC.LOCK k me 100000", "K, 'me', 200000", "K, 'me', 200000"),
+    ("fence", "", "K, 5, {px = 100000}", "K, 5, 'PX', 100000"),
+    ("lockinfo", "ATOMIC.LOCK k me 100000", "K", "K"),
+    ("sem_acquire", "", "K, 3, 'me', 100000, {permits = 2, wait = 10, maxqueue = 1}", "K, 3, 'me', 100000, 'PERMITS', 2, 'WAIT', 10, 'MAXQUEUE', 1"),
+    ("sem_acquire", "", "K, 3, 'me', 100000, {bind = true}", "K, 3, 'me', 100000, 'BIND'"),
+    ("sem_release", "ATOMIC.SEM.ACQUIRE k 3 me 100000", "K, 'me'", "K, 'me'"),
+    ("sem_renew", "ATOMIC.SEM.ACQUIRE k 3 me 100000", "K, 'me', 200000", "K, 'me', 200000"),
+    ("sem_info", "ATOMIC.SEM.ACQUIRE k 3 me 100000", "K", "K"),
+    ("incrby", "SET k 1", "K, 5, {max = 4, saturate = true, ex = 1000}", "K, 5, 'MAX', 4, 'SATURATE', 'EX', 1000"),
+    ("hincrby", "HSET k f 1", "K, 'f', 5, {max = 100}", "K, 'f', 5, 'MAX', 100"),
+    ("transfer", "MSET k 5 j 1", "K, 'j', 3, {max = 10, min = 1}", "K, 'j', 3, 'MIN', 1, 'MAX', 10"),
+    ("getorset", "", "K, 'a\\0b', {px = 100000}", "K, 'a\\0b', 'PX', 100000"),
+    ("hmgetor", "HSET k f 1", "K, 'f', 'd', 'g', 'e'", "K, 'f', 'd', 'g', 'e'"),
+    ("hmgetor", "", "K, {'f', 'd'}", "K, 'f', 'd'"),
+    ("push", "RPUSH k a b", "K, 'LEFT', 3, {values = {'x', 'y'}, range = true, px = 100000, evict = true}",
+        "K, 'LEFT', 3, 'EVICT', 'PX', 100000, 'RANGE', 'VALUES', 'x', 'y'"),
+    ("pop", "RPUSH k a b c", "K, 'RIGHT', {keep = 1, count = 9}", "K, 'RIGHT', 'COUNT', 9, 'KEEP', 1"),
+    ("once", "", "K, {value = 'v', px = 100000}", "K, 'PX', 100000, 'VALUE', 'v'"),
+    ("idem_begin", "", "K, 'token', 100000", "K, 'token', 100000"),
+    ("idem_end", "ATOMIC.IDEM.BEGIN k token 100000", "K, 'token', 'response', {px = 100000}", "K, 'token', 'response', 'PX', 100000"),
+    ("idem_abort", "ATOMIC.IDEM.BEGIN k token 100000", "K, 'token'", "K, 'token'"),
+];
+
+/// `SEM.INFO` of `sem_info`.
+fn command_of(function: &str) -> String {
+    let dotted = ["sem_", "idem_"].iter().any(|family| function.starts_with(family));
+    format!("ATOMIC.{}", if dotted { function.replacen('_', ".", 1) } else { function.to_owned() }.to_uppercase())
+}
+
+/// What a script that makes one call answers, and which commands that replicates.
+fn outcome(server: &Server, replica: &mut FakeReplica<'_>, before: &str, call: &str) -> [(Value, Vec<String>); 2] {
+    [2, 3].map(|protocol| {
+        server.run("FLUSHALL");
+        if !before.is_empty() {
+            server.run(before);
+        }
+        replica.stream();
+        let script = format!(
+            "redis.setresp({protocol}) local K, C, A = KEYS[1], redis.call, atomic local ok, r = pcall(function() return {call} end)
+             if ok and type(r) == 'table' and r.map then local m = {{}} for k in pairs(r.map) do m[#m + 1] = k end table.sort(m) return m end
+             return {{tostring(ok), r == nil and 'nil' or r}}"
+        );
+        let reply = server.call(&eval(script, "1 k"));
+        // A state and a deadline hold the time.
+        let words = |command: &Vec<Vec<u8>>| line(command.get(..2).unwrap_or(command));
+        (reply, replica.commands().iter().map(words).collect())
+    })
+}
+
+/// Whether two replies differ in the time only.
+fn alike(one: &Value, other: &Value) -> bool {
+    const LATER: i64 = 5_000;
+    match (one, other) {
+        (Value::Integer(a), Value::Integer(b)) => a == b || (*a > LATER && *b > LATER),
+        // The token of a request is made of the time.
+        (Value::Bulk(a), Value::Bulk(b)) => a == b || (a.len() == b.len() && a.len() > 12 && a.iter().all(u8::is_ascii_digit)),
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| alike(a, b)),
+        _ => one == other,
+    }
+}
+
+#[test]
+fn each_command_is_a_function_that_answers_and_replicates_like_it() {
+    each_server(|server| {
+        let mut replica = FakeReplica::attach(server);
+        for &(function, before, arguments, words) in CALLS {
+            let native = outcome(server, &mut replica, before, &format!("A.{function}({arguments})"));
+            let called = outcome(server, &mut replica, before, &format!("C('{}', {words})", command_of(function)));
+            for ((reply, stream), (expected, expected_stream)) in native.iter().zip(&called) {
+                assert!(alike(reply, expected), "atomic.{function}({arguments}): {reply}, the command {expected}");
+                assert_eq!(stream, expected_stream, "atomic.{function}({arguments})");
+            }
+        }
+        let names = server.call(&eval("local t = {} for name in pairs(atomic) do t[#t + 1] = name end return t", "0"));
+        let names: BTreeSet<String> = names.array().iter().map(|name| command_of(&name.text())).collect();
+        let tested: BTreeSet<String> = CALLS.iter().map(|(function, ..)| command_of(function)).collect();
+        assert_eq!(names, tested, "a row for each function");
+        let scripted =
+            |name: &String| ["ATOMIC.EVAL", "ATOMIC.SCRIPT", "ATOMIC.DEBUG"].iter().any(|start| name.starts_with(start));
+        let commands: BTreeSet<String> =
+            command_names(server).iter().map(|name| name.to_uppercase()).filter(|name| !scripted(name)).collect();
+        assert_eq!(names, commands, "a function for each command");
+    });
+}
+
+#[test]
+fn a_call_is_no_command_where_the_server_can_check_one_without_running_it() {
+    each_server(|server| {
+        server.call(&eval("atomic.set(KEYS[1], 1, {nx = true}) atomic.cas(KEYS[1], 1, 2) atomic.cas(KEYS[1], 2, 3)", "1 k"));
+        assert_eq!(server.run("GET k"), Value::bulk("3"));
+        let dispatched = server.run("INFO commandstats").text().contains("cmdstat_atomic.cas");
+        assert_eq!(dispatched, server.info("redis_version").starts_with("7.0."));
+    });
+}
+
+/// Commands before, the script, its keys, and the whole stream of it.
+const STREAMS: &[(&str, &str, &str, &[&str])] = &[
+    ("SET k v", "return atomic.cas(KEYS[1], 'v', 'w')", "1 k", &["SET k w"]),
+    ("SET k v", "return atomic.cas(KEYS[1], 'other', 'w')", "1 k", &[]),
+    (
+        "",
+        "atomic.set('a', 1, {nx = true}) redis.call('SET', 'b', 2) atomic.incrby('a', 1)",
+        "0",
+        &["MULTI", "SET a 1", "SET b 2", "SET a 2 KEEPTTL", "EXEC"],
+    ),
+    ("", "return atomic.transfer('a', 'b', 0)", "0", &[]),
+    ("MSET a 3 b 4", "return atomic.transfer('a', 'b', 3)", "0", &["MULTI", "SET a 0 KEEPTTL", "SET b 7 KEEPTTL", "EXEC"]),
+    ("", "atomic.getorset(KEYS[1], 'v', {px = 100000}) error('after it')", "1 k", &["SET k v PXAT <deadline>"]),
+    ("HSET k f 1", "return atomic.hincrby(KEYS[1], 'f', 2)", "1 k", &["HINCRBY k f 2"]),
+    (
+        "SET k a",
+        "redis.pcall('LPUSH', 'k', 1) pcall(atomic.push, 'k', 'LEFT', 1, 'VALUES', 'x') atomic.cad('k', 'a')",
+        "0",
+        &["DEL k"],
+    ),
+];
+
+#[test]
+fn the_stream_is_that_of_the_effects() {
+    each_server(|server| {
+        let mut replica = FakeReplica::attach(server);
+        for &(before, script, rest, expected) in STREAMS {
+            server.run("FLUSHALL");
+            if !before.is_empty() {
+                server.run(before);
+            }
+            replica.stream();
+            server.call(&eval(script, rest));
+            replica.expect_stream(expected);
+        }
+        let mut connection = server.connect();
+        server.run("SET k v");
+        replica.stream();
+        connection.run("MULTI");
+        connection.run("SET a 1");
+        connection.call(&eval("atomic.cas(KEYS[1], 'v', 'w') return atomic.lock('l', 'me', 1000, {wait = 0})[1]", "1 k"));
+        assert_eq!(connection.run("EXEC"), Value::Array(vec![Value::ok(), Value::Integer(1)]));
+        replica.expect_stream(&["MULTI", "SET a 1", "SET k w", "SET l <state> PXAT <deadline>", "EXEC"]);
+    });
+}
+
+#[test]
+fn writes_that_shall_not_replicate_are_left_to_the_server() {
+    each_server(|server| {
+        let mut replica = FakeReplica::attach(server);
+        let native = "redis.set_repl(redis.REPL_NONE) return atomic.set(KEYS[1], 1, {nx = true})";
+        assert_eq!(server.call(&eval(native, "1 k")), Value::Integer(1));
+        assert_eq!(server.run("GET k"), Value::bulk("1"));
+        replica.expect_stream(&[]);
+    });
+}
+
+#[test]
+fn a_real_replica_holds_the_same_data_and_a_selected_database_is_used() {
+    each_server(|server| {
+        let replica = RealReplica::without_module(server);
+        let script = "redis.call('SELECT', 3) atomic.set('k', 'three', {nx = true}) redis.call('SELECT', 0)
+                      atomic.set('k', 'zero', {nx = true}) atomic.ratelimit('r', 'FIXED', 5, 100000) return atomic.push('l', 'LEFT', 2, {values = {1, 2, 3}})";
+        assert_eq!(server.call(&eval(script, "0")), Value::integers(&[2, 1]));
+        replica.expect_same_data();
+        for holder in [server, &replica.server] {
+            let mut connection = holder.connect();
+            assert_eq!(connection.run("GET k"), Value::bulk("zero"));
+            connection.run("SELECT 3");
+            assert_eq!(connection.run("GET k"), Value::bulk("three"));
+        }
+    });
+}
+
+/// A connection of a user with exactly these rules.
+fn user(server: &Server, rules: &str) -> Connection {
+    assert_eq!(
+        server.run(&format!("ACL SETUSER guest reset on >pw -@all +auth +ping +atomic.eval {rules}")),
+        Value::ok(),
+        "{rules}"
+    );
+    let mut connection = server.connect();
+    assert_eq!(connection.run("AUTH guest pw"), Value::ok());
+    connection
+}
+
+/// A script with two calls of which the second is the one to judge, in its two forms.
+fn forms(before: &str, function: &str, arguments: &str) -> [String; 2] {
+    let command = command_of(function);
+    [format!("{before} return atomic.{function}({arguments})"), format!("{before} return redis.call('{command}', {arguments})")]
+}
+
+#[test]
+fn what_the_user_may_not_do_it_may_not_do_here() {
+    each_server(|server| {
+        server.run("MSET k v a:1 v b 0 c 5");
+        for (rules, before, function, arguments) in [
+            ("~*", "", "cas", "KEYS[1], 'v', 'w'"),
+            ("+atomic.cas ~a:*", "", "cas", "'k', 'v', 'w'"),
+            ("+atomic.cas ~a:*", "atomic.cas('a:1', 'v', 'v')", "cas", "'k', 'v', 'w'"),
+            ("+atomic.cas ~a:*", "redis.call('ATOMIC.CAS', 'a:1', 'v', 'v')", "cas", "'k', 'v', 'w'"),
+            ("+atomic.cas +atomic.cad ~*", "atomic.cas('a:1', 'v', 'v')", "del", "'k', 'XX'"),
+            ("+atomic.cas %R~*", "", "cas", "'k', 'v', 'w'"),
+            ("+atomic.transfer ~c", "", "transfer", "'c', 'b', 1"),
+            ("+atomic.mcas ~k", "", "mcas", "2, 'k', 'c', 'v', 'w', '5', '6'"),
+            ("+atomic.ratelimit_ro %W~*", "", "ratelimit_ro", "'r', 'FIXED', 1, 1000"),
+            ("+@all -atomic.lock ~*", "", "lock", "'l', 'me', 1000"),
+        ] {
+            let mut guest = user(server, rules);
+            let keys = if arguments.contains("KEYS[1]") { "1 k" } else { "0" };
+            let [native, called] = forms(before, function, arguments).map(|script| {
+                let reply = guest.call(&eval(&script, keys));
+                reply.error().trim_end_matches(&place(&script, 1)).to_owned()
+            });
+            assert!(native.starts_with("NOPERM "), "{rules}: {function}: {native}");
+            assert_eq!(native, called, "{rules}: {function}");
+            assert_eq!(server.run("MGET k a:1 b c"), Value::Array(["v", "v", "0", "5"].map(Value::bulk).to_vec()), "{rules}");
+        }
+        let mut guest = user(server, "+atomic.cas ~a:*");
+        assert_eq!(guest.call(&eval("return atomic.cas(KEYS[1], 'v', 'w')", "1 a:1")), Value::Integer(1));
+        assert_eq!(server.run("ACL SETUSER guest -atomic.cas"), Value::ok());
+        let reply = guest.call(&eval("return atomic.cas(KEYS[1], 'w', 'v')", "1 a:1"));
+        assert!(reply.error().starts_with("NOPERM "), "a right that was taken away is gone: {reply}");
+        assert!(server.run("ACL LOG").to_string().contains("atomic.cas"), "a denial is logged");
+    });
+}
+
+#[test]
+fn a_script_that_may_not_write_does_not() {
+    const REFUSED: &str = "ERR Write commands are not allowed from read-only scripts.";
+    each_server(|server| {
+        server.run("SET k v");
+        for script in ["return atomic.cas(KEYS[1], 'v', 'w')", "return atomic.lock('l', 'me', 1000)"] {
+            assert!(server.call(&["ATOMIC.EVAL_RO", script, "1", "k"]).error().starts_with(REFUSED), "{script}");
+            let declared = format!("#!lua flags=no-writes\n{script}");
+            assert!(server.call(&eval(&declared, "1 k")).error().starts_with(REFUSED), "{script}");
+        }
+        let reads = "return atomic.hmgetor('h', 'f', 'd')[1]";
+        assert_eq!(server.call(&["ATOMIC.EVAL_RO", reads, "0"]), Value::bulk("d"));
+        assert_eq!(server.run("DBSIZE"), Value::Integer(1));
+        assert_eq!(server.run("GET k"), Value::bulk("v"));
+    });
+}
+
+/// Whether calls of both forms are refused in the same words, which begin with `code`, and nothing is written.
+#[track_caller]
+fn expect_refused(server: &Server, code: &str, function: &str, arguments: &str) {
+    let [native, called] = forms("", function, arguments).map(|script| {
+        let reply = server.call(&eval(&script, "1 k"));
+        reply.error().trim_end_matches(&place(&script, 1)).to_owned()
+    });
+    assert!(native.starts_with(code), "{function}: {native}");
+    assert_eq!(native, called, "{function}");
+}
+
+#[test]
+fn the_state_of_the_server_refuses_the_first_write_and_none_after_it() {
+    const WRITES: &[(&str, &str)] =
+        &[("cas", "KEYS[1], 'v', 'w'"), ("lock", "'l', 'me', 1000"), ("mcas", "1, KEYS[1], 'v', 'w'")];
+    each_server(|server| {
+        server.run("MSET k v n 0");
+        assert_eq!(server.run("CONFIG SET maxmemory 1"), Value::ok());
+        WRITES.iter().for_each(|(function, arguments)| expect_refused(server, "OOM ", function, arguments));
+        assert_eq!(server.call(&eval("return atomic.cad(KEYS[1], 'other')", "1 k")), Value::Integer(0), "freeing is allowed");
+        let allowed = "#!lua flags=allow-oom\nreturn atomic.incrby('n', 1)[2]";
+        assert_eq!(server.call(&eval(allowed, "0")), Value::Integer(1));
+        let after = "atomic.cad('none', 'v') return atomic.incrby('n', 1)[2]";
+        assert_eq!(server.call(&eval(after, "0")), Value::Integer(2), "the run has written");
+        assert_eq!(server.run("CONFIG SET maxmemory 0"), Value::ok());
+
+        assert_eq!(server.run("CONFIG SET min-replicas-to-write 1"), Value::ok());
+        WRITES.iter().for_each(|(function, arguments)| expect_refused(server, "NOREPLICAS ", function, arguments));
+        assert_eq!(server.call(&eval("return atomic.hmgetor('h', 'f', 'd')[1]", "0")), Value::bulk("d"), "a read is none");
+        assert_eq!(server.run("CONFIG SET min-replicas-to-write 0"), Value::ok());
+        assert_eq!(server.run("GET k"), Value::bulk("v"));
+        assert_eq!(server.call(&eval("return atomic.cas(KEYS[1], 'v', 'w')", "1 k")), Value::Integer(1));
+    });
+}
+
+#[test]
+fn a_disk_that_fails_refuses_the_first_write() {
+    each_server_with(&Setup::with_module().config("save 3600 1"), |server| {
+        server.run("SET k v");
+        // A directory in the place of the file: the snapshot cannot be renamed into it.
+        std::fs::create_dir_all(server.dir().join("dump.rdb/in-the-way")).unwrap();
+        server.run("BGSAVE");
+        eventually("the snapshot has failed", || (server.info("rdb_last_bgsave_status") == "err").then_some(()));
+        expect_refused(server, "MISCONF ", "cas", "KEYS[1], 'v', 'w'");
+        assert_eq!(server.run("GET k"), Value::bulk("v"));
+        assert_eq!(server.call(&eval("return atomic.hmgetor('h', 'f', 'd')[1]", "0")), Value::bulk("d"));
+    });
+}
+
+#[test]
+fn a_replica_is_not_written() {
+    each_server(|server| {
+        server.run("SET k v");
+        let replica = RealReplica::with_module(server);
+        expect_refused(&replica.server, "READONLY ", "cas", "KEYS[1], 'v', 'w'");
+        expect_refused(&replica.server, "READONLY ", "lock", "'l', 'me', 1000");
+        assert_eq!(replica.server.call(&eval("return atomic.hmgetor('h', 'f', 'd')[1]", "0")), Value::bulk("d"));
+        replica.expect_same_data();
+    });
+}
+
+#[test]
+fn a_script_never_waits_and_binds_nothing() {
+    each_server(|server| {
+        let mut connection = server.connect();
+        server.run("ATOMIC.LOCK l you 100000");
+        server.run("ATOMIC.SEM.ACQUIRE s 1 you 100000");
+        for call in [
+            "lock('l', 'me', 1000, {wait = 0})",
+            "sem_acquire('s', 1, 'me', 1000, {wait = 0})",
+            "lock('l', 'me', 1000, 'WAIT', 100000)",
+        ] {
+            for (script, granted) in [
+                (format!("return atomic.{call}[1]"), 0),
+                (format!("return pcall(atomic.set, 'x', 1, {{nx = true}}) and atomic.{call}[1]"), 0),
+            ] {
+                assert_eq!(connection.call(&eval(&script, "0")), Value::Integer(granted), "{call}");
+                expect_working(&mut connection, call);
+            }
+        }
+        for call in ["lock('free', 'me', 1000, {bind = true})", "sem_acquire('free', 1, 'me', 1000, {bind = true, wait = 5})"] {
+            let reply = connection.call(&eval(format!("return atomic.{call}"), "0"));
+            assert!(reply.error().starts_with("ERR BIND needs a connection of its own"), "{call}: {reply}");
+            expect_working(&mut connection, call);
+        }
+        assert_eq!(server.run("EXISTS free"), Value::Integer(0));
+        assert_eq!(server.run("CLIENT UNBLOCK 1"), Value::Integer(0));
+        assert_eq!(server.info("blocked_clients"), "0");
+    });
+}
+
+#[test]
+fn an_unlock_in_a_script_passes_the_lock_on() {
+    each_server(|server| {
+        server.run("ATOMIC.LOCK k me 100000");
+        let mut waiter = server.connect();
+        waiter.send(&["ATOMIC.LOCK", "k", "you", "100000", "WAIT", "0"]).unwrap();
+        eventually("the waiter waits", || (server.info("blocked_clients") == "1").then_some(()));
+        assert_eq!(server.call(&eval("return atomic.unlock(KEYS[1], 'me')", "1 k")), Value::Integer(0));
+        assert_eq!(waiter.read().unwrap().array()[0], Value::Integer(1));
+        let mut popper = server.connect();
+        popper.send(&["BLPOP", "l", "0"]).unwrap();
+        eventually("the popper waits", || (server.info("blocked_clients") == "1").then_some(()));
+        server.call(&eval("return atomic.push('l', 'LEFT', 5, {values = {'x'}})", "0"));
+        assert_eq!(popper.read().unwrap(), Value::Array(vec![Value::bulk("l"), Value::bulk("x")]));
+    });
+}
+
+#[test]
+fn a_watched_key_is_seen_to_change() {
+    each_server(|server| {
+        server.run("SET k v");
+        let mut connection = server.connect();
+        connection.run("WATCH k");
+        server.call(&eval("return atomic.cas(KEYS[1], 'v', 'w')", "1 k"));
+        connection.run("MULTI");
+        connection.run("PING");
+        assert_eq!(connection.run("EXEC"), Value::Null);
+    });
+}
+
+#[test]
+fn a_write_makes_the_run_unkillable_and_is_counted() {
+    let setup = Setup::with_module().config("busy-reply-threshold 20").module_args(&["script-budget-ms", "1500"]);
+    each_server_with(&setup, |server| {
+        let script = "atomic.set(KEYS[1], 1, {nx = true}) while true do end";
+        let mut runner = server.connect();
+        runner.send(&eval(script, "1 k")).unwrap();
+        let mut killer = server.connect();
+        let answer = eventually("the run is busy", || {
+            let reply = killer.run("ATOMIC.SCRIPT KILL");
+            (!reply.error().starts_with("NOTBUSY")).then_some(reply)
+        });
+        assert!(answer.error().starts_with("UNKILLABLE "), "{answer}");
+        let reply = runner.read().unwrap();
+        let expected = format!("ERR script exceeded the time limit of 1500 ms (1 writes were applied){}", place(script, 1));
+        assert_eq!(reply.error(), expected);
+        expect_working(&mut runner, script);
+    });
+}
+
+#[test]
+fn a_key_of_another_node_is_refused() {
+    each_installed(|binary| {
+        let cluster = Cluster::start(binary, 2);
+        let [a, b] = [&cluster.nodes[0], &cluster.nodes[1]];
+        let here = if a.run("EXISTS {m}") == Value::Integer(0) { a } else { b };
+        here.run("SET {m}k v");
+        let there =
+            ["{n}", "{o}", "{p}", "{q}"].into_iter().find(|key| here.run(&format!("EXISTS {key}")) != Value::Integer(0)).unwrap();
+        let own = ["{m}", "{a}", "{b}", "{c}", "{d}"]
+            .into_iter()
+            .rfind(|key| here.run(&format!("EXISTS {key}")) == Value::Integer(0))
+            .unwrap();
+        let run = |script: &str| {
+            let reply = here.call(&eval(script, "1 {m}k"));
+            reply.error().trim_end_matches(&place(script, script.lines().count())).to_owned()
+        };
+        for before in ["", "atomic.cas(KEYS[1], 'v', 'v')"] {
+            for (function, arguments) in [("cas", format!("'{there}', 'v', 'w'")), ("mcas", format!("1, '{there}', 'v', 'w'"))] {
+                let [native, called] = forms(before, function, &arguments).map(|script| run(&script));
+                assert_eq!(native, "ERR Script attempted to access a non local key in a cluster node");
+                assert_eq!(native, called);
+            }
+        }
+        let [native, called] = forms("", "cas", &format!("'{own}x', 'v', 'w'")).map(|script| run(&format!("#!lua\n{script}")));
+        assert_eq!(native, "ERR Script attempted to access keys that do not hash to the same slot", "{own}");
+        assert_eq!(native, called);
+        assert_eq!(here.call(&eval("return atomic.cas(KEYS[1], 'v', 'w')", "1 {m}k")), Value::Integer(1));
+        assert_eq!(
+            here.call(&eval(format!("return atomic.cas('{own}x', 'v', 'w')"), "0")),
+            Value::Integer(-1),
+            "an undeclared key of this node"
+        );
+    });
+}
+
+#[test]
+fn many_calls_leave_no_memory_behind() {
+    each_server(|server| {
+        server.run("SET k 0");
+        let script = "for i = 1, 20000 do atomic.incrby(KEYS[1], 1) pcall(atomic.cas, 'none', 'v', {px = 'x'}) atomic.lockinfo('free') end";
+        server.call(&eval(script, "1 k"));
+        let used = || server.info("used_memory").parse::<i64>().unwrap();
+        let before = used();
+        for _ in 0..5 {
+            server.call(&eval(script, "1 k"));
+        }
+        assert_eq!(server.run("GET k"), Value::bulk("120000"));
+        let grown = used() - before;
+        assert!(grown < 1 << 20, "{grown} bytes more");
+    });
+}
