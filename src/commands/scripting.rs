@@ -22,7 +22,7 @@ use crate::keyspace::reply::Reply;
 use crate::keyspace::script_calls::KnownCommands;
 use crate::keyspace::server_thread::ServerThread;
 use crate::script::port::Strings;
-use crate::script::{Engine, Limits, Run, ServerVersion};
+use crate::script::{Engine, Limits, Run, ServerVersion, Version};
 use crate::settings;
 
 static SCRIPTING: ServerThread<Option<Scripting>> = ServerThread::new(None);
@@ -39,7 +39,9 @@ pub struct Scripting {
 /// Starts the engine, at load.
 pub fn start(ctx: Ctx) -> Result<()> {
     admission::watch(ctx)?;
-    let engine = Engine::new(limits(), version(ctx.info_field(c"server", c"redis_version").unwrap_or_default()))?;
+    let field = |name| ctx.info_field(c"server", name);
+    let redis = version(field(c"redis_version").unwrap_or_default());
+    let engine = Engine::new(limits(), ServerVersion { redis, valkey: field(c"valkey_version").map(version) })?;
     if let Some(mut slot) = SCRIPTING.try_borrow_mut() {
         *slot = Some(Scripting { engine, known_commands: KnownCommands::default(), runs: 0, failures: 0 });
     }
@@ -53,11 +55,11 @@ pub fn stop() {
     }
 }
 
-/// `redis.REDIS_VERSION` and its number form, 0x00MMmmpp, as the server's own scripts see them.
-fn version(text: String) -> ServerVersion {
+/// A version and its number form, 0x00MMmmpp, as the server's own scripts see them.
+fn version(text: String) -> Version {
     let part = |part: &str| part.parse::<u8>().unwrap_or(u8::MAX);
     let number = text.split('.').take(3).fold(0, |number, digits| (number << 8) | u32::from(part(digits)));
-    ServerVersion { text, number }
+    Version { text, number }
 }
 
 fn limits() -> Limits {

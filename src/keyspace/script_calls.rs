@@ -14,6 +14,7 @@ use super::module_api::{Ctx, Kind, OwnedStr, Str};
 use super::slots::OneSlot;
 
 const UNKNOWN: &[u8] = b"-ERR Unknown Redis command called from script\r\n";
+const WRONG_ARITY: &[u8] = b"-ERR Wrong number of args calling Redis command from script\r\n";
 const NOSCRIPT: &[u8] = b"-ERR This Redis command is not allowed from script\r\n";
 const READ_ONLY: &[u8] = b"-ERR Write commands are not allowed from read-only scripts.\r\n";
 const OTHER_SLOT: &[u8] = b"-ERR Script attempted to access keys that do not hash to the same slot\r\n";
@@ -25,7 +26,7 @@ const MAY_REPLICATE: &[&str] = &["publish", "spublish", "pfcount"];
 const IN_SCRIPT_WORDS: &[(&[u8], &[u8])] = &[
     (b"-ERR unknown command", UNKNOWN),
     (b"-ERR unknown subcommand '", UNKNOWN),
-    (b"-ERR wrong number of arguments for", b"-ERR Wrong number of args calling Redis command from script\r\n"),
+    (b"-ERR wrong number of arguments for", WRONG_ARITY),
     (b"-ERR acl verification failed", b"-NOPERM The user executing the script can't run this command or access its keys\r\n"),
     (b"-ERR Attempted to access a non local key", b"-ERR Script attempted to access a non local key in a cluster node\r\n"),
 ];
@@ -50,6 +51,8 @@ struct Known {
     /// The words by which it was asked for.
     words: Box<[u8]>,
     name: CString,
+    /// How many words a call has; negative if that is the least.
+    arity: i64,
     write: bool,
     may_replicate: bool,
     noscript: bool,
@@ -105,7 +108,7 @@ impl KnownCommands {
 
     /// Whether the server has such a command.
     fn exists(ctx: Ctx, name: &[u8]) -> bool {
-        !information(ctx, name).text().starts_with(b"*1\r\n*-1")
+        information(ctx, name).text().strip_prefix(b"*1\r\n").is_some_and(|entry| entry.starts_with(b"*") && !entry.starts_with(b"*-"))
     }
 }
 
@@ -120,6 +123,12 @@ fn information(ctx: Ctx, name: &[u8]) -> CallReply {
 }
 
 impl Known {
+    /// Whether a call may have so many words.
+    fn takes(&self, words: usize) -> bool {
+        let words = i64::try_from(words).unwrap_or(i64::MAX);
+        if self.arity < 0 { words >= self.arity.saturating_neg() } else { words == self.arity }
+    }
+
     /// Asks the server about `full`, a command or `container|subcommand`, that is called by `name`.
     fn ask(ctx: Ctx, name: &[u8], full: &[u8]) -> Option<Self> {
         let reply = information(ctx, full);
@@ -131,6 +140,7 @@ impl Known {
         Some(Self {
             words: full.into(),
             name: CString::new(name).ok()?,
+            arity: arity(reply.text()).unwrap_or(0),
             write: flag(b"+write\r\n"),
             may_replicate: MAY_REPLICATE.iter().any(|command| is(name, command)),
             noscript: flag(b"+noscript\r\n"),
@@ -142,6 +152,11 @@ impl Known {
             },
         })
     }
+}
+
+/// The arity in the answer of COMMAND INFO about one command: what stands behind the name.
+fn arity(text: &[u8]) -> Option<i64> {
+    parse_i64(text.split(|&byte| byte == b'\n').nth(4)?.strip_prefix(b":")?.trim_ascii_end())
 }
 
 fn says_no_user(reply: &CallReply) -> bool {
@@ -219,11 +234,11 @@ impl<'a> Calls<'a> {
         // The previous reply is freed before the next command runs.
         self.reply = None;
         let Some(known) = self.known.get(self.ctx, call.argv) else { return UNKNOWN };
-        if self.rules.read_only && (known.write || known.may_replicate) {
-            return READ_ONLY;
-        }
         if known.noscript {
             return NOSCRIPT;
+        }
+        if self.rules.read_only && (known.write || known.may_replicate) {
+            return if known.takes(call.argv.len()) { READ_ONLY } else { WRONG_ARITY };
         }
         if let Some(slot) = &mut self.rules.one_slot
             && !slot.allows(self.ctx, call.argv)
@@ -255,8 +270,8 @@ impl<'a> Calls<'a> {
     /// Whether the caller may run a command; `None` if there is no such command.
     pub fn may_call(&mut self, argv: &[&[u8]]) -> Option<bool> {
         let known = self.known.get(self.ctx, argv)?;
-        let words = if known.container { argv.get(..2)? } else { argv.get(..1)? };
-        if !KnownCommands::exists(self.ctx, &words.join(&b'|')) {
+        // COMMAND INFO also knows a subcommand by one word.
+        if argv.first()?.contains(&b'|') || !KnownCommands::exists(self.ctx, &known.words) {
             return None;
         }
         let args: Vec<_> = argv.iter().map(|arg| OwnedStr::new(arg)).collect();
@@ -300,17 +315,28 @@ impl Modifiers {
 /// `SORT key BY constant` leaves the elements as they are. A set has no order, and in its own scripts the server sorts it as text then;
 /// it does not know that this is one. `None` where nothing is to be done.
 fn order_of_set<'a>(ctx: Ctx, argv: &[&'a [u8]]) -> Option<Vec<&'a [u8]>> {
-    let by = argv.iter().skip(2).position(|word| is(word, "BY"))?.saturating_add(2);
-    let (pattern, is_get) = (argv.get(by.saturating_add(1))?, is(argv.get(by.saturating_sub(1))?, "GET"));
-    let key = OwnedStr::new(argv.get(1)?);
-    let is_set = ctx.open_for_reading(key.as_str()).is_some_and(|key| key.kind() == Kind::Set);
-    if pattern.contains(&b'*') || is_get || !is_set {
-        return None;
+    let (command, mut options) = argv.split_at_checked(2)?;
+    let (mut sorted, mut constant) = (command.to_vec(), false);
+    while let Some(name) = options.first() {
+        let words = if is(name, "LIMIT") {
+            3
+        } else if ["BY", "GET", "STORE"].iter().any(|option| is(name, option)) {
+            2
+        } else {
+            1
+        };
+        let (option, rest) = options.split_at_checked(words)?;
+        if is(name, "BY") {
+            constant |= option.get(1).is_some_and(|pattern| !pattern.contains(&b'*'));
+        } else {
+            sorted.extend_from_slice(option);
+        }
+        options = rest;
     }
-    let mut sorted = argv.to_vec();
-    sorted.drain(by..by.saturating_add(2));
     sorted.push(b"ALPHA");
-    Some(sorted)
+    let key = OwnedStr::new(command.get(1)?);
+    let is_set = || ctx.open_for_reading(key.as_str()).is_some_and(|key| key.kind() == Kind::Set);
+    (constant && is_set()).then_some(sorted)
 }
 
 /// The database that was selected before the script selected another. SELECT in `RM_Call` ends with that call, so the run's database is

@@ -9,7 +9,7 @@ mod replication; // the exact stream, replicas, the append-only file, maxmemory
 
 use crate::support::{Connection, Value, argv};
 
-/// Valkey's words for what Redis says, where only the product's name differs.
+/// Other servers' words for what the latest Redis says, and for what differs by the name of a product or a command only.
 const WORDS: &[(&str, &str)] = &[
     ("Unknown command called from script", "Unknown Redis command called from script"),
     ("Wrong number of args calling command from script", "Wrong number of args calling Redis command from script"),
@@ -17,6 +17,12 @@ const WORDS: &[(&str, &str)] = &[
     ("ERR Command arguments must be strings or integers", "ERR Lua redis lib command arguments must be strings or integers"),
     ("specify at least one argument for this call", "specify at least one argument for this redis lib call"),
     ("server.log() requires", "redis.log() requires"),
+    ("server.setresp() requires", "redis.setresp() requires"),
+    ("server.set_repl() requires", "redis.set_repl() requires"),
+    ("redis.set_repl() requires two arguments", "redis.set_repl() requires one argument"),
+    ("passed to server.acl_check_cmd()", "passed to redis.acl_check_cmd()"),
+    ("No matching script. Please use ATOMIC.EVAL.", "No matching script."),
+    ("No matching script. Please use EVAL.", "No matching script."),
 ];
 
 /// A reply without the place that an error names, in Redis' words.
