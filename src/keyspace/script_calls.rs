@@ -28,8 +28,18 @@ const IN_SCRIPT_WORDS: &[(&[u8], &[u8])] = &[
     (b"-ERR unknown subcommand '", UNKNOWN),
     (b"-ERR wrong number of arguments for", WRONG_ARITY),
     (b"-ERR acl verification failed", b"-NOPERM The user executing the script can't run this command or access its keys\r\n"),
-    (b"-ERR Attempted to access a non local key", b"-ERR Script attempted to access a non local key in a cluster node\r\n"),
+    (NOT_LOCAL, b"-ERR Script attempted to access a non local key in a cluster node\r\n"),
+    (DOWN_FOR_WRITES, b"-ERR Script attempted to execute a write command while the cluster is down and readonly\r\n"),
+    (DOWN, b"-ERR Script attempted to execute a command while the cluster is down\r\n"),
+    (b"-MASTERDOWN ", b"-ERR Can not execute the command on a stale replica\r\n"),
 ];
+
+const NOT_LOCAL: &[u8] = b"-ERR Attempted to access a non local key";
+const DOWN_FOR_WRITES: &[u8] = b"-ERR Can not execute a write command '";
+const DOWN: &[u8] = b"-ERR Can not execute a command '";
+
+/// Refusals of a node of a cluster: the command has used no slot.
+const NOT_HERE: &[&[u8]] = &[NOT_LOCAL, DOWN_FOR_WRITES, DOWN];
 
 /// A refusal whose text starts with `-ERR command '` and ends with this.
 const NOT_IN_SCRIPTS: &[u8] = b"is not allowed on script mode\r\n";
@@ -75,7 +85,7 @@ enum Special {
 const MOST_NAMES: usize = 2048;
 
 impl KnownCommands {
-    /// What is known of the command; asks the server the first time. `None` for a name with a NUL byte, which is no command.
+    /// What is known of the command; asks the server the first time. `None` if there is no such command, which may change.
     fn get(&mut self, ctx: Ctx, argv: &[&[u8]]) -> Option<&Known> {
         let name = argv.first()?;
         let place = name.as_ptr().addr() / size_of::<u64>() % PLACES;
@@ -105,11 +115,6 @@ impl KnownCommands {
         self.by_name.insert(words.into(), at);
         Some(at)
     }
-
-    /// Whether the server has such a command.
-    fn exists(ctx: Ctx, name: &[u8]) -> bool {
-        information(ctx, name).text().strip_prefix(b"*1\r\n").is_some_and(|entry| entry.starts_with(b"*") && !entry.starts_with(b"*-"))
-    }
 }
 
 impl Default for KnownCommands {
@@ -132,15 +137,15 @@ impl Known {
     /// Asks the server about `full`, a command or `container|subcommand`, that is called by `name`.
     fn ask(ctx: Ctx, name: &[u8], full: &[u8]) -> Option<Self> {
         let reply = information(ctx, full);
+        // COMMAND INFO also knows a subcommand by one word, which no call does.
+        let arity = arity(reply.text()).filter(|_| !name.contains(&b'|'))?;
         let subcommands = [b"\n", name.to_ascii_lowercase().as_slice(), b"|"].concat();
         let container = name == full && contains(reply.text(), &subcommands);
-        // COMMAND INFO also knows a subcommand by one word, which no call does.
-        let callable = !container && !name.contains(&b'|');
-        let flag = |flag: &[u8]| callable && contains(reply.text(), flag);
+        let flag = |flag: &[u8]| !container && contains(reply.text(), flag);
         Some(Self {
             words: full.into(),
             name: CString::new(name).ok()?,
-            arity: arity(reply.text()).unwrap_or(0),
+            arity,
             write: flag(b"+write\r\n"),
             may_replicate: MAY_REPLICATE.iter().any(|command| is(name, command)),
             noscript: flag(b"+noscript\r\n"),
@@ -154,7 +159,7 @@ impl Known {
     }
 }
 
-/// The arity in the answer of COMMAND INFO about one command: what stands behind the name.
+/// The arity in the answer of COMMAND INFO about one command: what stands behind the name. `None` if there is no such command.
 fn arity(text: &[u8]) -> Option<i64> {
     parse_i64(text.split(|&byte| byte == b'\n').nth(4)?.strip_prefix(b":")?.trim_ascii_end())
 }
@@ -240,6 +245,7 @@ impl<'a> Calls<'a> {
         if self.rules.read_only && (known.write || known.may_replicate) {
             return if known.takes(call.argv.len()) { READ_ONLY } else { WRONG_ARITY };
         }
+        let slot = self.rules.one_slot;
         if let Some(slot) = &mut self.rules.one_slot
             && !slot.allows(self.ctx, call.argv)
         {
@@ -263,17 +269,16 @@ impl<'a> Calls<'a> {
         if !failed && known.write {
             self.writes = self.writes.saturating_add(1);
         }
+        if failed && NOT_HERE.iter().any(|words| reply.text().starts_with(words)) {
+            self.rules.one_slot = slot;
+        }
         let text = self.reply.insert(reply).text();
         if failed { in_script_words(text).unwrap_or(text) } else { text }
     }
 
     /// Whether the caller may run a command; `None` if there is no such command.
     pub fn may_call(&mut self, argv: &[&[u8]]) -> Option<bool> {
-        let known = self.known.get(self.ctx, argv)?;
-        // COMMAND INFO also knows a subcommand by one word.
-        if argv.first()?.contains(&b'|') || !KnownCommands::exists(self.ctx, &known.words) {
-            return None;
-        }
+        self.known.get(self.ctx, argv)?;
         let args: Vec<_> = argv.iter().map(|arg| OwnedStr::new(arg)).collect();
         Some(self.ctx.caller_may(OwnedStr::slice_as_str(&args)))
     }

@@ -134,7 +134,11 @@ fn cached_scripts_answer_as_with_the_servers_own_evalsha() {
 
 #[test]
 fn the_table_has_the_fields_of_the_servers_own() {
-    let fields = |table: &str| format!("local t = {{}} for name, value in pairs({table}) do t[#t + 1] = name .. ' ' .. type(value) end table.sort(t) return t");
+    let fields = |table: &str| {
+        format!(
+            "local t = {{}} for name, value in pairs({table}) do t[#t + 1] = name .. ' ' .. type(value) end table.sort(t) return t"
+        )
+    };
     each_server(|server| {
         expect_same_scripts(server, &[&fields("redis")]);
         if server.binary.is_valkey {

@@ -1,9 +1,11 @@
 //! ATOMIC.EVAL, ATOMIC.EVALSHA and ATOMIC.SCRIPT on real servers.
 
 mod acl; // each call runs as the calling user
+mod busy; // BUSY for others, SCRIPT KILL, and what happens meanwhile
 mod cache; // what is cached, for how long, and that runs share nothing else
 mod conformance; // beside the server's own EVAL
 mod errors; // any bytes in every error; scripts that run scripts
+mod flags; // what the state of the server refuses, with and without flags
 mod limits; // time, memory and the cache end what would not end
 mod replication; // the exact stream, replicas, the append-only file, maxmemory
 

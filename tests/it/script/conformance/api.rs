@@ -176,7 +176,6 @@ pub const REPLICATION_AND_RIGHTS: &[&str] = &[
     "return redis.acl_check_cmd('GET', 'nosuch')",
     "return redis.acl_check_cmd('MULTI')",
     "return redis.acl_check_cmd('EVAL', 'return 1', 0)",
-    "return redis.acl_check_cmd('get\\0', 's')",
     "local ok, e = pcall(redis.acl_check_cmd, 'nosuch') return {type(e), type(e) == 'table' and e.err or e}",
 ];
 

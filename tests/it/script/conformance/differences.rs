@@ -320,56 +320,16 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "Valkey 9 keeps the text of a number that a script stores.",
         on: &["valkey-9"],
         rows: &[
-            (
-                "redis.call('SET', 'e', 10) return redis.call('OBJECT', 'ENCODING', 'e')",
-                r#""embstr""#,
-                r#""int""#,
-            ),
-            (
-                "redis.call('SET', 'e', '10') return redis.call('OBJECT', 'ENCODING', 'e')",
-                r#""embstr""#,
-                r#""int""#,
-            ),
-            (
-                "redis.call('SET', KEYS[1], 10) return redis.call('OBJECT', 'ENCODING', KEYS[1])",
-                r#""embstr""#,
-                r#""int""#,
-            ),
-            (
-                "redis.call('SET', KEYS[1], ARGV[2]) return redis.call('OBJECT', 'ENCODING', KEYS[1])",
-                r#""embstr""#,
-                r#""int""#,
-            ),
-            (
-                "redis.call('SET', KEYS[1], '10') return redis.call('OBJECT', 'ENCODING', KEYS[1])",
-                r#""embstr""#,
-                r#""int""#,
-            ),
-            (
-                "redis.call('SET', KEYS[1], 2^40) return redis.call('OBJECT', 'ENCODING', KEYS[1])",
-                r#""embstr""#,
-                r#""int""#,
-            ),
-            (
-                "redis.call('SETNX', KEYS[1], '10') return redis.call('OBJECT', 'ENCODING', KEYS[1])",
-                r#""embstr""#,
-                r#""int""#,
-            ),
-            (
-                "redis.call('GETSET', KEYS[1], '10') return redis.call('OBJECT', 'ENCODING', KEYS[1])",
-                r#""embstr""#,
-                r#""int""#,
-            ),
-            (
-                "redis.call('SET', 5, '10') return redis.call('OBJECT', 'ENCODING', 5)",
-                r#""embstr""#,
-                r#""int""#,
-            ),
-            (
-                "redis.call('SET', 'e', '10', 'EX', 100) return redis.call('OBJECT', 'ENCODING', 'e')",
-                r#""embstr""#,
-                r#""int""#,
-            ),
+            ("redis.call('SET', 'e', 10) return redis.call('OBJECT', 'ENCODING', 'e')", r#""embstr""#, r#""int""#),
+            ("redis.call('SET', 'e', '10') return redis.call('OBJECT', 'ENCODING', 'e')", r#""embstr""#, r#""int""#),
+            ("redis.call('SET', KEYS[1], 10) return redis.call('OBJECT', 'ENCODING', KEYS[1])", r#""embstr""#, r#""int""#),
+            ("redis.call('SET', KEYS[1], ARGV[2]) return redis.call('OBJECT', 'ENCODING', KEYS[1])", r#""embstr""#, r#""int""#),
+            ("redis.call('SET', KEYS[1], '10') return redis.call('OBJECT', 'ENCODING', KEYS[1])", r#""embstr""#, r#""int""#),
+            ("redis.call('SET', KEYS[1], 2^40) return redis.call('OBJECT', 'ENCODING', KEYS[1])", r#""embstr""#, r#""int""#),
+            ("redis.call('SETNX', KEYS[1], '10') return redis.call('OBJECT', 'ENCODING', KEYS[1])", r#""embstr""#, r#""int""#),
+            ("redis.call('GETSET', KEYS[1], '10') return redis.call('OBJECT', 'ENCODING', KEYS[1])", r#""embstr""#, r#""int""#),
+            ("redis.call('SET', 5, '10') return redis.call('OBJECT', 'ENCODING', 5)", r#""embstr""#, r#""int""#),
+            ("redis.call('SET', 'e', '10', 'EX', 100) return redis.call('OBJECT', 'ENCODING', 'e')", r#""embstr""#, r#""int""#),
             (
                 "redis.call('MSET', 'e', '10', 'f', 11) return {redis.call('OBJECT', 'ENCODING', 'e'), redis.call('OBJECT', 'ENCODING', 'f')}",
                 "1) \"embstr\"\n2) \"embstr\"",
@@ -396,11 +356,7 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "The first line of a script has no quotes.",
         on: &[],
         rows: &[
-            (
-                "#!lua 'flags=no-writes'\nreturn 1",
-                "(integer) 1",
-                "(error) ERR Unknown lua shebang option: 'flags=no-writes'",
-            ),
+            ("#!lua 'flags=no-writes'\nreturn 1", "(integer) 1", "(error) ERR Unknown lua shebang option: 'flags=no-writes'"),
             (
                 "#!lua \"flags=no-writes\nreturn 1",
                 "(error) ERR Invalid engine in script shebang",
@@ -413,14 +369,26 @@ pub const DIFFERENCES: &[Difference] = &[
         on: &["valkey-8.1", "valkey-9"],
         rows: &[
             ("#!LUA\nreturn 1", "(integer) 1", "(error) ERR Unexpected engine in script shebang: #!LUA"),
-            ("#!js\nreturn 1", "(error) ERR Could not find scripting engine 'js'", "(error) ERR Unexpected engine in script shebang: #!js"),
+            (
+                "#!js\nreturn 1",
+                "(error) ERR Could not find scripting engine 'js'",
+                "(error) ERR Unexpected engine in script shebang: #!js",
+            ),
             (
                 "#!lua5.1\nreturn 1",
                 "(error) ERR Could not find scripting engine 'lua5.1'",
                 "(error) ERR Unexpected engine in script shebang: #!lua5.1",
             ),
-            ("#! lua\nreturn 1", "(error) ERR Unknown lua shebang option: lua", "(error) ERR Unexpected engine in script shebang: #!"),
-            ("#!\nreturn 1", "(error) ERR Could not find scripting engine ''", "(error) ERR Unexpected engine in script shebang: #!"),
+            (
+                "#! lua\nreturn 1",
+                "(error) ERR Unknown lua shebang option: lua",
+                "(error) ERR Unexpected engine in script shebang: #!",
+            ),
+            (
+                "#!\nreturn 1",
+                "(error) ERR Could not find scripting engine ''",
+                "(error) ERR Unexpected engine in script shebang: #!",
+            ),
         ],
     },
     Difference {
