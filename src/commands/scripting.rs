@@ -24,7 +24,7 @@ use crate::keyspace::reply::Reply;
 use crate::keyspace::script_calls::{KnownCommands, Natives};
 use crate::keyspace::server_thread::ServerThread;
 use crate::script::port::Strings;
-use crate::script::{Engine, Limits, Run, ServerVersion};
+use crate::script::{Engine, Limits, Run, ServerVersion, Version};
 use crate::settings;
 
 static SCRIPTING: ServerThread<Option<Scripting>> = ServerThread::new(None);
@@ -44,7 +44,10 @@ pub struct Scripting {
 /// Starts the engine, at load.
 pub fn start(ctx: Ctx) -> Result<()> {
     let (functions, natives) = natives::all(ctx);
-    let engine = Engine::new(limits(), version(ctx.info_field(c"server", c"redis_version").unwrap_or_default()), functions)?;
+    let field = |name| ctx.info_field(c"server", name);
+    let redis = version(field(c"redis_version").unwrap_or_default());
+    let version = ServerVersion { redis, valkey: field(c"valkey_version").map(version) };
+    let engine = Engine::new(limits(), version, functions)?;
     if let Some(mut slot) = SCRIPTING.try_borrow_mut() {
         let (store, known_commands) = (Store::default(), KnownCommands::default());
         *slot = Some(Scripting { engine, store, known_commands, natives, runs: 0, failures: 0 });
@@ -65,11 +68,11 @@ pub fn stop() {
     }
 }
 
-/// `redis.REDIS_VERSION` and its number form, 0x00MMmmpp, as the server's own scripts see them.
-fn version(text: String) -> ServerVersion {
+/// A version and its number form, 0x00MMmmpp, as the server's own scripts see them.
+fn version(text: String) -> Version {
     let part = |part: &str| part.parse::<u8>().unwrap_or(u8::MAX);
     let number = text.split('.').take(3).fold(0, |number, digits| (number << 8) | u32::from(part(digits)));
-    ServerVersion { text, number }
+    Version { text, number }
 }
 
 fn limits() -> Limits {

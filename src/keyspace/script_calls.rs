@@ -18,9 +18,9 @@ use super::slots::OneSlot;
 pub use self::native::{Native, Natives, Run};
 
 const UNKNOWN: &[u8] = b"-ERR Unknown Redis command called from script\r\n";
+const WRONG_ARITY: &[u8] = b"-ERR Wrong number of args calling Redis command from script\r\n";
 const NOSCRIPT: &[u8] = b"-ERR This Redis command is not allowed from script\r\n";
 const READ_ONLY: &[u8] = b"-ERR Write commands are not allowed from read-only scripts.\r\n";
-const WRONG_ARGUMENTS: &[u8] = b"-ERR Wrong number of args calling Redis command from script\r\n";
 const OTHER_SLOT: &[u8] = b"-ERR Script attempted to access keys that do not hash to the same slot\r\n";
 
 /// Commands that write nothing and reach the replicas. The server does not tell of that flag.
@@ -31,8 +31,18 @@ const IN_SCRIPT_WORDS: &[(&[u8], &[u8])] = &[
     (b"-ERR unknown command", UNKNOWN),
     (b"-ERR unknown subcommand '", UNKNOWN),
     (b"-ERR acl verification failed", b"-NOPERM The user executing the script can't run this command or access its keys\r\n"),
-    (b"-ERR Attempted to access a non local key", b"-ERR Script attempted to access a non local key in a cluster node\r\n"),
+    (NOT_LOCAL, b"-ERR Script attempted to access a non local key in a cluster node\r\n"),
+    (DOWN_FOR_WRITES, b"-ERR Script attempted to execute a write command while the cluster is down and readonly\r\n"),
+    (DOWN, b"-ERR Script attempted to execute a command while the cluster is down\r\n"),
+    (b"-MASTERDOWN ", b"-ERR Can not execute the command on a stale replica\r\n"),
 ];
+
+const NOT_LOCAL: &[u8] = b"-ERR Attempted to access a non local key";
+const DOWN_FOR_WRITES: &[u8] = b"-ERR Can not execute a write command '";
+const DOWN: &[u8] = b"-ERR Can not execute a command '";
+
+/// Refusals of a node of a cluster: the command has used no slot.
+const NOT_HERE: &[&[u8]] = &[NOT_LOCAL, DOWN_FOR_WRITES, DOWN];
 
 /// A refusal whose text starts with `-ERR command '` and ends with this.
 const NOT_IN_SCRIPTS: &[u8] = b"is not allowed on script mode\r\n";
@@ -54,11 +64,11 @@ struct Known {
     /// The words by which it was asked for.
     words: Box<[u8]>,
     name: CString,
+    /// How many words a call has; negative if that is the least.
+    arity: i64,
     write: bool,
     may_replicate: bool,
     noscript: bool,
-    /// The number of words, negative for "at least"; 0 for a command that the server does not know.
-    arity: i64,
     /// It has subcommands, each with flags of its own.
     container: bool,
     special: Special,
@@ -81,8 +91,7 @@ const LONGEST_NAME: usize = 128;
 const MOST_NAMES: usize = 2048;
 
 impl KnownCommands {
-    /// What is known of the command; asks the server the first time. `None` for what is no command: a name with a NUL byte, or of a length
-    /// that none has.
+    /// What is known of the command; asks the server the first time. `None` if there is no such command, which may change.
     fn get(&mut self, ctx: Ctx, argv: &[&[u8]]) -> Option<&Known> {
         let name = argv.first().filter(|name| name.len() <= LONGEST_NAME)?;
         let place = name.as_ptr().addr() / size_of::<u64>() % PLACES;
@@ -112,11 +121,6 @@ impl KnownCommands {
         self.by_name.insert(words.into(), at);
         Some(at)
     }
-
-    /// Whether the server has such a command.
-    fn exists(ctx: Ctx, name: &[u8]) -> bool {
-        !information(ctx, name).text().starts_with(b"*1\r\n*-1")
-    }
 }
 
 impl Default for KnownCommands {
@@ -130,21 +134,27 @@ fn information(ctx: Ctx, name: &[u8]) -> CallReply {
 }
 
 impl Known {
+    /// Whether a call may have so many words.
+    fn takes(&self, words: usize) -> bool {
+        let words = i64::try_from(words).unwrap_or(i64::MAX);
+        if self.arity < 0 { words >= self.arity.saturating_neg() } else { words == self.arity }
+    }
+
     /// Asks the server about `full`, a command or `container|subcommand`, that is called by `name`.
     fn ask(ctx: Ctx, name: &[u8], full: &[u8]) -> Option<Self> {
         let reply = information(ctx, full);
+        // COMMAND INFO also knows a subcommand by one word, which no call does.
+        let arity = arity(reply.text()).filter(|_| !name.contains(&b'|'))?;
         let subcommands = [b"\n", name.to_ascii_lowercase().as_slice(), b"|"].concat();
         let container = name == full && contains(reply.text(), &subcommands);
-        // COMMAND INFO also knows a subcommand by one word, which no call does.
-        let callable = !container && !name.contains(&b'|');
-        let flag = |flag: &[u8]| callable && contains(reply.text(), flag);
+        let flag = |flag: &[u8]| !container && contains(reply.text(), flag);
         Some(Self {
             words: full.into(),
             name: CString::new(name).ok()?,
+            arity,
             write: flag(b"+write\r\n"),
             may_replicate: MAY_REPLICATE.iter().any(|command| is(name, command)),
             noscript: flag(b"+noscript\r\n"),
-            arity: arity(reply.text()).unwrap_or(0),
             container,
             special: match name.to_ascii_lowercase().as_slice() {
                 b"select" => Special::Select,
@@ -155,18 +165,9 @@ impl Known {
     }
 }
 
-impl Known {
-    /// Whether the server refuses so many words.
-    fn refuses(&self, words: usize) -> bool {
-        let words = i64::try_from(words).unwrap_or(i64::MAX);
-        if self.arity < 0 { words < -self.arity } else { words != self.arity }
-    }
-}
-
-/// The second field of the first command of `COMMAND INFO`.
+/// The arity in the answer of COMMAND INFO about one command: what stands behind the name. `None` if there is no such command.
 fn arity(text: &[u8]) -> Option<i64> {
-    let line = text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b":"))?;
-    parse_i64(line.strip_suffix(b"\r")?)
+    parse_i64(text.split(|&byte| byte == b'\n').nth(4)?.strip_prefix(b":")?.trim_ascii_end())
 }
 
 fn says_no_user(reply: &CallReply) -> bool {
@@ -246,12 +247,13 @@ impl<'a> Calls<'a> {
         // The previous reply is freed before the next command runs.
         self.reply = None;
         let Some(known) = self.known.get(self.ctx, call.argv) else { return UNKNOWN };
-        if self.rules.read_only && (known.write || known.may_replicate) {
-            return READ_ONLY;
-        }
         if known.noscript {
             return NOSCRIPT;
         }
+        if self.rules.read_only && (known.write || known.may_replicate) {
+            return if known.takes(call.argv.len()) { READ_ONLY } else { WRONG_ARITY };
+        }
+        let slot = self.rules.one_slot;
         if let Some(slot) = &mut self.rules.one_slot
             && !slot.allows(self.ctx, call.argv)
         {
@@ -275,18 +277,17 @@ impl<'a> Calls<'a> {
         if !failed && known.write {
             self.writes = self.writes.saturating_add(1);
         }
-        let refuses_arity = known.refuses(call.argv.len());
+        let refuses_arity = !known.takes(call.argv.len());
+        if failed && NOT_HERE.iter().any(|words| reply.text().starts_with(words)) {
+            self.rules.one_slot = slot;
+        }
         let text = self.reply.insert(reply).text();
         if failed { in_script_words(text, refuses_arity).unwrap_or(text) } else { text }
     }
 
     /// Whether the caller may run a command; `None` if there is no such command.
     pub fn may_call(&mut self, argv: &[&[u8]]) -> Option<bool> {
-        let known = self.known.get(self.ctx, argv)?;
-        let words = if known.container { argv.get(..2)? } else { argv.get(..1)? };
-        if !KnownCommands::exists(self.ctx, &words.join(&b'|')) {
-            return None;
-        }
+        self.known.get(self.ctx, argv)?;
         let args: Vec<_> = argv.iter().map(|arg| OwnedStr::new(arg)).collect();
         Some(self.ctx.caller_may(OwnedStr::slice_as_str(&args)))
     }
@@ -328,17 +329,28 @@ impl Modifiers {
 /// `SORT key BY constant` leaves the elements as they are. A set has no order, and in its own scripts the server sorts it as text then;
 /// it does not know that this is one. `None` where nothing is to be done.
 fn order_of_set<'a>(ctx: Ctx, argv: &[&'a [u8]]) -> Option<Vec<&'a [u8]>> {
-    let by = argv.iter().skip(2).position(|word| is(word, "BY"))?.saturating_add(2);
-    let (pattern, is_get) = (argv.get(by.saturating_add(1))?, is(argv.get(by.saturating_sub(1))?, "GET"));
-    let key = OwnedStr::new(argv.get(1)?);
-    let is_set = ctx.open_for_reading(key.as_str()).is_some_and(|key| key.kind() == Kind::Set);
-    if pattern.contains(&b'*') || is_get || !is_set {
-        return None;
+    let (command, mut options) = argv.split_at_checked(2)?;
+    let (mut sorted, mut constant) = (command.to_vec(), false);
+    while let Some(name) = options.first() {
+        let words = if is(name, "LIMIT") {
+            3
+        } else if ["BY", "GET", "STORE"].iter().any(|option| is(name, option)) {
+            2
+        } else {
+            1
+        };
+        let (option, rest) = options.split_at_checked(words)?;
+        if is(name, "BY") {
+            constant |= option.get(1).is_some_and(|pattern| !pattern.contains(&b'*'));
+        } else {
+            sorted.extend_from_slice(option);
+        }
+        options = rest;
     }
-    let mut sorted = argv.to_vec();
-    sorted.drain(by..by.saturating_add(2));
     sorted.push(b"ALPHA");
-    Some(sorted)
+    let key = OwnedStr::new(command.get(1)?);
+    let is_set = || ctx.open_for_reading(key.as_str()).is_some_and(|key| key.kind() == Kind::Set);
+    (constant && is_set()).then_some(sorted)
 }
 
 /// The database that was selected before the script selected another. SELECT in `RM_Call` ends with that call, so the run's database is
@@ -366,7 +378,7 @@ impl Drop for Selected {
 /// The server's refusal in the words of scripts. A command may say itself that its arguments are too few, in words that stay.
 fn in_script_words(text: &[u8], refuses_arity: bool) -> Option<&'static [u8]> {
     if refuses_arity && text.starts_with(b"-ERR wrong number of arguments for") {
-        return Some(WRONG_ARGUMENTS);
+        return Some(WRONG_ARITY);
     }
     if text.starts_with(b"-ERR command '") && text.ends_with(NOT_IN_SCRIPTS) {
         return Some(NOSCRIPT);

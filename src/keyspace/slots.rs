@@ -18,12 +18,12 @@ impl OneSlot {
         Self(declared.map(slot))
     }
 
-    /// Whether all keys of the command are in the slot. What the server cannot find keys in, it refuses itself.
+    /// Whether all keys of the command are in the slot. A command that the server finds no keys in, or keys of several slots, it refuses
+    /// itself.
     pub fn allows(&mut self, ctx: Ctx, argv: &[&[u8]]) -> bool {
-        ctx.keys_of(argv).into_iter().filter_map(|at| argv.get(at)).all(|key| {
-            let slot = slot(key);
-            *self.0.get_or_insert(slot) == slot
-        })
+        let mut slots = ctx.keys_of(argv).into_iter().filter_map(|at| argv.get(at)).map(|key| slot(key));
+        let Some(first) = slots.next() else { return true };
+        slots.any(|slot| slot != first) || *self.0.get_or_insert(first) == first
     }
 }
 

@@ -21,13 +21,22 @@ use super::random::Lrand48;
 use super::sandbox::{self, Original};
 use super::stack::Ref;
 
+/// A version as scripts see it: `7.0.15` and `0x0007000f`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// `redis.REDIS_VERSION`
+    pub text: String,
+    /// `redis.REDIS_VERSION_NUM`
+    pub number: u32,
+}
+
 /// What a script may know of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerVersion {
-    /// `redis.REDIS_VERSION`, such as `7.0.15`.
-    pub text: String,
-    /// `redis.REDIS_VERSION_NUM`, such as `0x0007000f`.
-    pub number: u32,
+    /// The version of Redis, or the one that Valkey is compatible with.
+    pub redis: Version,
+    /// `redis.VALKEY_VERSION` and its number, on a Valkey.
+    pub valkey: Option<Version>,
 }
 
 /// One run: the script and its arguments.

@@ -37,7 +37,7 @@ mod tests;
 mod vm;
 
 pub use cache::{CacheStats, Digest, EVICTABLE_BYTES, EVICTABLE_SCRIPTS, Listed, ScriptStats};
-pub use context::ServerVersion;
+pub use context::{ServerVersion, Version};
 pub use engine::{Engine, Run, Stats};
 pub use limits::{Limits, MAX_DEPTH, VALUE_BYTES};
 pub use runs::RunFigures;

@@ -1,5 +1,6 @@
 //! Whether a script may start: what the server checks before its own scripts, in its order and its words.
 //!
+//! The flags of a script become those of the command that runs it: so the server treats a script that may write like a write command.
 //! Two of its checks are made with the first write instead, where the server makes them for us: a failing disk and too few replicas. The
 //! module API does not tell of them.
 
@@ -44,26 +45,20 @@ pub fn admit_undeclared(ctx: Ctx) -> Result<()> {
 /// Admits a script by the flags that it declares.
 pub fn admit(ctx: Ctx, server: Server, flags: Flags, read_only: bool) -> Result<()> {
     let refuse = |text| Err(Error::Text(text));
+    if !flags.no_writes && !flags.allow_oom && server.is_out_of_memory() {
+        return refuse("OOM command not allowed when used memory > 'maxmemory'.");
+    }
+    if !flags.no_writes && server.is_read_only_replica() {
+        return refuse("READONLY You can't write against a read only replica.");
+    }
+    if !flags.allow_stale && is_stale(ctx, server) {
+        return Err(STALE);
+    }
     if flags.no_cluster && server.is_cluster() {
         return refuse("ERR Can not run script on cluster, 'no-cluster' flag is set.");
     }
-    if !flags.allow_stale && is_stale(ctx, server) {
-        return refuse(
-            "MASTERDOWN Link with MASTER is down, replica-serve-stale-data is set to 'no' and 'allow-stale' flag is not set on the \
-             script.",
-        );
-    }
-    if flags.no_writes {
-        return Ok(());
-    }
-    if server.is_read_only_replica() {
-        return refuse("READONLY Can not run script with write flag on readonly replica");
-    }
-    if read_only {
+    if !flags.no_writes && read_only {
         return refuse("ERR Can not execute a script with write flag using *_ro command.");
-    }
-    if !flags.allow_oom && server.is_out_of_memory() {
-        return refuse("OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'");
     }
     Ok(())
 }

@@ -7,7 +7,7 @@
 
 use std::ffi::CStr;
 
-use super::{Calls, Invocation, Modifiers, OTHER_SLOT, READ_ONLY, WRONG_ARGUMENTS, in_script_words, says_no_user};
+use super::{Calls, Invocation, Modifiers, OTHER_SLOT, READ_ONLY, WRONG_ARITY, in_script_words, says_no_user};
 use crate::error::{Error, Result, guarded};
 use crate::keyspace::Keyspace;
 use crate::keyspace::call::CallReply;
@@ -85,7 +85,7 @@ impl Calls<'_> {
                 self.writes = self.writes.saturating_add(native.write.into());
                 reply.encode(call.resp3, &mut self.text);
             }
-            Err(Error::Arity) => return WRONG_ARGUMENTS,
+            Err(Error::Arity) => return WRONG_ARITY,
             Err(error) => self.text.extend_from_slice(format!("-{}\r\n", error.wire()).as_bytes()),
         }
         &self.text

@@ -7,7 +7,7 @@
 use std::ffi::{CStr, c_int};
 
 use crate::script::cache::Digest;
-use crate::script::context::{Arguments, Context};
+use crate::script::context::{Arguments, Context, Version};
 use crate::script::convert::{self, Pushed};
 use crate::script::limits::Verdict;
 use crate::script::number;
@@ -59,7 +59,7 @@ const LEVELS: &[(&CStr, LogLevel)] = &[
 /// Pushes the table.
 pub(in crate::script) fn open(s: Stack) {
     let version = &s.context().version;
-    s.push_table(0, FUNCTIONS.len() + LEVELS.len() + REPLICATIONS.len() + 2);
+    s.push_table(0, FUNCTIONS.len() + LEVELS.len() + REPLICATIONS.len() + 5);
     for &(name, function) in FUNCTIONS {
         s.push_native(function, name);
         s.raw_set_field(-2, name);
@@ -72,10 +72,19 @@ pub(in crate::script) fn open(s: Stack) {
         s.push_number(f64::from(bits));
         s.raw_set_field(-2, name);
     }
+    set_version(s, &version.redis, c"REDIS_VERSION", c"REDIS_VERSION_NUM");
+    if let Some(valkey) = &version.valkey {
+        set_version(s, valkey, c"VALKEY_VERSION", c"VALKEY_VERSION_NUM");
+        s.push_bytes(b"valkey");
+        s.raw_set_field(-2, c"SERVER_NAME");
+    }
+}
+
+fn set_version(s: Stack, version: &Version, text: &CStr, number: &CStr) {
     s.push_bytes(version.text.as_bytes());
-    s.raw_set_field(-2, c"REDIS_VERSION");
+    s.raw_set_field(-2, text);
     s.push_number(f64::from(version.number));
-    s.raw_set_field(-2, c"REDIS_VERSION_NUM");
+    s.raw_set_field(-2, number);
 }
 
 /// Runs a command; an error is raised.
@@ -305,7 +314,7 @@ fn setresp(s: Stack) -> c_int {
 /// Where the writes from here on go.
 fn set_repl(s: Stack) -> c_int {
     if s.top() != 1 {
-        refuse(s, b"ERR redis.set_repl() requires two arguments.");
+        refuse(s, b"ERR redis.set_repl() requires one argument.");
     }
     let bits = u8::try_from(convert::truncated(s.number(1))).ok().filter(|bits| bits & !(AOF | REPLICAS) == 0);
     let Some(bits) = bits else {

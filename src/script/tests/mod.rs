@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use super::port::{Call, LogLevel, NativeCommand, Pause, Port, ReplySink, Rules};
-use super::{Digest, Engine, Limits, Run, ServerVersion};
+use super::{Digest, Engine, Limits, Run, ServerVersion, Version};
 use crate::error::Error;
 
 mod atomic;
@@ -168,7 +168,8 @@ impl Rig {
     }
 
     pub fn with(limits: Limits) -> Self {
-        let version = ServerVersion { text: "7.0.15".to_owned(), number: 0x0007_000f };
+        let redis = Version { text: "7.0.15".to_owned(), number: 0x0007_000f };
+        let version = ServerVersion { redis, valkey: None };
         Self { engine: Engine::new(limits, version, natives()).unwrap(), port: FakePort::default() }
     }
 

@@ -3,6 +3,7 @@
 mod api;
 mod cmsgpack;
 pub(super) mod differences;
+mod functions;
 mod json;
 mod language;
 mod rows;
@@ -11,7 +12,7 @@ pub(super) mod words;
 
 use differences::{DIFFERENCES, Difference};
 
-use super::in_common_words;
+use super::{in_common_words, sha1};
 use crate::support::{Binary, Connection, Server, Value, argv, each_server};
 
 /// What each script finds.
@@ -24,8 +25,8 @@ fn with_arguments(script: &str) -> Vec<Vec<u8>> {
 }
 
 /// What the server's command and ours answer to the same call, on the same data.
-fn both(connection: &mut Connection, call: &[Vec<u8>]) -> [Value; 2] {
-    ["EVAL", "ATOMIC.EVAL"].map(|command| {
+fn both(connection: &mut Connection, command: &str, call: &[Vec<u8>]) -> [Value; 2] {
+    [command, &format!("ATOMIC.{command}")].map(|command| {
         connection.run("FLUSHALL");
         DATA.iter().for_each(|line| drop(connection.run(line)));
         in_common_words(&connection.call(&[&[command.as_bytes().to_vec()][..], call].concat()))
@@ -34,10 +35,15 @@ fn both(connection: &mut Connection, call: &[Vec<u8>]) -> [Value; 2] {
 
 /// Asserts that the answers to all calls are the same in both protocols, types included.
 fn expect_same(server: &Server, calls: &[Vec<Vec<u8>>]) {
+    expect_same_by(server, "EVAL", calls);
+}
+
+/// [`expect_same`] for one of the commands that run scripts.
+fn expect_same_by(server: &Server, command: &str, calls: &[Vec<Vec<u8>>]) {
     let mut differing = Vec::new();
     for (protocol, mut connection) in [("RESP2", server.connect()), ("RESP3", server.connect().resp3())] {
         for call in calls {
-            let [theirs, ours] = both(&mut connection, call);
+            let [theirs, ours] = both(&mut connection, command, call);
             if theirs != ours {
                 let script = String::from_utf8_lossy(&call[0]);
                 differing.push(format!("{script}\n    {protocol}, the server: {theirs:?}\n    {protocol}, ATOMIC: {ours:?}"));
@@ -89,6 +95,65 @@ fn struct_is_that_of_the_servers_own_eval() {
 }
 
 #[test]
+fn both_protocols_are_those_of_the_servers_own_eval() {
+    each_server(|server| expect_same_scripts(server, functions::RESP3));
+}
+
+#[test]
+fn the_rest_of_the_api_is_that_of_the_servers_own_eval() {
+    each_server(|server| expect_same_scripts(server, &[functions::REPLICATION_AND_RIGHTS, functions::COMMANDS].concat()));
+}
+
+#[test]
+fn flags_are_read_and_refused_as_by_the_servers_own_eval() {
+    each_server(|server| expect_same_scripts(server, functions::SHEBANGS));
+}
+
+#[test]
+fn read_only_runs_are_those_of_the_servers_own_eval_ro() {
+    each_server(|server| {
+        let scripts: Vec<_> = functions::READ_ONLY.iter().map(|script| with_arguments(script)).collect();
+        expect_same_by(server, "EVAL_RO", &scripts);
+        let calls: Vec<_> = rows::CALLS.iter().map(|line| argv(line)).collect();
+        expect_same_by(server, "EVAL_RO", &calls);
+    });
+}
+
+#[test]
+fn cached_scripts_answer_as_with_the_servers_own_evalsha() {
+    each_server(|server| {
+        let scripts = [functions::SHEBANGS, functions::READ_ONLY].concat();
+        let calls: Vec<_> = scripts
+            .iter()
+            .map(|script| {
+                // What does not compile is unknown to both.
+                for command in ["SCRIPT", "ATOMIC.SCRIPT"] {
+                    server.call(&[command, "LOAD", script]);
+                }
+                with_arguments(&sha1(script))
+            })
+            .collect();
+        expect_same_by(server, "EVALSHA", &calls);
+        expect_same_by(server, "EVALSHA_RO", &calls);
+    });
+}
+
+#[test]
+fn the_table_has_the_fields_of_the_servers_own() {
+    let fields = |table: &str| {
+        format!(
+            "local t = {{}} for name, value in pairs({table}) do t[#t + 1] = name .. ' ' .. type(value) end table.sort(t) return t"
+        )
+    };
+    each_server(|server| {
+        expect_same_scripts(server, &[&fields("redis")]);
+        if server.binary.is_valkey {
+            expect_same_scripts(server, &[&fields("server")]);
+        }
+    });
+}
+
+#[test]
 fn numkeys_is_read_and_refused_as_by_the_servers_own_eval() {
     each_server(|server| expect_same(server, &rows::CALLS.iter().map(|line| argv(line)).collect::<Vec<_>>()));
 }
@@ -101,7 +166,7 @@ fn every_difference_is_known_and_both_answers_are_as_written_down() {
         let mut wrong = Vec::new();
         for difference in DIFFERENCES.iter().chain(words::WORDS) {
             for &(script, theirs, ours) in difference.rows {
-                let answers = both(&mut connection, &with_arguments(script)).map(|answer| answer.to_string());
+                let answers = both(&mut connection, "EVAL", &with_arguments(script)).map(|answer| answer.to_string());
                 let differ = concerns(difference, &server.binary);
                 if if differ { answers != [theirs, ours] } else { answers[0] != answers[1] } {
                     wrong.push(format!("{script}: {answers:?} ({})", difference.reason));

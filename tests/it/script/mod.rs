@@ -1,9 +1,11 @@
 //! ATOMIC.EVAL, ATOMIC.EVALSHA and ATOMIC.SCRIPT on real servers.
 
 mod acl; // each call runs as the calling user
+mod busy; // BUSY for others, SCRIPT KILL, and what happens meanwhile
 mod cache; // what is cached, for how long, and that runs share nothing else
 mod conformance; // beside the server's own EVAL
 mod errors; // any bytes in every error; scripts that run scripts
+mod flags; // what the state of the server refuses, with and without flags
 mod hostile; // scripts from strangers, by what they try
 mod limits; // time, memory and the cache end what would not end
 mod lua_page; // the generated parts of docs/lua.md
@@ -14,7 +16,7 @@ mod store; // what LOAD stored outlives restarts and failovers
 
 use crate::support::{Connection, Value, argv};
 
-/// Valkey's words for what Redis says, where only the product's name differs.
+/// Other servers' words for what the latest Redis says, and for what differs by the name of a product or a command only.
 const WORDS: &[(&str, &str)] = &[
     ("Unknown command called from script", "Unknown Redis command called from script"),
     ("Wrong number of args calling command from script", "Wrong number of args calling Redis command from script"),
@@ -22,6 +24,12 @@ const WORDS: &[(&str, &str)] = &[
     ("ERR Command arguments must be strings or integers", "ERR Lua redis lib command arguments must be strings or integers"),
     ("specify at least one argument for this call", "specify at least one argument for this redis lib call"),
     ("server.log() requires", "redis.log() requires"),
+    ("server.setresp() requires", "redis.setresp() requires"),
+    ("server.set_repl() requires", "redis.set_repl() requires"),
+    ("redis.set_repl() requires two arguments", "redis.set_repl() requires one argument"),
+    ("passed to server.acl_check_cmd()", "passed to redis.acl_check_cmd()"),
+    ("No matching script. Please use ATOMIC.EVAL.", "No matching script."),
+    ("No matching script. Please use EVAL.", "No matching script."),
 ];
 
 /// A reply without the place that an error names, in Redis' words.

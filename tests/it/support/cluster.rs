@@ -119,7 +119,8 @@ pub fn move_key(key: &str, from: &Server, to: &Server) {
     assert_eq!(from.call(&["MIGRATE", "127.0.0.1", &to.port().to_string(), key, "0", "5000"]), Value::ok());
 }
 
-fn start_node(binary: &Binary) -> Server {
+/// A node that knows no other and serves no slot.
+pub fn start_node(binary: &Binary) -> Server {
     let setup = Setup::with_module()
         .config("cluster-enabled yes")
         .config(&format!("cluster-port {}", free_bus_port()))

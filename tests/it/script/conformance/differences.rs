@@ -337,6 +337,81 @@ pub const DIFFERENCES: &[Difference] = &[
         ],
     },
     Difference {
+        reason: "Valkey 9 keeps the text of a number that a script stores.",
+        on: &["valkey-9"],
+        rows: &[
+            ("redis.call('SET', 'e', 10) return redis.call('OBJECT', 'ENCODING', 'e')", r#""embstr""#, r#""int""#),
+            ("redis.call('SET', 'e', '10') return redis.call('OBJECT', 'ENCODING', 'e')", r#""embstr""#, r#""int""#),
+            ("redis.call('SET', KEYS[1], 10) return redis.call('OBJECT', 'ENCODING', KEYS[1])", r#""embstr""#, r#""int""#),
+            ("redis.call('SET', KEYS[1], ARGV[2]) return redis.call('OBJECT', 'ENCODING', KEYS[1])", r#""embstr""#, r#""int""#),
+            ("redis.call('SET', KEYS[1], '10') return redis.call('OBJECT', 'ENCODING', KEYS[1])", r#""embstr""#, r#""int""#),
+            ("redis.call('SET', KEYS[1], 2^40) return redis.call('OBJECT', 'ENCODING', KEYS[1])", r#""embstr""#, r#""int""#),
+            ("redis.call('SETNX', KEYS[1], '10') return redis.call('OBJECT', 'ENCODING', KEYS[1])", r#""embstr""#, r#""int""#),
+            ("redis.call('GETSET', KEYS[1], '10') return redis.call('OBJECT', 'ENCODING', KEYS[1])", r#""embstr""#, r#""int""#),
+            ("redis.call('SET', 5, '10') return redis.call('OBJECT', 'ENCODING', 5)", r#""embstr""#, r#""int""#),
+            ("redis.call('SET', 'e', '10', 'EX', 100) return redis.call('OBJECT', 'ENCODING', 'e')", r#""embstr""#, r#""int""#),
+            (
+                "redis.call('MSET', 'e', '10', 'f', 11) return {redis.call('OBJECT', 'ENCODING', 'e'), redis.call('OBJECT', 'ENCODING', 'f')}",
+                "1) \"embstr\"\n2) \"embstr\"",
+                "1) \"int\"\n2) \"int\"",
+            ),
+            (
+                "local a = {} for i = 1, 12, 2 do a[i] = 'e' .. i a[i + 1] = i * 5 end redis.call('MSET', unpack(a)) \
+     return {redis.call('OBJECT', 'ENCODING', 'e1'), redis.call('OBJECT', 'ENCODING', 'e11')}",
+                "1) \"embstr\"\n2) \"embstr\"",
+                "1) \"int\"\n2) \"int\"",
+            ),
+        ],
+    },
+    Difference {
+        reason: "A number in a call of more than 12 arguments is stored as text.",
+        on: &["redis", "valkey-8"],
+        rows: &[(
+            "redis.call('MSET', 'a', 1, 'b', 2, 'c', 3, 'd', 4, 'e', 5, 'f', 6, 'g', 7) return redis.call('OBJECT', 'ENCODING', 'g')",
+            r#""int""#,
+            r#""embstr""#,
+        )],
+    },
+    Difference {
+        reason: "The first line of a script has no quotes.",
+        on: &[],
+        rows: &[
+            ("#!lua 'flags=no-writes'\nreturn 1", "(integer) 1", "(error) ERR Unknown lua shebang option: 'flags=no-writes'"),
+            (
+                "#!lua \"flags=no-writes\nreturn 1",
+                "(error) ERR Invalid engine in script shebang",
+                "(error) ERR Unknown lua shebang option: \"flags=no-writes",
+            ),
+        ],
+    },
+    Difference {
+        reason: "Later Valkeys have other engines besides, and take their names in either case.",
+        on: &["valkey-8.1", "valkey-9"],
+        rows: &[
+            ("#!LUA\nreturn 1", "(integer) 1", "(error) ERR Unexpected engine in script shebang: #!LUA"),
+            (
+                "#!js\nreturn 1",
+                "(error) ERR Could not find scripting engine 'js'",
+                "(error) ERR Unexpected engine in script shebang: #!js",
+            ),
+            (
+                "#!lua5.1\nreturn 1",
+                "(error) ERR Could not find scripting engine 'lua5.1'",
+                "(error) ERR Unexpected engine in script shebang: #!lua5.1",
+            ),
+            (
+                "#! lua\nreturn 1",
+                "(error) ERR Unknown lua shebang option: lua",
+                "(error) ERR Unexpected engine in script shebang: #!",
+            ),
+            (
+                "#!\nreturn 1",
+                "(error) ERR Could not find scripting engine ''",
+                "(error) ERR Unexpected engine in script shebang: #!",
+            ),
+        ],
+    },
+    Difference {
         reason: "Redis 7.0 refuses BLOCK in scripts; later it does not wait.",
         on: &["redis-7.0"],
         rows: &[(

@@ -248,7 +248,6 @@ pub const SCRIPTS: &[&str] = &[
     "return redis.pcall('ATOMIC.EVAL', 'return 1', 0)",
     "return redis.pcall('ATOMIC.CAS', 's', 'text', 'new')",
     "return redis.call('GeT', 's')",
-    "return redis.call('get\\0', 's')",
     "return redis.call('config|get', 's')",
     "return redis.call('BLMPOP', 0, 1, 'none', 'LEFT')",
     "return redis.call('RESTORE', 'k', 0, 'bad')",

@@ -140,6 +140,11 @@ pub const WORDS: &[Difference] = &[
                 "(error) ERR Error compiling script (new function): user_script:2: Expected identifier when parsing expression, got 'return'",
             ),
             (
+                "#!lua flags=no-writes\nreturn return",
+                "(error) ERR Error compiling script (new function): user_script:2: unexpected symbol near 'return'",
+                "(error) ERR Error compiling script (new function): user_script:2: Expected identifier when parsing expression, got 'return'",
+            ),
+            (
                 "return (",
                 "(error) ERR Error compiling script (new function): user_script:1: unexpected symbol near '<eof>'",
                 "(error) ERR Error compiling script (new function): user_script:1: Expected identifier when parsing expression, got <eof>",
