@@ -91,27 +91,34 @@ const LONGEST_NAME: usize = 128;
 const MOST_NAMES: usize = 2048;
 
 impl KnownCommands {
-    /// What is known of the command; asks the server the first time. `None` if there is no such command, which may change.
-    fn get(&mut self, ctx: Ctx, argv: &[&[u8]]) -> Option<&Known> {
-        let name = argv.first().filter(|name| name.len() <= LONGEST_NAME)?;
+    /// What is known of the command; asks the server the first time. The error is the reply to a script that calls it: usually there is no
+    /// such command, which may change.
+    fn get(&mut self, ctx: Ctx, argv: &[&[u8]]) -> Result<&Known, &'static [u8]> {
+        let name = argv.first().filter(|name| name.len() <= LONGEST_NAME).ok_or(UNKNOWN)?;
         let place = name.as_ptr().addr() / size_of::<u64>() % PLACES;
-        let mut at = *self.by_place.get(place)?;
+        let mut at = self.by_place.get(place).copied().unwrap_or(0);
         if self.commands.get(at).is_none_or(|known| *known.words != **name) {
             at = self.find(ctx, name, name)?;
-            *self.by_place.get_mut(place)? = at;
+            if let Some(last) = self.by_place.get_mut(place) {
+                *last = at;
+            }
         }
-        if self.commands.get(at)?.container
+        if self.commands.get(at).is_some_and(|known| known.container)
             && let Some(subcommand) = argv.get(1).filter(|name| name.len() <= LONGEST_NAME)
         {
             at = self.find(ctx, name, &[name, b"|".as_slice(), subcommand].concat())?;
         }
-        self.commands.get(at)
+        self.commands.get(at).ok_or(UNKNOWN)
     }
 
     /// The place of a command, or of `container|subcommand`, that is called by `name`.
-    fn find(&mut self, ctx: Ctx, name: &[u8], words: &[u8]) -> Option<usize> {
+    fn find(&mut self, ctx: Ctx, name: &[u8], words: &[u8]) -> Result<usize, &'static [u8]> {
+        // The server also knows a subcommand by one word, which no call does.
+        if name.contains(&b'|') {
+            return Err(UNKNOWN);
+        }
         if let Some(&at) = self.by_name.get(words) {
-            return Some(at);
+            return Ok(at);
         }
         if self.commands.len() >= MOST_NAMES {
             *self = Self::default();
@@ -119,7 +126,7 @@ impl KnownCommands {
         let at = self.commands.len();
         self.commands.push(Known::ask(ctx, name, words)?);
         self.by_name.insert(words.into(), at);
-        Some(at)
+        Ok(at)
     }
 }
 
@@ -141,16 +148,15 @@ impl Known {
     }
 
     /// Asks the server about `full`, a command or `container|subcommand`, that is called by `name`.
-    fn ask(ctx: Ctx, name: &[u8], full: &[u8]) -> Option<Self> {
+    fn ask(ctx: Ctx, name: &[u8], full: &[u8]) -> Result<Self, &'static [u8]> {
         let reply = information(ctx, full);
-        // COMMAND INFO also knows a subcommand by one word, which no call does.
-        let arity = arity(reply.text()).filter(|_| !name.contains(&b'|'))?;
+        let arity = arity(reply.text()).ok_or_else(|| in_script_words(reply.text(), false).unwrap_or(UNKNOWN))?;
         let subcommands = [b"\n", name.to_ascii_lowercase().as_slice(), b"|"].concat();
         let container = name == full && contains(reply.text(), &subcommands);
         let flag = |flag: &[u8]| !container && contains(reply.text(), flag);
-        Some(Self {
+        Ok(Self {
             words: full.into(),
-            name: CString::new(name).ok()?,
+            name: CString::new(name).map_err(|_| UNKNOWN)?,
             arity,
             write: flag(b"+write\r\n"),
             may_replicate: MAY_REPLICATE.iter().any(|command| is(name, command)),
@@ -246,7 +252,10 @@ impl<'a> Calls<'a> {
     pub fn call(&mut self, call: &Invocation<'_>) -> &[u8] {
         // The previous reply is freed before the next command runs.
         self.reply = None;
-        let Some(known) = self.known.get(self.ctx, call.argv) else { return UNKNOWN };
+        let known = match self.known.get(self.ctx, call.argv) {
+            Ok(known) => known,
+            Err(refusal) => return refusal,
+        };
         if known.noscript {
             return NOSCRIPT;
         }
@@ -287,7 +296,7 @@ impl<'a> Calls<'a> {
 
     /// Whether the caller may run a command; `None` if there is no such command.
     pub fn may_call(&mut self, argv: &[&[u8]]) -> Option<bool> {
-        self.known.get(self.ctx, argv)?;
+        self.known.get(self.ctx, argv).ok()?;
         let args: Vec<_> = argv.iter().map(|arg| OwnedStr::new(arg)).collect();
         Some(self.ctx.caller_may(OwnedStr::slice_as_str(&args)))
     }

@@ -13,7 +13,7 @@ use crate::script::stack::{Kind, Stack, native};
 /// Above this product of the lengths a text is searched by an algorithm that is linear in their sum.
 const LONG: usize = 1 << 24;
 
-/// A pattern is refused above this product of its length and that of the text: a class of it can be as long as it is, and is looked
+/// A pattern with a set is refused above this product of its length and that of the text: the set can be as long as it is, and is looked
 /// through for every byte.
 const TOO_LONG: usize = 1 << 28;
 
@@ -50,6 +50,7 @@ pub(in crate::script) fn gsub(s: Stack) -> c_int {
 
 fn search(s: Stack, original: Original) -> c_int {
     if let (Some(text), Some(pattern)) = (s.bytes(1), s.bytes(2))
+        && pattern.contains(&b'[')
         && product(text, pattern) > TOO_LONG
     {
         s.raise_text(c"pattern too complex");

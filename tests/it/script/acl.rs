@@ -123,3 +123,60 @@ fn a_declared_key_that_is_not_permitted_is_refused_before_the_script_runs() {
         assert_eq!(guest.call(&eval(script, "2 a:1 a:2 b:argument")), Value::ok(), "an argument is no key");
     });
 }
+
+#[test]
+fn a_script_can_ask_what_its_user_may_do() {
+    each_server(|server| {
+        let mut guest = user(server, "guest", "+eval +atomic.eval +get +config|get ~a:* %R~r:*");
+        for (command, expected) in [
+            ("'GET', 'a:1'", Some("true")),
+            ("'GET', 'r:1'", Some("true")),
+            ("'GET', 'other'", Some("false")),
+            ("'get'", None),
+            ("'SET', 'a:1', 'v'", Some("false")),
+            ("'CONFIG', 'GET', 'x'", Some("true")),
+            ("'CONFIG', 'SET', 'x', 'y'", Some("false")),
+            ("'CONFIG'", None),
+            ("'GET', 'a:1', 'a', 'b'", None),
+            ("'nosuchcommand'", None),
+            ("'CONFIG', 'NOSUCH'", None),
+            ("'ATOMIC.CAS', 'a:1', 'v', 'w'", Some("false")),
+            ("'ATOMIC.EVAL', 'return 1', 0", None),
+        ] {
+            let script = format!("return tostring(redis.acl_check_cmd({command}))");
+            let [theirs, ours] =
+                ["EVAL", "ATOMIC.EVAL"].map(|name| super::in_common_words(&guest.call(&[name, script.as_str(), "0"])));
+            assert_eq!(theirs, ours, "{command}");
+            if let Some(expected) = expected {
+                assert_eq!(ours, Value::bulk(expected), "{command}");
+            }
+        }
+        let script = "return {redis.acl_check_cmd('SET', 'k', 'v'), redis.acl_check_cmd('GET', 'k')}";
+        assert_eq!(server.call(&eval(script, "0")), Value::integers(&[1, 1]), "the default user may do everything");
+    });
+}
+
+#[test]
+fn each_command_that_runs_scripts_is_permitted_for_itself() {
+    const FORMS: [&str; 4] = ["ATOMIC.EVAL", "ATOMIC.EVAL_RO", "ATOMIC.EVALSHA", "ATOMIC.EVALSHA_RO"];
+    each_server(|server| {
+        let digest = server.call(&["ATOMIC.SCRIPT", "LOAD", "return 1"]).text();
+        for permitted in FORMS {
+            let mut guest = user(server, "guest", &format!("+{permitted} ~*"));
+            for form in FORMS {
+                let script = if form.contains("SHA") { digest.as_str() } else { "return 1" };
+                let reply = guest.call(&[form, script, "0"]);
+                if form == permitted {
+                    assert_eq!(reply, Value::Integer(1), "{form}");
+                } else {
+                    assert!(reply.error().starts_with(DENIED), "{form} with {permitted}: {reply}");
+                }
+            }
+        }
+        // Who may only read a key may declare it for a script that only reads.
+        let mut reader = user(server, "reader", "+atomic.eval +atomic.eval_ro +get %R~k");
+        let script = "return redis.call('GET', KEYS[1])";
+        assert!(reader.call(&eval(script, "1 k")).error().starts_with(DENIED));
+        assert_eq!(reader.call(&["ATOMIC.EVAL_RO", script, "1", "k"]), Value::Null);
+    });
+}

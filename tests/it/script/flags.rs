@@ -240,10 +240,9 @@ const CLUSTERED: &[(&str, &str)] = &[
     ("return redis.pcall('SORT', '{a}1', 'BY', '{b}*')", "0"),
     ("return redis.pcall('SELECT', 1)", "0"),
     ("return redis.pcall('SELECT', 0)", "0"),
-    ("return redis.pcall('EVAL', 'return 1', 1, '{b}1')", "1 {a}1"),
     ("return redis.pcall('XREAD', 'STREAMS', '{a}x', '{b}x', '0', '0')", "0"),
     ("return 1", "1 {a}1"),
-    ("return redis.pcall('ATOMIC.SET', '{b}1', 'v')", "1 {a}1"),
+    ("return redis.pcall('ATOMIC.LOCK', '{b}1', 'me', 1000)[1]", "1 {a}1"),
 ];
 
 /// Asserts that the answers to the scripts of a cluster are those of the node.
@@ -273,9 +272,6 @@ fn on_the_only_node_of_a_cluster_answers_are_those_of_the_server() {
 fn keys_of_another_node_are_refused_in_the_servers_words() {
     each_installed(|binary| {
         let cluster = Cluster::start(binary, 3);
-        for node in &cluster.nodes {
-            expect_same_in_cluster(node);
-        }
         let place = |key: &str| usize::try_from(slot(&cluster.nodes[0], key)).unwrap() * 3 / 16_384;
         let (home, away) = (&cluster.nodes[place("{a}")], &cluster.nodes[(place("{a}") + 1) % 3]);
         let script = "return redis.call('GET', '{a}1')";
@@ -283,6 +279,10 @@ fn keys_of_another_node_are_refused_in_the_servers_words() {
         let refused = "ERR Script attempted to access a non local key in a cluster node script: ";
         assert!(ours(away, "ATOMIC.EVAL", script).error().starts_with(refused));
         assert!(away.call(&["ATOMIC.EVAL", "return 1", "1", "{a}1"]).error().starts_with("MOVED "));
+        // Last: Valkey 9.1 remembers a refused slot for the calls to come, those of its own EVAL too.
+        for node in &cluster.nodes {
+            expect_same_in_cluster(node);
+        }
     });
 }
 

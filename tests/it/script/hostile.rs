@@ -73,7 +73,14 @@ impl Must {
 /// A server with little memory for scripts.
 fn each_limited_server(body: impl Fn(&Server)) {
     let memory = MEMORY_LIMIT.to_string();
-    let setup = Setup::with_module().module_args(&["script-memory-limit", &memory, "script-budget-ms", LONG_MS]);
+    let setup = Setup::with_module().module_args(&[
+        "script-memory-limit",
+        &memory,
+        "script-argument-limit",
+        &memory,
+        "script-budget-ms",
+        LONG_MS,
+    ]);
     each_server_with(&setup, body);
 }
 

@@ -164,7 +164,7 @@ fn on_a_read_only_replica_a_write_is_refused_and_a_read_works() {
 }
 
 /// All bytes of the append-only files.
-fn append_only_files(server: &Server) -> Vec<u8> {
+pub fn append_only_files(server: &Server) -> Vec<u8> {
     let directory = server.dir().join("appendonlydir");
     let mut files: Vec<_> = directory.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();

@@ -48,7 +48,7 @@ const RECURSION: &[Row] = &[
     ),
     ("callbacks that replace", "local function f(s) return (('x'):gsub('x', f)) end return f('x')", Fail("ERR C stack overflow")),
     ("callbacks of foreach", "local function f() table.foreach({1}, f) end f()", Fail("ERR C stack overflow")),
-    ("readers that load", "local function f() load(f) return nil end f()", Fail("ERR ")),
+    ("readers that load", "local function f() load(f) return nil end f()", Answer("(nil)")),
     ("chunks that load", "local s s = 'local s = ... return 1 + loadstring(s)(s)' return loadstring(s)(s)", Fail("ERR ")),
     (
         "__index",
