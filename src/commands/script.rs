@@ -1,9 +1,9 @@
-//! `ATOMIC.SCRIPT LOAD script | EXISTS sha1 [sha1 ...] | FLUSH [ASYNC | SYNC]`: the script cache.
+//! `ATOMIC.SCRIPT LOAD script | EXISTS sha1 [sha1 ...] | FLUSH [ASYNC | SYNC] | KILL`: the script cache, and the script that runs.
 //!
 //! LOAD compiles a script and keeps it until FLUSH or the end of the process; its reply is the SHA1. EXISTS answers 1 or 0 per SHA1.
 //! FLUSH forgets every script and replies OK; ASYNC and SYNC are accepted as the server's own SCRIPT FLUSH accepts them, and mean the
-//! same here: the memory is given back before the reply.
-//! Errors: a script that does not compile, with its line.
+//! same here: the memory is given back before the reply. KILL ends the script that keeps the server busy, if it has written nothing.
+//! Errors: a script that does not compile, with its line; NOTBUSY and UNKILLABLE of KILL.
 
 use super::scripting;
 use super::spec::{Arg, Command, Keys, Spec};
