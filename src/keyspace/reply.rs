@@ -251,7 +251,11 @@ mod tests {
             (Reply::from([1, -2]), "*2\r\n:1\r\n:-2\r\n", "*2\r\n:1\r\n:-2\r\n"),
             (Reply::Ok, "+OK\r\n", "+OK\r\n"),
             (map.clone(), "*4\r\n$1\r\na\r\n$-1\r\n$1\r\nb\r\n*0\r\n", "%2\r\n$1\r\na\r\n_\r\n$1\r\nb\r\n*0\r\n"),
-            (Reply::Array(vec![map]), "*1\r\n*4\r\n$1\r\na\r\n$-1\r\n$1\r\nb\r\n*0\r\n", "*1\r\n%2\r\n$1\r\na\r\n_\r\n$1\r\nb\r\n*0\r\n"),
+            (
+                Reply::Array(vec![map]),
+                "*1\r\n*4\r\n$1\r\na\r\n$-1\r\n$1\r\nb\r\n*0\r\n",
+                "*1\r\n%2\r\n$1\r\na\r\n_\r\n$1\r\nb\r\n*0\r\n",
+            ),
         ] {
             for (protocol, expected) in [(false, resp2), (true, resp3)] {
                 let mut text = Vec::new();

@@ -17,7 +17,10 @@ fn check_refused(script: &str, expected: &str) {
     let mut rig = Rig::new();
     rig.check_error(script, &format!("{expected} @"));
     let shown = expected.as_bytes().escape_ascii();
-    rig.check(&format!("local ok, e = pcall(function() {script} end) return {{tostring(ok), e}}"), &format!("*2 $false ${shown}"));
+    rig.check(
+        &format!("local ok, e = pcall(function() {script} end) return {{tostring(ok), e}}"),
+        &format!("*2 $false ${shown}"),
+    );
     assert!(rig.port.calls.is_empty(), "{script}");
 }
 
@@ -66,7 +69,10 @@ fn a_table_is_its_list_and_then_its_options_in_the_order_of_the_syntax() {
         ("{at = {('x'):rep(3), 7}}", " AT xxx 7"),
         ("{AT = 1, at = 2, At = 3}", " AT 1 AT 3 AT 2"),
         ("{at = '\\0\\r\\n'}", " AT \\x00\\r\\n"),
-        ("setmetatable({'a', gift = true}, {__index = function() error('asked') end, __len = function() return 9 end})", " a GIFT"),
+        (
+            "setmetatable({'a', gift = true}, {__index = function() error('asked') end, __len = function() return 9 end})",
+            " a GIFT",
+        ),
     ] {
         check_call(&format!("return atomic.buy('k', 2, {table})"), &format!("atomic.buy k 2{expected}"));
     }
