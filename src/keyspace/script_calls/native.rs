@@ -58,7 +58,7 @@ impl Natives {
 /// A check of the server: the number of the command, and the key as its string.
 pub(super) type Check = (usize, *mut raw::RedisModuleString);
 
-/// The last checks that were passed.
+/// The last checks that were passed. What they are about changes by other commands only, and while other clients are let in.
 #[derive(Default)]
 pub(super) struct Passed {
     checks: [Option<Check>; PASSED],
@@ -91,8 +91,7 @@ impl Calls<'_> {
     pub fn run(&mut self, natives: &Natives, index: usize, call: &Invocation<'_>) -> &[u8] {
         let Some(native) = natives.get(index).filter(|_| call.aof && call.replicas) else { return self.call(call) };
         let check = call.key.filter(|_| native.one_key && !natives.cluster).map(|key| (index, key.raw()));
-        // The state of the server may refuse a write until the first one.
-        let passed = (self.writes > 0 || !native.write) && check.is_some_and(|check| self.passed.has(check));
+        let passed = check.is_some_and(|check| self.passed.has(check));
         if !passed && !natives.checked {
             return self.dispatch(call, check);
         }

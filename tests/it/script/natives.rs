@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{eval, expect_working, place};
-use crate::support::cluster::Cluster;
+use crate::support::cluster::{Cluster, begin_migration, slot};
 use crate::support::docs::command_names;
 use crate::support::line::line;
 use crate::support::{
@@ -22,6 +22,7 @@ const CALLS: &[(&str, &str, &str, &str)] = &[
     ("cas", "", "K, nil", "K, nil"),
     ("cad", "SET k v", "K, 'v'", "K, 'v'"),
     ("mcas", "MSET k v j w", "2, K, 'j', 'v', 'x', 'w', 'y'", "2, K, 'j', 'v', 'x', 'w', 'y'"),
+    ("mcas", "", "2, K, 'j', 'v'", "2, K, 'j', 'v'"),
     ("mcas", "MSET k v j w", "2, {K, 'j', 'v', 'x', 'w', 'y'}", "2, K, 'j', 'v', 'x', 'w', 'y'"),
     ("set", "", "K, 5, {nx = true, px = 100000}", "K, 5, 'NX', 'PX', 100000"),
     ("set", "SET k 3", "K, 5, {get = true, gt = true, ifge = 2.5}", "K, 5, 'IFGE', 2.5, 'GT', 'GET'"),
@@ -464,6 +465,10 @@ fn a_key_of_another_node_is_refused() {
             Value::Integer(-1),
             "an undeclared key of this node"
         );
+        // A slot that migrates takes no new keys, and the run itself makes this one new.
+        begin_migration(slot(here, "{m}"), here, if std::ptr::eq(here, a) { b } else { a });
+        let script = "atomic.set(KEYS[1], 1, {xx = true, pxat = 1}) return atomic.set(KEYS[1], 2, {nx = true})";
+        assert_eq!(run(script), "ERR Script attempted to access a non local key in a cluster node");
     });
 }
 
