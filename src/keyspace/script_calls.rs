@@ -15,6 +15,7 @@ use super::call::CallReply;
 use super::module_api::{Ctx, Kind, OwnedStr, Str};
 use super::slots::OneSlot;
 
+use self::native::{Check, Passed};
 pub use self::native::{Native, Natives, Run};
 
 const UNKNOWN: &[u8] = b"-ERR Unknown Redis command called from script\r\n";
@@ -222,6 +223,7 @@ pub struct Calls<'a> {
     reply: Option<CallReply>,
     /// The reply of what was run without a command.
     text: Vec<u8>,
+    passed: Passed,
     selected: Selected,
 }
 
@@ -229,7 +231,17 @@ impl<'a> Calls<'a> {
     /// Starts a run.
     pub fn new(ctx: Ctx, known: &'a mut KnownCommands) -> Self {
         let rules = Rules::default();
-        Self { ctx, known, rules, as_user: true, writes: 0, reply: None, text: Vec::new(), selected: Selected(None) }
+        Self {
+            ctx,
+            known,
+            rules,
+            as_user: true,
+            writes: 0,
+            reply: None,
+            text: Vec::new(),
+            passed: Passed::default(),
+            selected: Selected(None),
+        }
     }
 
     /// Sets what the run may do, before its first command.
@@ -243,13 +255,13 @@ impl<'a> Calls<'a> {
         self.writes
     }
 
-    /// Counts a write that came another way.
-    pub fn count_write(&mut self) {
-        self.writes = self.writes.saturating_add(1);
-    }
-
     /// Runs one command. The reply's protocol text stays valid until the next call.
     pub fn call(&mut self, call: &Invocation<'_>) -> &[u8] {
+        self.forget_checks();
+        self.dispatch(call, None)
+    }
+
+    fn dispatch(&mut self, call: &Invocation<'_>, check: Option<Check>) -> &[u8] {
         // The previous reply is freed before the next command runs.
         self.reply = None;
         let known = match self.known.get(self.ctx, call.argv) {
@@ -286,9 +298,12 @@ impl<'a> Calls<'a> {
         if !failed && known.write {
             self.writes = self.writes.saturating_add(1);
         }
-        let refuses_arity = !known.takes(call.argv.len());
         if failed && NOT_HERE.iter().any(|words| reply.text().starts_with(words)) {
             self.rules.one_slot = slot;
+        }
+        let refuses_arity = !known.takes(call.argv.len());
+        if let Some(check) = check.filter(|_| !failed) {
+            self.passed.add(check);
         }
         let text = self.reply.insert(reply).text();
         if failed { in_script_words(text, refuses_arity).unwrap_or(text) } else { text }

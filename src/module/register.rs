@@ -104,9 +104,23 @@ fn categorize(command: *mut raw::RedisModuleCommand, spec: &Spec) {
     // SAFETY: as above.
     let with_ours = unsafe { raw::RedisModule_AddACLCategory }.is_some();
     let ours = if with_ours { " atomic" } else { "" };
-    let Ok(categories) = CString::new(format!("{}{ours}", spec.categories.to_string_lossy())) else { return };
+    let Ok(categories) = CString::new(format!("{}{ours}{}", spec.categories.to_string_lossy(), implied(spec))) else { return };
     // SAFETY: the command was created by this load; the server reads the C string.
     unsafe { set(command, categories.as_ptr()) };
+}
+
+/// The categories that follow from the flags. Redis gives them to its own commands only; Valkey to those of modules, too.
+fn implied(spec: &Spec) -> String {
+    let flags = spec.flags.to_string_lossy();
+    let has = |flag: &str| flags.split(' ').any(|word| word == flag);
+    let categories = [
+        (has("write"), "write"),
+        (has("readonly"), "read"),
+        (has("blocking"), "blocking"),
+        (has("fast"), "fast"),
+        (!has("fast"), "slow"),
+    ];
+    categories.iter().filter(|(applies, _)| *applies).map(|(_, category)| format!(" {category}")).collect()
 }
 
 fn describe(command: *mut raw::RedisModuleCommand, spec: &Spec) -> bool {

@@ -174,6 +174,35 @@ fn acl_category_atomic_holds_exactly_our_commands_where_the_server_has_it() {
     });
 }
 
+/// Redis 7.0 takes no categories from modules, and gives their commands none.
+#[test]
+fn categories_that_follow_from_flags_are_there() {
+    each_server(|server| {
+        if server.binary.version == (7, 0) {
+            return;
+        }
+        assert_eq!(server.run("ACL SETUSER reader on >pw ~* &* +@all -@write"), Value::ok());
+        assert_eq!(server.run("ACL SETUSER writer on >pw ~* &* +@all -@read"), Value::ok());
+        let mut reader = server.connect();
+        assert_eq!(reader.run("AUTH reader pw"), Value::ok());
+        let mut writer = server.connect();
+        assert_eq!(writer.run("AUTH writer pw"), Value::ok());
+        for row in COMMANDS {
+            let info = server.run(&format!("COMMAND INFO {}", row.name));
+            let categories = words(&info.array()[0].array()[6]);
+            for (flag, category, denied) in [("write", "@write", &mut reader), ("readonly", "@read", &mut writer)] {
+                let has = row.flags.split(' ').any(|word| word == flag);
+                assert_eq!(categories.contains(&category.to_owned()), has, "{}: {categories:?}", row.name);
+                let reply = denied.run(row.call);
+                let refused = matches!(&reply, Value::Error(text) if text.starts_with("NOPERM "));
+                assert!(refused || !has, "{}: {reply}", row.call);
+            }
+            let slow = categories.contains(&"@slow".to_owned());
+            assert_eq!(slow, !row.flags.split(' ').any(|word| word == "fast"), "{}: {categories:?}", row.name);
+        }
+    });
+}
+
 #[test]
 fn user_without_the_category_gets_noperm_for_every_command() {
     each_server(|server| {

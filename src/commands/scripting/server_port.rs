@@ -70,6 +70,7 @@ impl Port for ServerPort<'_> {
     }
 
     fn pause(&mut self) -> Pause {
+        self.calls.forget_checks();
         self.busy.pause(self.calls.writes() > 0)
     }
 

@@ -2,12 +2,15 @@
 //!
 //! The server's checks are made all the same, by the server: it tells what it has against the command (a user who may not, a key of
 //! another node, a state that forbids the first write) without running it. What is saved is the dispatch: the statistics, the client, the
-//! context and the reply that the server makes for each command. A server that cannot tell dispatches, and so does a run whose writes go
-//! elsewhere than usual, which only the server sees to.
+//! context and the reply that the server makes for each command. The same command is not checked again for the same key of the run.
+//! A server that cannot tell dispatches instead of checking; and a run whose writes go elsewhere than usual always dispatches, since only
+//! the server sees to that.
 
 use std::ffi::CStr;
 
-use super::{Calls, Invocation, Modifiers, OTHER_SLOT, READ_ONLY, WRONG_ARITY, in_script_words, says_no_user};
+use redis_module::raw;
+
+use super::{Calls, Invocation, Modifiers, OTHER_SLOT, READ_ONLY, in_script_words, says_no_user};
 use crate::error::{Error, Result, guarded};
 use crate::keyspace::Keyspace;
 use crate::keyspace::call::CallReply;
@@ -23,6 +26,8 @@ pub struct Native {
     pub name: &'static CStr,
     /// Whether it may write.
     pub write: bool,
+    /// Whether its first argument is its only key.
+    pub one_key: bool,
     /// What it does.
     pub run: Run,
 }
@@ -32,13 +37,15 @@ pub struct Natives {
     commands: Vec<Native>,
     /// Whether the server tells what it has against a command.
     checked: bool,
+    /// In a cluster a slot that migrates refuses a key once the run has deleted it.
+    cluster: bool,
 }
 
 impl Natives {
     /// These commands, on this server.
     #[must_use]
     pub fn new(ctx: Ctx, commands: Vec<Native>) -> Self {
-        Self { commands, checked: ctx.tells_refusals() }
+        Self { commands, checked: ctx.tells_refusals(), cluster: ctx.flags().is_cluster() }
     }
 
     /// One of them.
@@ -48,16 +55,46 @@ impl Natives {
     }
 }
 
-impl Calls<'_> {
-    /// Runs one of our commands, which `call` names too. The answer is that of [`Calls::call`].
-    pub fn run(&mut self, natives: &Natives, index: usize, call: &Invocation<'_>) -> &[u8] {
-        match natives.get(index) {
-            Some(native) if natives.checked && call.aof && call.replicas => self.run_natively(native, call),
-            _ => self.call(call),
+/// A check of the server: the number of the command, and the key as its string.
+pub(super) type Check = (usize, *mut raw::RedisModuleString);
+
+/// The last checks that were passed. What they are about changes by other commands only, and while other clients are let in.
+#[derive(Default)]
+pub(super) struct Passed {
+    checks: [Option<Check>; PASSED],
+    next: usize,
+}
+
+const PASSED: usize = 8;
+
+impl Passed {
+    /// Remembers a check.
+    pub fn add(&mut self, check: Check) {
+        if let Some(place) = self.checks.get_mut(self.next % PASSED) {
+            *place = Some(check);
         }
+        self.next = self.next.wrapping_add(1);
     }
 
-    fn run_natively(&mut self, native: &Native, call: &Invocation<'_>) -> &[u8] {
+    fn has(&self, check: Check) -> bool {
+        self.checks.contains(&Some(check))
+    }
+}
+
+impl Calls<'_> {
+    /// From here on all is checked again: the rights of the user, or the selected database, may have changed.
+    pub fn forget_checks(&mut self) {
+        self.passed = Passed::default();
+    }
+
+    /// Runs one of our commands, which `call` names too. The answer is that of [`Calls::call`].
+    pub fn run(&mut self, natives: &Natives, index: usize, call: &Invocation<'_>) -> &[u8] {
+        let Some(native) = natives.get(index).filter(|_| call.aof && call.replicas) else { return self.call(call) };
+        let check = call.key.filter(|_| native.one_key && !natives.cluster).map(|key| (index, key.raw()));
+        let passed = check.is_some_and(|check| self.passed.has(check));
+        if !passed && !natives.checked {
+            return self.dispatch(call, check);
+        }
         self.reply = None;
         if self.rules.read_only && native.write {
             return READ_ONLY;
@@ -70,12 +107,19 @@ impl Calls<'_> {
         let own = call.argv.get(1 + usize::from(call.key.is_some())..).unwrap_or_default();
         let own: Vec<_> = own.iter().map(|arg| OwnedStr::new(arg)).collect();
         let args: Vec<_> = call.key.into_iter().chain(own.iter().map(OwnedStr::as_str)).collect();
-        if let Some(refusal) = self.refusal(native.name, call, &args) {
-            let text = self.reply.insert(refusal).text();
-            // No command ran, so that a refusal of their number is the server's.
-            return in_script_words(text, true).unwrap_or(text);
+        if !passed {
+            if let Some(refusal) = self.refusal(native.name, call, &args) {
+                let text = self.reply.insert(refusal).text();
+                // No command ran, so that a refusal of their number is the server's.
+                return in_script_words(text, true).unwrap_or(text);
+            }
+            check.into_iter().for_each(|check| self.passed.add(check));
         }
-        let outcome = guarded(|| match (native.run)(&Keyspace::of_script(self.ctx), &args)? {
+        self.apply(native, call, &args)
+    }
+
+    fn apply(&mut self, native: &Native, call: &Invocation<'_>, args: &[Str<'_>]) -> &[u8] {
+        let outcome = guarded(|| match (native.run)(&Keyspace::of_script(self.ctx), args)? {
             Reply::Sent | Reply::Later => Err(Error::Internal("a command answered past its script".to_owned())),
             reply => Ok(reply),
         });
@@ -85,7 +129,10 @@ impl Calls<'_> {
                 self.writes = self.writes.saturating_add(native.write.into());
                 reply.encode(call.resp3, &mut self.text);
             }
-            Err(Error::Arity) => return WRONG_ARITY,
+            Err(Error::Arity) => {
+                let name = native.name.to_string_lossy();
+                self.text.extend_from_slice(format!("-ERR wrong number of arguments for '{name}' command\r\n").as_bytes());
+            }
             Err(error) => self.text.extend_from_slice(format!("-{}\r\n", error.wire()).as_bytes()),
         }
         &self.text

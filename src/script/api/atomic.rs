@@ -28,8 +28,8 @@ pub(super) enum Refusal {
     BadArgument,
     /// There are more than [`MAX_ARGUMENTS`], or options than [`MAX_OPTIONS`].
     TooMany,
-    /// An option that the command does not have, in the words of the commands.
-    Unknown(Line<320>),
+    /// The command does not have this option.
+    Unknown(&'static [u8]),
 }
 
 type Collected = Result<(), Refusal>;
@@ -93,7 +93,7 @@ fn take_table(s: Stack, options: &[&'static [u8]], arguments: &mut Arguments) ->
     let table = s.top();
     let (mut fields, mut count) = ([None::<Field>; MAX_OPTIONS], 0);
     take_list(s, arguments, |name, place| {
-        let rank = options.iter().position(|option| option.eq_ignore_ascii_case(name)).ok_or_else(|| unknown(name))?;
+        let rank = options.iter().position(|option| option.eq_ignore_ascii_case(name)).ok_or(Refusal::Unknown(name))?;
         let free = fields.get_mut(count).ok_or(Refusal::TooMany)?;
         *free = Some(Field { rank, name, place });
         count += 1;
@@ -152,9 +152,10 @@ fn take_list(s: Stack, arguments: &mut Arguments, mut named: impl FnMut(&'static
     Ok(())
 }
 
-fn unknown(name: &[u8]) -> Refusal {
+/// The refusal of an option, in the words of the commands.
+pub(super) fn unknown(name: &[u8]) -> Line<320> {
     let near = name.get(..=QUOTED_BYTES).unwrap_or(name).to_ascii_uppercase();
     let mut text = Line::new();
     text.extend(Error::Syntax { near }.wire().as_bytes());
-    Refusal::Unknown(text)
+    text
 }

@@ -136,7 +136,7 @@ fn dispatch(s: Stack, target: Target) -> Pushed {
     match run(s, context, target) {
         Outcome::Refused(Refusal::BadArgument) => push_refusal(s, BAD_ARGUMENT),
         Outcome::Refused(Refusal::TooMany) => push_refusal(s, TOO_MANY),
-        Outcome::Refused(Refusal::Unknown(text)) => push_refusal(s, text.bytes()),
+        Outcome::Refused(Refusal::Unknown(name)) => push_refusal(s, atomic::unknown(name).bytes()),
         Outcome::Ended => {
             // The engine reports why; this only ends the run.
             s.push_nil();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{eval, expect_working, place};
-use crate::support::cluster::Cluster;
+use crate::support::cluster::{Cluster, begin_migration, slot};
 use crate::support::docs::command_names;
 use crate::support::line::line;
 use crate::support::{
@@ -22,6 +22,7 @@ const CALLS: &[(&str, &str, &str, &str)] = &[
     ("cas", "", "K, nil", "K, nil"),
     ("cad", "SET k v", "K, 'v'", "K, 'v'"),
     ("mcas", "MSET k v j w", "2, K, 'j', 'v', 'x', 'w', 'y'", "2, K, 'j', 'v', 'x', 'w', 'y'"),
+    ("mcas", "", "2, K, 'j', 'v'", "2, K, 'j', 'v'"),
     ("mcas", "MSET k v j w", "2, {K, 'j', 'v', 'x', 'w', 'y'}", "2, K, 'j', 'v', 'x', 'w', 'y'"),
     ("set", "", "K, 5, {nx = true, px = 100000}", "K, 5, 'NX', 'PX', 100000"),
     ("set", "SET k 3", "K, 5, {get = true, gt = true, ifge = 2.5}", "K, 5, 'IFGE', 2.5, 'GT', 'GET'"),
@@ -133,10 +134,14 @@ fn each_command_is_a_function_that_answers_and_replicates_like_it() {
 #[test]
 fn a_call_is_no_command_where_the_server_can_check_one_without_running_it() {
     each_server(|server| {
-        server.call(&eval("atomic.set(KEYS[1], 1, {nx = true}) atomic.cas(KEYS[1], 1, 2) atomic.cas(KEYS[1], 2, 3)", "1 k"));
-        assert_eq!(server.run("GET k"), Value::bulk("3"));
-        let dispatched = server.run("INFO commandstats").text().contains("cmdstat_atomic.cas");
-        assert_eq!(dispatched, server.info("redis_version").starts_with("7.0."));
+        let script = "atomic.set(KEYS[1], 1, {nx = true})
+            for n = 1, 3 do for m = 1, 5 do atomic.incrby(KEYS[1], 1) end redis.call('PING') end return redis.call('GET', KEYS[1])";
+        assert_eq!(server.call(&eval(script, "1 k")), Value::bulk("16"));
+        let stats = server.run("INFO commandstats").text();
+        // There it is the first call of a command that checks, and the first after a call of anything else.
+        let expected = server.info("redis_version").starts_with("7.0.").then_some("3");
+        let calls = stats.split("cmdstat_atomic.incrby:calls=").nth(1).and_then(|rest| rest.split(',').next());
+        assert_eq!(calls, expected);
     });
 }
 
@@ -274,6 +279,8 @@ fn a_script_that_may_not_write_does_not() {
         server.run("SET k v");
         for script in ["return atomic.cas(KEYS[1], 'v', 'w')", "return atomic.lock('l', 'me', 1000)"] {
             assert!(server.call(&["ATOMIC.EVAL_RO", script, "1", "k"]).error().starts_with(REFUSED), "{script}");
+            let known = super::sha1(script);
+            assert!(server.call(&["ATOMIC.EVALSHA_RO", &known, "1", "k"]).error().starts_with(REFUSED), "{script}");
             let declared = format!("#!lua flags=no-writes\n{script}");
             assert!(server.call(&eval(&declared, "1 k")).error().starts_with(REFUSED), "{script}");
         }
@@ -458,6 +465,10 @@ fn a_key_of_another_node_is_refused() {
             Value::Integer(-1),
             "an undeclared key of this node"
         );
+        // A slot that migrates takes no new keys, and the run itself makes this one new.
+        begin_migration(slot(here, "{m}"), here, if std::ptr::eq(here, a) { b } else { a });
+        let script = "atomic.set(KEYS[1], 1, {xx = true, pxat = 1}) return atomic.set(KEYS[1], 2, {nx = true})";
+        assert_eq!(run(script), "ERR Script attempted to access a non local key in a cluster node");
     });
 }
 
