@@ -134,6 +134,15 @@ pub static SCRIPT_UNREACHABLE_BUDGET_MS: Setting = Setting::new(
      on a replica, called by another module. 0 switches this limit off.",
 );
 
+/// Machine code.
+pub static SCRIPT_NATIVE_CODE: Setting = Setting::new(
+    c"script-native-code",
+    Kind::Switch,
+    1,
+    0..=1,
+    "Scripts that compute much become machine code; the limits hold as before. Fixed when the module loads.",
+);
+
 /// Room for scripts in the server's function store.
 pub static SCRIPT_STORE_MAX_BYTES: Setting = Setting::new(
     c"script-store-max-bytes",
@@ -154,7 +163,7 @@ pub static COMPAT: Setting = Setting::new(
 );
 
 /// All settings.
-pub static ALL: [&Setting; 10] = [
+pub static ALL: [&Setting; 11] = [
     &SCRIPT_MEMORY_LIMIT,
     &SCRIPT_RUN_MEMORY_LIMIT,
     &SCRIPT_ARGUMENT_LIMIT,
@@ -164,5 +173,6 @@ pub static ALL: [&Setting; 10] = [
     &SCRIPT_BUDGET_MS,
     &SCRIPT_UNREACHABLE_BUDGET_MS,
     &SCRIPT_STORE_MAX_BYTES,
+    &SCRIPT_NATIVE_CODE,
     &COMPAT,
 ];

@@ -86,6 +86,7 @@ fn limits() -> Limits {
         argument_bytes: bytes(&settings::SCRIPT_ARGUMENT_LIMIT),
         reply_bytes: bytes(&settings::SCRIPT_REPLY_LIMIT),
         reply_depth: bytes(&settings::SCRIPT_REPLY_DEPTH),
+        native_code: settings::SCRIPT_NATIVE_CODE.get() == 1,
     }
 }
 

@@ -138,6 +138,10 @@ pub(super) struct Compiled {
     pub flags: Option<Flags>,
     /// What the VM's memory grew by.
     pub bytes: usize,
+    /// There is machine code for it.
+    pub native: bool,
+    /// Machine code was asked for.
+    pub tried_natively: bool,
 }
 
 /// A script.
@@ -175,6 +179,8 @@ pub struct ScriptStats {
     pub stored: bool,
     /// What compiling it took in the VM, about; 0 if it is not compiled.
     pub memory: usize,
+    /// Whether it runs as machine code.
+    pub native: bool,
     /// Its runs.
     pub runs: RunFigures,
 }
@@ -312,8 +318,10 @@ impl Cache {
     /// What there is of one script. `vm` is the number of the VM whose functions count.
     pub fn script_stats(&self, digest: Digest, vm: u64) -> Option<ScriptStats> {
         let Script { source, compiled, runs, place, .. } = self.scripts.get(&digest)?;
-        let memory = compiled.filter(|compiled| compiled.vm == vm).map_or(0, |compiled| compiled.bytes);
-        Some(ScriptStats { bytes: source.len(), stored: place.is_none(), memory, runs: runs.figures() })
+        let compiled = compiled.filter(|compiled| compiled.vm == vm);
+        let memory = compiled.map_or(0, |compiled| compiled.bytes);
+        let native = compiled.is_some_and(|compiled| compiled.native);
+        Some(ScriptStats { bytes: source.len(), stored: place.is_none(), memory, native, runs: runs.figures() })
     }
 
     /// Starts to count anew.
@@ -328,7 +336,8 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
-    const COMPILED: Compiled = Compiled { vm: 0, function: Ref::NIL, flags: None, bytes: 3 };
+    const COMPILED: Compiled =
+        Compiled { vm: 0, function: Ref::NIL, flags: None, bytes: 3, native: false, tried_natively: false };
 
     fn add(cache: &mut Cache, source: &[u8]) -> Digest {
         let digest = Digest::of(source);

@@ -3,13 +3,12 @@
 //! It joins the cache, which knows sources and digests, and the VM, which knows functions; neither knows the other.
 
 use std::collections::HashSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::cache::{Cache, CacheStats, Compiled, Digest, Listed, ScriptStats};
+use super::cache::{Cache, CacheStats, Compiled, Digest, Listed, Script, ScriptStats};
 use super::context::{ServerVersion, Task};
 use super::limits::Limits;
 use super::port::{NativeCommand, Port, ReplySink, Rules, Strings};
-use super::runs::Runs;
 use super::vm::Vm;
 use super::{sandbox, shebang};
 use crate::error::{Error, Result};
@@ -54,8 +53,9 @@ impl Engine {
     /// Compiles a script and remembers it until it is evicted.
     pub fn load(&mut self, source: &[u8]) -> Result<Digest> {
         let digest = Digest::of(source);
-        if function(&mut self.vm, &mut self.cache, digest)?.is_none() {
-            self.add(digest, source)?;
+        match self.cache.get(digest) {
+            Some(script) => drop(ready(&mut self.vm, script)?),
+            None => self.add(digest, source)?,
         }
         Ok(digest)
     }
@@ -119,28 +119,39 @@ impl Engine {
     /// is remembered, if it compiles, until it is evicted.
     pub fn eval(&mut self, source: &[u8], run: &Run<'_>, port: &mut dyn Port, reply: &mut dyn ReplySink) -> Result<()> {
         let digest = Digest::of(source);
-        let (script, runs) = match function(&mut self.vm, &mut self.cache, digest)? {
-            Some(found) => found,
-            None => {
-                let script = self.add(digest, source)?;
-                (script, &mut self.cache.get(digest).ok_or(Error::NoScript)?.runs)
-            }
-        };
-        execute(&mut self.vm, Known { digest, script, runs }, run, port, reply)
+        if !self.cache.contains(digest) {
+            self.add(digest, source)?;
+        }
+        self.run(digest, run, port, reply)
     }
 
     /// As [`Engine::eval`], for a script that is known, by its digest.
     pub fn eval_sha(&mut self, sha_hex: &[u8], run: &Run<'_>, port: &mut dyn Port, reply: &mut dyn ReplySink) -> Result<()> {
         let digest = Digest::parse(sha_hex).ok_or(Error::NoScript)?;
-        let (script, runs) = function(&mut self.vm, &mut self.cache, digest)?.ok_or(Error::NoScript)?;
-        execute(&mut self.vm, Known { digest, script, runs }, run, port, reply)
+        self.run(digest, run, port, reply)
     }
 
-    fn add(&mut self, digest: Digest, source: &[u8]) -> Result<Compiled> {
+    fn run(&mut self, digest: Digest, run: &Run<'_>, port: &mut dyn Port, reply: &mut dyn ReplySink) -> Result<()> {
+        let script = self.cache.get(digest).ok_or(Error::NoScript)?;
+        let compiled = ready(&mut self.vm, script)?;
+        let started = Instant::now();
+        let task = Task { script: compiled.function, keys: run.keys, args: run.args };
+        let admitted = port.begin(Rules { flags: compiled.flags, read_only: run.read_only });
+        let result = admitted.and_then(|()| self.vm.run(task, digest, port, reply));
+        script.runs.add(started.elapsed(), result.is_err());
+        // A run that hit a limit may have cost the VM.
+        if !compiled.tried_natively && compiled.vm == self.vm.number() && is_worth_native_code(script) {
+            script.compiled =
+                Some(Compiled { native: self.vm.compile_natively(compiled.function), tried_natively: true, ..compiled });
+        }
+        result
+    }
+
+    fn add(&mut self, digest: Digest, source: &[u8]) -> Result<()> {
         let compiled = compile(&mut self.vm, source)?;
         self.cache.insert(digest, source, Some(compiled));
         self.evict();
-        Ok(compiled)
+        Ok(())
     }
 
     fn evict(&mut self) {
@@ -152,32 +163,21 @@ impl Engine {
     }
 }
 
-/// The function of a known script, compiled again if the VM it was compiled in is gone, and where its runs are noted.
-fn function<'c>(vm: &mut Vm, cache: &'c mut Cache, digest: Digest) -> Result<Option<(Compiled, &'c mut Runs)>> {
-    let Some(script) = cache.get(digest) else {
-        return Ok(None);
-    };
-    let compiled = match script.compiled.filter(|compiled| compiled.vm == vm.number()) {
-        Some(compiled) => compiled,
-        None => *script.compiled.insert(compile(vm, &script.source)?),
-    };
-    Ok(Some((compiled, &mut script.runs)))
+/// What is compiled of a script, which is compiled again if the VM it was compiled in is gone.
+fn ready(vm: &mut Vm, script: &mut Script) -> Result<Compiled> {
+    match script.compiled.filter(|compiled| compiled.vm == vm.number()) {
+        Some(compiled) => Ok(compiled),
+        None => Ok(*script.compiled.insert(compile(vm, &script.source)?)),
+    }
 }
 
-/// A script that can be run, and where its runs are noted.
-struct Known<'c> {
-    digest: Digest,
-    script: Compiled,
-    runs: &'c mut Runs,
-}
-
-fn execute(vm: &mut Vm, known: Known<'_>, run: &Run<'_>, port: &mut dyn Port, reply: &mut dyn ReplySink) -> Result<()> {
-    let started = Instant::now();
-    let task = Task { script: known.script.function, keys: run.keys, args: run.args };
-    let admitted = port.begin(Rules { flags: known.script.flags, read_only: run.read_only });
-    let result = admitted.and_then(|()| vm.run(task, known.digest, port, reply));
-    known.runs.add(started.elapsed(), result.is_err());
-    result
+/// Machine code pays for what computes. A run that mostly waits for commands is short, and gains nothing.
+fn is_worth_native_code(script: &Script) -> bool {
+    const ENOUGH: Duration = Duration::from_millis(20);
+    const LONG: Duration = Duration::from_micros(20);
+    /// Making machine code takes some milliseconds for so long a source, and cannot be interrupted.
+    const MOST_BYTES: usize = 64 << 10;
+    script.source.len() <= MOST_BYTES && script.runs.total() >= ENOUGH && script.runs.mean() >= LONG
 }
 
 fn compile(vm: &mut Vm, source: &[u8]) -> Result<Compiled> {
@@ -187,5 +187,6 @@ fn compile(vm: &mut Vm, source: &[u8]) -> Result<Compiled> {
     let before = vm.value_bytes();
     let header = shebang::read(source)?;
     let function = vm.compile(header.code)?;
-    Ok(Compiled { vm: vm.number(), function, flags: header.flags, bytes: vm.value_bytes().saturating_sub(before) })
+    let bytes = vm.value_bytes().saturating_sub(before);
+    Ok(Compiled { vm: vm.number(), function, flags: header.flags, bytes, native: false, tried_natively: false })
 }

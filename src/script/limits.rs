@@ -34,6 +34,8 @@ pub struct Limits {
     pub argument_bytes: usize,
     /// Bytes of one reply, each value counted as its data and [`VALUE_BYTES`].
     pub reply_bytes: usize,
+    /// Scripts that compute much become machine code. Holds from the next VM on.
+    pub native_code: bool,
     /// Levels of nesting in one reply; what lies deeper becomes an error inside the reply, as in Redis. At most [`MAX_DEPTH`].
     pub reply_depth: usize,
 }
@@ -61,6 +63,7 @@ impl Default for Limits {
             unreachable_budget_ms: 0,
             argument_bytes: 512 << 20,
             reply_bytes: 512 << 20,
+            native_code: true,
             reply_depth: MAX_DEPTH,
         }
     }

@@ -47,6 +47,16 @@ impl Runs {
         self.calls
     }
 
+    /// The time of all runs.
+    pub fn total(&self) -> Duration {
+        Duration::from_nanos(self.total)
+    }
+
+    /// The time of a run on average.
+    pub fn mean(&self) -> Duration {
+        Duration::from_nanos(self.total.checked_div(self.calls).unwrap_or(0))
+    }
+
     /// What was noted.
     pub fn figures(&self) -> RunFigures {
         let quantile = |percent| self.times.as_ref().map_or(0, |times| times.quantile(percent)).min(self.max);

@@ -45,13 +45,15 @@ pub(super) struct Vm {
     number: u64,
     baseline: usize,
     collect_above: usize,
+    /// This machine, and the settings, allow machine code.
+    native: bool,
 }
 
 impl Vm {
     /// A VM that is ready to run scripts.
     pub fn new(limits: Limits, version: ServerVersion, natives: Vec<NativeCommand>) -> Result<Self> {
         let context = Rc::new(Context::new(limits, version, natives));
-        let mut vm = Self { context, state: None, number: 0, baseline: 0, collect_above: 0 };
+        let mut vm = Self { context, state: None, number: 0, baseline: 0, collect_above: 0, native: false };
         vm.set_limits(limits)?;
         vm.replace()?;
         Ok(vm)
@@ -123,6 +125,14 @@ impl Vm {
             ffi::lua_setpointerencodekey(state.as_ptr(), secret(), secret(), secret(), secret());
             Slot::new(callbacks, interrupt)
         };
+        // SAFETY: the state was just made, and no function was compiled in it.
+        self.native = unsafe {
+            let native = self.context.limits.get().native_code && ffi::luau_codegen_supported() != 0;
+            if native {
+                ffi::luau_codegen_create(state.as_ptr());
+            }
+            native
+        };
         self.protected(native(set_up)).map_err(|text| Error::Internal(text.unwrap_or_default()))?;
         let names = self.context.names.get();
         // SAFETY: the registry keeps all of these; a new state has room for them, and pushing a pinned value never raises.
@@ -189,6 +199,17 @@ impl Vm {
         }
         compiled
             .ok_or_else(|| Error::Script([b"ERR Error compiling script (new function): ", shortened(&failure.message)].concat()))
+    }
+
+    /// Makes machine code of a script of this VM, and of the functions in it; false if there is none. It obeys the interrupt as before.
+    pub fn compile_natively(&mut self, function: Ref) -> bool {
+        if !self.native {
+            return false;
+        }
+        self.context.compiled.set(Some(function));
+        let done = self.protected(native(compile_natively)).is_ok();
+        self.context.compiled.set(None);
+        done
     }
 
     /// Forgets a function of this VM.
@@ -306,6 +327,14 @@ fn set_up(s: Stack) -> c_int {
     s.raw_set_field(Stack::REGISTRY, c"atomic.run");
     s.set_top(0);
     sandbox::install(s)
+}
+
+fn compile_natively(s: Stack) -> c_int {
+    if let Some(function) = s.context().compiled.get() {
+        s.push_ref(function);
+        s.compile_natively();
+    }
+    0
 }
 
 fn compile_source(s: Stack) -> c_int {

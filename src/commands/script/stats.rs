@@ -6,8 +6,8 @@
 //! not stored for want of room; `evicted`; `calls` and `errors`, also of scripts that were evicted and calls that found no script;
 //! `vm-memory`, bytes that the engine uses.
 //!
-//! Of one: `bytes` of its source; `stored`, 1 or 0; `memory`, what compiling it took, about, or 0 if it was not used yet; `calls` and
-//! `errors`; `p50-us`, `p99-us`, `max-us` and `total-us`, the time of its runs in microseconds, rounded up. The percentiles are within
+//! Of one: `bytes` of its source; `stored`, 1 or 0; `memory`, what compiling it took, about, or 0 if it was not used yet; `native`, 1
+//! when it runs as machine code; `calls` and `errors`; `p50-us`, `p99-us`, `max-us` and `total-us`, the time of its runs in microseconds, rounded up. The percentiles are within
 //! a sixteenth. Only its runs count, not the compilation.
 //!
 //! All counts are this server's own, since it started or RESETSTAT. Errors: NOSCRIPT when there is no such script.
@@ -78,6 +78,7 @@ fn of_one(script: &ScriptStats) -> Reply {
         ("bytes", Reply::Integer(number(script.bytes))),
         ("stored", Reply::Integer(script.stored.into())),
         ("memory", Reply::Integer(number(script.memory))),
+        ("native", Reply::Integer(script.native.into())),
         ("calls", Reply::Integer(number(script.runs.calls))),
         ("errors", Reply::Integer(number(script.runs.errors))),
         ("p50-us", microseconds(script.runs.p50)),

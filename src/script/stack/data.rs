@@ -49,6 +49,11 @@ impl Stack {
         unsafe { place.cast::<Cell<Settings>>().as_ref() }
     }
 
+    /// Makes machine code of the Lua function on the top, if it can.
+    pub fn compile_natively(self) {
+        lua!(ffi::luau_codegen_compile(self.0, -1));
+    }
+
     /// Takes the C function on the top for what stands behind one of ours.
     pub fn keep_original(self, original: Original) {
         let originals = &self.context().originals;

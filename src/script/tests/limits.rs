@@ -217,3 +217,51 @@ fn a_run_that_nobody_can_end_has_a_budget_of_its_own() {
     rig.port.pauses = [Pause::Done, Pause::Done, Pause::Done, Pause::Done, Pause::Done, Pause::Killed].into();
     rig.check_fails("while true do end", "ERR Script killed by user");
 }
+
+#[test]
+fn machine_code_is_made_of_what_computes_and_obeys_the_limits() {
+    let mut rig = Rig::with(Limits { budget_ms: 200, ..LIMITS });
+    let compute =
+        "local n = 0 for i = 1, tonumber(ARGV[1]) do n = n + i % 7 if i % 1000 == 0 then n = n - #ARGV end end return n";
+    let short = "return 1";
+    let run =
+        |rig: &mut Rig, source: &str, arg: &str| rig.eval_bytes(source.as_bytes(), &[], &[arg.as_bytes()]).map_err(|e| e.wire());
+    let expected = run(&mut rig, compute, "100000");
+    let native = |rig: &Rig, source: &str| rig.engine.script_stats(Digest::of(source.as_bytes())).unwrap().native;
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !native(&rig, compute) {
+        assert_eq!(run(&mut rig, compute, "100000"), expected);
+        assert_eq!(run(&mut rig, short, "1"), Ok(":1".to_owned()));
+        assert!(std::time::Instant::now() < deadline, "it never becomes machine code");
+    }
+    assert!(!native(&rig, short));
+    assert_eq!(run(&mut rig, compute, "100000"), expected);
+    let ended = run(&mut rig, compute, "1e15").unwrap_err();
+    assert!(ended.starts_with("ERR script exceeded the time limit of 200 ms"), "{ended}");
+    assert_eq!(run(&mut rig, compute, "100000"), expected);
+    rig.check_works();
+}
+
+#[test]
+fn machine_code_is_as_closed_as_the_rest() {
+    let mut rig = Rig::new();
+    // Each is run until it is machine code, and then once more.
+    for (source, reply) in [
+        ("for i = 1, 30000 do local x = i * 2 end return tostring(pcall(function() x = 1 end))", "$false"),
+        ("for i = 1, 30000 do local x = i * 2 end return tostring(pcall(function() return nosuch end))", "$false"),
+        ("for i = 1, 30000 do local x = i * 2 end return pcall(rawset, string, 'x', 1) == false", ":1"),
+        ("local t = {} for i = 1, 3000 do t[i] = tostring(i) end return #table.concat(t, ',')", ":13892"),
+        ("local s = 0 for i = 1, 3000 do s = s + #string.format('%d', i) end return s", ":10893"),
+    ] {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while !rig.engine.script_stats(Digest::of(source.as_bytes())).is_some_and(|stats| stats.native) {
+            rig.check(source, reply);
+            assert!(std::time::Instant::now() < deadline, "{source} never becomes machine code");
+        }
+        rig.check(source, reply);
+    }
+    let off = &mut Rig::with(Limits { native_code: false, ..LIMITS });
+    let source = "for i = 1, 1e6 do local x = i * 2 end return 1";
+    (0..50).for_each(|_| off.check(source, ":1"));
+    assert!(!off.engine.script_stats(Digest::of(source.as_bytes())).unwrap().native);
+}

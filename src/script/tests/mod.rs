@@ -159,6 +159,7 @@ pub(super) const LIMITS: Limits = Limits {
     unreachable_budget_ms: 0,
     argument_bytes: 1 << 20,
     reply_bytes: 1 << 20,
+    native_code: true,
     reply_depth: 1000,
 };
 
