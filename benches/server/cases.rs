@@ -1,7 +1,7 @@
 //! The comparisons, as tables.
 
 use super::commands::*;
-use super::scripts::SCRIPTS;
+use super::scripts::{COMPILING, COMPUTING, SCRIPTS};
 use super::workload::Workload;
 
 /// One row of the report.
@@ -50,6 +50,18 @@ pub fn groups() -> Vec<Group> {
             about: "The same script by ATOMIC.EVALSHA and by EVALSHA.",
             cases: engines(),
             mean_goal: Some(1.0 / 1.2),
+        },
+        Group {
+            title: "Scripts that compute",
+            about: "The same, for scripts that call no command. What runs long and often becomes machine code here.",
+            cases: computing(),
+            mean_goal: Some(0.5),
+        },
+        Group {
+            title: "Compilation",
+            about: "A script of 1 KiB that the server has never seen.",
+            cases: vec![case((COMPILING.0, COMPILING.1.on_our_engine()), ("EVAL", COMPILING.1), Some(1.5))],
+            mean_goal: None,
         },
     ]
 }
@@ -164,6 +176,10 @@ fn against_scripts() -> Vec<Case> {
 fn named(name: &str) -> Workload {
     let found = SCRIPTS.iter().find(|(known, _)| *known == name);
     found.unwrap_or_else(|| panic!("no script workload is called {name:?}")).1
+}
+
+fn computing() -> Vec<Case> {
+    COMPUTING.iter().map(|&(name, script)| case((name, script.on_our_engine()), ("EVALSHA", script), Some(1.0))).collect()
 }
 
 fn engines() -> Vec<Case> {

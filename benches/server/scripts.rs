@@ -13,6 +13,13 @@ pub const SOURCES: &[(&str, &str)] = &[
     ("check_then_set", include_str!("scripts/check_then_set.lua")),
     ("checked_read", include_str!("scripts/checked_read.lua")),
     ("circular_buffer", include_str!("scripts/circular_buffer.lua")),
+    ("compute_fib", include_str!("scripts/compute_fib.lua")),
+    ("compute_json", include_str!("scripts/compute_json.lua")),
+    ("compute_loops", include_str!("scripts/compute_loops.lua")),
+    ("compute_pack", include_str!("scripts/compute_pack.lua")),
+    ("compute_sort", include_str!("scripts/compute_sort.lua")),
+    ("compute_split", include_str!("scripts/compute_split.lua")),
+    ("compute_strings", include_str!("scripts/compute_strings.lua")),
     ("conditional_delete", include_str!("scripts/conditional_delete.lua")),
     ("conditional_set", include_str!("scripts/conditional_set.lua")),
     ("count_and_expire", include_str!("scripts/count_and_expire.lua")),
@@ -46,6 +53,36 @@ pub const SOURCES: &[(&str, &str)] = &[
     ("token_bucket", include_str!("scripts/token_bucket.lua")),
     ("transfer", include_str!("scripts/transfer.lua")),
 ];
+
+/// Scripts that compute: calls, branches and sums, text, tables, codecs.
+pub const COMPUTING: &[(&str, Workload)] = &[
+    ("recursive calls", Workload::new(&[&["EVALSHA {compute_fib} 1 {k} -> :610"]])),
+    ("loop with branches", Workload::new(&[&["EVALSHA {compute_loops} 1 {k} -> :2664666"]])),
+    ("text in pieces", Workload::new(&[&["EVALSHA {compute_strings} 1 {k} -> :1692"]])),
+    ("words of a text", Workload::new(&[&["EVALSHA {compute_split} 1 {k} -> :4"]])),
+    ("sort, with and without comparator", Workload::new(&[&["EVALSHA {compute_sort} 1 {k} -> :2141695744"]])),
+    ("cjson, both ways", Workload::new(&[&["EVALSHA {compute_json} 1 {k} -> :1311"]])),
+    ("cmsgpack, both ways", Workload::new(&[&["EVALSHA {compute_pack} 1 {k} -> :75"]])),
+];
+
+/// Some 1 KiB of source that is new to the server each time.
+pub const COMPILING: (&str, Workload) = ("EVAL of a new script", Workload::new(&[&[NEW_SCRIPT]]));
+
+/// Words end at spaces, so the script has none.
+const NEW_SCRIPT: &str = {
+    macro_rules! times_five {
+        ($text:expr) => {
+            concat!($text, $text, $text, $text, $text)
+        };
+    }
+    concat!(
+        "EVAL ",
+        times_five!("if(#KEYS==9)then(redis.call)('GET',KEYS[1]..':part');end;"),
+        times_five!("if(#KEYS==8)then(redis.call)('SET',KEYS[1],ARGV[1]);end;"),
+        times_five!("if(#ARGV>9)then(redis.log)(1,tostring(#ARGV-1)..'more');end;"),
+        "return'{k}{new}' 1 {k} -> $21"
+    )
+};
 
 /// A run of every script, and of some on their other path.
 pub const SCRIPTS: &[(&str, Workload)] = &[

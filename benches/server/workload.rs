@@ -3,10 +3,11 @@
 //! A command is a line `WORD WORD -> REPLY`: every reply must begin with `REPLY` (its lines separated by spaces; a final `...`
 //! leaves the last line open), so that an error path is never measured. A line without an arrow takes any reply but an error.
 //! Words hold placeholders: `{k}` the key, `{a}` and `{b}` values of 16 bytes, `{t}` a token of 36 bytes, `{now}` and `{sec}` a
-//! clock that advances by a second per pass, and the name of any script, for its SHA1.
+//! clock that advances by a second per pass, `{new}` a number that was never sent before, and the name of any script, for its SHA1.
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Commands per batch.
 pub const PIPELINE: usize = 64;
@@ -52,7 +53,7 @@ impl Workload {
         Self { refill, ..self }
     }
 
-    /// The same with ATOMIC.EVALSHA in the place of EVALSHA.
+    /// The same with ATOMIC.EVALSHA in the place of EVALSHA, and ATOMIC.EVAL in that of EVAL.
     pub const fn on_our_engine(self) -> Self {
         Self { ours: true, ..self }
     }
@@ -119,6 +120,7 @@ impl Workload {
     fn parse(&self, line: &str, shas: &Shas) -> Result<(Template, Vec<u8>), String> {
         let (command, reply) = line.split_once(" -> ").unwrap_or((line, ""));
         let words = command.split(' ').map(|word| match word {
+            "EVAL" if self.ours => Ok(vec![Piece::Text("ATOMIC.EVAL".to_owned())]),
             "EVALSHA" if self.ours => Ok(vec![Piece::Text("ATOMIC.EVALSHA".to_owned())]),
             word => pieces(word, shas),
         });
@@ -135,11 +137,15 @@ fn beginning(reply: &str) -> Vec<u8> {
     }
 }
 
+/// Counts what was never sent before.
+static NEW: AtomicUsize = AtomicUsize::new(0);
+
 enum Piece {
     Text(String),
     Key,
     Millis,
     Seconds,
+    New,
 }
 
 fn pieces(mut word: &str, shas: &Shas) -> Result<Vec<Piece>, String> {
@@ -153,6 +159,7 @@ fn pieces(mut word: &str, shas: &Shas) -> Result<Vec<Piece>, String> {
             "k" => Piece::Key,
             "now" => Piece::Millis,
             "sec" => Piece::Seconds,
+            "new" => Piece::New,
             "a" => Piece::Text(VALUE_A.to_owned()),
             "b" => Piece::Text(VALUE_B.to_owned()),
             "t" => Piece::Text(TOKEN.to_owned()),
@@ -181,6 +188,7 @@ impl Template {
                     Piece::Text(text) => word.push_str(text),
                     Piece::Key => word.push_str(&format!("bench:{key:06}")),
                     Piece::Millis => word.push_str(&format!("{seconds}000")),
+                    Piece::New => word.push_str(&format!("{:09}", NEW.fetch_add(1, Ordering::Relaxed))),
                     Piece::Seconds => word.push_str(&format!("{seconds}.25")),
                 }
             }
