@@ -136,7 +136,7 @@ impl Engine {
         let compiled = ready(&mut self.vm, script)?;
         let started = Instant::now();
         let task = Task { script: compiled.function, keys: run.keys, args: run.args };
-        let admitted = port.begin(Rules { flags: compiled.flags, read_only: run.read_only });
+        let admitted = port.begin(Rules { flags: compiled.flags, read_only: run.read_only, digest });
         let result = admitted.and_then(|()| self.vm.run(task, digest, port, reply));
         script.runs.add(started.elapsed(), result.is_err());
         // A run that hit a limit may have cost the VM.

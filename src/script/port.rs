@@ -5,6 +5,7 @@
 
 use std::ffi::CStr;
 
+use super::cache::Digest;
 use crate::error::Result;
 
 /// Severity of a `redis.log` line, as the server names it.
@@ -60,12 +61,14 @@ pub struct Flags {
 }
 
 /// What a run may do.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
     /// The flags of a script that declares some, if only by an empty list. Without them each command is checked for itself.
     pub flags: Option<Flags>,
     /// The caller wants nothing written.
     pub read_only: bool,
+    /// The script.
+    pub digest: Digest,
 }
 
 /// A command that a script runs.

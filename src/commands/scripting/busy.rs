@@ -4,9 +4,11 @@
 //! engine is borrowed by the run.
 
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::keyspace::module_api::Ctx;
+use crate::script::Digest;
 use crate::script::port::Pause;
 
 /// No run lets other clients in.
@@ -38,18 +40,33 @@ pub fn kill() -> Result<()> {
 /// What one run does about other clients.
 pub struct Busy {
     ctx: Ctx,
+    script: Option<Digest>,
     /// Whether other clients may be let in; found out when it is needed.
     yields: Option<bool>,
+    slow: Option<Slow>,
+}
+
+/// A run that takes long, until the log says so.
+struct Slow {
+    since: Instant,
+    threshold: Duration,
+    said: bool,
 }
 
 impl Busy {
     /// Nothing yet.
     pub fn new(ctx: Ctx) -> Self {
-        Self { ctx, yields: None }
+        Self { ctx, script: None, yields: None, slow: None }
+    }
+
+    /// The script that runs.
+    pub fn watch(&mut self, script: Digest) {
+        self.script = Some(script);
     }
 
     /// Lets the server see to other clients.
     pub fn pause(&mut self, wrote: bool) -> Pause {
+        self.say_when_slow();
         if !*self.yields.get_or_insert_with(|| may_yield(self.ctx)) {
             return Pause::Unreachable;
         }
@@ -59,6 +76,25 @@ impl Busy {
             KILLED => Pause::Killed,
             _ => Pause::Done,
         }
+    }
+
+    /// Logs a run as the server logs its own, once it has taken as long as others then get `BUSY`, counted from its first pause.
+    fn say_when_slow(&mut self) {
+        let slow = self.slow.get_or_insert_with(|| {
+            let threshold = self.ctx.config(b"busy-reply-threshold").and_then(|value| value.parse().ok()).unwrap_or(5000);
+            Slow { since: Instant::now(), threshold: Duration::from_millis(threshold), said: false }
+        });
+        let elapsed = slow.since.elapsed();
+        if slow.said || elapsed < slow.threshold {
+            return;
+        }
+        slow.said = true;
+        let sha = self.script.map(|script| String::from_utf8_lossy(&script.hex()).into_owned()).unwrap_or_default();
+        let text = format!(
+            "slow script: still in execution after {} ms. ATOMIC.SCRIPT KILL can end it while it has written nothing. Its SHA1 is {sha}",
+            elapsed.as_millis()
+        );
+        self.ctx.log(c"warning", &text);
     }
 }
 

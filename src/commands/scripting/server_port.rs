@@ -37,6 +37,7 @@ fn invocation<'c>(keys: &'c [Str<'c>], call: Call<'c>) -> Invocation<'c> {
 
 impl Port for ServerPort<'_> {
     fn begin(&mut self, rules: Rules) -> Result<()> {
+        self.busy.watch(rules.digest);
         let Some(flags) = rules.flags else {
             admission::admit_undeclared(self.ctx)?;
             self.calls.obey(script_calls::Rules { read_only: rules.read_only, ..Default::default() });

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{eval, evalsha, expect_working, place};
+use super::{eval, evalsha, expect_working, place, sha1};
 use crate::support::locks::{granted, vanish};
 use crate::support::{Connection, FakeReplica, RealReplica, Server, Setup, Value, argv, each_server_with, eventually};
 
@@ -67,6 +67,20 @@ fn others_are_refused_until_one_kills_the_script() {
             kill(server);
             assert_eq!(runner.reply(), killed(ENDLESS), "{form}");
         }
+    });
+}
+
+#[test]
+fn a_slow_script_is_in_the_log_once_with_its_digest() {
+    each_server_with(&quick(), |server| {
+        let mut runner = Runner::start(server, &argv(&format!("ATOMIC.EVAL '{ENDLESS}' 0")));
+        let said = || server.log().lines().filter(|line| line.contains("slow script") && line.contains(&sha1(ENDLESS))).count();
+        eventually("the script is in the log", || (said() > 0).then_some(()));
+        kill(server);
+        runner.reply();
+        assert_eq!(said(), 1, "{}", server.log());
+        assert_eq!(server.run("ATOMIC.EVAL 'return 1' 0"), Value::Integer(1));
+        assert_eq!(said(), 1);
     });
 }
 
