@@ -40,6 +40,11 @@ impl Section {
         Self { group, samples }
     }
 
+    /// The heading.
+    pub fn title(&self) -> &'static str {
+        self.group.title
+    }
+
     /// The rows, to be measured.
     pub fn rows(&mut self) -> impl Iterator<Item = (&super::cases::Case, &mut Samples)> {
         self.group.cases.iter().zip(&mut self.samples)

@@ -1,4 +1,4 @@
-//! One run: a server, the rows in turn, round by round.
+//! One run: a server, section by section, the rows in turn, round by round.
 
 use std::ops::Range;
 use std::path::Path;
@@ -34,9 +34,10 @@ pub fn on_server(program: &Path, options: &Options) -> Result<Report, String> {
     let chosen = |group| Section::new(chosen(group, options.only.as_deref()));
     let mut sections: Vec<Section> = cases::groups().into_iter().map(chosen).collect();
     let start = bench.server.spent()?;
-    for round in 0..options.rounds {
-        eprintln!("round {} of {}", round + 1, options.rounds);
-        for section in &mut sections {
+    for section in &mut sections {
+        // One section after the other: what the last one leaves in the server must not slow down the others.
+        for round in 0..options.rounds {
+            eprintln!("{}: round {} of {}", section.title(), round + 1, options.rounds);
             for (case, samples) in section.rows() {
                 let (subject, reference) = bench.both(case, round)?;
                 samples.subject.push(subject);
