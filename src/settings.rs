@@ -76,7 +76,7 @@ pub static SCRIPT_RUN_MEMORY_LIMIT: Setting = Setting::new(
     Kind::Bytes,
     0,
     0..=1 << 40,
-    "Memory that one run of a script may add to that, garbage included; 0 leaves it to script-memory-limit.",
+    "Memory that one run of a script may add to what the engine uses, garbage included; 0 leaves it to script-memory-limit.",
 );
 
 /// Size of the arguments of a command in a script.

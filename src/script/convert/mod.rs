@@ -32,6 +32,8 @@ pub(super) struct Names {
     set: Ref,
     format: Ref,
     string: Ref,
+    /// `{ok = 'OK'}`
+    ok_reply: Ref,
 }
 
 impl Default for Names {
@@ -52,6 +54,7 @@ impl Default for Names {
             set: nil,
             format: nil,
             string: nil,
+            ok_reply: nil,
         }
     }
 }
@@ -82,6 +85,12 @@ impl Names {
             set: name(b"set"),
             format: name(b"format"),
             string: name(b"string"),
+            ok_reply: {
+                s.push_table(0, 1);
+                s.push_bytes(b"OK");
+                s.raw_set_field(-2, c"ok");
+                s.pin()
+            },
         }
     }
 }

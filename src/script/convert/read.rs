@@ -35,6 +35,8 @@ fn push_value(s: Stack, names: &Names, rest: &mut &[u8], depth: usize) -> Result
     match kind {
         b'$' => push_bulk(s, line, rest)?,
         b':' => push_integer(s, line)?,
+        // Most commands that write say so, and a copy is made faster than a table.
+        b'+' if line == b"OK" => s.push_copy_of_table(names.ok_reply),
         b'+' => push_field(s, names.ok, |s| s.push_bytes(line)),
         b'*' => push_array(s, names, line, rest, depth)?,
         b'-' => {

@@ -8,7 +8,7 @@ use std::{ptr, slice};
 
 use mlua::ffi;
 
-use super::{Native, Stack};
+use super::{Native, Ref, Stack};
 use crate::script::json::Settings;
 use crate::script::line::Line;
 use crate::script::sandbox::Original;
@@ -52,6 +52,13 @@ impl Stack {
     /// Makes machine code of the Lua function on the top, if it can.
     pub fn compile_natively(self) {
         lua!(ffi::luau_codegen_compile(self.0, -1));
+    }
+
+    /// Pushes a copy of a pinned table.
+    pub fn push_copy_of_table(self, table: Ref) {
+        self.push_ref(table);
+        lua!(ffi::lua_clonetable(self.0, -1));
+        self.remove(-2);
     }
 
     /// Takes the C function on the top for what stands behind one of ours.

@@ -152,3 +152,14 @@ fn keys_and_arguments_are_ordinary_tables() {
     rig.check("return {#KEYS, #ARGV}", "*2 :0 :0");
     rig.check_error("KEYS = {}", "ERR user_script:1: Attempt to modify a readonly table @");
 }
+
+#[test]
+fn a_status_belongs_to_who_got_it() {
+    let mut rig = Rig::new();
+    rig.check(
+        "local a, b = redis.call('SET'), redis.call('SET') a.ok, a.x = 'mine', 1 return {b.ok, b.x == nil, redis.call('SET').ok}",
+        "*3 $OK :1 $OK",
+    );
+    rig.check("local t = redis.call('SET') for k in pairs(t) do t[k] = nil end return next(t)", "_");
+    rig.check("return redis.call('SET')", "+OK");
+}
