@@ -11,6 +11,9 @@ mod server_port;
 
 use std::cell::RefMut;
 use std::ffi::CStr;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use redis_module::raw;
 
 use self::client_reply::ClientReply;
 use self::server_port::ServerPort;
@@ -22,10 +25,14 @@ use crate::keyspace::clock::Frozen;
 use crate::keyspace::module_api::{Ctx, Str};
 use crate::keyspace::reply::Reply;
 use crate::keyspace::script_calls::{KnownCommands, Natives};
+use crate::keyspace::server_events;
 use crate::keyspace::server_thread::ServerThread;
 use crate::script::port::Strings;
 use crate::script::{Engine, Limits, Run, ServerVersion, Version};
 use crate::settings;
+
+/// Commands came or went since scripts last ran: what is known of them is old.
+static MODULES_CHANGED: AtomicBool = AtomicBool::new(false);
 
 static SCRIPTING: ServerThread<Option<Scripting>> = ServerThread::new(None);
 
@@ -59,6 +66,10 @@ pub fn start(ctx: Ctx) -> Result<()> {
 pub fn watch(ctx: Ctx) {
     // Every server since 6.0 has these events.
     let _ = admission::watch(ctx);
+    let _ = server_events::subscribe(ctx, raw::REDISMODULE_EVENT_MODULE_CHANGE, |_, _, _| {
+        MODULES_CHANGED.store(true, Ordering::Relaxed);
+        Ok(())
+    });
 }
 
 /// Stops the engine and its thread, at unload.
@@ -182,6 +193,9 @@ pub fn run(keyspace: &Keyspace, request: &Request<'_>, form: Form, read_only: bo
     let mut scripting = engine()?;
     let Scripting { engine, known_commands, natives, runs, failures, .. } = &mut *scripting;
     *runs = runs.saturating_add(1);
+    if MODULES_CHANGED.load(Ordering::Relaxed) && MODULES_CHANGED.swap(false, Ordering::Relaxed) {
+        *known_commands = KnownCommands::default();
+    }
     let _frozen = Frozen::new();
     let mut port = ServerPort::new(ctx, known_commands, natives, request.keys.0);
     let mut reply = ClientReply(ctx);

@@ -60,8 +60,9 @@ impl Ctx {
             }
             let user = api!(RedisModule_GetModuleUserFromUserName)(name);
             api!(RedisModule_FreeString)(self.raw(), name);
+            // A user that is not in the ACL, but another module's.
             if user.is_null() {
-                return true;
+                return false;
             }
             let argv = words.as_ptr().cast_mut().cast::<*mut raw::RedisModuleString>();
             let allowed = api!(RedisModule_ACLCheckCommandPermissions)(user, argv, length(words));

@@ -138,7 +138,7 @@ pub(super) struct Compiled {
     pub flags: Option<Flags>,
     /// What the VM's memory grew by.
     pub bytes: usize,
-    /// There is machine code for it.
+    /// Machine code was made of it, if Luau could.
     pub native: bool,
     /// Machine code was asked for.
     pub tried_natively: bool,
@@ -216,6 +216,11 @@ impl Cache {
     /// Whether the script is known.
     pub fn contains(&self, digest: Digest) -> bool {
         self.scripts.contains_key(&digest)
+    }
+
+    /// Whether the script is known and stored.
+    pub fn is_stored(&self, digest: Digest) -> bool {
+        self.scripts.get(&digest).is_some_and(|script| script.place.is_none())
     }
 
     /// The source of a script.

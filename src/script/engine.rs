@@ -60,12 +60,23 @@ impl Engine {
         Ok(digest)
     }
 
-    /// Remembers a script as long as it is stored elsewhere, where the source comes from. It is compiled when it is used.
-    pub fn adopt(&mut self, digest: Digest, source: &[u8]) {
+    /// Remembers a script as long as it is stored elsewhere, where the source comes from; false if it cannot be one. It is compiled when it
+    /// is used.
+    pub fn adopt(&mut self, digest: Digest, source: &[u8]) -> bool {
+        if sandbox::refusal(source).is_some() {
+            return false;
+        }
         if !self.cache.contains(digest) {
             self.cache.insert(digest, source, None);
         }
         self.cache.set_stored(digest);
+        true
+    }
+
+    /// Whether the script is known to be stored elsewhere.
+    #[must_use]
+    pub fn is_stored(&self, digest: Digest) -> bool {
+        self.cache.is_stored(digest)
     }
 
     /// Of the scripts that are known these are stored elsewhere, and no others.
@@ -141,8 +152,11 @@ impl Engine {
         script.runs.add(started.elapsed(), result.is_err());
         // A run that hit a limit may have cost the VM.
         if !compiled.tried_natively && compiled.vm == self.vm.number() && is_worth_native_code(script) {
-            script.compiled =
-                Some(Compiled { native: self.vm.compile_natively(compiled.function), tried_natively: true, ..compiled });
+            script.compiled = Some(Compiled {
+                native: self.vm.compile_natively(compiled.function, script.source.len()),
+                tried_natively: true,
+                ..compiled
+            });
         }
         result
     }

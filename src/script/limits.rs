@@ -1,6 +1,6 @@
 //! The limits of a run, and the watchdog thread that enforces those that are times.
 //!
-//! A run pays two atomic stores for its deadlines, and no clock is read and no system call made: a run takes a number when it
+//! A run pays two atomic stores for its deadlines, and no clock is read for them and no system call made: a run takes a number when it
 //! starts, and the watchdog, ticking while there is activity, measures how long it has seen the same number. When a limit has
 //! passed it arms the VM's interrupt, a function pointer that Luau tests at every safepoint (calls, returns, loops, patterns).
 //! An armed interrupt names the run it is meant for: the handler of a later run sees that and disarms it, so that nothing ever

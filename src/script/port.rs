@@ -1,6 +1,6 @@
 //! The port through which a script reaches the server, and through which its result reaches the client.
 //!
-//! The engine knows these two traits and nothing of the module API; `commands/scripting.rs` implements them on a real server, the
+//! The engine knows these two traits and nothing of the module API; `commands/scripting` implements them on a real server, the
 //! unit tests on a fake one. Neither trait may call back into the engine.
 
 use std::ffi::CStr;

@@ -39,6 +39,7 @@ const UNSAFE: &[&str] = &[
     "src/script/stack.rs",
     "src/script/stack/",
     "src/script/vm.rs",
+    "src/script/vm/",
     "src/script/api/redis.rs",
 ];
 

@@ -65,23 +65,20 @@ fn adopt(ctx: Ctx, engine: &mut Engine, digest: Digest) -> bool {
     let listing = libraries::codes(ctx, &library::name(digest));
     let found =
         listing.libraries().iter().find_map(|library| library::script(library.code).filter(|(found, _)| *found == digest));
-    if let Some((_, source)) = found {
-        engine.adopt(digest, source);
-    }
-    found.is_some()
+    found.is_some_and(|(_, source)| engine.adopt(digest, source))
 }
 
 /// Makes the engine know what the store holds. The libraries' code is only asked for when there is one that the engine has not seen.
 pub fn reconcile(ctx: Ctx, engine: &mut Engine) {
     let names = libraries::names(ctx, library::PATTERN.as_bytes());
     let mut stored: HashSet<Digest> = names.libraries().iter().filter_map(|library| library::digest(library.name)).collect();
-    if !stored.iter().all(|digest| engine.contains(*digest)) {
+    // A name says nothing about what is in a library, unless we have seen that.
+    if !stored.iter().all(|digest| engine.is_stored(*digest)) {
         let codes = libraries::codes(ctx, library::PATTERN.as_bytes());
         let libraries = codes.libraries();
         let scripts = libraries.iter().filter_map(|library| library::script(library.code));
-        scripts.for_each(|(digest, source)| engine.adopt(digest, source));
+        stored = scripts.filter(|&(digest, source)| engine.adopt(digest, source)).map(|(digest, _)| digest).collect();
     }
-    stored.retain(|digest| engine.contains(*digest));
     engine.set_stored(&stored);
 }
 
@@ -98,7 +95,9 @@ pub fn load(ctx: Ctx, scripting: &mut Scripting, source: &[u8]) -> Result<Digest
         Err("script-store-max-bytes is reached".to_owned())
     };
     match stored {
-        Ok(()) => engine.adopt(digest, source),
+        Ok(()) => {
+            engine.adopt(digest, source);
+        }
         Err(why) => store.refuse(ctx, &why),
     }
     Ok(digest)

@@ -41,8 +41,6 @@ pub fn kill() -> Result<()> {
 pub struct Busy {
     ctx: Ctx,
     script: Option<Digest>,
-    /// Whether other clients may be let in; found out when it is needed.
-    yields: Option<bool>,
     slow: Option<Slow>,
 }
 
@@ -56,7 +54,7 @@ struct Slow {
 impl Busy {
     /// Nothing yet.
     pub fn new(ctx: Ctx) -> Self {
-        Self { ctx, script: None, yields: None, slow: None }
+        Self { ctx, script: None, slow: None }
     }
 
     /// The script that runs.
@@ -67,7 +65,8 @@ impl Busy {
     /// Lets the server see to other clients.
     pub fn pause(&mut self, wrote: bool) -> Pause {
         self.say_when_slow();
-        if !*self.yields.get_or_insert_with(|| may_yield(self.ctx)) {
+        // Asked each time: the server may have become a replica meanwhile.
+        if !may_yield(self.ctx) {
             return Pause::Unreachable;
         }
         STATE.store(if wrote { DIRTY } else { KILLABLE }, Ordering::Relaxed);
@@ -91,7 +90,7 @@ impl Busy {
         slow.said = true;
         let sha = self.script.map(|script| String::from_utf8_lossy(&script.hex()).into_owned()).unwrap_or_default();
         let text = format!(
-            "slow script: still in execution after {} ms. ATOMIC.SCRIPT KILL can end it while it has written nothing. Its SHA1 is {sha}",
+            "slow script: still in execution after {} ms. ATOMIC.SCRIPT KILL can end it unless it has written, or runs in MULTI or on a replica. Its SHA1 is {sha}",
             elapsed.as_millis()
         );
         self.ctx.log(c"warning", &text);

@@ -10,7 +10,7 @@ use std::ffi::CStr;
 
 use redis_module::raw;
 
-use super::{Calls, Invocation, Modifiers, OTHER_SLOT, READ_ONLY, in_script_words, says_no_user};
+use super::{Calls, Invocation, Modifiers, NOT_HERE, OTHER_SLOT, READ_ONLY, in_script_words, says_no_user};
 use crate::error::{Error, Result, guarded};
 use crate::keyspace::Keyspace;
 use crate::keyspace::call::CallReply;
@@ -99,6 +99,7 @@ impl Calls<'_> {
         if self.rules.read_only && native.write {
             return READ_ONLY;
         }
+        let slot_before = self.rules.one_slot;
         if let Some(slot) = &mut self.rules.one_slot
             && !slot.allows(self.ctx, call.argv)
         {
@@ -109,6 +110,9 @@ impl Calls<'_> {
         let args: Vec<_> = call.key.into_iter().chain(own.iter().map(OwnedStr::as_str)).collect();
         if !passed {
             if let Some(refusal) = self.refusal(native.name, call, &args) {
+                if NOT_HERE.iter().any(|words| refusal.text().starts_with(words)) {
+                    self.rules.one_slot = slot_before;
+                }
                 let text = self.reply.insert(refusal).text();
                 // No command ran, so that a refusal of their number is the server's.
                 return in_script_words(text, true).unwrap_or(text);

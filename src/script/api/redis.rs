@@ -6,13 +6,14 @@
 
 use std::ffi::{CStr, c_int};
 
+use crate::error::MESSAGE_BYTES;
 use crate::script::cache::Digest;
 use crate::script::context::{Arguments, Context, Version};
 use crate::script::convert::{self, Pushed};
 use crate::script::limits::Verdict;
 use crate::script::number;
 use crate::script::port::{Call, LogLevel, Protocol, Replication};
-use crate::script::stack::{Kind, Native, Stack, native};
+use crate::script::stack::{Kind, Native, Stack, Text, native};
 
 use super::atomic::{self, Refusal};
 
@@ -289,8 +290,9 @@ fn log(s: Stack) -> c_int {
     let Some(&(_, level)) = level else {
         refuse(s, b"ERR Invalid debug level.");
     };
-    push_joined(s);
-    let line = s.bytes(-1).unwrap_or_default();
+    let mut line = Text::new(s);
+    join(s, &mut line);
+    let line = line.bytes();
     if s.context().with_port(|port| port.log(level, line)).is_none() {
         s.push_nil();
         s.raise();
@@ -364,15 +366,16 @@ fn debug(_: Stack) -> c_int {
     0
 }
 
-/// Pushes the strings and numbers from the second argument on, joined by spaces; other arguments count as nothing.
-fn push_joined(s: Stack) {
-    let last = s.top();
-    s.push_bytes(b"");
-    for index in 2..=last {
-        if s.coerced_bytes(index).is_some() {
-            s.push_bytes(if index == 2 { b"" } else { b" " });
-            s.push_copy(index);
-            s.concat(3);
+/// Appends the strings and numbers from the second argument on, joined by spaces, as far as a line of the log goes; other arguments count
+/// as nothing.
+fn join(s: Stack, line: &mut Text) {
+    for index in 2..s.top() {
+        if line.bytes().len() > MESSAGE_BYTES {
+            return;
+        }
+        if let Some(text) = s.coerced_bytes(index) {
+            line.extend(if index == 2 { b"" } else { b" " });
+            line.extend(text.get(..MESSAGE_BYTES).unwrap_or(text));
         }
     }
 }

@@ -4,11 +4,15 @@
 //! raw: no metamethod runs, so nothing can change between them.
 
 use std::ffi::c_int;
+use std::time::{Duration, Instant};
 
 use super::{Names, SLOTS_PER_LEVEL, truncated};
 use crate::script::limits::{Limits, MAX_DEPTH, VALUE_BYTES};
 use crate::script::port::{Protocol, ReplySink};
 use crate::script::stack::{Kind, Ref, Stack};
+
+/// A reply that takes longer to look through counts as too large. A gigabyte takes a few seconds.
+const LONGEST: Duration = Duration::from_secs(5);
 
 /// What stands in a reply for what lies deeper than the limit.
 const TOO_DEEP: &[u8] = b"ERR reached lua stack limit";
@@ -95,6 +99,7 @@ struct Meter<'a> {
     names: &'a Names,
     bytes: usize,
     depth: usize,
+    started: Instant,
 }
 
 impl Meter<'_> {
@@ -110,7 +115,9 @@ impl Meter<'_> {
         }
         self.take(0)?;
         // A table that holds itself twice is a large reply of few bytes: the time limits must see it, and nothing calls Lua here.
-        if s.context().verdict().is_some() {
+        // Looking through a table that was large once takes long, and nothing can stop the writing: it takes as long as this.
+        s.context().pause_if_long();
+        if s.context().verdict().is_some() || self.started.elapsed() > LONGEST {
             return Err(TooLarge);
         }
         if depth >= self.depth {
@@ -156,10 +163,11 @@ impl Meter<'_> {
 
 /// Makes sure that the value on the top can be written, and that there is stack to do it.
 pub(in crate::script) fn measure(s: Stack, names: &Names, limits: &Limits) -> Result<(), TooLarge> {
-    if s.kind(-1) != Kind::Table && s.bytes(-1).is_none() {
-        return Ok(());
+    if s.kind(-1) != Kind::Table {
+        let fits = s.bytes(-1).is_none_or(|bytes| bytes.len().saturating_add(VALUE_BYTES) <= limits.reply_bytes);
+        return if fits { Ok(()) } else { Err(TooLarge) };
     }
-    Meter { names, bytes: limits.reply_bytes, depth: limits.reply_depth.min(MAX_DEPTH) }.value(s, 0)
+    Meter { names, bytes: limits.reply_bytes, depth: limits.reply_depth.min(MAX_DEPTH), started: Instant::now() }.value(s, 0)
 }
 
 /// Writes the value on the top, which was measured before. Never raises.

@@ -265,3 +265,35 @@ fn machine_code_is_as_closed_as_the_rest() {
     (0..50).for_each(|_| off.check(source, ":1"));
     assert!(!off.engine.script_stats(Digest::of(source.as_bytes())).unwrap().native);
 }
+
+#[test]
+fn a_limit_of_one_run_does_not_limit_what_comes_after() {
+    let mut rig = Rig::with(Limits { run_memory_bytes: 1 << 20, ..LIMITS });
+    for i in 0..20 {
+        rig.check("local t = {} for i = 1, 3000 do t[i] = ('x'):rep(100) .. i end return #t", ":3000");
+        let source = format!("return {i} --{}", "x".repeat(200_000));
+        rig.engine.load(source.as_bytes()).unwrap_or_else(|error| panic!("{i}: {error}"));
+    }
+}
+
+#[test]
+fn a_line_of_the_log_is_not_made_of_a_million_pieces() {
+    let mut rig = Rig::with(Limits { budget_ms: 5_000, ..LIMITS });
+    let started = std::time::Instant::now();
+    rig.check("local t = {} for i = 1, 500000 do t[i] = '' end redis.log(redis.LOG_NOTICE, unpack(t)) return 1", ":1");
+    rig.check("local t = {} for i = 1, 5000 do t[i] = 'word' end redis.log(redis.LOG_NOTICE, unpack(t)) return 1", ":1");
+    assert!(started.elapsed() < std::time::Duration::from_secs(5));
+    assert!(rig.port.logs.iter().all(|(_, line)| line.len() < 10_000));
+    assert!(rig.port.logs[1].1.starts_with(b"word word "));
+}
+
+#[test]
+fn a_reply_that_takes_long_to_look_through_is_ended() {
+    let mut rig = Rig::with(Limits { budget_ms: 200, reply_bytes: 512 << 20, memory_bytes: 128 << 20, ..LIMITS });
+    // Empty tables that were large once take long to look through, and few bytes of a reply.
+    let script = "local h = {} for i = 1, 4e5 do h['k' .. i] = 1 end for k in pairs(h) do h[k] = nil end \
+                  local t = {} for i = 1, 1e6 do t[i] = h end return t";
+    rig.check_fails(script, "ERR script exceeded the time limit of 200 ms");
+    let mut rig = Rig::with(Limits { reply_bytes: 512 << 20, memory_bytes: 128 << 20, ..LIMITS });
+    rig.check_fails(script, "ERR script exceeded the reply limit");
+}

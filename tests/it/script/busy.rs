@@ -249,6 +249,7 @@ fn in_a_transaction_nobody_is_let_in_and_a_limit_ends_the_script() {
             connection.run("EXEC")
         });
         assert_eq!(reply, Value::Array(vec![Value::ok(), unreachable(300, ENDLESS), Value::bulk("1")]));
+        assert!(server.log().contains("slow script"), "{}", server.log());
         assert_eq!(server.run("CONFIG SET atomic.script-unreachable-budget-ms 100"), Value::ok());
         let mut runner = Runner::start(server, &eval(ENDLESS, "0"));
         let since = Instant::now();

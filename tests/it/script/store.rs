@@ -238,6 +238,13 @@ fn foreign_libraries_are_no_scripts_and_stay() {
         };
         foreign(&format!("atomic_{sha}"), "one");
         foreign("atomic_mine", "two");
+        // One that the engine knows from EVAL is not stored by it.
+        let known = sha1("return 'known'");
+        assert_eq!(server.call(&eval("return 'known'", "0")), Value::bulk("known"));
+        foreign(&format!("atomic_{known}"), "three");
+        assert!(listed(server).contains(&(known.clone(), false)), "{:?}", listed(server));
+        server.run("ATOMIC.SCRIPT FLUSH");
+        assert_eq!(server.run(&format!("FUNCTION DELETE atomic_{known}")), Value::ok());
         foreign("mine", &format!("atomic_{taken}"));
         assert_eq!(server.call(&evalsha(ONE, "1 k")).error(), NOSCRIPT);
         assert_eq!(listed(server), []);
