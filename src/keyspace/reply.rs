@@ -82,7 +82,7 @@ impl Reply {
                     reply.send(ctx);
                 }
             }
-            Self::Ok => ctx.reply_status("OK"),
+            Self::Ok => ctx.reply_ok(),
             Self::Lines(lines) => {
                 ctx.reply_array(lines.len());
                 lines.iter().for_each(|line| ctx.reply_status(line));
@@ -218,6 +218,12 @@ impl Ctx {
         unsafe {
             api!(RedisModule_ReplyWithVerbatimStringType)(self.raw(), bytes.as_ptr().cast(), bytes.len(), format.as_ptr().cast())
         };
+    }
+
+    /// `+OK`
+    pub fn reply_ok(self) {
+        // SAFETY: a constant C string.
+        unsafe { api!(RedisModule_ReplyWithSimpleString)(self.raw(), c"OK".as_ptr()) };
     }
 
     /// `+text`; printable ASCII, which is what every caller renders it to.

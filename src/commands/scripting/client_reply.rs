@@ -17,7 +17,10 @@ impl ReplySink for ClientReply {
     }
 
     fn status(&mut self, value: &[u8]) {
-        self.0.reply_status(&printable(value, MESSAGE_BYTES));
+        match value {
+            b"OK" => self.0.reply_ok(),
+            _ => self.0.reply_status(&printable(value, MESSAGE_BYTES)),
+        }
     }
 
     fn error(&mut self, value: &[u8]) {
