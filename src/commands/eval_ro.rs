@@ -11,13 +11,16 @@ use crate::keyspace::Keyspace;
 use crate::keyspace::args::Args;
 use crate::keyspace::reply::Reply;
 
+/// The flags of scripts that write nothing.
+pub(super) const FLAGS: &std::ffi::CStr = c"allow-stale no-mandatory-keys deny-script";
+
 /// See the top of this file.
 pub struct EvalRo;
 
 impl Command for EvalRo {
     const SPEC: Spec = Spec {
         name: c"atomic.eval_ro",
-        flags: c"allow-stale no-mandatory-keys deny-script",
+        flags: FLAGS,
         categories: c"scripting",
         summary: c"Runs a Lua script that writes nothing.",
         complexity: c"Depends on the script that is run",

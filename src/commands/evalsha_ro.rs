@@ -4,6 +4,7 @@
 //! be sent to a replica, and runs during CLIENT PAUSE WRITE.
 
 use super::eval::script_args;
+use super::eval_ro::FLAGS;
 use super::scripting::{self, Form, Request};
 use super::spec::{Arg, Command, Keys, Spec};
 use crate::error::Result;
@@ -17,7 +18,7 @@ pub struct EvalShaRo;
 impl Command for EvalShaRo {
     const SPEC: Spec = Spec {
         name: c"atomic.evalsha_ro",
-        flags: c"allow-stale no-mandatory-keys deny-script",
+        flags: FLAGS,
         categories: c"scripting",
         summary: c"Runs a cached Lua script that writes nothing, by its SHA1.",
         complexity: c"Depends on the script that is run",

@@ -178,7 +178,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// How a script is named, and what it may do.
+/// How a script is named.
 #[derive(Clone, Copy)]
 pub enum Form {
     /// By its source.

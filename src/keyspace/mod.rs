@@ -4,6 +4,7 @@
 //! that one value, in [`Entry::apply`]. So the key, the replicas, the AOF and the keyspace events cannot disagree, and nothing else in
 //! this crate can change a key.
 
+mod acl;
 pub mod args;
 pub mod call;
 pub mod clock;

@@ -5,7 +5,7 @@ use std::slice;
 
 use redis_module::raw;
 
-use super::module_api::{Ctx, OwnedStr, Str, api};
+use super::module_api::{Ctx, OwnedStr, api};
 
 /// The slot that a run uses: that of its first key.
 #[derive(Debug, Clone, Copy, Default)]
@@ -36,7 +36,12 @@ impl Ctx {
         // SAFETY: the server reads the words; what it answers is an array of `count` integers, or null, that we free.
         unsafe {
             let words = words.as_ptr().cast_mut().cast::<*mut raw::RedisModuleString>();
-            let found = api!(RedisModule_GetCommandKeys)(self.raw(), words, length(argv), &raw mut count);
+            let found = api!(RedisModule_GetCommandKeys)(
+                self.raw(),
+                words,
+                c_int::try_from(argv.len()).unwrap_or(c_int::MAX),
+                &raw mut count,
+            );
             if found.is_null() {
                 return Vec::new();
             }
@@ -46,34 +51,6 @@ impl Ctx {
             positions
         }
     }
-
-    /// Whether the calling user may run a command with these words. A caller without a user (another module, a replication link) may do
-    /// everything.
-    #[must_use]
-    pub fn caller_may(self, words: &[Str<'_>]) -> bool {
-        // SAFETY: the context belongs to the running command; an unknown id or a client without a user gives null. Name and user are ours
-        // to free.
-        unsafe {
-            let name = api!(RedisModule_GetClientUserNameById)(self.raw(), self.client_id());
-            if name.is_null() {
-                return true;
-            }
-            let user = api!(RedisModule_GetModuleUserFromUserName)(name);
-            api!(RedisModule_FreeString)(self.raw(), name);
-            // A user that is not in the ACL, but another module's.
-            if user.is_null() {
-                return false;
-            }
-            let argv = words.as_ptr().cast_mut().cast::<*mut raw::RedisModuleString>();
-            let allowed = api!(RedisModule_ACLCheckCommandPermissions)(user, argv, length(words));
-            api!(RedisModule_FreeModuleUser)(user);
-            allowed == raw::REDISMODULE_OK as c_int
-        }
-    }
-}
-
-fn length<T>(words: &[T]) -> c_int {
-    c_int::try_from(words.len()).unwrap_or(c_int::MAX)
 }
 
 /// The slot of a key: CRC16 (XMODEM) of what stands between the first `{` and the next `}`, or of all if that is empty.

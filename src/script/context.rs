@@ -287,16 +287,17 @@ impl Context {
         }
     }
 
-    /// Lets the server see to its other clients, if the run has taken so long that it should; that may end the run.
-    pub fn pause_if_long(&self) {
+    /// Lets the server see to its other clients, if the run has taken so long that it should; that may end the run. Tells whether it has.
+    pub fn pause_if_long(&self) -> bool {
         if !self.watchdog.passed().pause {
-            return;
+            return false;
         }
         match self.with_port(|port| port.pause()) {
             Some(Pause::Killed) => self.end_with(Verdict::Killed),
             Some(Pause::Unreachable) => self.unreachable.set(true),
             Some(Pause::Done) | None => {}
         }
+        true
     }
 
     /// How many writes the run has applied.

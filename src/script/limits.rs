@@ -53,22 +53,6 @@ pub const VALUE_BYTES: usize = 16;
 /// The deepest reply that is ever built, whatever the setting: a level costs C stack.
 pub const MAX_DEPTH: usize = 1000;
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            memory_bytes: 256 << 20,
-            run_memory_bytes: 0,
-            timeout_ms: 0,
-            budget_ms: 0,
-            unreachable_budget_ms: 0,
-            argument_bytes: 512 << 20,
-            reply_bytes: 512 << 20,
-            native_code: true,
-            reply_depth: MAX_DEPTH,
-        }
-    }
-}
-
 /// Why a run must end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {

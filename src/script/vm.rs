@@ -28,7 +28,7 @@ const MESSAGE_LIMIT: usize = MESSAGE_BYTES - 256;
 /// How much the collector does at a time. Luau's own 1 KiB is outrun by strings of a few of them.
 const STEP_KIB: c_int = 64;
 
-/// Machine code takes some forty times its source.
+/// Machine code is a multiple of its source, and stays until the VM is closed.
 const NATIVE_SOURCE_BYTES: usize = 256 << 10;
 
 /// Garbage below this is left to Luau's own collector.

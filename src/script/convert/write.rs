@@ -99,7 +99,8 @@ struct Meter<'a> {
     names: &'a Names,
     bytes: usize,
     depth: usize,
-    started: Instant,
+    /// When the run was first seen to take long.
+    long_since: Option<Instant>,
 }
 
 impl Meter<'_> {
@@ -116,8 +117,8 @@ impl Meter<'_> {
         self.take(0)?;
         // A table that holds itself twice is a large reply of few bytes: the time limits must see it, and nothing calls Lua here.
         // Looking through a table that was large once takes long, and nothing can stop the writing: it takes as long as this.
-        s.context().pause_if_long();
-        if s.context().verdict().is_some() || self.started.elapsed() > LONGEST {
+        let is_long = s.context().pause_if_long();
+        if s.context().verdict().is_some() || (is_long && self.long_since.get_or_insert_with(Instant::now).elapsed() > LONGEST) {
             return Err(TooLarge);
         }
         if depth >= self.depth {
@@ -167,7 +168,7 @@ pub(in crate::script) fn measure(s: Stack, names: &Names, limits: &Limits) -> Re
         let fits = s.bytes(-1).is_none_or(|bytes| bytes.len().saturating_add(VALUE_BYTES) <= limits.reply_bytes);
         return if fits { Ok(()) } else { Err(TooLarge) };
     }
-    Meter { names, bytes: limits.reply_bytes, depth: limits.reply_depth.min(MAX_DEPTH), started: Instant::now() }.value(s, 0)
+    Meter { names, bytes: limits.reply_bytes, depth: limits.reply_depth.min(MAX_DEPTH), long_since: None }.value(s, 0)
 }
 
 /// Writes the value on the top, which was measured before. Never raises.

@@ -15,7 +15,7 @@ mod replication; // the exact stream, replicas, the append-only file, maxmemory
 mod stats; // LIST, SHOW, STATS, RESETSTAT, HELP
 mod store; // what LOAD stored outlives restarts and failovers
 
-use crate::support::{Connection, Value, argv};
+use crate::support::{Connection, FakeReplica, Server, Value, argv};
 
 /// Other servers' words for what the latest Redis says, and for what differs by the name of a product or a command only.
 const WORDS: &[(&str, &str)] = &[
@@ -74,4 +74,20 @@ fn expect_working(connection: &mut Connection, after: &str) {
     assert_eq!(connection.call(&eval("return 1", "0")), Value::Integer(1), "after {after}");
     let script = "redis.call('SET', KEYS[1], ARGV[1]) return redis.call('GET', KEYS[1])";
     assert_eq!(connection.call(&eval(script, "1 works yes")), Value::bulk("yes"), "after {after}");
+}
+
+/// What stands before a script, the script, its keys and arguments, and what it replicates.
+type Stream = (&'static str, &'static str, &'static str, &'static [&'static str]);
+
+/// Runs each script on data of its own and asserts what reaches the replica.
+fn expect_streams(server: &Server, replica: &mut FakeReplica, rows: &[Stream]) {
+    for &(before, script, rest, expected) in rows {
+        server.run("FLUSHALL");
+        if !before.is_empty() {
+            server.run(before);
+        }
+        replica.stream();
+        server.call(&eval(script, rest));
+        replica.expect_stream(expected);
+    }
 }

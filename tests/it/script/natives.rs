@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{eval, expect_working, place};
+use super::{Stream, eval, expect_streams, expect_working, place};
 use crate::support::cluster::{Cluster, begin_migration, slot};
 use crate::support::docs::command_names;
 use crate::support::line::line;
@@ -146,7 +146,7 @@ fn a_call_is_no_command_where_the_server_can_check_one_without_running_it() {
 }
 
 /// Commands before, the script, its keys, and the whole stream of it.
-const STREAMS: &[(&str, &str, &str, &[&str])] = &[
+const STREAMS: &[Stream] = &[
     ("SET k v", "return atomic.cas(KEYS[1], 'v', 'w')", "1 k", &["SET k w"]),
     ("SET k v", "return atomic.cas(KEYS[1], 'other', 'w')", "1 k", &[]),
     (
@@ -171,15 +171,7 @@ const STREAMS: &[(&str, &str, &str, &[&str])] = &[
 fn the_stream_is_that_of_the_effects() {
     each_server(|server| {
         let mut replica = FakeReplica::attach(server);
-        for &(before, script, rest, expected) in STREAMS {
-            server.run("FLUSHALL");
-            if !before.is_empty() {
-                server.run(before);
-            }
-            replica.stream();
-            server.call(&eval(script, rest));
-            replica.expect_stream(expected);
-        }
+        expect_streams(server, &mut replica, STREAMS);
         let mut connection = server.connect();
         server.run("SET k v");
         replica.stream();

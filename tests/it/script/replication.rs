@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use super::eval;
+use super::{Stream, eval, expect_streams};
 use crate::support::{FakeReplica, RealReplica, Server, Setup, Value, each_server, each_server_with};
 
 /// Commands before, the script and its arguments, the stream of the script.
-const STREAMS: &[(&str, &str, &str, &[&str])] = &[
+const STREAMS: &[Stream] = &[
     ("", "return redis.call('SET', KEYS[1], ARGV[1])", "1 k v", &["SET k v"]),
     ("", "redis.call('SET', KEYS[1], 1) return redis.call('INCR', KEYS[1])", "1 k", &["MULTI", "SET k 1", "INCR k", "EXEC"]),
     ("SET k v", "return redis.call('GET', KEYS[1])", "1 k", &[]),
@@ -39,15 +39,7 @@ const STREAMS: &[(&str, &str, &str, &[&str])] = &[
 fn scripts_replicate_exactly_the_writes_they_made() {
     each_server(|server| {
         let mut replica = FakeReplica::attach(server);
-        for &(before, script, rest, expected) in STREAMS {
-            server.run("FLUSHALL");
-            if !before.is_empty() {
-                server.run(before);
-            }
-            replica.stream();
-            server.call(&eval(script, rest));
-            replica.expect_stream(expected);
-        }
+        expect_streams(server, &mut replica, STREAMS);
     });
 }
 
