@@ -1,6 +1,7 @@
 //! The integration tests: one binary, real servers. `make test` runs them on every server it finds.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod apps; // real applications with their real packages, with and without drop-in mode
 mod commands; // each native command: what it accepts, refuses, answers and leaves behind
 mod compat; // other modules' names, with the module argument `compat yes`
 mod conditions; // compare-and-set and the conditional commands
