@@ -42,3 +42,9 @@ pub use engine::{Engine, Run, Stats};
 pub use limits::{Limits, MAX_DEPTH, VALUE_BYTES};
 pub use runs::RunFigures;
 pub use sandbox::SOURCE_BYTES;
+
+/// Whether a script declares that it writes nothing.
+#[must_use]
+pub fn writes_nothing(source: &[u8]) -> bool {
+    shebang::read(source).is_ok_and(|header| header.flags.is_some_and(|flags| flags.no_writes))
+}

@@ -3,9 +3,11 @@
 //! While a run lets the server see to other clients, ATOMIC.SCRIPT KILL reaches it through one atomic value: everything else of the
 //! engine is borrowed by the run.
 
+use std::ffi::CStr;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
+use super::filter;
 use crate::error::{Error, Result};
 use crate::keyspace::module_api::Ctx;
 use crate::script::Digest;
@@ -35,6 +37,12 @@ pub fn kill() -> Result<()> {
         )),
         _ => Err(Error::Text("NOTBUSY No scripts in execution right now.")),
     }
+}
+
+/// Whether a run lets other clients in.
+#[must_use]
+pub fn lets_others_in() -> bool {
+    STATE.load(Ordering::Relaxed) != NONE
 }
 
 /// What one run does about other clients.
@@ -70,7 +78,7 @@ impl Busy {
             return Pause::Unreachable;
         }
         STATE.store(if wrote { DIRTY } else { KILLABLE }, Ordering::Relaxed);
-        self.ctx.yield_to_clients(c"Redis is busy running a script. You can only call ATOMIC.SCRIPT KILL or SHUTDOWN NOSAVE.");
+        self.ctx.yield_to_clients(why());
         match STATE.swap(NONE, Ordering::Relaxed) {
             KILLED => Pause::Killed,
             _ => Pause::Done,
@@ -94,6 +102,15 @@ impl Busy {
             elapsed.as_millis()
         );
         self.ctx.log(c"warning", &text);
+    }
+}
+
+/// What others are told. In drop-in mode their clients may know the server's own words.
+fn why() -> &'static CStr {
+    if filter::is_intercepting() {
+        c"Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
+    } else {
+        c"Redis is busy running a script. You can only call ATOMIC.SCRIPT KILL or SHUTDOWN NOSAVE."
     }
 }
 
