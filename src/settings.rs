@@ -170,7 +170,8 @@ pub static INTERCEPT: Setting = Setting::new(
     Kind::Toggle,
     0,
     0..=1,
-    "Drop-in mode: EVAL, EVALSHA, their _RO forms and SCRIPT run on this engine. See [drop-in mode](docs/drop-in.md).",
+    "Drop-in mode: the server's own EVAL, EVALSHA and FCALL, their _RO forms, SCRIPT and FUNCTION run on this engine. See \
+     [drop-in mode](docs/drop-in.md).",
 );
 
 /// All settings.

@@ -59,6 +59,13 @@ impl Ctx {
         text.split("\r\n").nth(4).map(str::to_owned)
     }
 
+    /// Whether the server really cannot tell whose rights apply. Asked with a command of the server's own, since another module's command
+    /// may answer any text, and must not lift the caller's limits by it.
+    #[must_use]
+    pub fn has_no_user(self) -> bool {
+        CallReply::of(self, c"PING", c"vEC", &[]).says_no_user()
+    }
+
     /// Whether this node of the cluster serves the key.
     #[must_use]
     pub fn is_local(self, key: Str<'_>) -> bool {
@@ -94,13 +101,7 @@ impl Ctx {
 impl Ctx {
     /// Runs one and sends its reply to the caller, in the caller's protocol.
     pub fn relay(self, name: &CStr, args: &[Str<'_>]) -> Result<Reply> {
-        let format = if self.has_user() { c"v!E0C" } else { c"v!E0" };
-        let reply = CallReply::with(self, name, format, args);
-        if reply.0.is_null() {
-            return reply.done().map(|()| Reply::Null);
-        }
-        // SAFETY: the context belongs to the running command; the reply is alive.
-        unsafe { api!(RedisModule_ReplyWithCallReply)(self.raw(), reply.0) };
+        CallReply::as_caller(self, name, args).relay(self);
         Ok(Reply::Sent)
     }
 
@@ -123,10 +124,6 @@ impl Ctx {
         // *2 $len name $len name; there is no white space in a name.
         let lines = reply.text().split(|&byte| byte == b'\n').skip(2).step_by(2);
         lines.map(|line| OwnedStr::new(line.trim_ascii_end())).collect()
-    }
-
-    fn has_user(self) -> bool {
-        self.user_name_of(self.client_id()).is_some()
     }
 }
 
@@ -152,6 +149,26 @@ impl CallReply {
     pub fn with(ctx: Ctx, name: &CStr, format: &CStr, argv: &[Str<'_>]) -> Self {
         // SAFETY: "v" takes an array of module strings and its length; the context belongs to the running command.
         Self(unsafe { api!(RedisModule_Call)(ctx.raw(), name.as_ptr(), format.as_ptr(), argv.as_ptr(), argv.len()) })
+    }
+
+    /// Runs a command as the calling user. A caller without a user has every right.
+    pub fn as_caller(ctx: Ctx, name: &CStr, argv: &[Str<'_>]) -> Self {
+        let reply = Self::with(ctx, name, c"v!CEM0", argv);
+        if reply.says_no_user() && ctx.has_no_user() { Self::with(ctx, name, c"v!EM0", argv) } else { reply }
+    }
+
+    /// Whether the server could not tell whose rights apply, or a command answers just that text.
+    pub fn says_no_user(&self) -> bool {
+        self.text().starts_with(b"-ERR cannot run as user")
+    }
+
+    /// Hands the reply, which must be in the client's protocol, to the client.
+    pub fn relay(&self, ctx: Ctx) {
+        if self.0.is_null() {
+            return ctx.reply_error(&Error::Text("ERR the server did not run the command"));
+        }
+        // SAFETY: the reply is alive; the context belongs to the running command.
+        unsafe { api!(RedisModule_ReplyWithCallReply)(ctx.raw(), self.0) };
     }
 
     /// Runs a command for a script. Its first argument may be a string that the server has already. The server makes the others itself,

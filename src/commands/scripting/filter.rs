@@ -33,14 +33,19 @@ pub fn start(ctx: Ctx) -> Result<()> {
 
 /// Looks at no command any more, at unload.
 pub fn stop(ctx: Ctx) {
-    LOADED.store(false, Ordering::Relaxed);
+    for state in [&LOADED, &INTERCEPTING, &WATCHING] {
+        state.store(false, Ordering::Relaxed);
+    }
     command_filter::stop(ctx);
 }
 
-/// Whether [`store_watch::take_changed`] will be asked.
-pub fn watch_functions(ctx: Ctx, on: bool) -> Result<()> {
-    WATCHING.store(on, Ordering::Relaxed);
-    settle(ctx)
+/// From now on [`store_watch::take_changed`] is asked.
+pub fn watch_functions(ctx: Ctx) {
+    if !WATCHING.load(Ordering::Relaxed) {
+        WATCHING.store(true, Ordering::Relaxed);
+        // A filter that is refused leaves us with what the events tell.
+        let _ = settle(ctx);
+    }
 }
 
 /// Does as the settings say, and as was asked for.
@@ -55,11 +60,11 @@ pub fn settle(ctx: Ctx) -> Result<()> {
         command_filter::stop(ctx);
     }
     let was = INTERCEPTING.swap(intercept, Ordering::Relaxed);
-    match command_filter::context() {
-        // The context of a setting is none to run commands with.
-        Some(ctx) if intercept && !was => intercept::warn(ctx),
-        _ => Ok(()),
+    // The context of a setting is none to run commands with.
+    if let Some(ctx) = command_filter::context().filter(|_| intercept && !was) {
+        intercept::warn(ctx);
     }
+    Ok(())
 }
 
 /// What the filter looks for.

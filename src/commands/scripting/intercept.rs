@@ -8,7 +8,6 @@
 
 use super::busy;
 use crate::commands::scripting;
-use crate::error::Result;
 use crate::keyspace::acl::{Caller, User};
 use crate::keyspace::command_filter::{self, Filtered};
 use crate::keyspace::kept::Kept;
@@ -30,21 +29,30 @@ const fn row(original: &'static str, name: &'static str) -> StandIn {
     StandIn { original: Kept::new(original), name: Kept::new(name) }
 }
 
-static ALL: [StandIn; 5] = [
+static ALL: [StandIn; 8] = [
     row("EVAL", "ATOMIC.Eval"),
     row("EVALSHA", "ATOMIC.EvalSha"),
     row("EVAL_RO", "ATOMIC.Eval_Ro"),
     row("EVALSHA_RO", "ATOMIC.EvalSha_Ro"),
     row("SCRIPT", "ATOMIC.Script"),
+    row("FCALL", "ATOMIC.FCall"),
+    row("FCALL_RO", "ATOMIC.FCall_Ro"),
+    row("FUNCTION", "ATOMIC.Function"),
 ];
 
-/// For scripts that declare that they write nothing, while writes are paused: the server runs those meanwhile.
-static WITHOUT_WRITES: [StandIn; 2] = [row("EVAL", "ATOMIC.EVAL_Ro"), row("EVALSHA", "ATOMIC.EVALSHA_Ro")];
+/// For scripts and functions that declare that they write nothing, while writes are paused: the server runs those meanwhile.
+static WITHOUT_WRITES: [StandIn; 3] =
+    [row("EVAL", "ATOMIC.EVAL_Ro"), row("EVALSHA", "ATOMIC.EVALSHA_Ro"), row("FCALL", "ATOMIC.FCALL_Ro")];
 
-/// Subcommands that are ours, with the least and the most words of the command. The server answers for all others, and for wrong numbers
+/// A subcommand that is ours, with the least and the most words of the command. The server answers for all others, and for wrong numbers
 /// of words.
-const SCRIPT: &[(&str, usize, usize)] =
-    &[("LOAD", 3, 3), ("EXISTS", 3, usize::MAX), ("FLUSH", 2, 3), ("SHOW", 3, 3), ("KILL", 2, 2)];
+type Subcommand = (&'static str, usize, usize);
+
+const SCRIPT: &[Subcommand] = &[("LOAD", 3, 3), ("EXISTS", 3, usize::MAX), ("FLUSH", 2, 3), ("SHOW", 3, 3), ("KILL", 2, 2)];
+
+/// What only reads the function store is the server's: the store is.
+const FUNCTION: &[Subcommand] =
+    &[("LOAD", 3, 4), ("DELETE", 3, 3), ("FLUSH", 2, 3), ("RESTORE", 3, 4), ("KILL", 2, 2), ("STATS", 2, 2)];
 
 /// Connections that debug scripts (`SCRIPT DEBUG`), which only the server can. It closes each after one script.
 static DEBUGGERS: ServerThread<Vec<u64>> = ServerThread::new(Vec::new());
@@ -69,26 +77,30 @@ pub fn rename(command: &mut Filtered) -> bool {
 /// Whether the command, as far as its words tell, is one that we serve.
 fn is_ours(command: &Filtered, row: &StandIn) -> bool {
     match row.original.word() {
-        "SCRIPT" => is_our_subcommand(command),
+        "SCRIPT" => is_in(SCRIPT, command) || is_debugging(command),
+        // The store of a replica is its master's, whose commands cannot be told from others there.
+        "FUNCTION" => is_in(FUNCTION, command) && (command_filter::tells_clients() || !command.ctx().flags().is_replica()),
         _ => command.len() >= 3,
     }
 }
 
-fn is_our_subcommand(command: &Filtered) -> bool {
+fn is_in(subcommands: &[Subcommand], command: &Filtered) -> bool {
     let Some(word) = command.arg(1) else { return false };
-    let is = |name: &str| word.bytes().eq_ignore_ascii_case(name.as_bytes());
-    match SCRIPT.iter().find(|(name, ..)| is(name)) {
+    match subcommands.iter().find(|(name, ..)| word.bytes().eq_ignore_ascii_case(name.as_bytes())) {
         // The server ends its own scripts.
-        Some(("KILL", ..)) if !busy::lets_others_in() => false,
+        Some(("KILL" | "STATS", ..)) if !busy::lets_others_in() => false,
         // Without it on 7.0, and elsewhere nobody may run what the server does not have.
         Some(("SHOW", ..)) if !command_filter::tells_clients() => false,
         Some((_, least, most)) => (*least..=*most).contains(&command.len()),
-        None => is("DEBUG") && debugs(command),
+        None => false,
     }
 }
 
 /// Follows who debugs scripts. Where the server does not tell whose command it is, debugging is refused, by our lack of a subcommand.
-fn debugs(command: &Filtered) -> bool {
+fn is_debugging(command: &Filtered) -> bool {
+    if !command.arg(1).is_some_and(|word| word.bytes().eq_ignore_ascii_case(b"DEBUG")) {
+        return false;
+    }
     let on = command.arg(2).is_some_and(|mode| !mode.bytes().eq_ignore_ascii_case(b"NO"));
     let (Some(client), Some(mut debuggers)) = (command.client(), DEBUGGERS.try_borrow_mut()) else { return on };
     debuggers.retain(|debugger| *debugger != client && command.ctx().is_connected(*debugger));
@@ -105,7 +117,7 @@ fn is_debugger(client: u64) -> bool {
 /// The stand-in, if its caller may run it as well as the command itself.
 fn permitted(command: &Filtered, row: &'static StandIn) -> Option<&'static StandIn> {
     let Some(client) = command.client() else { return Some(row) };
-    if row.original.word() != "SCRIPT" && is_debugger(client) {
+    if row.original.word().starts_with("EVAL") && is_debugger(client) {
         return None;
     }
     // Who has no user is the master, or another module: theirs is the server's engine.
@@ -132,6 +144,8 @@ fn writes_nothing(command: &Filtered, row: &StandIn) -> bool {
     let Some(word) = command.arg(1).map(Str::bytes) else { return false };
     match row.original.word() {
         "EVAL" => script::writes_nothing(word),
+        "FCALL" => scripting::engine()
+            .is_ok_and(|scripting| scripting.engine.functions().flags(word).is_some_and(|flags| flags.no_writes)),
         _ => scripting::engine().is_ok_and(|scripting| {
             Digest::parse(word).and_then(|digest| scripting.engine.source(digest)).is_some_and(script::writes_nothing)
         }),
@@ -139,26 +153,22 @@ fn writes_nothing(command: &Filtered, row: &StandIn) -> bool {
 }
 
 /// Tells the log which users may run a command of the server, but not ours.
-pub fn warn(ctx: Ctx) -> Result<()> {
+pub fn warn(ctx: Ctx) {
     const MOST: usize = 20;
     let what = if command_filter::tells_clients() { "stay with the server's own engine" } else { "are refused" };
-    let (script, zero) = (OwnedStr::new(b"s"), OwnedStr::new(b"0"));
-    for name in ctx.acl_users().iter().take(MOST) {
-        let Some(user) = User::named(name.as_str()) else { continue };
-        let lacking: Vec<&str> = ALL
-            .iter()
-            .filter(|row| row.original.word() != "SCRIPT")
-            .filter(|row| {
-                let may = |name: &'static Kept| user.may(&[name.as_str(), script.as_str(), zero.as_str()]);
-                may(&row.original) && !may(&row.name)
-            })
-            .map(|row| row.original.word())
-            .collect();
-        if !lacking.is_empty() {
-            let name = String::from_utf8_lossy(name.as_str().bytes()).into_owned();
-            let commands = lacking.join(", ");
-            ctx.log(c"warning", &format!("atomic.intercept: user {name} has no right to our {commands}, so that these {what}"));
-        }
+    let users = ctx.acl_users();
+    let lacking = users.iter().filter_map(|name| {
+        let lacking = User::named(name.as_str()).map(|user| lacking(&user)).unwrap_or_default();
+        if lacking.is_empty() { None } else { Some((name.as_str().bytes(), lacking.join(", "))) }
+    });
+    for (name, commands) in lacking.take(MOST) {
+        let name = String::from_utf8_lossy(name);
+        ctx.log(c"warning", &format!("atomic.intercept: user {name} has no right to our {commands}, so that these {what}"));
     }
-    Ok(())
+}
+
+fn lacking(user: &User) -> Vec<&'static str> {
+    let (load, zero) = (OwnedStr::new(b"LOAD"), OwnedStr::new(b"0"));
+    let may = |name: &'static Kept| user.may(&[name.as_str(), load.as_str(), zero.as_str()]);
+    ALL.iter().filter(|row| may(&row.original) && !may(&row.name)).map(|row| row.original.word()).collect()
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::intercept::{self, StandIn};
+use crate::commands::function;
 use crate::error::{Error, Result};
 use crate::keyspace::acl::{Caller, Refused, User};
 use crate::keyspace::command_filter;
@@ -32,6 +33,7 @@ pub fn serve(ctx: Ctx, argv: &[Str<'_>], run: impl FnOnce() -> Result<Reply>) ->
         "EVALSHA" => or_native(ctx, c"EVALSHA", argv, run()),
         "EVALSHA_RO" => or_native(ctx, c"EVALSHA_RO", argv, run()),
         "SCRIPT" => script(ctx, argv, run),
+        "FUNCTION" => function(ctx, argv, run),
         _ => run(),
     }
 }
@@ -72,6 +74,16 @@ fn script(ctx: Ctx, argv: &[Str<'_>], run: impl FnOnce() -> Result<Reply>) -> Re
     or_native(ctx, c"SCRIPT", argv, run())
 }
 
+/// FUNCTION LOAD of a library that does not run here: the server's engine may, and else has the last word.
+fn function(ctx: Ctx, argv: &[Str<'_>], run: impl FnOnce() -> Result<Reply>) -> Result<Reply> {
+    let outcome = run();
+    if outcome.is_err() && argv.get(1).is_some_and(|word| word.bytes().eq_ignore_ascii_case(b"LOAD")) {
+        function::store::note_change();
+        return ctx.relay(c"FUNCTION", argv.get(1..).unwrap_or_default());
+    }
+    outcome
+}
+
 /// Refuses, in the server's words, a caller without the right to the command that it sent.
 fn permit(ctx: Ctx, row: &'static StandIn, argv: &[Str<'_>]) -> Result<()> {
     if PERMITTED.swap(0, Ordering::Relaxed) == ctx.client_id() {
@@ -110,7 +122,9 @@ fn denied_key<'a>(user: &User, words: &[Str<'a>]) -> Option<Str<'a>> {
 fn full_name(row: &StandIn, argv: &[Str<'_>]) -> String {
     let name = row.original.word().to_ascii_lowercase();
     match argv.get(1) {
-        Some(word) if name == "script" => format!("{name}|{}", String::from_utf8_lossy(word.bytes()).to_ascii_lowercase()),
+        Some(word) if name == "script" || name == "function" => {
+            format!("{name}|{}", String::from_utf8_lossy(word.bytes()).to_ascii_lowercase())
+        }
         _ => name,
     }
 }
