@@ -1,11 +1,13 @@
-//! Drop-in mode: the server's own EVAL, EVALSHA, their _RO forms and SCRIPT on this engine.
+//! Drop-in mode: the server's own EVAL, EVALSHA, FCALL, their _RO forms, SCRIPT and FUNCTION on this engine.
 
 mod acl; // no privilege changes hands
 mod busy; // BUSY, SCRIPT KILL, CLIENT PAUSE
 mod conformance; // rows of the script tests, through EVAL itself
 mod debugger; // SCRIPT DEBUG is the server's
+mod functions; // FUNCTION and FCALL, here or in the server's engine
 mod script_cache; // both caches: what is loaded where, and who finds it
 mod state; // MULTI, WATCH, replicas, OOM, AOF, RDB, cluster
+mod store_watch; // functions follow the store, whoever changes it
 mod switch; // on, off, unload, and whose commands stay whose
 
 use crate::support::{Binary, Connection, Server, Setup, Value, argv};
@@ -51,4 +53,9 @@ fn call(command: &str, script: &str, rest: &str) -> Vec<Vec<u8>> {
 fn sha1(script: &str) -> String {
     use sha1::Digest as _;
     sha1::Sha1::digest(script).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A library with one function.
+fn library(name: &str, function: &str, body: &str) -> String {
+    format!("#!lua name={name}\nredis.register_function('{function}', function(keys, args) {body} end)")
 }

@@ -9,6 +9,7 @@ use crate::keyspace::acl::{Caller, Refused, User};
 use crate::keyspace::command_filter;
 use crate::keyspace::module_api::{Ctx, OwnedStr, Str};
 use crate::keyspace::reply::Reply;
+use crate::script;
 
 /// The client whose right the filter has just seen to, with no other command since: 0 for none.
 static PERMITTED: AtomicU64 = AtomicU64::new(0);
@@ -30,12 +31,19 @@ pub fn serve(ctx: Ctx, argv: &[Str<'_>], run: impl FnOnce() -> Result<Reply>) ->
     let Some(row) = argv.first().and_then(|name| intercept::named(name.bytes())) else { return run() };
     permit(ctx, row, argv)?;
     match row.original.word() {
+        "EVAL" if is_too_much(argv) => ctx.relay(c"EVAL", argv.get(1..).unwrap_or_default()),
+        "EVAL_RO" if is_too_much(argv) => ctx.relay(c"EVAL_RO", argv.get(1..).unwrap_or_default()),
         "EVALSHA" => or_native(ctx, c"EVALSHA", argv, run()),
         "EVALSHA_RO" => or_native(ctx, c"EVALSHA_RO", argv, run()),
-        "SCRIPT" => script(ctx, argv, run),
-        "FUNCTION" => function(ctx, argv, run),
+        "SCRIPT" => script_command(ctx, argv, run),
+        "FUNCTION" => function_command(ctx, argv, run),
         _ => run(),
     }
+}
+
+/// Whether the script is one that we do not even compile.
+fn is_too_much(argv: &[Str<'_>]) -> bool {
+    argv.get(1).is_some_and(|source| script::is_refused(source.bytes()))
 }
 
 /// The outcome of ours; or the server's, of a script that only the server knows.
@@ -48,12 +56,12 @@ fn or_native(ctx: Ctx, name: &std::ffi::CStr, argv: &[Str<'_>], outcome: Result<
 
 /// SCRIPT keeps both caches in step: what is loaded, both load, so that whoever is left to the server's engine finds it there, and
 /// everybody does once drop-in mode is switched off.
-fn script(ctx: Ctx, argv: &[Str<'_>], run: impl FnOnce() -> Result<Reply>) -> Result<Reply> {
+fn script_command(ctx: Ctx, argv: &[Str<'_>], run: impl FnOnce() -> Result<Reply>) -> Result<Reply> {
     let args = argv.get(1..).unwrap_or_default();
     let is = |name: &str| args.first().is_some_and(|word| word.bytes().eq_ignore_ascii_case(name.as_bytes()));
     if is("LOAD") {
-        let reply = run()?;
-        // What is Lua for us may not be for the server.
+        // What is Lua for one may not be for the other.
+        let Ok(reply) = run() else { return ctx.relay(c"SCRIPT", args) };
         let _ = ctx.native(c"SCRIPT", args);
         return Ok(reply);
     }
@@ -75,7 +83,7 @@ fn script(ctx: Ctx, argv: &[Str<'_>], run: impl FnOnce() -> Result<Reply>) -> Re
 }
 
 /// FUNCTION LOAD of a library that does not run here: the server's engine may, and else has the last word.
-fn function(ctx: Ctx, argv: &[Str<'_>], run: impl FnOnce() -> Result<Reply>) -> Result<Reply> {
+fn function_command(ctx: Ctx, argv: &[Str<'_>], run: impl FnOnce() -> Result<Reply>) -> Result<Reply> {
     let outcome = run();
     if outcome.is_err() && argv.get(1).is_some_and(|word| word.bytes().eq_ignore_ascii_case(b"LOAD")) {
         function::store::note_change();

@@ -16,7 +16,7 @@ const MOST: usize = 1024;
 /// Set when the store may have changed since [`take_changed`] asked.
 static CHANGED: AtomicBool = AtomicBool::new(false);
 
-/// Set when the command that runs next may change the store after it asked: what follows it has to ask again.
+/// Set from an EXEC, of nobody knows whom, to the command that follows it: the store may change all the while.
 static AGAIN: AtomicBool = AtomicBool::new(false);
 
 /// Whether FUNCTION was ever seen. Without the ids of clients every EXEC may be its.
@@ -53,6 +53,8 @@ impl Pending {
 /// Whether the store may have changed since the last time this was asked. Costs nothing while nobody uses FUNCTION.
 pub fn take_changed(ctx: Ctx) -> bool {
     let changed = CHANGED.load(Ordering::Relaxed) && CHANGED.swap(false, Ordering::Relaxed);
+    // While AGAIN is set a transaction runs, and each of its commands may have changed the store.
+    let changed = changed || AGAIN.load(Ordering::Relaxed);
     if !ANY_PENDING.load(Ordering::Relaxed) {
         return changed;
     }

@@ -220,3 +220,18 @@ fn a_file_with_the_servers_own_functions_loads() {
         assert_eq!(after.call(&call("EVAL", WHO, "0")), ours());
     });
 }
+
+/// What this engine does not even compile.
+#[test]
+fn a_script_beyond_our_limits_runs_on_the_servers_engine() {
+    each_server_with(&intercepting(), |server| {
+        let (long, nul) = (format!("{WHO} --{}", "x".repeat(1 << 20)), format!("{WHO} --\0"));
+        for script in [&long, &nul] {
+            assert_eq!(server.call(&call("EVAL", script, "0")), natives());
+            assert_eq!(server.call(&call("EVAL_RO", script, "0")), natives());
+            let digest = server.call(&["SCRIPT", "LOAD", script]).text();
+            assert_eq!(server.call(&call("EVALSHA", &digest, "0")), natives());
+            assert!(matches!(server.call(&call("ATOMIC.EVAL", script, "0")), Value::Error(_)));
+        }
+    });
+}
