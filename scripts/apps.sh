@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Installs the packages of the applications that the tests run, at the versions pinned in tests/apps, into target/apps.
+#
+# Each part runs when what it pins has changed since it last ran.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+mkdir -p target/apps
+
+# part NAME PINS COMMAND ...: runs the command unless it has run for these pins
+part() {
+  local name=$1 pins=$2 stamp
+  shift 2
+  stamp=$(sha256sum "$pins")
+  [ "$(cat "target/apps/$name.stamp" 2> /dev/null)" = "$stamp" ] || { "$@" && echo "$stamp" > "target/apps/$name.stamp"; }
+}
