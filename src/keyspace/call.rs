@@ -101,8 +101,7 @@ impl Ctx {
 impl Ctx {
     /// Runs one and sends its reply to the caller, in the caller's protocol.
     pub fn relay(self, name: &CStr, args: &[Str<'_>]) -> Result<Reply> {
-        CallReply::as_caller(self, name, args).relay(self);
-        Ok(Reply::Sent)
+        CallReply::as_caller(self, name, args).relay(self).map(|()| Reply::Sent)
     }
 
     /// Runs one; an error reply is the error.
