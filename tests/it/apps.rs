@@ -4,6 +4,7 @@
 //! `tests/apps` pins; one that is missing fails its test.
 
 mod node;
+mod program;
 mod python;
 mod rust;
 
