@@ -17,3 +17,23 @@ fn works(name: &str, server: &Server) {
 fn locks_and_registered_scripts_of_redis_py_work() {
     each_way(|server| works("with_redis.py", server));
 }
+
+#[test]
+fn libraries_of_functions_through_redis_py_work() {
+    each_way(|server| works("with_functions.py", server));
+}
+
+#[test]
+fn the_strategies_of_limits_work() {
+    each_way(|server| works("with_limits.py", server));
+}
+
+#[test]
+fn actors_of_dramatiq_work() {
+    each_way(|server| works("with_dramatiq.py", server));
+}
+
+#[test]
+fn jobs_of_rq_work() {
+    each_way(|server| works("with_rq.py", server));
+}
