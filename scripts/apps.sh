@@ -25,4 +25,15 @@ python_packages() {
   "$venv/bin/pip" check
 }
 
+# Links to the programs stand beside the packages, where Node.js looks for them.
+node_packages() {
+  local dir=target/apps/node
+  mkdir -p "$dir"
+  cp "$(dirname "$1")"/package{,-lock}.json "$dir"
+  ln -sfn ../../../tests/apps/node "$dir/programs"
+  ln -sfn ../../../examples "$dir/examples"
+  npm ci --prefix "$dir" --ignore-scripts --no-audit --no-fund --loglevel=error
+}
+
 part python tests/apps/python/requirements.txt python_packages tests/apps/python/requirements.txt
+part node tests/apps/node/package-lock.json node_packages tests/apps/node/package-lock.json

@@ -15,6 +15,18 @@ use crate::support::{Server, Setup, each_installed};
 pub fn each_way(body: impl Fn(&Server)) {
     each_installed(|binary| {
         body(&Server::start(binary, &Setup::without_module()));
-        body(&Server::start(binary, &Setup::with_module().module_args(&["intercept", "yes"])));
+        let server = Server::start(binary, &Setup::with_module().module_args(&["intercept", "yes"]));
+        body(&server);
+        expect_the_module_ran_all_scripts(&server);
     });
+}
+
+/// The application must have run scripts, all of them in the module.
+#[track_caller]
+fn expect_the_module_ran_all_scripts(server: &Server) {
+    assert_ne!(server.info("atomic_runs"), "0", "no script was run");
+    let stats = server.run("INFO commandstats").text();
+    let natives = ["eval", "evalsha", "eval_ro", "evalsha_ro", "fcall", "fcall_ro"].map(|name| format!("cmdstat_{name}:"));
+    let ran: Vec<&str> = stats.lines().filter(|line| natives.iter().any(|native| line.starts_with(native))).collect();
+    assert!(ran.is_empty(), "not run in the module: {ran:?}");
 }
