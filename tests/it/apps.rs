@@ -3,6 +3,7 @@
 //! What both ways have in common is what drop-in mode promises. The packages are installed by `scripts/apps.sh`, at the versions that
 //! `tests/apps` pins; one that is missing fails its test.
 
+mod examples;
 mod node;
 mod program;
 mod python;

@@ -1,6 +1,7 @@
 //! Applications on Python.
 
 use super::each_way;
+use super::examples::each_example;
 use super::program::{program, succeeds};
 use crate::support::Server;
 use crate::support::installed::root;
@@ -8,9 +9,15 @@ use crate::support::installed::root;
 /// Runs a program of `tests/apps/python`, which exits with 0 if the application worked.
 #[track_caller]
 fn works(name: &str, server: &Server) {
-    let python = root().join("target/apps/python/bin/python");
-    assert!(python.exists(), "the Python packages are not installed: run `make test`");
-    succeeds(program(python).arg("-B").arg(root().join("tests/apps/python").join(name)).arg(server.port().to_string()));
+    python(&format!("tests/apps/python/{name}"), &server.port().to_string());
+}
+
+#[track_caller]
+fn python(file: &str, argument: &str) {
+    let interpreter = root().join("target/apps/python/bin/python");
+    assert!(interpreter.exists(), "the Python packages are not installed: run `make test`");
+    // Without -B it would write beside the sources.
+    succeeds(program(interpreter).arg("-B").arg(root().join(file)).arg(argument));
 }
 
 #[test]
@@ -36,4 +43,9 @@ fn actors_of_dramatiq_work() {
 #[test]
 fn jobs_of_rq_work() {
     each_way(|server| works("with_rq.py", server));
+}
+
+#[test]
+fn the_example_for_redis_py_works() {
+    each_example(|server| python("examples/redis-py/example.py", &server.url()));
 }

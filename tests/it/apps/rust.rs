@@ -8,7 +8,16 @@ use fred::types::config::Config;
 use fred::types::scripts::{FunctionFlag, Library};
 
 use super::each_way;
+use super::examples::each_example;
 use crate::support::{DEADLINE, Server};
+
+// The examples are built as programs too; here they run in the test.
+#[allow(dead_code)]
+#[path = "../../../examples/fred.rs"]
+mod fred_example;
+#[allow(dead_code)]
+#[path = "../../../examples/redis_rs.rs"]
+mod redis_rs;
 
 const COUNT: &str =
     "redis.call('SET', KEYS[2], ARGV[1]) return {redis.call('INCRBY', KEYS[1], ARGV[2]), redis.call('GET', KEYS[2])}";
@@ -101,16 +110,29 @@ fn a_library_of_fred_is_loaded_called_and_restored() {
     });
 }
 
+#[test]
+fn the_example_for_redis_rs_works() {
+    each_example(|server| redis_rs::run(&server.url()).unwrap());
+}
+
+#[test]
+fn the_example_for_fred_works() {
+    each_example(|server| current_thread().block_on(fred_example::run(&server.url())).unwrap());
+}
+
+fn current_thread() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
 /// Runs `body` with a client of fred that is connected to the server.
 #[track_caller]
 fn with_fred(server: &Server, body: impl AsyncFn(Client) -> Result<(), Error>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let connected = async {
-        let config = Config::from_url(&format!("redis://127.0.0.1:{}", server.port()))?;
+        let config = Config::from_url(&server.url())?;
         let client = Builder::from_config(config).with_performance_config(|to| to.default_command_timeout = DEADLINE).build()?;
         client.init().await?;
         body(client.clone()).await?;
         client.quit().await
     };
-    runtime.block_on(connected).unwrap();
+    current_thread().block_on(connected).unwrap();
 }
