@@ -4,11 +4,11 @@ import assert from 'node:assert/strict';
 import { FlowProducer, Queue, QueueEvents, WaitingChildrenError, Worker } from 'bullmq';
 import { Redis } from 'ioredis';
 import { createClient } from 'redis';
-import { address, eventually, pause, run } from './program.mjs';
+import { address, eventually, nodeRedisOptions, pause, run } from './program.mjs';
 
 const DAY_MS = 24 * 3600 * 1000;
 
-/// Runs the body with a queue of this name and closes what it made. `on` makes workers, events and flows of that queue.
+// Runs the body with a queue of this name and closes what it made. `on` makes workers, events and flows of that queue.
 const withQueue = (name, body, connection = address) => async () => {
   const queue = new Queue(name, { connection });
   queue.setMaxListeners(100);
@@ -31,7 +31,7 @@ const withQueue = (name, body, connection = address) => async () => {
   }
 };
 
-/// The named counts of a queue, once they are these.
+// The named counts of a queue, once they are these.
 const counts = (queue, expected) => eventually(async () => {
   const found = await queue.getJobCounts(...Object.keys(expected));
   return Object.entries(expected).every(([state, count]) => found[state] === count);
@@ -392,7 +392,7 @@ const checks = [
 // The same scripts through the other client that BullMQ knows, which sends them in its own way.
 const overNodeRedis = [jobsReturnResults, failuresAreRetriedWithBackoff, delayedJobsWait, parentWaitsForItsChildren];
 
-const client = await createClient({ socket: address }).connect();
+const client = await createClient(nodeRedisOptions).connect();
 await run(Object.fromEntries([
   ...checks.map((check) => [check.name, withQueue(check.name, check)]),
   ...overNodeRedis.map((check) => [`${check.name}OverNodeRedis`, withQueue(`${check.name}OverNodeRedis`, check, client)]),

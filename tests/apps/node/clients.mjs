@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { Redis } from 'ioredis';
 import { createClient, createClientPool, defineScript, RESP_TYPES } from 'redis';
-import { address, run } from './program.mjs';
+import { address, nodeRedisOptions, run } from './program.mjs';
 
 const ADD = "redis.call('INCRBY', KEYS[1], ARGV[1]) return {redis.call('GET', KEYS[1]), #ARGV}";
 const FAIL = "return redis.error_reply('MINE says no')";
@@ -32,7 +32,7 @@ const add = defineScript({
   },
   transformReply: ([count]) => Number(count),
 });
-const nodeRedis = await createClient({ socket: address, scripts: { add } }).connect();
+const nodeRedis = await createClient({ ...nodeRedisOptions, scripts: { add } }).connect();
 
 async function scriptsOfIoredis() {
   assert.deepEqual(await ioredis.add('io', 5), ['5', 1]);
@@ -63,7 +63,7 @@ async function scriptsOfNodeRedis() {
   assert.deepEqual(await buffers.evalRo('return ARGV[1]', { arguments: [Buffer.from([0, 255])] }), Buffer.from([0, 255]));
   const many = await Promise.all(Array.from({ length: 50 }, () => nodeRedis.add('many', 1)));
   assert.deepEqual(many, Array.from({ length: 50 }, (_, n) => n + 1));
-  const pool = await createClientPool({ socket: address, scripts: { add } }).connect();
+  const pool = await createClientPool({ ...nodeRedisOptions, scripts: { add } }).connect();
   await Promise.all(Array.from({ length: 50 }, () => pool.add('many', 1)));
   assert.equal(await pool.get('many'), '100');
   await pool.close();
@@ -73,7 +73,7 @@ async function scriptsOverBothProtocols() {
   const script = "redis.setresp(3) return {redis.call('HGETALL', KEYS[1]), 3.5, true, {double = 0.5}}";
   await nodeRedis.hSet('hash', { field: 'value' });
   const read = async (RESP) => {
-    const client = await createClient({ socket: address, RESP }).connect();
+    const client = await createClient({ ...nodeRedisOptions, RESP }).connect();
     const reply = await client.eval(script, { keys: ['hash'] });
     await client.close();
     return JSON.stringify(reply);

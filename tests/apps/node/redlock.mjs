@@ -13,7 +13,7 @@ const databases = [1, 2, 3].map((db) => new Redis({ ...address, db }));
 const redlock = new Redlock([redis], { retryCount: 100, retryDelay: 20, retryJitter: 5, automaticExtensionThreshold: 600 });
 const impatient = new Redlock([redis], { retryCount: 2, retryDelay: 10, automaticExtensionThreshold: 200 });
 
-/// What the servers answered when a lock was denied.
+// What the servers answered when a lock was denied.
 async function answers(error) {
   assert(error instanceof ExecutionError, error.stack);
   const attempts = await Promise.all(error.attempts);
