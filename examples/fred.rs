@@ -1,4 +1,4 @@
-//! Atomic's commands through fred. Run: `cargo run --example fred [redis://host:port]`
+//! Atomic's commands through fred. Run: `cargo run --no-default-features --example fred [redis://host:port]`
 
 use fred::prelude::*;
 use fred::types::{ClusterHash, CustomCommand};

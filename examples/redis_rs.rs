@@ -1,4 +1,4 @@
-//! Atomic's commands through redis-rs. Run: `cargo run --example redis_rs [redis://host:port]`
+//! Atomic's commands through redis-rs. Run: `cargo run --no-default-features --example redis_rs [redis://host:port]`
 
 use redis::{Client, Commands, Connection, RedisResult, cmd};
 
