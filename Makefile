@@ -52,8 +52,9 @@ check: ## Formatting, lints and the architecture rules
 	cargo test $(SYSTEM_ALLOC) --quiet --test it -- tidy::
 
 test: check $(MODULE) ## check, then unit, doc and integration tests on every server (FILTER=name, ATOMIC_SERVERS=paths)
-	@scripts/install.sh server
+	@scripts/install.sh server apps
 	@[ -n "$${ATOMIC_SERVERS:-}" ] || scripts/servers.sh || echo "testing on the installed servers only" >&2
+	@scripts/apps.sh
 	ATOMIC_MODULE="$(CURDIR)/$(MODULE)" cargo test $(SYSTEM_ALLOC) --no-fail-fast $(FILTER)
 
 # The module and its C++ are instrumented, the servers are not: gcc's runtime is loaded into them. A report ends the server at once, that
