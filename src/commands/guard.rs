@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use redis_module::raw;
 
+use super::scripting::stand_in;
 use super::spec::{Command, Spec};
 use crate::error::{Error, Result, guarded};
 use crate::keyspace::Keyspace;
@@ -67,7 +68,10 @@ unsafe extern "C" fn call<C: Command>(
         return raw::REDISMODULE_OK as c_int;
     }
     let skipped = const { words(C::SPEC.name.to_bytes()) };
-    let outcome = guarded(|| run::<C>(&Keyspace::new(ctx), argv.get(skipped..).unwrap_or_default()));
+    let outcome = guarded(|| {
+        let run = || run::<C>(&Keyspace::new(ctx), argv.get(skipped..).unwrap_or_default());
+        if const { C::STANDS_IN } { stand_in::serve(ctx, argv, run) } else { run() }
+    });
     // The replies of a finished command are plain data: sending them cannot panic on them.
     let _ = guarded(|| {
         match outcome {

@@ -7,6 +7,7 @@ use std::slice;
 use redis_module::raw;
 
 use super::module_api::{Ctx, OwnedStr, Str, api};
+use super::reply::Reply;
 use crate::error::{Error, Result};
 
 /// As many arguments of a script's command are spelled out.
@@ -58,6 +59,13 @@ impl Ctx {
         text.split("\r\n").nth(4).map(str::to_owned)
     }
 
+    /// Whether the server really cannot tell whose rights apply. Asked with a command of the server's own, since another module's command
+    /// may answer any text, and must not lift the caller's limits by it.
+    #[must_use]
+    pub fn has_no_user(self) -> bool {
+        CallReply::of(self, c"PING", c"vEC", &[]).says_no_user()
+    }
+
     /// Whether this node of the cluster serves the key.
     #[must_use]
     pub fn is_local(self, key: Str<'_>) -> bool {
@@ -89,6 +97,36 @@ impl Ctx {
     }
 }
 
+/// Commands of the server that ours stand in for, as the caller.
+impl Ctx {
+    /// Runs one and sends its reply to the caller, in the caller's protocol.
+    pub fn relay(self, name: &CStr, args: &[Str<'_>]) -> Result<Reply> {
+        CallReply::as_caller(self, name, args).relay(self);
+        Ok(Reply::Sent)
+    }
+
+    /// Runs one; an error reply is the error.
+    pub fn native(self, name: &CStr, args: &[Str<'_>]) -> Result<()> {
+        CallReply::with(self, name, c"v!E", args).done()
+    }
+
+    /// The ones and zeros that one answers.
+    #[must_use]
+    pub fn native_flags(self, name: &CStr, args: &[Str<'_>]) -> Vec<bool> {
+        let reply = CallReply::with(self, name, c"vE", args);
+        reply.text().split(|&byte| byte == b'\n').skip(1).map(|line| line.starts_with(b":1")).collect()
+    }
+
+    /// The names of the users of the ACL.
+    #[must_use]
+    pub fn acl_users(self) -> Vec<OwnedStr> {
+        let reply = CallReply::of(self, c"ACL", c"vE", &[OwnedStr::new(b"USERS")]);
+        // *2 $len name $len name; there is no white space in a name.
+        let lines = reply.text().split(|&byte| byte == b'\n').skip(2).step_by(2);
+        lines.map(|line| OwnedStr::new(line.trim_ascii_end())).collect()
+    }
+}
+
 /// A connection of the server.
 #[derive(Debug, Clone, Copy)]
 pub struct Client {
@@ -111,6 +149,25 @@ impl CallReply {
     pub fn with(ctx: Ctx, name: &CStr, format: &CStr, argv: &[Str<'_>]) -> Self {
         // SAFETY: "v" takes an array of module strings and its length; the context belongs to the running command.
         Self(unsafe { api!(RedisModule_Call)(ctx.raw(), name.as_ptr(), format.as_ptr(), argv.as_ptr(), argv.len()) })
+    }
+
+    /// Runs a command as the calling user. A caller without a user has every right.
+    pub fn as_caller(ctx: Ctx, name: &CStr, argv: &[Str<'_>]) -> Self {
+        let reply = Self::with(ctx, name, c"v!CEM0", argv);
+        if reply.says_no_user() && ctx.has_no_user() { Self::with(ctx, name, c"v!EM0", argv) } else { reply }
+    }
+
+    /// Whether the server could not tell whose rights apply, or a command answers just that text.
+    pub fn says_no_user(&self) -> bool {
+        self.text().starts_with(b"-ERR cannot run as user")
+    }
+
+    /// Hands the reply, which must be in the client's protocol, to the client, unless it is an error: all of ours go one way.
+    pub fn relay(&self, ctx: Ctx) -> Result<()> {
+        self.done()?;
+        // SAFETY: what is no error is there, and alive; the context belongs to the running command.
+        unsafe { api!(RedisModule_ReplyWithCallReply)(ctx.raw(), self.0) };
+        Ok(())
     }
 
     /// Runs a command for a script. Its first argument may be a string that the server has already. The server makes the others itself,
