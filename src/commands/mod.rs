@@ -37,6 +37,7 @@ mod ratelimit;
 mod ratelimit_ro;
 mod renew;
 pub mod script;
+pub mod scripted;
 pub mod scripting;
 mod sem_acquire;
 mod sem_info;
@@ -99,6 +100,10 @@ pub const ALL: &[Entry] = &[
     entry::<script::stats::Stats>(),
     entry::<script::resetstat::ResetStat>(),
     entry::<script::help::Help>(),
+    Entry::container(&scripted::CONTAINER),
+    entry::<scripted::list::List>(),
+    entry::<scripted::reload::Reload>(),
+    entry::<scripted::help::Help>(),
     #[cfg(feature = "fault-injection")]
     entry::<debug::Debug>(),
 ];

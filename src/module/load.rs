@@ -8,7 +8,7 @@ use std::panic;
 use redis_module::{Context, RedisString, Status, raw};
 
 use super::{config, events, info, register, required};
-use crate::commands::scripting;
+use crate::commands::{scripted, scripting};
 use crate::error::{Error, Result, guarded};
 use crate::keyspace::module_api::{Ctx, Token, api};
 use crate::keyspace::server_events;
@@ -41,7 +41,9 @@ pub fn on_load(ctx: &Context, args: &[RedisString]) -> Status {
         Err(error) => {
             module.log(c"warning", &format!("not loaded: {error}"));
             let _ = guarded(|| {
+                scripted::stop();
                 scripting::stop();
+                config::stop();
                 Ok(())
             });
             Status::Err
@@ -58,7 +60,9 @@ pub fn on_unload(ctx: &Context) -> Status {
         return Status::Err;
     }
     let _ = guarded(|| {
+        scripted::stop();
         scripting::stop();
+        config::stop();
         server_events::stop();
         Token::free_all();
         waiting::stop()
@@ -89,6 +93,7 @@ fn load(ctx: Ctx, args: &[RedisString]) -> Result<()> {
     config::register(ctx, &defaults)?;
     scripting::start(ctx)?;
     register::commands(ctx)?;
+    scripted::load(ctx, |spec| register::scripted(ctx, spec))?;
     // Valkey 9 refuses CLUSTER MIGRATESLOTS while a module is loaded that does not say so. Other servers may give this bit another
     // meaning.
     let slots = if ctx.info_field(c"server", c"valkey_version").is_some() { HANDLE_ATOMIC_SLOT_MIGRATION } else { 0 };
