@@ -13,7 +13,10 @@ mod eval;
 mod eval_ro;
 mod evalsha;
 mod evalsha_ro;
+mod fcall;
+mod fcall_ro;
 mod fence;
+pub mod function;
 mod getorset;
 pub mod guard;
 mod hcas;
@@ -90,6 +93,18 @@ pub const ALL: &[Entry] = &[
     entry::<evalsha::EvalSha>(),
     entry::<eval_ro::EvalRo>(),
     entry::<evalsha_ro::EvalShaRo>(),
+    entry::<fcall::Fcall>(),
+    entry::<fcall_ro::FcallRo>(),
+    Entry::container(&function::CONTAINER),
+    entry::<function::load::Load>(),
+    entry::<function::delete::Delete>(),
+    entry::<function::list::List>(),
+    entry::<function::flush::Flush>(),
+    entry::<function::dump::Dump>(),
+    entry::<function::restore::Restore>(),
+    entry::<function::stats::Stats>(),
+    entry::<function::kill::Kill>(),
+    entry::<function::help::Help>(),
     Entry::container(&script::CONTAINER),
     entry::<script::load::Load>(),
     entry::<script::exists::Exists>(),

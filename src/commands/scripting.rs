@@ -6,6 +6,7 @@
 mod admission;
 pub mod busy;
 mod client_reply;
+pub mod functions;
 mod natives;
 mod server_port;
 
@@ -15,8 +16,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use redis_module::raw;
 
+use self::busy::Subject;
 use self::client_reply::ClientReply;
 use self::server_port::ServerPort;
+use super::function::store::Refused;
 use super::script::store::{self, Store};
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
@@ -42,6 +45,8 @@ pub struct Scripting {
     pub engine: Engine,
     /// What was not stored.
     pub store: Store,
+    /// Libraries that are not ours.
+    pub refused: Refused,
     known_commands: KnownCommands,
     natives: Natives,
     runs: u64,
@@ -57,7 +62,8 @@ pub fn start(ctx: Ctx) -> Result<()> {
     let engine = Engine::new(limits(), version, functions)?;
     if let Some(mut slot) = SCRIPTING.try_borrow_mut() {
         let (store, known_commands) = (Store::default(), KnownCommands::default());
-        *slot = Some(Scripting { engine, store, known_commands, natives, runs: 0, failures: 0 });
+        let refused = Refused::default();
+        *slot = Some(Scripting { engine, store, refused, known_commands, natives, runs: 0, failures: 0 });
     }
     Ok(())
 }
@@ -113,9 +119,10 @@ pub fn engine() -> Result<RefMut<'static, Scripting>> {
 
 /// The figures of INFO; `None` while a script runs.
 #[must_use]
-pub fn figures() -> Option<[(&'static CStr, u64); 8]> {
+pub fn figures() -> Option<[(&'static CStr, u64); 10]> {
     let scripting = engine().ok()?;
     let stats = scripting.engine.stats();
+    let (libraries, functions) = scripting.engine.functions().count();
     let count = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
     Some([
         (c"cached", count(stats.cache.scripts)),
@@ -123,6 +130,8 @@ pub fn figures() -> Option<[(&'static CStr, u64); 8]> {
         (c"stored", count(stats.cache.stored)),
         (c"stored_bytes", count(stats.cache.stored_bytes)),
         (c"store_refused", scripting.store.refused()),
+        (c"libraries", count(libraries)),
+        (c"functions", count(functions)),
         (c"vm_memory", count(stats.vm_bytes)),
         (c"runs", scripting.runs),
         (c"failures", scripting.failures),
@@ -168,13 +177,35 @@ impl Strings for Arguments<'_> {
 
 impl<'a> Request<'a> {
     /// Reads the arguments, with the server's own refusals.
-    pub fn parse(mut args: Args<'a>) -> Result<Self> {
+    pub fn parse(args: Args<'a>) -> Result<Self> {
+        Self::read(args, Error::Text("ERR value is not an integer or out of range"))
+    }
+
+    fn read(mut args: Args<'a>, bad_count: Error) -> Result<Self> {
         let script = args.bytes()?;
-        let count = parse_i64(args.bytes()?).ok_or(Error::Text("ERR value is not an integer or out of range"))?;
+        let count = parse_i64(args.bytes()?).ok_or(bad_count)?;
         let count = usize::try_from(count).map_err(|_| Error::Text("ERR Number of keys can't be negative"))?;
         let (keys, args) =
             args.rest().split_at_checked(count).ok_or(Error::Text("ERR Number of keys can't be greater than number of args"))?;
         Ok(Self { script, keys: Arguments(keys), args: Arguments(args) })
+    }
+}
+
+impl Request<'_> {
+    /// The words of the command that makes this request.
+    fn command(&self, name: &str) -> Vec<Vec<u8>> {
+        let count = self.keys.count().to_string();
+        let strings = |list: &Arguments<'_>| list.0.iter().map(|string| string.bytes().to_vec()).collect::<Vec<_>>();
+        let mut words = vec![name.as_bytes().to_vec(), self.script.to_vec(), count.into_bytes()];
+        words.extend(strings(&self.keys));
+        words.extend(strings(&self.args));
+        words
+    }
+}
+
+fn forget_old_commands(known: &mut KnownCommands) {
+    if MODULES_CHANGED.load(Ordering::Relaxed) && MODULES_CHANGED.swap(false, Ordering::Relaxed) {
+        *known = KnownCommands::default();
     }
 }
 
@@ -193,11 +224,9 @@ pub fn run(keyspace: &Keyspace, request: &Request<'_>, form: Form, read_only: bo
     let mut scripting = engine()?;
     let Scripting { engine, known_commands, natives, runs, failures, .. } = &mut *scripting;
     *runs = runs.saturating_add(1);
-    if MODULES_CHANGED.load(Ordering::Relaxed) && MODULES_CHANGED.swap(false, Ordering::Relaxed) {
-        *known_commands = KnownCommands::default();
-    }
+    forget_old_commands(known_commands);
     let _frozen = Frozen::new();
-    let mut port = ServerPort::new(ctx, known_commands, natives, request.keys.0);
+    let mut port = ServerPort::new(ctx, known_commands, natives, request.keys.0, Subject::Script);
     let mut reply = ClientReply(ctx);
     let run = Run { keys: &request.keys, args: &request.args, read_only };
     let mut outcome = match form {

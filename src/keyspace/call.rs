@@ -58,6 +58,13 @@ impl Ctx {
         text.split("\r\n").nth(4).map(str::to_owned)
     }
 
+    /// Whether the server really cannot tell whose rights apply. Asked with a command of the server's own, since another module's command
+    /// may answer any text, and must not lift the caller's limits by it.
+    #[must_use]
+    pub fn has_no_user(self) -> bool {
+        CallReply::of(self, c"PING", c"vEC", &[]).says_no_user()
+    }
+
     /// Whether this node of the cluster serves the key.
     #[must_use]
     pub fn is_local(self, key: Str<'_>) -> bool {
@@ -111,6 +118,26 @@ impl CallReply {
     pub fn with(ctx: Ctx, name: &CStr, format: &CStr, argv: &[Str<'_>]) -> Self {
         // SAFETY: "v" takes an array of module strings and its length; the context belongs to the running command.
         Self(unsafe { api!(RedisModule_Call)(ctx.raw(), name.as_ptr(), format.as_ptr(), argv.as_ptr(), argv.len()) })
+    }
+
+    /// Runs a command as the calling user. A caller without a user has every right.
+    pub fn as_caller(ctx: Ctx, name: &CStr, argv: &[Str<'_>]) -> Self {
+        let reply = Self::with(ctx, name, c"v!CEM0", argv);
+        if reply.says_no_user() && ctx.has_no_user() { Self::with(ctx, name, c"v!EM0", argv) } else { reply }
+    }
+
+    /// Whether the server could not tell whose rights apply, or a command answers just that text.
+    pub fn says_no_user(&self) -> bool {
+        self.text().starts_with(b"-ERR cannot run as user")
+    }
+
+    /// Hands the reply, which must be in the client's protocol, to the client.
+    pub fn relay(&self, ctx: Ctx) {
+        if self.0.is_null() {
+            return ctx.reply_error(&Error::Text("ERR the server did not run the command"));
+        }
+        // SAFETY: the reply is alive; the context belongs to the running command.
+        unsafe { api!(RedisModule_ReplyWithCallReply)(ctx.raw(), self.0) };
     }
 
     /// Runs a command for a script. Its first argument may be a string that the server has already. The server makes the others itself,

@@ -3,8 +3,11 @@
 //! A change replicates and reaches the AOF as the FUNCTION command itself. Listings are read from protocol text: a library can be large,
 //! and is not copied here.
 
+use std::ffi::CStr;
+
+use super::args::parse_i64;
 use super::call::CallReply;
-use super::module_api::{Ctx, OwnedStr};
+use super::module_api::{Ctx, OwnedStr, Str};
 use crate::error::Result;
 
 /// Loads a library, over one of the same name. Refused, with the server's words, when memory is short or the library does not compile.
@@ -16,6 +19,52 @@ pub fn load(ctx: Ctx, code: &[u8]) -> Result<()> {
 /// Deletes a library.
 pub fn delete(ctx: Ctx, name: &[u8]) -> Result<()> {
     CallReply::of(ctx, c"FUNCTION", c"v!E", &[b"DELETE", name].map(OwnedStr::new)).done()
+}
+
+/// FUNCTION with these words, which change nothing; its reply goes to the client.
+pub fn relay(ctx: Ctx, subcommand: &[u8], words: &[Str<'_>]) {
+    let subcommand = OwnedStr::new(subcommand);
+    CallReply::with(ctx, c"FUNCTION", c"vE0", &[&[subcommand.as_str()], words].concat()).relay(ctx);
+}
+
+/// FUNCTION with these words, which change the store and replicate. Its reply goes to the client; the name of a library that it answers
+/// is returned.
+pub fn change(ctx: Ctx, subcommand: &[u8], words: &[Str<'_>]) -> Result<Vec<u8>> {
+    let subcommand = OwnedStr::new(subcommand);
+    let reply = CallReply::with(ctx, c"FUNCTION", c"v!EM0", &[&[subcommand.as_str()], words].concat());
+    reply.done()?;
+    let answer = Reader(reply.text()).one().unwrap_or_default().to_vec();
+    reply.relay(ctx);
+    Ok(answer)
+}
+
+/// FCALL or FCALL_RO with these words, run by the server as the calling user; the reply goes to the client.
+pub fn call(ctx: Ctx, name: &CStr, words: &[Str<'_>]) {
+    CallReply::as_caller(ctx, name, words).relay(ctx);
+}
+
+/// How many libraries and functions each engine has.
+#[must_use]
+pub fn engines(ctx: Ctx) -> Vec<Engine> {
+    let reply = CallReply::of(ctx, c"FUNCTION", c"vE", &[OwnedStr::new(b"STATS")]);
+    Reader(reply.text()).engines().unwrap_or_default()
+}
+
+/// An engine of the server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Engine {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// Its libraries.
+    pub libraries: i64,
+    /// Its functions.
+    pub functions: i64,
+}
+
+/// All libraries, with their code.
+#[must_use]
+pub fn all(ctx: Ctx) -> Listing {
+    Listing(CallReply::of(ctx, c"FUNCTION", c"vE", &[b"LIST".as_slice(), b"WITHCODE"].map(OwnedStr::new)))
 }
 
 /// The libraries whose name matches, without their code.
@@ -48,6 +97,8 @@ impl Listing {
 pub struct Library<'a> {
     /// Its name.
     pub name: &'a [u8],
+    /// The engine that runs it.
+    pub engine: &'a [u8],
     /// Its code; empty when it was not asked for.
     pub code: &'a [u8],
 }
@@ -72,11 +123,13 @@ enum Head<'a> {
 
 impl<'a> Reader<'a> {
     fn head(&mut self) -> Option<Head<'a>> {
-        let (kind, line) = self.line()?.split_first()?;
+        let whole = self.line()?;
+        let (kind, line) = whole.split_first()?;
         match kind {
             b'*' | b'~' | b'>' => Some(Head::Several(count(line)?)),
             b'%' => Some(Head::Several(count(line)?.checked_mul(2)?)),
             b'$' | b'=' | b'!' if line != b"-1" => self.take(count(line)?).map(Head::One),
+            b':' => Some(Head::One(whole)),
             _ => Some(Head::One(line)),
         }
     }
@@ -93,6 +146,41 @@ impl<'a> Reader<'a> {
         Some(taken)
     }
 
+    fn one(&mut self) -> Option<&'a [u8]> {
+        match self.head()? {
+            Head::One(text) => Some(text),
+            Head::Several(_) => None,
+        }
+    }
+
+    /// The reply of FUNCTION STATS, from its front.
+    fn engines(&mut self) -> Option<Vec<Engine>> {
+        let Head::Several(fields) = self.head()? else { return None };
+        for _ in 0..fields / 2 {
+            let engines = self.one()? == b"engines";
+            match self.head()? {
+                Head::Several(count) if engines => return (0..count / 2).map(|_| self.engine()).collect(),
+                Head::Several(count) => self.skip(count)?,
+                Head::One(_) => {}
+            }
+        }
+        None
+    }
+
+    fn engine(&mut self) -> Option<Engine> {
+        let mut engine = Engine { name: self.one()?.to_vec(), ..Engine::default() };
+        let Head::Several(fields) = self.head()? else { return None };
+        for _ in 0..fields / 2 {
+            let (name, number) = (self.one()?, parse_i64(self.one()?.strip_prefix(b":")?)?);
+            match name {
+                b"libraries_count" => engine.libraries = number,
+                b"functions_count" => engine.functions = number,
+                _ => {}
+            }
+        }
+        Some(engine)
+    }
+
     fn library(&mut self) -> Option<Library<'a>> {
         let Head::Several(fields) = self.head()? else { return None };
         let mut library = Library::default();
@@ -100,6 +188,7 @@ impl<'a> Reader<'a> {
             let Head::One(name) = self.head()? else { return None };
             match (name, self.head()?) {
                 (b"library_name", Head::One(text)) => library.name = text,
+                (b"engine", Head::One(text)) => library.engine = text,
                 (b"library_code", Head::One(text)) => library.code = text,
                 (_, Head::One(_)) => {}
                 (_, Head::Several(count)) => self.skip(count)?,
@@ -137,11 +226,16 @@ mod tests {
 
     #[test]
     fn listings_are_read_with_and_without_code() {
-        let expected = [Library { name: b"a", code: b"x\r\ny" }, Library { name: b"bb", code: b"" }];
+        let expected =
+            [Library { name: b"a", engine: b"LUA", code: b"x\r\ny" }, Library { name: b"bb", engine: b"LUA", code: b"" }];
         assert_eq!(read(TWO).unwrap(), expected);
         assert_eq!(read(b"*0\r\n").unwrap(), []);
         let maps = b"*1\r\n%3\r\n$12\r\nlibrary_name\r\n$1\r\na\r\n$3\r\nnew\r\n%1\r\n+k\r\n~2\r\n:1\r\n_\r\n$12\r\nlibrary_code\r\n$1\r\nc\r\n";
-        assert_eq!(read(maps).unwrap(), [Library { name: b"a", code: b"c" }], "RESP3, and a field of a later server");
+        assert_eq!(
+            read(maps).unwrap(),
+            [Library { name: b"a", engine: b"", code: b"c" }],
+            "RESP3, and a field of a later server"
+        );
     }
 
     #[test]

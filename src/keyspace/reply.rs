@@ -26,6 +26,8 @@ pub enum Reply {
     Array(Vec<Reply>),
     /// A map with constant names.
     Map(Vec<(&'static str, Reply)>),
+    /// A map with names from outside.
+    Pairs(Vec<(Reply, Reply)>),
     /// `+OK`
     Ok,
     /// An array of constant lines, as HELP answers.
@@ -82,6 +84,10 @@ impl Reply {
                     reply.send(ctx);
                 }
             }
+            Self::Pairs(pairs) => {
+                ctx.reply_map(pairs.len());
+                pairs.iter().for_each(|(name, reply)| [name, reply].into_iter().for_each(|reply| reply.send(ctx)));
+            }
             Self::Ok => ctx.reply_ok(),
             Self::Lines(lines) => {
                 ctx.reply_array(lines.len());
@@ -106,15 +112,15 @@ impl Reply {
                 replies.iter().for_each(|reply| reply.encode(resp3, text));
             }
             Self::Map(pairs) => {
-                if resp3 {
-                    head(text, '%', pairs.len());
-                } else {
-                    head(text, '*', pairs.len().saturating_mul(2));
-                }
+                map_head(resp3, pairs.len(), text);
                 for (name, reply) in pairs {
                     encode_bulk(name.as_bytes(), text);
                     reply.encode(resp3, text);
                 }
+            }
+            Self::Pairs(pairs) => {
+                map_head(resp3, pairs.len(), text);
+                pairs.iter().for_each(|(name, reply)| [name, reply].into_iter().for_each(|reply| reply.encode(resp3, text)));
             }
             Self::Ok => text.extend_from_slice(b"+OK\r\n"),
             Self::Lines(lines) => {
@@ -130,6 +136,10 @@ impl Reply {
 fn head(text: &mut Vec<u8>, kind: char, number: impl std::fmt::Display) {
     // Writing into a Vec cannot fail.
     let _ = write!(text, "{kind}{number}\r\n");
+}
+
+fn map_head(resp3: bool, pairs: usize, text: &mut Vec<u8>) {
+    if resp3 { head(text, '%', pairs) } else { head(text, '*', pairs.saturating_mul(2)) }
 }
 
 fn encode_bulk(bytes: &[u8], text: &mut Vec<u8>) {

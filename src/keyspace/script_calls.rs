@@ -177,16 +177,6 @@ fn arity(text: &[u8]) -> Option<i64> {
     parse_i64(text.split(|&byte| byte == b'\n').nth(4)?.strip_prefix(b":")?.trim_ascii_end())
 }
 
-fn says_no_user(reply: &CallReply) -> bool {
-    reply.text().starts_with(b"-ERR cannot run as user")
-}
-
-/// Whether the server really cannot tell whose rights apply. Asked with a command of the server's own, since another module's command
-/// may answer any text, and must not lift the caller's limits by it.
-fn has_no_user(ctx: Ctx) -> bool {
-    says_no_user(&CallReply::of(ctx, c"PING", c"vEC", &[]))
-}
-
 /// What a run may do.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Rules {
@@ -287,7 +277,7 @@ impl<'a> Calls<'a> {
             CallReply::of_script(self.ctx, &known.name, modifiers.bytes(), call.key, args)
         };
         let mut reply = run(self.as_user);
-        if self.as_user && says_no_user(&reply) && has_no_user(self.ctx) {
+        if self.as_user && reply.says_no_user() && self.ctx.has_no_user() {
             self.as_user = false;
             reply = run(false);
         }

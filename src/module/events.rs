@@ -2,6 +2,7 @@
 
 use redis_module::raw;
 
+use crate::commands::function;
 use crate::commands::script::store;
 use crate::error::{Result, guarded};
 use crate::keyspace::module_api::Ctx;
@@ -24,5 +25,6 @@ fn on_loading(ctx: Ctx, sub: u64) -> Result<()> {
 
 fn refresh(ctx: Ctx) -> Result<()> {
     store::refresh(ctx);
+    function::store::note_change();
     Ok(())
 }

@@ -64,6 +64,7 @@ pub fn absent_functions() -> Vec<&'static str> {
         RedisModule_ReplyWithArray,
         RedisModule_ReplyWithBigNumber,
         RedisModule_ReplyWithBool,
+        RedisModule_ReplyWithCallReply,
         RedisModule_ReplyWithDouble,
         RedisModule_ReplyWithError,
         RedisModule_ReplyWithLongLong,

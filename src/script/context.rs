@@ -6,17 +6,19 @@
 
 use std::any::Any;
 use std::cell::Cell;
-use std::ffi::c_char;
+use std::ffi::{CStr, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
+use std::time::{Duration, Instant};
 
 use mlua::ffi;
 
 use super::convert::Names;
 use super::heap::Heap;
 use super::json::Settings;
+use super::library_globals::Tables;
 use super::limits::{Limits, Slot, Verdict, Watchdog};
-use super::port::{NativeCommand, Pause, Port, Protocol, Replication, ReplySink, Strings};
+use super::port::{Flags, NativeCommand, Pause, Port, Protocol, Replication, ReplySink, Strings};
 use super::random::Lrand48;
 use super::sandbox::{self, Original};
 use super::stack::Ref;
@@ -39,16 +41,59 @@ pub struct ServerVersion {
     pub valkey: Option<Version>,
 }
 
-/// One run: the script and its arguments.
+/// One run: what runs, and its arguments.
 #[derive(Clone, Copy)]
 pub(super) struct Task<'a> {
-    /// The compiled script.
-    pub script: Ref,
-    /// The global `KEYS`.
+    /// What runs.
+    pub entry: Entry,
+    /// The keys.
     pub keys: &'a dyn Strings,
-    /// The global `ARGV`.
+    /// The other arguments.
     pub args: &'a dyn Strings,
 }
+
+/// A compiled function of the VM, by how it is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// A script: its arguments are the globals `KEYS` and `ARGV`.
+    Script(Ref),
+    /// A function of a library: called with the two lists.
+    Function(Ref),
+    /// The code of a library, which may only register functions. Its argument is the table `redis` that it sees.
+    Library(Ref, Ref),
+}
+
+/// Text for the compiler.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    /// The code.
+    pub code: &'a [u8],
+    /// Its name in messages, behind an `@`.
+    pub name: &'a CStr,
+    /// It gets the globals of libraries.
+    pub library: bool,
+}
+
+impl Source<'_> {
+    /// What it is, in the words of Redis.
+    pub fn what(&self) -> &'static [u8] {
+        if self.library { b"function" } else { b"script (new function)" }
+    }
+}
+
+/// A function that a library has registered.
+#[derive(Debug)]
+pub(super) struct Registered {
+    /// Its name.
+    pub name: Box<[u8]>,
+    /// The function.
+    pub callback: Ref,
+    /// What it may do.
+    pub flags: Flags,
+}
+
+/// So long the code of a library may take to register its functions, as in Redis.
+pub(super) const LOAD_TIME: Duration = Duration::from_millis(500);
 
 /// So many of the first keys are known again when they are arguments.
 pub(super) const KNOWN_KEYS: usize = 8;
@@ -156,14 +201,20 @@ pub(super) struct Context {
     pub natives: Vec<NativeCommand>,
     /// Pinned strings and tables of the VM.
     pub names: Cell<Names>,
+    /// Pinned tables for the code of libraries.
+    pub libraries: Cell<Tables>,
     /// The interrupt of the VM.
     pub slot: Cell<Option<Slot>>,
     /// The run under way.
     pub task: Cell<Option<Task<'static>>>,
     /// The source to compile.
-    pub source: Cell<&'static [u8]>,
+    pub source: Cell<Option<Source<'static>>>,
     /// The function that was compiled.
     pub compiled: Cell<Option<Ref>>,
+    /// What the library that is loaded has registered.
+    pub registered: Cell<Vec<Registered>>,
+    /// When the run under way started, if that is the load of a library.
+    load_started: Cell<Option<Instant>>,
     /// The error that ended the run.
     pub failure: Cell<Failure>,
     /// Buffers of `redis.call`.
@@ -204,10 +255,13 @@ impl Context {
             version,
             natives,
             names: Cell::default(),
+            libraries: Cell::default(),
             slot: Cell::new(None),
             task: Cell::new(None),
-            source: Cell::new(&[]),
+            source: Cell::new(None),
             compiled: Cell::new(None),
+            registered: Cell::default(),
+            load_started: Cell::new(None),
             failure: Cell::default(),
             arguments: Cell::default(),
             random: Cell::new(None),
@@ -228,14 +282,17 @@ impl Context {
     }
 
     /// Starts a run. Port, sink and task must stay valid until [`Context::leave`].
-    pub fn enter(&self, task: Task<'_>, port: &mut dyn Port, sink: &mut dyn ReplySink) {
+    pub fn enter(&self, task: Task<'_>, port: &mut dyn Port, sink: Option<&mut dyn ReplySink>) {
         // SAFETY: only lifetimes change. The references are used during this run only: `Vm::run` holds them, and calls `leave`
         // before it returns.
         unsafe {
             self.task.set(Some(std::mem::transmute::<Task<'_>, Task<'static>>(task)));
             self.port.set(Some(std::mem::transmute::<NonNull<dyn Port + '_>, NonNull<dyn Port>>(NonNull::from(port))));
-            self.sink.set(Some(std::mem::transmute::<NonNull<dyn ReplySink + '_>, NonNull<dyn ReplySink>>(NonNull::from(sink))));
+            self.sink.set(
+                sink.map(|sink| std::mem::transmute::<NonNull<dyn ReplySink + '_>, NonNull<dyn ReplySink>>(NonNull::from(sink))),
+            );
         }
+        self.load_started.set(matches!(task.entry, Entry::Library(..)).then(Instant::now));
         self.ended.set(None);
         self.unreachable.set(false);
         self.protocol.set(Protocol::Resp2);
@@ -278,6 +335,8 @@ impl Context {
         let passed = self.watchdog.passed();
         if passed.budget {
             Some(Verdict::Budget)
+        } else if passed.pause && self.load_started.get().is_some_and(|started| started.elapsed() >= LOAD_TIME) {
+            Some(Verdict::Load)
         } else if passed.unreachable_budget && self.unreachable.get() {
             Some(Verdict::UnreachableBudget)
         } else if passed.timeout && self.writes() == 0 {
@@ -289,11 +348,11 @@ impl Context {
 
     /// Lets the server see to its other clients, if the run has taken so long that it should; that may end the run. Tells whether it has.
     pub fn pause_if_long(&self) -> bool {
-        if !self.watchdog.passed().pause {
+        if !self.watchdog.passed().pause || self.load_started.get().is_some() {
             return false;
         }
         match self.with_port(|port| port.pause()) {
-            Some(Pause::Killed) => self.end_with(Verdict::Killed),
+            Some(Pause::Killed(command)) => self.end_with(Verdict::Killed(command)),
             Some(Pause::Unreachable) => self.unreachable.set(true),
             Some(Pause::Done) | None => {}
         }

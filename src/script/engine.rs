@@ -6,10 +6,12 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use super::cache::{Cache, CacheStats, Compiled, Digest, Listed, Script, ScriptStats};
-use super::context::{ServerVersion, Task};
+use super::context::{Entry, ServerVersion, Source, Task};
+use super::functions::{Candidate, Functions};
 use super::limits::Limits;
 use super::port::{NativeCommand, Port, ReplySink, Rules, Strings};
-use super::vm::Vm;
+use super::runs::Runs;
+use super::vm::{Name, Vm};
 use super::{sandbox, shebang};
 use crate::error::{Error, Result};
 
@@ -37,12 +39,13 @@ pub struct Run<'a> {
 pub struct Engine {
     vm: Vm,
     cache: Cache,
+    functions: Functions,
 }
 
 impl Engine {
     /// An engine without scripts, which can call these commands as functions.
     pub fn new(limits: Limits, version: ServerVersion, natives: Vec<NativeCommand>) -> Result<Self> {
-        Ok(Self { vm: Vm::new(limits, version, natives)?, cache: Cache::default() })
+        Ok(Self { vm: Vm::new(limits, version, natives)?, cache: Cache::default(), functions: Functions::default() })
     }
 
     /// Changes the limits of the runs to come.
@@ -146,12 +149,13 @@ impl Engine {
         let script = self.cache.get(digest).ok_or(Error::NoScript)?;
         let compiled = ready(&mut self.vm, script)?;
         let started = Instant::now();
-        let task = Task { script: compiled.function, keys: run.keys, args: run.args };
-        let admitted = port.begin(Rules { flags: compiled.flags, read_only: run.read_only, digest });
-        let result = admitted.and_then(|()| self.vm.run(task, digest, port, reply));
+        let task = Task { entry: Entry::Script(compiled.function), keys: run.keys, args: run.args };
+        let admitted = port.begin(Rules { flags: compiled.flags, read_only: run.read_only, digest: Some(digest) });
+        let result = admitted.and_then(|()| self.vm.run(task, Name::Script(digest), port, Some(reply)));
         script.runs.add(started.elapsed(), result.is_err());
         // A run that hit a limit may have cost the VM.
-        if !compiled.tried_natively && compiled.vm == self.vm.number() && is_worth_native_code(script) {
+        if !compiled.tried_natively && compiled.vm == self.vm.number() && is_worth_native_code(&script.runs, script.source.len())
+        {
             script.compiled = Some(Compiled {
                 native: self.vm.compile_natively(compiled.function, script.source.len()),
                 tried_natively: true,
@@ -159,6 +163,43 @@ impl Engine {
             });
         }
         result
+    }
+
+    /// Runs the code of a library, in which `#!lua` is the first word. Nothing changes before [`Engine::put_library`].
+    pub fn load_library(&mut self, code: &[u8], port: &mut dyn Port) -> Result<Candidate> {
+        Functions::load(&mut self.vm, code, port)
+    }
+
+    /// Puts a library in use, in place of one of the same name.
+    pub fn put_library(&mut self, name: &[u8], library: Candidate) {
+        self.functions.put(&mut self.vm, name, library);
+    }
+
+    /// Forgets what was loaded for nothing.
+    pub fn discard_library(&mut self, library: &Candidate) {
+        library.discard(&mut self.vm);
+    }
+
+    /// Forgets a library.
+    pub fn remove_library(&mut self, name: &[u8]) {
+        self.functions.remove(&mut self.vm, name);
+    }
+
+    /// The libraries and their functions.
+    #[must_use]
+    pub fn functions(&self) -> &Functions {
+        &self.functions
+    }
+
+    /// Calls a function of a library, as [`Engine::eval`] runs a script; `None` if there is none of this name.
+    pub fn call_function(
+        &mut self,
+        name: &[u8],
+        run: &Run<'_>,
+        port: &mut dyn Port,
+        reply: &mut dyn ReplySink,
+    ) -> Option<Result<()>> {
+        self.functions.call(&mut self.vm, name, run, port, reply)
     }
 
     fn add(&mut self, digest: Digest, source: &[u8]) -> Result<()> {
@@ -186,21 +227,18 @@ fn ready(vm: &mut Vm, script: &mut Script) -> Result<Compiled> {
 }
 
 /// Machine code pays for what computes. A run that mostly waits for commands is short, and gains nothing.
-fn is_worth_native_code(script: &Script) -> bool {
+pub(super) fn is_worth_native_code(runs: &Runs, source_bytes: usize) -> bool {
     const ENOUGH: Duration = Duration::from_millis(20);
     const LONG: Duration = Duration::from_micros(20);
     /// Making machine code takes some milliseconds for so long a source, and cannot be interrupted.
     const MOST_BYTES: usize = 64 << 10;
-    script.source.len() <= MOST_BYTES && script.runs.total() >= ENOUGH && script.runs.mean() >= LONG
+    source_bytes <= MOST_BYTES && runs.total() >= ENOUGH && runs.mean() >= LONG
 }
 
 fn compile(vm: &mut Vm, source: &[u8]) -> Result<Compiled> {
-    if let Some(refusal) = sandbox::refusal(source) {
-        return Err(Error::Script([b"ERR Error compiling script (new function): ", refusal].concat()));
-    }
     let before = vm.value_bytes();
     let header = shebang::read(source)?;
-    let function = vm.compile(header.code)?;
+    let function = vm.compile(Source { code: header.code, name: c"@user_script", library: false })?;
     let bytes = vm.value_bytes().saturating_sub(before);
     Ok(Compiled { vm: vm.number(), function, flags: header.flags, bytes, native: false, tried_natively: false })
 }

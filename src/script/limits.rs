@@ -64,8 +64,10 @@ pub(super) enum Verdict {
     Budget,
     /// `unreachable_budget_ms` passed in a run that no client can end.
     UnreachableBudget,
-    /// A client ended it.
-    Killed,
+    /// The code of a library took too long.
+    Load,
+    /// A client ended it, with this command.
+    Killed(&'static str),
     /// The arguments of a command are larger than `argument_bytes`.
     Arguments,
     /// The value returned is larger than `reply_bytes`.
@@ -84,7 +86,8 @@ impl Verdict {
             Self::UnreachableBudget => {
                 format!("the time limit of {} ms where SCRIPT KILL cannot reach it", limits.unreachable_budget_ms)
             }
-            Self::Killed => return "ERR Script killed by user with SCRIPT KILL.".to_owned(),
+            Self::Load => return "ERR FUNCTION LOAD timeout".to_owned(),
+            Self::Killed(command) => return format!("ERR Script killed by user with {command}."),
             Self::Arguments => format!("the argument limit of {} bytes", limits.argument_bytes),
             Self::Reply => format!("the reply limit of {} bytes", limits.reply_bytes),
             Self::Panic => "what it may do".to_owned(),

@@ -6,7 +6,8 @@
 //! - `engine`: load, run, flush; joins the two below.
 //! - `cache` (sources by digest) with `runs` and `histogram` (their statistics), `library` (a script as a library of the server),
 //!   `shebang` (a script's first line), `vm` (one run is one protected call).
-//! - `sandbox` (what scripts see), and `api` (what they can call, one file per namespace).
+//! - `functions` (libraries of functions, called by name).
+//! - `sandbox` (what scripts see, `library_globals` what the code of libraries sees), and `api` (what they can call, one file per namespace).
 //! - `convert` (replies and values), `fault` (texts of errors), `json`, `number` and `random` (as Redis has them).
 //! - `context` (what C functions share), `stack` (Luau's API), `line` (short texts), `limits` (time),
 //!   `heap` (memory).
@@ -19,10 +20,12 @@ mod context;
 mod convert;
 mod engine;
 mod fault;
+mod functions;
 mod heap;
 mod histogram;
 mod json;
 pub mod library;
+mod library_globals;
 mod limits;
 mod line;
 mod number;
@@ -39,6 +42,7 @@ mod vm;
 pub use cache::{CacheStats, Digest, EVICTABLE_BYTES, EVICTABLE_SCRIPTS, Listed, ScriptStats};
 pub use context::{ServerVersion, Version};
 pub use engine::{Engine, Run, Stats};
+pub use functions::{Candidate, Functions};
 pub use limits::{Limits, MAX_DEPTH, VALUE_BYTES};
 pub use runs::RunFigures;
 pub use sandbox::SOURCE_BYTES;

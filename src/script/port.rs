@@ -60,6 +60,22 @@ pub struct Flags {
     pub allow_cross_slot_keys: bool,
 }
 
+impl Flags {
+    /// Sets the flag of this name; false if there is none.
+    pub(super) fn set(&mut self, name: &[u8]) -> bool {
+        let place = match name {
+            b"no-writes" => &mut self.no_writes,
+            b"allow-oom" => &mut self.allow_oom,
+            b"allow-stale" => &mut self.allow_stale,
+            b"no-cluster" => &mut self.no_cluster,
+            b"allow-cross-slot-keys" => &mut self.allow_cross_slot_keys,
+            _ => return false,
+        };
+        *place = true;
+        true
+    }
+}
+
 /// What a run may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
@@ -67,8 +83,8 @@ pub struct Rules {
     pub flags: Option<Flags>,
     /// The caller wants nothing written.
     pub read_only: bool,
-    /// The script.
-    pub digest: Digest,
+    /// The script; `None` for a function of a library.
+    pub digest: Option<Digest>,
 }
 
 /// A command that a script runs.
@@ -98,8 +114,8 @@ pub struct NativeCommand {
 pub enum Pause {
     /// The run goes on.
     Done,
-    /// Somebody asked to end the run, which has written nothing.
-    Killed,
+    /// Somebody asked to end the run, which has written nothing, with this command.
+    Killed(&'static str),
     /// Nobody can be let in during this run.
     Unreachable,
 }

@@ -11,6 +11,7 @@ use mlua::ffi;
 
 use super::api::{atomic, base, bit, cjson, cmsgpack, guarded, math, redis, structs};
 use super::convert::Names;
+use super::library_globals::Tables;
 use super::stack::{Native, Stack, native, native_with_resume};
 
 /// Longer sources are refused: the compiler cannot be interrupted, and takes some fifty times their memory.
@@ -267,9 +268,11 @@ pub(super) fn install(s: Stack) -> c_int {
     NAMESPACES.iter().for_each(|namespace| push_namespace(s, namespace));
     set_constants(s);
     guard_strings(s);
-    guard_globals(s);
+    guard(s);
+    s.set_safe_globals(3, true);
     s.remove(2);
     s.context().names.set(Names::pin(s));
+    s.context().libraries.set(Tables::pin(s));
     s.set_readonly(1, true);
     s.push_copy(2);
     s.replace(Stack::GLOBALS);
@@ -350,16 +353,16 @@ fn guard_strings(s: Stack) {
     s.set_top(3);
 }
 
-fn guard_globals(s: Stack) {
+/// In the table on the top a name that is missing is an error from now on, and nothing can be changed.
+pub(super) fn guard(s: Stack) {
     s.push_table(0, 2);
     s.push_native(native(missing_global), c"__index");
     s.raw_set_field(-2, c"__index");
     s.push_native(native(new_global), c"__newindex");
     s.raw_set_field(-2, c"__newindex");
     s.set_readonly(-1, true);
-    s.set_metatable(3);
-    s.set_readonly(3, true);
-    s.set_safe_globals(3, true);
+    s.set_metatable(-2);
+    s.set_readonly(-1, true);
 }
 
 /// Outside a run it is the loader that asks: what is nil then is looked up again in the run.

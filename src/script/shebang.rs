@@ -34,18 +34,8 @@ fn read_option(option: &[u8], flags: &mut Flags) -> Result<()> {
     if list.is_empty() {
         return Ok(());
     }
-    list.split(|&b| b == b',').try_for_each(|flag| {
-        let place = match flag {
-            b"no-writes" => &mut flags.no_writes,
-            b"allow-oom" => &mut flags.allow_oom,
-            b"allow-stale" => &mut flags.allow_stale,
-            b"no-cluster" => &mut flags.no_cluster,
-            b"allow-cross-slot-keys" => &mut flags.allow_cross_slot_keys,
-            _ => return Err(refusal(b"Unexpected flag in script shebang: ", flag)),
-        };
-        *place = true;
-        Ok(())
-    })
+    list.split(|&b| b == b',')
+        .try_for_each(|flag| if flags.set(flag) { Ok(()) } else { Err(refusal(b"Unexpected flag in script shebang: ", flag)) })
 }
 
 fn refusal(text: &[u8], what: &[u8]) -> Error {

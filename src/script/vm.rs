@@ -13,12 +13,14 @@ use std::rc::Rc;
 
 use mlua::ffi;
 
-use self::inside::{compile_natively, compile_source, interrupt, prove, restore_globals, set_up};
+use self::inside::{compile_natively, compile_source, interrupt, prove, set_up, use_globals};
 use super::cache::Digest;
-use super::context::{Context, Failure, ServerVersion, Task};
+use super::context::{Context, Entry, Failure, Registered, ServerVersion, Source, Task};
 use super::heap::allocate;
+use super::library_globals;
 use super::limits::{Limits, Slot};
 use super::port::{NativeCommand, Port, ReplySink};
+use super::sandbox;
 use super::stack::{Native, Ref, Stack, native};
 use crate::error::{Error, MESSAGE_BYTES, Result};
 
@@ -40,6 +42,33 @@ const RUN_TASK: c_int = 2;
 // Then what every run begins with on its stack: the globals, and the names KEYS and ARGV.
 const LAST: c_int = 5;
 
+/// What errors call a run.
+#[derive(Clone, Copy)]
+pub(super) enum Name<'a> {
+    /// A script.
+    Script(Digest),
+    /// A function.
+    Function(&'a [u8]),
+    /// The code of a library, whose errors are told apart otherwise.
+    Nothing,
+}
+
+/// The code of a library, which has run in the VM of this number.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    /// The VM.
+    pub vm: u64,
+    /// The code itself.
+    pub code: Ref,
+    /// What it registered.
+    pub functions: Vec<Registered>,
+}
+
+impl Loaded {
+    /// The number of no VM.
+    pub const GONE: u64 = u64::MAX;
+}
+
 /// See the module's documentation.
 pub(super) struct Vm {
     context: Rc<Context>,
@@ -47,6 +76,8 @@ pub(super) struct Vm {
     number: u64,
     baseline: usize,
     collect_above: usize,
+    /// The last run gave a function other globals.
+    rebound: bool,
     /// Machine code may be made of so many bytes of source; 0 where this machine, or the settings, have none.
     native_bytes: usize,
 }
@@ -55,7 +86,7 @@ impl Vm {
     /// A VM that is ready to run scripts.
     pub fn new(limits: Limits, version: ServerVersion, natives: Vec<NativeCommand>) -> Result<Self> {
         let context = Rc::new(Context::new(limits, version, natives));
-        let mut vm = Self { context, state: None, number: 0, baseline: 0, collect_above: 0, native_bytes: 0 };
+        let mut vm = Self { context, state: None, number: 0, baseline: 0, collect_above: 0, rebound: false, native_bytes: 0 };
         vm.set_limits(limits)?;
         vm.replace()?;
         Ok(vm)
@@ -187,21 +218,55 @@ impl Vm {
         }
     }
 
-    /// Compiles a script. The error is that of Redis.
-    pub fn compile(&mut self, source: &[u8]) -> Result<Ref> {
+    /// Compiles a script, or the code of a library. The error says why not, and where.
+    pub fn compile(&mut self, source: Source<'_>) -> Result<Ref> {
+        let refusal = |why: &[u8]| Error::Script([b"ERR Error compiling ", source.what(), b": ", why].concat());
+        if let Some(why) = sandbox::refusal(source.code) {
+            return Err(refusal(why));
+        }
         self.context.heap.forget_refusal();
         // SAFETY: only the lifetime changes; the cell is emptied below, before the source can go.
-        self.context.source.set(unsafe { std::mem::transmute::<&[u8], &'static [u8]>(source) });
+        self.context.source.set(Some(unsafe { std::mem::transmute::<Source<'_>, Source<'static>>(source) }));
         let done = self.protected(native(compile_source));
-        self.context.source.set(&[]);
+        self.context.source.set(None);
         let failure = self.context.failure.take();
         let compiled = self.context.compiled.take();
         if self.context.heap.exceeded() || done.is_err() {
             self.recover()?;
-            return Err(Error::Script(b"ERR Error compiling script (new function): not enough memory".to_vec()));
+            return Err(refusal(b"not enough memory"));
         }
-        compiled
-            .ok_or_else(|| Error::Script([b"ERR Error compiling script (new function): ", shortened(&failure.message)].concat()))
+        compiled.ok_or_else(|| refusal(shortened(&failure.message)))
+    }
+
+    /// Compiles the code of a library and runs it, so that it registers its functions.
+    pub fn load(&mut self, source: Source<'_>, port: &mut dyn Port) -> Result<Loaded> {
+        let code = self.compile(source)?;
+        let vm = self.number;
+        let result = self.run_library(code, self.context.libraries.get().loading_functions, port);
+        let loaded = Loaded { vm, code, functions: self.context.registered.take() };
+        let refusal = match result {
+            Ok(()) if !loaded.functions.is_empty() => return Ok(loaded),
+            Ok(()) => Error::Text("ERR No functions registered"),
+            Err(Error::Script(text)) => Error::Script([b"ERR Error registering functions: ", text.as_slice()].concat()),
+            Err(error) => error,
+        };
+        self.unload(&loaded);
+        Err(refusal)
+    }
+
+    /// Runs the compiled code of a library, which sees this table as `redis`. The error has no position of its own.
+    fn run_library(&mut self, code: Ref, redis: Ref, port: &mut dyn Port) -> Result<()> {
+        let nothing: &[&[u8]] = &[];
+        let task = Task { entry: Entry::Library(code, redis), keys: &nothing, args: &nothing };
+        self.run(task, Name::Nothing, port, None)
+    }
+
+    /// Forgets what was loaded.
+    pub fn unload(&mut self, loaded: &Loaded) {
+        if loaded.vm == self.number {
+            self.release(loaded.code);
+            loaded.functions.iter().for_each(|function| self.release(function.callback));
+        }
     }
 
     /// Has machine code made of a script of this VM, and of the functions in it, which obeys the interrupt as before; false if it is not
@@ -215,6 +280,11 @@ impl Vm {
         done
     }
 
+    /// Whether the last run gave a function other globals; asked once.
+    pub fn take_rebound(&mut self) -> bool {
+        std::mem::take(&mut self.rebound)
+    }
+
     /// Forgets a function of this VM.
     pub fn release(&mut self, function: Ref) {
         if let Some(state) = self.state {
@@ -222,8 +292,8 @@ impl Vm {
         }
     }
 
-    /// Runs a compiled script. Its digest is for errors.
-    pub fn run(&mut self, task: Task<'_>, digest: Digest, port: &mut dyn Port, sink: &mut dyn ReplySink) -> Result<()> {
+    /// Runs something compiled. Its name is for errors.
+    pub fn run(&mut self, task: Task<'_>, name: Name<'_>, port: &mut dyn Port, sink: Option<&mut dyn ReplySink>) -> Result<()> {
         let state = self.state()?;
         self.limit_memory_of_run();
         self.context.enter(task, port, sink);
@@ -234,26 +304,35 @@ impl Vm {
             }
             ffi::lua_pcall(state, LAST - RUN_TASK, 0, HANDLER)
         };
-        let result = self.outcome(status, digest);
+        let result = self.outcome(status, name);
         self.context.leave();
         // SAFETY: shrinking the stack never raises, nor does pushing pinned values for which it has room. A number that is no function
         // any more gets no globals.
         unsafe {
             ffi::lua_settop(state, LAST);
-            if self.context.rebound.take() {
-                let s = Stack::of_running(state);
-                restore_globals(s);
-                s.push_ref(task.script);
-                s.push_copy(Stack::GLOBALS);
-                s.set_globals_of(-2);
-                ffi::lua_settop(state, LAST);
+            let (s, rebound) = (Stack::of_running(state), self.context.rebound.take());
+            self.rebound = rebound;
+            match task.entry {
+                Entry::Script(_) if !rebound => {}
+                Entry::Script(script) => {
+                    use_globals(s, self.context.names.get().globals);
+                    s.push_ref(script);
+                    s.push_copy(Stack::GLOBALS);
+                    s.set_globals_of(-2);
+                }
+                Entry::Function(_) => use_globals(s, self.context.names.get().globals),
+                Entry::Library(..) => {
+                    library_globals::end(s);
+                    use_globals(s, self.context.names.get().globals);
+                }
             }
+            ffi::lua_settop(state, LAST);
         }
         self.tidy(result)
     }
 
     /// What a run that ended with `status` came to. The port can still be asked.
-    fn outcome(&self, status: c_int, digest: Digest) -> Result<()> {
+    fn outcome(&self, status: c_int, name: Name<'_>) -> Result<()> {
         if let Some(text) = self.context.take_panic() {
             return Err(Error::Internal(text));
         }
@@ -266,7 +345,7 @@ impl Vm {
         } else if failure.message.is_empty() {
             failure.message = b"ERR error in error handling".to_vec();
         }
-        Err(Error::Script(with_place(&failure, digest)))
+        Err(Error::Script(with_place(&failure, name)))
     }
 
     /// Cleans up after a run: what it left behind must not limit the next one.
@@ -309,14 +388,23 @@ fn shortened(message: &[u8]) -> &[u8] {
 }
 
 /// The message, with the position that Redis adds.
-fn with_place(failure: &Failure, digest: Digest) -> Vec<u8> {
+fn with_place(failure: &Failure, name: Name<'_>) -> Vec<u8> {
     let mut text = shortened(&failure.message).to_vec();
     if text.len() < failure.message.len() {
         text.extend_from_slice(b"...");
     }
-    if !failure.place.is_empty() {
+    let hex;
+    let name = match name {
+        Name::Script(digest) => {
+            hex = digest.hex();
+            Some(&hex[..])
+        }
+        Name::Function(name) => Some(name),
+        Name::Nothing => None,
+    };
+    if let Some(name) = name.filter(|_| !failure.place.is_empty()) {
         text.extend_from_slice(b" script: ");
-        text.extend_from_slice(&digest.hex());
+        text.extend_from_slice(name);
         text.extend_from_slice(b", on ");
         text.extend_from_slice(&failure.place);
         text.push(b'.');

@@ -3,7 +3,7 @@
 //! Works once other clients get `BUSY`, as long as the script has written nothing. Replies OK; the script's client gets an error.
 //! Errors: NOTBUSY when no script lets other clients in, UNKILLABLE when it has written.
 
-use crate::commands::scripting;
+use crate::commands::scripting::busy;
 use crate::commands::spec::{Command, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
@@ -33,6 +33,6 @@ impl Command for Kill {
     }
 
     fn run(_keyspace: &Keyspace, (): ()) -> Result<Reply> {
-        scripting::busy::kill().map(|()| Reply::Ok)
+        busy::kill(busy::SCRIPT_KILL).map(|()| Reply::Ok)
     }
 }

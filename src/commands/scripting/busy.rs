@@ -3,11 +3,14 @@
 //! While a run lets the server see to other clients, ATOMIC.SCRIPT KILL reaches it through one atomic value: everything else of the
 //! engine is borrowed by the run.
 
+use std::ffi::CStr;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Result};
+use super::Request;
+use crate::error::{Error, Result, quoted};
 use crate::keyspace::module_api::Ctx;
+use crate::keyspace::server_thread::ServerThread;
 use crate::script::Digest;
 use crate::script::port::Pause;
 
@@ -22,13 +25,74 @@ const KILLED: u8 = 3;
 
 static STATE: AtomicU8 = AtomicU8::new(NONE);
 
-/// Asks to end the run that lets this command in.
-pub fn kill() -> Result<()> {
+/// The function whose run lets other clients in.
+static RUNNING: ServerThread<Option<Running>> = ServerThread::new(None);
+
+/// A function that runs.
+#[derive(Debug, Clone)]
+pub struct Running {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// The command that runs it.
+    pub command: Vec<Vec<u8>>,
+    /// When it began, about.
+    pub since: Instant,
+}
+
+/// The function whose run lets this command in.
+#[must_use]
+pub fn running_function() -> Option<Running> {
+    RUNNING.try_borrow_mut()?.clone()
+}
+
+/// What runs.
+#[derive(Clone, Copy)]
+pub enum Subject<'a> {
+    /// A script.
+    Script,
+    /// A function of a library, and the command that calls it.
+    Function(&'a Request<'a>, &'static str),
+}
+
+impl Subject<'_> {
+    /// The command that ends it, without its prefix.
+    fn killer(self) -> &'static str {
+        match self {
+            Self::Script => SCRIPT_KILL,
+            Self::Function(..) => FUNCTION_KILL,
+        }
+    }
+
+    /// What other clients are told.
+    fn busy(self) -> &'static CStr {
+        match self {
+            Self::Script => c"Redis is busy running a script. You can only call ATOMIC.SCRIPT KILL or SHUTDOWN NOSAVE.",
+            Self::Function(..) => c"Redis is busy running a script. You can only call ATOMIC.FUNCTION KILL or SHUTDOWN NOSAVE.",
+        }
+    }
+
+    fn running(self, since: Instant) -> Option<Running> {
+        let Self::Function(request, command) = self else { return None };
+        Some(Running { name: request.script.to_vec(), command: request.command(command), since })
+    }
+}
+
+/// Ends a script.
+pub const SCRIPT_KILL: &str = "SCRIPT KILL";
+/// Ends a function.
+pub const FUNCTION_KILL: &str = "FUNCTION KILL";
+
+/// Asks to end the run that lets this command in, if it is one that `command` ends.
+pub fn kill(command: &str) -> Result<()> {
+    let subject = if running_function().is_some() { FUNCTION_KILL } else { SCRIPT_KILL };
     match STATE.load(Ordering::Relaxed) {
-        KILLABLE | KILLED => {
+        KILLABLE | KILLED if subject == command => {
             STATE.store(KILLED, Ordering::Relaxed);
             Ok(())
         }
+        KILLABLE | KILLED => Err(Error::Script(
+            format!("BUSY Redis is busy running a script. You can only call ATOMIC.{subject} or SHUTDOWN NOSAVE.").into_bytes(),
+        )),
         DIRTY => Err(Error::Text(
             "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the script \
              termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.",
@@ -38,8 +102,9 @@ pub fn kill() -> Result<()> {
 }
 
 /// What one run does about other clients.
-pub struct Busy {
+pub struct Busy<'a> {
     ctx: Ctx,
+    subject: Subject<'a>,
     script: Option<Digest>,
     slow: Option<Slow>,
 }
@@ -51,15 +116,15 @@ struct Slow {
     said: bool,
 }
 
-impl Busy {
+impl<'a> Busy<'a> {
     /// Nothing yet.
-    pub fn new(ctx: Ctx) -> Self {
-        Self { ctx, script: None, slow: None }
+    pub fn new(ctx: Ctx, subject: Subject<'a>) -> Self {
+        Self { ctx, subject, script: None, slow: None }
     }
 
     /// The script that runs.
-    pub fn watch(&mut self, script: Digest) {
-        self.script = Some(script);
+    pub fn watch(&mut self, script: Option<Digest>) {
+        self.script = script;
     }
 
     /// Lets the server see to other clients.
@@ -70,9 +135,12 @@ impl Busy {
             return Pause::Unreachable;
         }
         STATE.store(if wrote { DIRTY } else { KILLABLE }, Ordering::Relaxed);
-        self.ctx.yield_to_clients(c"Redis is busy running a script. You can only call ATOMIC.SCRIPT KILL or SHUTDOWN NOSAVE.");
+        let since = self.slow.as_ref().map_or_else(Instant::now, |slow| slow.since);
+        set_running(self.subject.running(since));
+        self.ctx.yield_to_clients(self.subject.busy());
+        set_running(None);
         match STATE.swap(NONE, Ordering::Relaxed) {
-            KILLED => Pause::Killed,
+            KILLED => Pause::Killed(self.subject.killer()),
             _ => Pause::Done,
         }
     }
@@ -88,12 +156,26 @@ impl Busy {
             return;
         }
         slow.said = true;
-        let sha = self.script.map(|script| String::from_utf8_lossy(&script.hex()).into_owned()).unwrap_or_default();
+        let what = match self.subject {
+            Subject::Function(request, _) => format!("The function is {}", quoted(request.script)),
+            Subject::Script => {
+                let sha = self.script.map(|script| String::from_utf8_lossy(&script.hex()).into_owned());
+                format!("Its SHA1 is {}", sha.unwrap_or_default())
+            }
+        };
         let text = format!(
-            "slow script: still in execution after {} ms. ATOMIC.SCRIPT KILL can end it unless it has written, or runs in MULTI or on a replica. Its SHA1 is {sha}",
-            elapsed.as_millis()
+            "slow script: still in execution after {} ms. ATOMIC.{} can end it unless it has written, or runs in MULTI or on a \
+             replica. {what}",
+            elapsed.as_millis(),
+            self.subject.killer()
         );
         self.ctx.log(c"warning", &text);
+    }
+}
+
+fn set_running(function: Option<Running>) {
+    if let Some(mut running) = RUNNING.try_borrow_mut() {
+        *running = function;
     }
 }
 

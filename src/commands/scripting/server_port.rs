@@ -7,7 +7,7 @@ use crate::keyspace::script_calls::{self, Calls, Invocation, KnownCommands, Nati
 use crate::keyspace::slots::OneSlot;
 use crate::script::port::{Call, LogLevel, Pause, Port, Protocol, Rules};
 
-use super::busy::Busy;
+use super::busy::{Busy, Subject};
 
 /// See the module's documentation.
 pub struct ServerPort<'a> {
@@ -15,13 +15,13 @@ pub struct ServerPort<'a> {
     calls: Calls<'a>,
     natives: &'a Natives,
     keys: &'a [Str<'a>],
-    busy: Busy,
+    busy: Busy<'a>,
 }
 
 impl<'a> ServerPort<'a> {
     /// The port of a run with these keys, for the command that `ctx` belongs to.
-    pub fn new(ctx: Ctx, known: &'a mut KnownCommands, natives: &'a Natives, keys: &'a [Str<'a>]) -> Self {
-        Self { ctx, calls: Calls::new(ctx, known), natives, keys, busy: Busy::new(ctx) }
+    pub fn new(ctx: Ctx, known: &'a mut KnownCommands, natives: &'a Natives, keys: &'a [Str<'a>], subject: Subject<'a>) -> Self {
+        Self { ctx, calls: Calls::new(ctx, known), natives, keys, busy: Busy::new(ctx, subject) }
     }
 }
 

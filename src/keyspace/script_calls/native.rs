@@ -10,7 +10,7 @@ use std::ffi::CStr;
 
 use redis_module::raw;
 
-use super::{Calls, Invocation, Modifiers, NOT_HERE, OTHER_SLOT, READ_ONLY, in_script_words, says_no_user};
+use super::{Calls, Invocation, Modifiers, NOT_HERE, OTHER_SLOT, READ_ONLY, in_script_words};
 use crate::error::{Error, Result, guarded};
 use crate::keyspace::Keyspace;
 use crate::keyspace::call::CallReply;
@@ -150,7 +150,7 @@ impl Calls<'_> {
         };
         let refusal = ask(self.as_user)?;
         // No command ran, so that the words are the server's.
-        if self.as_user && says_no_user(&refusal) {
+        if self.as_user && refusal.says_no_user() {
             self.as_user = false;
             return self.refusal(name, call, args);
         }

@@ -10,4 +10,5 @@ pub(super) mod cmsgpack;
 pub(super) mod guarded;
 pub(super) mod math;
 pub(super) mod redis;
+pub(super) mod register;
 pub(super) mod structs;

@@ -29,7 +29,6 @@ const FUNCTIONS: &[(&CStr, Native)] = &[
     (c"error_reply", native(error_reply)),
     (c"status_reply", native(status_reply)),
     (c"sha1hex", native(sha1hex)),
-    (c"log", native(log)),
     (c"setresp", native(setresp)),
     (c"set_repl", native(set_repl)),
     (c"acl_check_cmd", native(acl_check_cmd)),
@@ -59,18 +58,25 @@ const LEVELS: &[(&CStr, LogLevel)] = &[
 
 /// Pushes the table.
 pub(in crate::script) fn open(s: Stack) {
-    let version = &s.context().version;
-    s.push_table(0, FUNCTIONS.len() + LEVELS.len() + REPLICATIONS.len() + 5);
+    s.push_table(0, FUNCTIONS.len() + LEVELS.len() + REPLICATIONS.len() + 6);
     for &(name, function) in FUNCTIONS {
         s.push_native(function, name);
         s.raw_set_field(-2, name);
     }
-    for ((name, _), number) in LEVELS.iter().zip(0_u8..) {
-        s.push_number(f64::from(number));
-        s.raw_set_field(-2, name);
-    }
     for &(name, bits) in REPLICATIONS {
         s.push_number(f64::from(bits));
+        s.raw_set_field(-2, name);
+    }
+    set_always(s);
+}
+
+/// Sets in the table on the top what is there at any time: the log, and what server this is.
+pub(super) fn set_always(s: Stack) {
+    let version = &s.context().version;
+    s.push_native(native(log), c"log");
+    s.raw_set_field(-2, c"log");
+    for ((name, _), number) in LEVELS.iter().zip(0_u8..) {
+        s.push_number(f64::from(number));
         s.raw_set_field(-2, name);
     }
     set_version(s, &version.redis, c"REDIS_VERSION", c"REDIS_VERSION_NUM");
@@ -220,7 +226,7 @@ fn push_refusal(s: Stack, text: &[u8]) -> Pushed {
 }
 
 /// Raises an error that no command gave.
-fn refuse(s: Stack, text: &[u8]) -> ! {
+pub(super) fn refuse(s: Stack, text: &[u8]) -> ! {
     push_refusal(s, text);
     s.raise()
 }

@@ -204,7 +204,7 @@ fn work_of_libraries_is_ended_too() {
 fn a_run_pauses_for_other_clients_and_one_may_end_it() {
     let mut rig = Rig::new();
     for script in ["while true do end", "while true do pcall(function() while true do end end) end"] {
-        rig.port.pauses = [Pause::Done, Pause::Killed].into();
+        rig.port.pauses = [Pause::Done, Pause::Killed("SCRIPT KILL")].into();
         rig.check_fails(script, "ERR Script killed by user with SCRIPT KILL. script: ");
     }
 }
@@ -214,7 +214,7 @@ fn a_run_that_nobody_can_end_has_a_budget_of_its_own() {
     let mut rig = Rig::with(Limits { unreachable_budget_ms: 100, ..LIMITS });
     rig.port.pauses = [Pause::Unreachable].into();
     rig.check_fails("while true do end", "ERR script exceeded the time limit of 100 ms where SCRIPT KILL cannot reach it");
-    rig.port.pauses = [Pause::Done, Pause::Done, Pause::Done, Pause::Done, Pause::Done, Pause::Killed].into();
+    rig.port.pauses = [Pause::Done, Pause::Done, Pause::Done, Pause::Done, Pause::Done, Pause::Killed("SCRIPT KILL")].into();
     rig.check_fails("while true do end", "ERR Script killed by user");
 }
 

@@ -6,14 +6,11 @@ use std::ptr;
 
 use mlua::ffi;
 
-use super::super::context::{Failure, KNOWN_KEYS, Task};
+use super::super::context::{Entry, Failure, KNOWN_KEYS, Task};
 use super::super::limits::Verdict;
 use super::super::port::Strings;
-use super::super::stack::{Stack, native};
-use super::super::{convert, fault, sandbox};
-
-/// The name of a script in errors, as in Redis.
-const CHUNK: &std::ffi::CStr = c"@user_script";
+use super::super::stack::{Ref, Stack, native};
+use super::super::{convert, fault, library_globals, sandbox};
 
 /// Builds the sandbox and pins the two functions of every run.
 pub(super) fn set_up(s: Stack) -> c_int {
@@ -35,8 +32,15 @@ pub(super) fn compile_natively(s: Stack) -> c_int {
 
 pub(super) fn compile_source(s: Stack) -> c_int {
     let context = s.context();
-    hide_arguments(s);
-    if s.push_compiled(context.source.get(), CHUNK) {
+    let Some(source) = context.source.get() else { return 0 };
+    if source.library {
+        use_globals(s, context.libraries.get().globals);
+    } else {
+        hide_arguments(s);
+    }
+    let compiled = s.push_compiled(source.code, source.name);
+    use_globals(s, context.names.get().globals);
+    if compiled {
         context.compiled.set(Some(s.pin()));
         return 0;
     }
@@ -45,9 +49,9 @@ pub(super) fn compile_source(s: Stack) -> c_int {
     0
 }
 
-/// The thread's globals are again those of the sandbox, whatever a run did with `setfenv`.
-pub(super) fn restore_globals(s: Stack) {
-    s.push_ref(s.context().names.get().globals);
+/// Makes a pinned table the thread's globals. Never raises when there is room.
+pub(super) fn use_globals(s: Stack, globals: Ref) {
+    s.push_ref(globals);
     s.replace(Stack::GLOBALS);
 }
 
@@ -58,9 +62,29 @@ fn run_task(s: Stack) -> c_int {
         return 0;
     };
     let (names, limits) = (context.names.get(), context.limits.get());
-    set_arguments(s, &task);
-    s.push_ref(task.script);
-    s.call(0, 1);
+    match task.entry {
+        Entry::Script(script) => {
+            set_arguments(s, &task);
+            s.push_ref(script);
+            s.call(0, 1);
+        }
+        Entry::Function(function) => {
+            use_globals(s, context.libraries.get().globals);
+            let known = push_known_keys(s, task.keys);
+            s.push_ref(function);
+            push_list(s, task.keys, known);
+            push_list(s, task.args, 0);
+            s.call(2, 1);
+        }
+        Entry::Library(code, redis) => {
+            use_globals(s, context.libraries.get().globals);
+            library_globals::begin(s, redis);
+            s.push_ref(code);
+            s.call(0, 0);
+            end_if_over(s);
+            return 0;
+        }
+    }
     end_if_over(s);
     if convert::measure(s, &names, &limits).is_err() {
         if context.verdict().is_none() {

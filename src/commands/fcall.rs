@@ -1,0 +1,41 @@
+//! `ATOMIC.FCALL function numkeys [key ...] [arg ...]`: call a function of a library, atomically.
+//!
+//! Arguments, reply and errors are those of FCALL. The function gets the keys and the other arguments as two lists.
+//! Replicates: the commands that `redis.call` executed, in one MULTI/EXEC; nothing when nothing was written.
+//! Errors: `ERR Function not found`; the function's own, with its name and line; what `redis.call` refused, with its own code; a limit
+//! that was exceeded, with the number of writes that were applied before it.
+
+use super::eval::{FLAGS, script_args};
+use super::scripting::functions;
+use super::spec::{Arg, Command, Keys, Spec};
+use crate::error::Result;
+use crate::keyspace::Keyspace;
+use crate::keyspace::args::Args;
+use crate::keyspace::reply::Reply;
+
+/// See the top of this file.
+pub struct Fcall;
+
+impl Command for Fcall {
+    const SPEC: Spec = Spec {
+        name: c"atomic.fcall",
+        flags: FLAGS,
+        categories: c"scripting",
+        summary: c"Calls a function of a library.",
+        complexity: c"Depends on the function that is called",
+        since: c"0.1.0",
+        arity: -3,
+        keys: Keys::ScriptKeys,
+        args: script_args!(c"function"),
+    };
+
+    type Request<'a> = Args<'a>;
+
+    fn parse(args: Args<'_>) -> Result<Args<'_>> {
+        Ok(args)
+    }
+
+    fn run(keyspace: &Keyspace, args: Args<'_>) -> Result<Reply> {
+        functions::call(keyspace, args, functions::Form::Any)
+    }
+}

@@ -1,0 +1,38 @@
+//! `ATOMIC.FCALL_RO function numkeys [key ...] [arg ...]`: ATOMIC.FCALL for functions with the flag `no-writes`.
+//!
+//! Runs on read-only replicas, too. Errors: those of ATOMIC.FCALL; a function without that flag is refused.
+
+use super::eval::script_args;
+use super::scripting::functions;
+use super::spec::{Arg, Command, Keys, Spec};
+use crate::error::Result;
+use crate::keyspace::Keyspace;
+use crate::keyspace::args::Args;
+use crate::keyspace::reply::Reply;
+
+/// See the top of this file.
+pub struct FcallRo;
+
+impl Command for FcallRo {
+    const SPEC: Spec = Spec {
+        name: c"atomic.fcall_ro",
+        flags: super::eval_ro::FLAGS,
+        categories: c"scripting",
+        summary: c"Calls a function of a library, which writes nothing.",
+        complexity: c"Depends on the function that is called",
+        since: c"0.1.0",
+        arity: -3,
+        keys: Keys::ScriptKeysRead,
+        args: script_args!(c"function"),
+    };
+
+    type Request<'a> = Args<'a>;
+
+    fn parse(args: Args<'_>) -> Result<Args<'_>> {
+        Ok(args)
+    }
+
+    fn run(keyspace: &Keyspace, args: Args<'_>) -> Result<Reply> {
+        functions::call(keyspace, args, functions::Form::ReadOnly)
+    }
+}

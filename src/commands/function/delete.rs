@@ -1,0 +1,38 @@
+//! `ATOMIC.FUNCTION DELETE library-name`: delete a library and all its functions.
+//!
+//! Reply: OK. Replicates: `FUNCTION DELETE`. Errors: those of FUNCTION DELETE.
+
+use super::store;
+use crate::commands::scripting;
+use crate::commands::spec::{Arg, Command, Keys, Spec};
+use crate::error::Result;
+use crate::keyspace::Keyspace;
+use crate::keyspace::args::Args;
+use crate::keyspace::reply::Reply;
+
+/// See the top of this file.
+pub struct Delete;
+
+impl Command for Delete {
+    const SPEC: Spec = Spec {
+        name: c"atomic.function|delete",
+        flags: c"write deny-script",
+        categories: c"scripting",
+        summary: c"Deletes a library and all its functions.",
+        complexity: c"O(N) in the number of functions",
+        since: c"0.1.0",
+        arity: 3,
+        keys: Keys::None,
+        args: &[Arg::string(c"library-name")],
+    };
+
+    type Request<'a> = Args<'a>;
+
+    fn parse(args: Args<'_>) -> Result<Args<'_>> {
+        Ok(args)
+    }
+
+    fn run(keyspace: &Keyspace, words: Args<'_>) -> Result<Reply> {
+        store::delete(keyspace.ctx(), &mut *scripting::engine()?, words.rest()).map(|()| Reply::Sent)
+    }
+}

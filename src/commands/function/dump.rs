@@ -1,0 +1,38 @@
+//! `ATOMIC.FUNCTION DUMP`: all libraries as one payload, for RESTORE.
+//!
+//! Reply: that of FUNCTION DUMP, so that either command restores what the other has dumped.
+
+use crate::commands::spec::{Command, Keys, Spec};
+use crate::error::Result;
+use crate::keyspace::Keyspace;
+use crate::keyspace::args::Args;
+use crate::keyspace::libraries;
+use crate::keyspace::reply::Reply;
+
+/// See the top of this file.
+pub struct Dump;
+
+impl Command for Dump {
+    const SPEC: Spec = Spec {
+        name: c"atomic.function|dump",
+        flags: c"deny-script",
+        categories: c"scripting",
+        summary: c"Dumps all libraries into a serialized payload.",
+        complexity: c"O(N) in the number of functions",
+        since: c"0.1.0",
+        arity: 2,
+        keys: Keys::None,
+        args: &[],
+    };
+
+    type Request<'a> = ();
+
+    fn parse(args: Args<'_>) -> Result<()> {
+        args.finish()
+    }
+
+    fn run(keyspace: &Keyspace, (): ()) -> Result<Reply> {
+        libraries::relay(keyspace.ctx(), b"DUMP", &[]);
+        Ok(Reply::Sent)
+    }
+}

@@ -1,0 +1,38 @@
+//! `ATOMIC.FUNCTION KILL`: ends the function that keeps the server busy.
+//!
+//! Works once other clients get `BUSY`, as long as the function has written nothing. Replies OK; the function's client gets an error.
+//! Errors: NOTBUSY when nothing lets other clients in, UNKILLABLE when it has written, BUSY when it is a script.
+
+use crate::commands::scripting::busy;
+use crate::commands::spec::{Command, Keys, Spec};
+use crate::error::Result;
+use crate::keyspace::Keyspace;
+use crate::keyspace::args::Args;
+use crate::keyspace::reply::Reply;
+
+/// See the top of this file.
+pub struct Kill;
+
+impl Command for Kill {
+    const SPEC: Spec = Spec {
+        name: c"atomic.function|kill",
+        flags: c"allow-busy deny-script",
+        categories: c"scripting",
+        summary: c"Ends the function that keeps the server busy, if it has written nothing.",
+        complexity: c"O(1)",
+        since: c"0.1.0",
+        arity: 2,
+        keys: Keys::None,
+        args: &[],
+    };
+
+    type Request<'a> = ();
+
+    fn parse(args: Args<'_>) -> Result<()> {
+        args.finish()
+    }
+
+    fn run(_keyspace: &Keyspace, (): ()) -> Result<Reply> {
+        busy::kill(busy::FUNCTION_KILL).map(|()| Reply::Ok)
+    }
+}

@@ -1,0 +1,42 @@
+//! `ATOMIC.FUNCTION LOAD [REPLACE] function-code`: load a library of functions.
+//!
+//! The first line of the code is `#!lua name=<library>`. The rest runs once, for half a second at most, and registers functions with
+//! `redis.register_function`. First here, then in the server's own engine, which stores the library: so it must run in both.
+//! Reply: the name of the library.
+//! Replicates: `FUNCTION LOAD`, as it came.
+//! Errors: those of FUNCTION LOAD. Nothing has changed then.
+
+use super::store;
+use crate::commands::scripting;
+use crate::commands::spec::{Arg, Command, Keys, Spec};
+use crate::error::Result;
+use crate::keyspace::Keyspace;
+use crate::keyspace::args::Args;
+use crate::keyspace::reply::Reply;
+
+/// See the top of this file.
+pub struct Load;
+
+impl Command for Load {
+    const SPEC: Spec = Spec {
+        name: c"atomic.function|load",
+        flags: c"write deny-oom deny-script",
+        categories: c"scripting",
+        summary: c"Loads a library of functions.",
+        complexity: c"O(1), and what its code does",
+        since: c"0.1.0",
+        arity: -3,
+        keys: Keys::None,
+        args: &[Arg::word(c"replace", c"REPLACE").optional(), Arg::string(c"function-code")],
+    };
+
+    type Request<'a> = Args<'a>;
+
+    fn parse(args: Args<'_>) -> Result<Args<'_>> {
+        Ok(args)
+    }
+
+    fn run(keyspace: &Keyspace, words: Args<'_>) -> Result<Reply> {
+        store::load(keyspace.ctx(), &mut *scripting::engine()?, words.rest()).map(|()| Reply::Sent)
+    }
+}

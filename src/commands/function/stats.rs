@@ -1,0 +1,57 @@
+//! `ATOMIC.FUNCTION STATS`: the function that keeps the server busy, and how many there are.
+//!
+//! Reply: that of FUNCTION STATS, a map: `running_script`, null or a map of `name`, `command` and `duration_ms`; `engines`, a map of
+//! `libraries_count` and `functions_count` by engine.
+
+use crate::commands::scripting::busy;
+use crate::commands::spec::{Command, Keys, Spec};
+use crate::error::Result;
+use crate::keyspace::Keyspace;
+use crate::keyspace::args::Args;
+use crate::keyspace::libraries;
+use crate::keyspace::reply::Reply;
+
+/// See the top of this file.
+pub struct Stats;
+
+impl Command for Stats {
+    const SPEC: Spec = Spec {
+        name: c"atomic.function|stats",
+        flags: c"allow-busy deny-script",
+        categories: c"scripting",
+        summary: c"Returns what function runs, and how many there are.",
+        complexity: c"O(1)",
+        since: c"0.1.0",
+        arity: 2,
+        keys: Keys::None,
+        args: &[],
+    };
+
+    type Request<'a> = ();
+
+    fn parse(args: Args<'_>) -> Result<()> {
+        args.finish()
+    }
+
+    fn run(keyspace: &Keyspace, (): ()) -> Result<Reply> {
+        let ctx = keyspace.ctx();
+        let Some(running) = busy::running_function() else {
+            libraries::relay(ctx, b"STATS", &[]);
+            return Ok(Reply::Sent);
+        };
+        let duration = i64::try_from(running.since.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let command = running.command.into_iter().map(Reply::Bulk).collect();
+        let running = Reply::Map(vec![
+            ("name", Reply::Bulk(running.name)),
+            ("command", Reply::Array(command)),
+            ("duration_ms", Reply::Integer(duration)),
+        ]);
+        let engine = |engine: libraries::Engine| {
+            let libraries = ("libraries_count", Reply::Integer(engine.libraries));
+            let functions = ("functions_count", Reply::Integer(engine.functions));
+            (Reply::Bulk(engine.name), Reply::Map(vec![libraries, functions]))
+        };
+        let engines = Reply::Pairs(libraries::engines(ctx).into_iter().map(engine).collect());
+        Ok(Reply::Map(vec![("running_script", running), ("engines", engines)]))
+    }
+}

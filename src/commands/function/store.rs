@@ -1,0 +1,122 @@
+//! Function libraries here and in the server's function store, which is theirs: what is here follows it.
+//!
+//! What we do to the store is known at once. What others do (FUNCTION itself, a replication link, data that is loaded) is noted by
+//! [`note_change`], and looked at before the next function is called. A library that the server runs and we do not is left to the server.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::commands::script::store as scripts;
+use crate::commands::scripting::Scripting;
+use crate::error::Result;
+use crate::keyspace::libraries;
+use crate::keyspace::module_api::{Ctx, Str};
+use crate::script::{Digest, library};
+
+/// The store may hold other libraries than we know.
+static CHANGED: AtomicBool = AtomicBool::new(true);
+
+/// The libraries that only the server runs, by the code that we refused.
+pub type Refused = HashMap<Vec<u8>, Digest>;
+
+/// Somebody may have changed the store.
+pub fn note_change() {
+    CHANGED.store(true, Ordering::Relaxed);
+}
+
+/// Looks at the store if it may have changed.
+pub fn follow(ctx: Ctx, scripting: &mut Scripting) {
+    if CHANGED.load(Ordering::Relaxed) && CHANGED.swap(false, Ordering::Relaxed) {
+        take_all(ctx, scripting);
+    }
+}
+
+fn take_all(ctx: Ctx, scripting: &mut Scripting) {
+    let listing = libraries::all(ctx);
+    let ours = |name: &[u8]| library::digest(name).is_none();
+    let all: Vec<_> = listing.libraries().into_iter().filter(|library| ours(library.name) && is_lua(library.engine)).collect();
+    let there: HashSet<&[u8]> = all.iter().map(|library| library.name).collect();
+    let gone: Vec<_> =
+        scripting.engine.functions().libraries().filter(|name| !there.contains(name)).map(<[u8]>::to_vec).collect();
+    gone.iter().for_each(|name| scripting.engine.remove_library(name));
+    scripting.refused.retain(|name, _| there.contains(name.as_slice()));
+    for library in all {
+        take(ctx, scripting, library.name, library.code);
+    }
+}
+
+/// Puts one library in use as the store has it.
+fn take(ctx: Ctx, scripting: &mut Scripting, name: &[u8], code: &[u8]) {
+    let known = scripting.engine.functions().holds(name, code);
+    if known || scripting.refused.get(name).is_some_and(|refused| *refused == Digest::of(code)) {
+        return;
+    }
+    match scripting.load_library(ctx, code) {
+        Ok(library) => {
+            scripting.refused.remove(name);
+            scripting.engine.put_library(name, library);
+        }
+        Err(why) => {
+            scripting.engine.remove_library(name);
+            scripting.refused.insert(name.to_vec(), Digest::of(code));
+            let name = String::from_utf8_lossy(name);
+            ctx.log(
+                c"warning",
+                &format!("the server's own engine runs the functions of the library {name}, this one cannot: {why}"),
+            );
+        }
+    }
+}
+
+fn is_lua(engine: &[u8]) -> bool {
+    engine.eq_ignore_ascii_case(b"lua")
+}
+
+/// Whether the first line names the engine that is also ours. What it says besides is for the server to read.
+fn is_for_us(code: &[u8]) -> bool {
+    let line = code.strip_prefix(b"#!").and_then(|rest| rest.split(|&byte| byte == b'\n').next());
+    line.and_then(|line| line.split(u8::is_ascii_whitespace).next()).is_some_and(is_lua)
+}
+
+/// `[REPLACE] code`
+pub fn load(ctx: Ctx, scripting: &mut Scripting, words: &[Str<'_>]) -> Result<()> {
+    let code = words.last().map(|code| code.bytes()).filter(|code| is_for_us(code));
+    let candidate = code.map(|code| scripting.load_library(ctx, code)).transpose()?;
+    let stored = libraries::change(ctx, b"LOAD", words);
+    if let Some(candidate) = candidate {
+        match &stored {
+            Ok(name) => {
+                scripting.refused.remove(name);
+                scripting.engine.put_library(name, candidate);
+            }
+            Err(_) => scripting.engine.discard_library(&candidate),
+        }
+    }
+    stored.map(drop)
+}
+
+/// `library-name`
+pub fn delete(ctx: Ctx, scripting: &mut Scripting, words: &[Str<'_>]) -> Result<()> {
+    libraries::change(ctx, b"DELETE", words)?;
+    if let Some(name) = words.first() {
+        scripting.engine.remove_library(name.bytes());
+    }
+    note_change();
+    Ok(())
+}
+
+/// `[ASYNC|SYNC]`
+pub fn flush(ctx: Ctx, scripting: &mut Scripting, words: &[Str<'_>]) -> Result<()> {
+    libraries::change(ctx, b"FLUSH", words)?;
+    scripts::reconcile(ctx, &mut scripting.engine);
+    note_change();
+    Ok(())
+}
+
+/// `payload [policy]`
+pub fn restore(ctx: Ctx, scripting: &mut Scripting, words: &[Str<'_>]) -> Result<()> {
+    libraries::change(ctx, b"RESTORE", words)?;
+    scripts::reconcile(ctx, &mut scripting.engine);
+    note_change();
+    Ok(())
+}
