@@ -15,6 +15,7 @@ use std::ffi::{CStr, CString};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use super::scripting::command::Call;
 use super::scripting::{self, Scripting};
 use super::spec::{Arg, KeyFlags, Keys, Spec, SpecOf};
 use crate::error::{Error, Result};
@@ -130,7 +131,7 @@ impl Registry {
 fn load_files(ctx: Ctx, scripting: &mut Scripting, directory: &Path) -> Result<Vec<CommandFile>> {
     let mut loaded: Vec<CommandFile> = Vec::new();
     let outcome = files::read(directory)?.into_iter().try_for_each(|file| {
-        loaded.push(scripting.load_command_file(ctx, file.name, file.code)?);
+        loaded.push(scripting.load_command_file(ctx, &file.name, &file.code)?);
         no_name_twice(&loaded)
     });
     if outcome.is_err() {
@@ -215,5 +216,6 @@ pub fn run(keyspace: &Keyspace, argv: &[Str<'_>]) -> Result<Reply> {
             args.push(*word);
         }
     }
-    scripting::command::call(keyspace, command.number, name.to_bytes(), (&keys, &args), flags.write())
+    let call = Call { number: command.number, name: name.to_bytes(), write: flags.write(), keys: &keys, args: &args };
+    call.run(keyspace)
 }

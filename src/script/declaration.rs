@@ -5,6 +5,9 @@
 
 use std::ffi::{CStr, CString};
 
+/// More commands are refused: each takes a place in the server's tables, of which ACL has about a thousand.
+pub const MOST_COMMANDS: usize = 256;
+
 /// The longest name of a command.
 const NAME_BYTES: usize = 64;
 /// The longest text of the docs.

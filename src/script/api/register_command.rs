@@ -5,13 +5,12 @@
 use std::ffi::c_int;
 use std::fmt;
 
-use crate::script::declaration::{CommandFlags, Declaration, Fields};
+use crate::script::context::Registered;
+use crate::script::declaration::{CommandFlags, Declaration, Fields, MOST_COMMANDS};
+use crate::script::port::Flags;
 use crate::script::stack::{Kind, Ref, Stack, native};
 
 use super::redis;
-
-/// More are refused: each takes a place in the server's tables, of which ACL has about a thousand.
-const MOST_COMMANDS: usize = 256;
 
 /// Pushes the table.
 pub(in crate::script) fn open(s: Stack) {
@@ -46,7 +45,7 @@ fn check(s: Stack, fields: &Fields<'_>) -> Result<(), &'static str> {
     let declaration = fields.declaration()?;
     let context = s.context();
     let all = context.declared.take();
-    let twice = all.iter().any(|(other, _)| other.name == declaration.name);
+    let twice = all.iter().any(|other| other.name == declaration.name);
     let full = all.len() >= MOST_COMMANDS;
     context.declared.set(all);
     if twice {
@@ -62,9 +61,12 @@ fn check(s: Stack, fields: &Fields<'_>) -> Result<(), &'static str> {
 fn declare(s: Stack, fields: &Fields<'_>, callback: Ref) {
     let line = s.frame(1).and_then(|caller| u32::try_from(caller.line).ok()).unwrap_or_default();
     if let Ok(declaration) = fields.declaration() {
-        let mut all = s.context().declared.take();
-        all.push((Declaration { line, ..declaration }, callback));
-        s.context().declared.set(all);
+        let context = s.context();
+        let (mut functions, mut all) = (context.registered.take(), context.declared.take());
+        functions.push(Registered { name: declaration.name.to_bytes().into(), callback, flags: Flags::default() });
+        all.push(Declaration { line, ..declaration });
+        context.registered.set(functions);
+        context.declared.set(all);
     }
 }
 
