@@ -3,7 +3,10 @@
 
 local EXACT = 2 ^ 53
 
-local function sum(keys)
+local function sum(keys, args)
+  if #args > 0 then
+    return redis.error_reply('ERR numkeys must count all keys')
+  end
   local total = 0
   for _, key in ipairs(keys) do
     -- Missing keys count as 0.

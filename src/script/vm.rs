@@ -19,7 +19,7 @@ use super::context::{Context, Entry, Failure, Registered, ServerVersion, Source,
 use super::declaration::Declaration;
 use super::heap::allocate;
 use super::library_globals;
-use super::limits::{Limits, Slot};
+use super::limits::{Limits, Slot, Verdict};
 use super::port::{NativeCommand, Port, ReplySink};
 use super::sandbox;
 use super::stack::{Native, Ref, Stack, native};
@@ -375,7 +375,10 @@ impl Vm {
         }
         let mut failure = self.context.failure.take();
         if let Some(verdict) = self.context.verdict() {
-            failure.message = verdict.text(&self.context.limits.get(), self.context.writes()).into_bytes();
+            failure.message = match (verdict, name) {
+                (Verdict::Load, Name::File) => b"ERR loading it takes more than 500 ms".to_vec(),
+                _ => verdict.text(&self.context.limits.get(), self.context.writes()).into_bytes(),
+            };
         } else if failure.message.is_empty() {
             failure.message = b"ERR error in error handling".to_vec();
         }

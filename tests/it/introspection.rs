@@ -73,10 +73,15 @@ const COMMANDS: &[Row] = &[
     Row { name: "atomic.script|stats", arity: -2, flags: "noscript stale", key: None, call: "ATOMIC.SCRIPT STATS", keys: &[] },
     Row { name: "atomic.script|resetstat", arity: 2, flags: "noscript stale", key: None, call: "ATOMIC.SCRIPT RESETSTAT", keys: &[] },
     Row { name: "atomic.script|help", arity: 2, flags: "noscript stale", key: None, call: "ATOMIC.SCRIPT HELP", keys: &[] },
+    Row { name: "atomic.commands", arity: -2, flags: "", key: None, call: "ATOMIC.COMMANDS LIST", keys: &[] },
+    Row { name: "atomic.commands|list", arity: 2, flags: "noscript stale", key: None, call: "ATOMIC.COMMANDS LIST", keys: &[] },
+    Row { name: "atomic.commands|reload", arity: 2, flags: "admin noscript stale", key: None, call: "ATOMIC.COMMANDS RELOAD", keys: &[] },
+    Row { name: "atomic.commands|help", arity: 2, flags: "noscript stale", key: None, call: "ATOMIC.COMMANDS HELP", keys: &[] },
 ];
 
 const WITHOUT_ARGUMENTS: &[&str] =
-    &["ATOMIC.SCRIPT FLUSH", "ATOMIC.SCRIPT KILL", "ATOMIC.SCRIPT LIST", "ATOMIC.SCRIPT RESETSTAT", "ATOMIC.SCRIPT HELP"];
+    &["ATOMIC.SCRIPT FLUSH", "ATOMIC.SCRIPT KILL", "ATOMIC.SCRIPT LIST", "ATOMIC.SCRIPT RESETSTAT", "ATOMIC.SCRIPT HELP",
+      "ATOMIC.COMMANDS LIST", "ATOMIC.COMMANDS RELOAD", "ATOMIC.COMMANDS HELP"];
 
 /// Statuses, whatever the server wraps them in.
 fn words(value: &Value) -> Vec<String> {
