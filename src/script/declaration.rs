@@ -80,8 +80,7 @@ pub enum Access {
 }
 
 /// The flags that a command may declare, as the server calls them.
-const FLAGS: [&str; 8] =
-    ["write", "readonly", "deny-oom", "fast", "admin", "allow-stale", "no-monitor", "no-slowlog"];
+const FLAGS: [&str; 8] = ["write", "readonly", "deny-oom", "fast", "admin", "allow-stale", "no-monitor", "no-slowlog"];
 
 const WRITE: u8 = 1;
 const READONLY: u8 = 1 << 1;
@@ -154,7 +153,8 @@ impl Fields<'_> {
     }
 
     fn positions(&self) -> Result<Positions, &'static str> {
-        const RANGE: &str = "keys must be {first, last, step}: integers, first 1..=1024, last at least first or -1024..=-1, step 1..=1024";
+        const RANGE: &str =
+            "keys must be {first, last, step}: integers, first 1..=1024, last at least first or -1024..=-1, step 1..=1024";
         match (self.keys, self.numkeys) {
             (None, None) => Ok(Positions::None),
             (Some(_), Some(_)) => Err("keys and numkeys must not be given both"),

@@ -48,7 +48,12 @@ pub struct Engine {
 impl Engine {
     /// An engine without scripts, which can call these commands as functions.
     pub fn new(limits: Limits, version: ServerVersion, natives: Vec<NativeCommand>) -> Result<Self> {
-        Ok(Self { vm: Vm::new(limits, version, natives)?, cache: Cache::default(), functions: Functions::default(), command_files: CommandFiles::default() })
+        Ok(Self {
+            vm: Vm::new(limits, version, natives)?,
+            cache: Cache::default(),
+            functions: Functions::default(),
+            command_files: CommandFiles::default(),
+        })
     }
 
     /// Changes the limits of the runs to come.

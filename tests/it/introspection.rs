@@ -79,9 +79,16 @@ const COMMANDS: &[Row] = &[
     Row { name: "atomic.commands|help", arity: 2, flags: "noscript stale", key: None, call: "ATOMIC.COMMANDS HELP", keys: &[] },
 ];
 
-const WITHOUT_ARGUMENTS: &[&str] =
-    &["ATOMIC.SCRIPT FLUSH", "ATOMIC.SCRIPT KILL", "ATOMIC.SCRIPT LIST", "ATOMIC.SCRIPT RESETSTAT", "ATOMIC.SCRIPT HELP",
-      "ATOMIC.COMMANDS LIST", "ATOMIC.COMMANDS RELOAD", "ATOMIC.COMMANDS HELP"];
+const WITHOUT_ARGUMENTS: &[&str] = &[
+    "ATOMIC.SCRIPT FLUSH",
+    "ATOMIC.SCRIPT KILL",
+    "ATOMIC.SCRIPT LIST",
+    "ATOMIC.SCRIPT RESETSTAT",
+    "ATOMIC.SCRIPT HELP",
+    "ATOMIC.COMMANDS LIST",
+    "ATOMIC.COMMANDS RELOAD",
+    "ATOMIC.COMMANDS HELP",
+];
 
 /// Statuses, whatever the server wraps them in.
 fn words(value: &Value) -> Vec<String> {

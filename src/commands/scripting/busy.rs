@@ -68,7 +68,9 @@ impl Subject<'_> {
     /// What other clients are told.
     fn busy(self) -> &'static CStr {
         match self {
-            Self::Script | Self::Command(_) => c"Redis is busy running a script. You can only call ATOMIC.SCRIPT KILL or SHUTDOWN NOSAVE.",
+            Self::Script | Self::Command(_) => {
+                c"Redis is busy running a script. You can only call ATOMIC.SCRIPT KILL or SHUTDOWN NOSAVE."
+            }
             Self::Function(..) => c"Redis is busy running a script. You can only call ATOMIC.FUNCTION KILL or SHUTDOWN NOSAVE.",
         }
     }

@@ -112,9 +112,9 @@ fn keys_of_another_type_are_refused_before_the_first_write() {
             ("SADD {p}b x", "TOP.INCR {p}b {p}c 1"),
         ] {
             server.run("FLUSHALL");
-            server.run("SET {p}a 5");
-            server.run("ZADD {p}scores 1 m");
             server.run(before);
+            server.run("SET {p}a 5 NX");
+            server.run("ZADD {p}scores 1 m");
             let mut replica = FakeReplica::attach(server);
             let reply = server.run(call);
             assert!(reply.error().starts_with("WRONGTYPE "), "{before}, {call}: {reply}");

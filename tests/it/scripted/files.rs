@@ -55,7 +55,10 @@ fn code_that_does_not_run_is_refused_with_its_line() {
         (code("local function f()\nlocal t = nil\nreturn t.x\nend\nf()"), "x.lua:4: attempt to index nil with 'x'"),
         (code("global = 1"), "x.lua:2: Attempt to modify a readonly table"),
         (code("redis.call('GET', 'k')"), "x.lua:2: Script attempted to access nonexistent global variable 'call'"),
-        (code("redis.register_function('f', redis.log)"), "x.lua:2: Script attempted to access nonexistent global variable 'register_function'"),
+        (
+            code("redis.register_function('f', redis.log)"),
+            "x.lua:2: Script attempted to access nonexistent global variable 'register_function'",
+        ),
         (code("return KEYS[1]"), "x.lua:2: Script attempted to access nonexistent global variable 'KEYS'"),
         (code("-- \0"), "x.lua: a NUL byte in the source"),
         (code("while true do end"), "x.lua:2: loading it takes more than 500 ms"),
@@ -83,8 +86,14 @@ const DECLARATIONS: &[(&str, &str)] = &[
     ("{name = 1, callback = f}", "name must be a string, and is a number"),
     ("{name = 'A', callback = 'f'}", "callback must be a function, and is a string"),
     ("{name = '', callback = f}", "name must be 1 to 64 characters of printable ASCII, without space and without any of | @ = ,"),
-    ("{name = 'A B', callback = f}", "name must be 1 to 64 characters of printable ASCII, without space and without any of | @ = ,"),
-    ("{name = 'A|B', callback = f}", "name must be 1 to 64 characters of printable ASCII, without space and without any of | @ = ,"),
+    (
+        "{name = 'A B', callback = f}",
+        "name must be 1 to 64 characters of printable ASCII, without space and without any of | @ = ,",
+    ),
+    (
+        "{name = 'A|B', callback = f}",
+        "name must be 1 to 64 characters of printable ASCII, without space and without any of | @ = ,",
+    ),
     ("{name = 'atomic.x', callback = f}", "name must not start with ATOMIC., which is the module's own"),
     ("{name = 'A', callback = f, kyes = {1, 1, 1}}", UNKNOWN),
     ("{'A', callback = f}", UNKNOWN),
@@ -122,15 +131,17 @@ const DECLARATIONS: &[(&str, &str)] = &[
     ("{name = 'A', callback = f, summary = 'a\\0b'}", "summary must be at most 1024 bytes, without NUL"),
     ("{name = 'A', callback = f, since = ('x'):rep(1025)}", "since must be at most 1024 bytes, without NUL"),
     ("{name = 'A', callback = f} redis.register_command{name = 'a', callback = f}", "this name was declared before in this file"),
-    ("{name = 'A', callback = f} for i = 1, 256 do redis.register_command{name = 'A' .. i, callback = f} end", "there are more than 256 commands in this file"),
+    (
+        "{name = 'A', callback = f} for i = 1, 256 do redis.register_command{name = 'A' .. i, callback = f} end",
+        "there are more than 256 commands in this file",
+    ),
 ];
 
 const UNKNOWN: &str =
     "an unknown field; the fields are name, callback, summary, complexity, since, arity, keys, numkeys, access, flags";
 const ARITY: &str = "arity must be the number of words with the name, an integer in 1..=1024, or negative for at least so many";
 const ROOM: &str = "arity must leave room for the name and for every key that is declared";
-const KEYS: &str =
-    "keys must be {first, last, step}: integers, first 1..=1024, last at least first or -1024..=-1, step 1..=1024";
+const KEYS: &str = "keys must be {first, last, step}: integers, first 1..=1024, last at least first or -1024..=-1, step 1..=1024";
 const FLAGS: &str =
     "flags must be a list of 'write', 'readonly', 'deny-oom', 'fast', 'admin', 'allow-stale', 'no-monitor', 'no-slowlog'";
 
@@ -228,7 +239,9 @@ fn what_cannot_be_read_is_refused_by_name() {
 fn commands_of_all_files_together_are_bounded() {
     each_server_with(&Setup::without_module(), |server| {
         let many = |prefix: &str, count: usize| {
-            format!("#!lua name=x\nfor i = 1, {count} do\nredis.register_command{{name = '{prefix}.' .. i, callback = redis.log}}\nend\n")
+            format!(
+                "#!lua name=x\nfor i = 1, {count} do\nredis.register_command{{name = '{prefix}.' .. i, callback = redis.log}}\nend\n"
+            )
         };
         let directory = Directory::new(&[("a.lua", &many("A", 200)), ("b.lua", &many("B", 57))]);
         assert_eq!(refusal(server, &directory), "b.lua:3: B.57 is one command too many: there may be 256");
@@ -264,7 +277,10 @@ fn an_empty_directory_is_one_without_commands() {
         let server = Server::start(binary, &directory.setup());
         assert_eq!(server.run("ATOMIC.COMMANDS LIST"), Value::Array(Vec::new()));
         assert_eq!(server.run("ATOMIC.COMMANDS RELOAD"), Value::ok());
-        assert_eq!(server.run("CONFIG GET atomic.commands-dir").field("atomic.commands-dir"), Some(Value::bulk(directory.path())));
+        assert_eq!(
+            server.run("CONFIG GET atomic.commands-dir").field("atomic.commands-dir"),
+            Some(Value::bulk(directory.path()))
+        );
         assert!(server.run("CONFIG SET atomic.commands-dir /tmp").error().contains("immutable"));
     });
 }
@@ -277,6 +293,9 @@ fn the_directory_can_stand_in_the_configuration() {
         let setup = Setup::with_module().config(&format!("atomic.commands-dir {}", directory.path()));
         let server = Server::start(binary, &setup);
         assert_eq!(server.run("A.ONE"), Value::Integer(1));
-        assert_eq!(server.run("CONFIG GET atomic.commands-dir").field("atomic.commands-dir"), Some(Value::bulk(directory.path())));
+        assert_eq!(
+            server.run("CONFIG GET atomic.commands-dir").field("atomic.commands-dir"),
+            Some(Value::bulk(directory.path()))
+        );
     });
 }
