@@ -54,6 +54,7 @@ mod transfer;
 mod unlock;
 
 use self::guard::{Entry, entry};
+use crate::settings;
 
 /// Every command, in the order of registration. A container stands before its subcommands.
 pub const ALL: &[Entry] = &[
@@ -129,3 +130,9 @@ pub const COMPAT: &[Entry] = &[
     entry::<cad::Cad>().under(&const { spec::Spec { name: c"cad", ..<cad::Cad as spec::Command>::SPEC } }),
     entry::<throttle::Throttle>(),
 ];
+
+/// The commands of this load.
+pub fn registered() -> impl Iterator<Item = &'static Entry> {
+    let compat = if settings::COMPAT.get() == 1 { COMPAT } else { &[] };
+    ALL.iter().chain(compat)
+}

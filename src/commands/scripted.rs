@@ -59,9 +59,8 @@ struct Command {
     declaration: Declaration,
 }
 
-/// Reads the directory and registers what its files declare, if there is one. Any error is that of the load: nothing is registered by halves,
-/// because the server takes all commands of a module that did not load away.
-pub fn load(ctx: Ctx, register: impl Fn(&SpecOf<'_>) -> Result<()>) -> Result<()> {
+/// Reads the directory, if there is one, before anything is registered. Any error is that of the load.
+pub fn load(ctx: Ctx) -> Result<()> {
     let directory = settings::COMMANDS_DIR.get();
     if directory.is_empty() {
         return Ok(());
@@ -71,10 +70,10 @@ pub fn load(ctx: Ctx, register: impl Fn(&SpecOf<'_>) -> Result<()>) -> Result<()
     let loaded = load_files(ctx, &mut scripting, &directory)?;
     let mut registry = Registry { directory, commands: Vec::new(), by_name: BTreeMap::new() };
     for (file, declaration) in declarations(&loaded) {
-        if ctx.has_command(declaration.name.to_bytes()) {
+        if ctx.has_command(declaration.name.to_bytes()) || super::registered().any(|entry| *entry.spec.name == *declaration.name)
+        {
             return Err(refusal(file, declaration, "is a command already: of the server, or of a module"));
         }
-        register(&spec(declaration, &words::of(declaration)))?;
         let number = registry.commands.len();
         registry.by_name.insert(declaration.name.to_bytes().into(), number);
         registry.commands.push(Rc::new(Command { number, declaration: declaration.clone() }));
@@ -86,6 +85,13 @@ pub fn load(ctx: Ctx, register: impl Fn(&SpecOf<'_>) -> Result<()>) -> Result<()
     }
     ctx.log(c"notice", &format!("commands-dir: {commands} commands of {files} files"));
     Ok(())
+}
+
+/// Registers the commands. The server takes all of a module away if one is refused.
+pub fn register(mut register: impl FnMut(&SpecOf<'_>) -> Result<()>) -> Result<()> {
+    let slot = REGISTRY.try_borrow_mut().ok_or(Error::Recursion)?;
+    let commands = slot.iter().flat_map(|registry| &registry.commands);
+    commands.map(|command| &command.declaration).try_for_each(|declaration| register(&spec(declaration, &words::of(declaration))))
 }
 
 /// Reads the directory again, all or none.

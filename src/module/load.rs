@@ -92,8 +92,10 @@ fn load(ctx: Ctx, args: &[RedisString]) -> Result<()> {
     let defaults = config::arguments(args)?;
     config::register(ctx, &defaults)?;
     scripting::start(ctx)?;
+    // Before there are commands that a failed load has to take back: Valkey 8.1 can crash on that (see `crashes_on_unload`).
+    scripted::load(ctx)?;
     register::commands(ctx)?;
-    scripted::load(ctx, |spec| register::scripted(ctx, spec))?;
+    scripted::register(|spec| register::scripted(ctx, spec))?;
     // Valkey 9 refuses CLUSTER MIGRATESLOTS while a module is loaded that does not say so. Other servers may give this bit another
     // meaning.
     let slots = if ctx.info_field(c"server", c"valkey_version").is_some() { HANDLE_ATOMIC_SLOT_MIGRATION } else { 0 };

@@ -14,13 +14,11 @@ use crate::commands::spec::{Arg, ArgKind, KeyFlags, Keys, SpecOf};
 use crate::error::Result;
 use crate::keyspace::module_api::{Ctx, api};
 use crate::script::Positions;
-use crate::settings;
 
 /// Registers every command; the first refusal stops the load.
 pub fn commands(ctx: Ctx) -> Result<()> {
     add_category(ctx);
-    let compat = if settings::COMPAT.get() == 1 { commands::COMPAT } else { &[] };
-    commands::ALL.iter().chain(compat).try_for_each(|Entry { spec, function, .. }| command(ctx, spec, *function))
+    commands::registered().try_for_each(|Entry { spec, function, .. }| command(ctx, spec, *function))
 }
 
 /// Registers the command of a file.
