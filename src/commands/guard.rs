@@ -72,11 +72,9 @@ unsafe extern "C" fn call<C: Command>(
 }
 
 /// The one way into all commands that files declare: which it is, the first word says.
-pub unsafe extern "C" fn call_scripted(
-    ctx: *mut raw::RedisModuleCtx,
-    argv: *mut *mut raw::RedisModuleString,
-    argc: c_int,
-) -> c_int {
+pub const SCRIPTED: raw::RedisModuleCmdFunc = Some(call_scripted);
+
+unsafe extern "C" fn call_scripted(ctx: *mut raw::RedisModuleCtx, argv: *mut *mut raw::RedisModuleString, argc: c_int) -> c_int {
     // SAFETY: as in `call`.
     let (ctx, argv) = unsafe { (Ctx::new(ctx), Str::slice(argv, argc)) };
     if ctx.asks_for_keys() {

@@ -23,7 +23,7 @@ use crate::keyspace::Keyspace;
 use crate::keyspace::module_api::{Ctx, Str};
 use crate::keyspace::reply::Reply;
 use crate::keyspace::server_thread::ServerThread;
-use crate::script::{Access, CommandFile, Declaration, MOST_COMMANDS, Positions};
+use crate::script::{Access, CommandFile, Declaration, MOST_COMMANDS, NAME_BYTES, Positions};
 use crate::settings;
 
 /// The container.
@@ -192,11 +192,15 @@ fn key_flags(access: Access) -> KeyFlags {
     }
 }
 
-/// The command that is called so.
+/// The command that is called so, in any case.
 fn find(name: &[u8]) -> Option<Rc<Command>> {
     let slot = REGISTRY.try_borrow_mut()?;
     let registry = slot.as_ref()?;
-    registry.commands.get(*registry.by_name.get(name.to_ascii_lowercase().as_slice())?).cloned()
+    let mut lower = [0; NAME_BYTES];
+    let lower = lower.get_mut(..name.len())?;
+    lower.copy_from_slice(name);
+    lower.make_ascii_lowercase();
+    registry.commands.get(*registry.by_name.get(&*lower)?).cloned()
 }
 
 /// Tells the positions of the keys in a call, if it has all of them, and what happens to them.

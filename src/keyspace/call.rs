@@ -139,13 +139,12 @@ impl CallReply {
         self.text().starts_with(b"-ERR cannot run as user")
     }
 
-    /// Hands the reply, which must be in the client's protocol, to the client.
-    pub fn relay(&self, ctx: Ctx) {
-        if self.0.is_null() {
-            return ctx.reply_error(&Error::Text("ERR the server did not run the command"));
-        }
-        // SAFETY: the reply is alive; the context belongs to the running command.
+    /// Hands the reply, which must be in the client's protocol, to the client, unless it is an error: all of ours go one way.
+    pub fn relay(&self, ctx: Ctx) -> Result<()> {
+        self.done()?;
+        // SAFETY: what is no error is there, and alive; the context belongs to the running command.
         unsafe { api!(RedisModule_ReplyWithCallReply)(ctx.raw(), self.0) };
+        Ok(())
     }
 
     /// Runs a command for a script. Its first argument may be a string that the server has already. The server makes the others itself,

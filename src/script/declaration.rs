@@ -9,7 +9,7 @@ use std::ffi::{CStr, CString};
 pub const MOST_COMMANDS: usize = 256;
 
 /// The longest name of a command.
-const NAME_BYTES: usize = 64;
+pub const NAME_BYTES: usize = 64;
 /// The longest text of the docs.
 const TEXT_BYTES: usize = 1024;
 /// The largest arity and position.

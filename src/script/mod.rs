@@ -44,7 +44,7 @@ mod vm;
 pub use cache::{CacheStats, Digest, EVICTABLE_BYTES, EVICTABLE_SCRIPTS, Listed, ScriptStats};
 pub use command_files::CommandFile;
 pub use context::{ServerVersion, Version};
-pub use declaration::{Access, CommandFlags, Declaration, MOST_COMMANDS, Positions};
+pub use declaration::{Access, CommandFlags, Declaration, MOST_COMMANDS, NAME_BYTES, Positions};
 pub use engine::{Engine, Run, Stats};
 pub use functions::{Candidate, Functions};
 pub use limits::{Limits, MAX_DEPTH, VALUE_BYTES};

@@ -9,6 +9,7 @@ mod counters; // bounded counters, in strings and hashes, and transfers between 
 mod differential; // native commands against the scripts they replace, the same random program on both
 mod docs; // the transcripts of all pages, executed
 mod events; // what a change tells subscribers, WATCH and client caches, and where it is refused
+mod functions; // ATOMIC.FUNCTION, ATOMIC.FCALL: libraries in the server's store, run by the module
 mod harness; // the harness itself, on servers without the module
 mod hostile; // hostile keys, stored bytes and arguments against every command, driven by COMMAND DOCS
 mod introspection; // what the server says about the commands: flags, keys, docs, ACL
