@@ -6,6 +6,7 @@
 use std::ffi::CStr;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// One setting.
 pub struct Setting {
@@ -174,7 +175,36 @@ pub static INTERCEPT: Setting = Setting::new(
      [drop-in mode](docs/drop-in.md).",
 );
 
-/// All settings.
+/// A setting that is text, empty without any configuration; fixed when the module loads.
+pub struct TextSetting {
+    /// The module argument, and `CONFIG GET atomic.<name>`.
+    pub name: &'static CStr,
+    /// What it does, for the README.
+    pub doc: &'static str,
+    value: Mutex<Vec<u8>>,
+}
+
+impl TextSetting {
+    /// The value in force.
+    #[must_use]
+    pub fn get(&self) -> Vec<u8> {
+        self.value.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes the value.
+    pub fn set(&self, value: &[u8]) {
+        value.clone_into(&mut self.value.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// Where scripted commands are.
+pub static COMMANDS_DIR: TextSetting = TextSetting {
+    name: c"commands-dir",
+    doc: "A directory whose `*.lua` files become commands when the module loads; empty for none. Fixed when the module loads.",
+    value: Mutex::new(Vec::new()),
+};
+
+/// All settings that are numbers.
 pub static ALL: [&Setting; 12] = [
     &SCRIPT_MEMORY_LIMIT,
     &SCRIPT_RUN_MEMORY_LIMIT,

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use redis_module::raw;
 
+use super::scripted;
 use super::scripting::stand_in;
 use super::spec::{Command, Spec};
 use crate::error::{Error, Result, guarded};
@@ -72,6 +73,26 @@ unsafe extern "C" fn call<C: Command>(
         let run = || run::<C>(&Keyspace::new(ctx), argv.get(skipped..).unwrap_or_default());
         if const { C::STANDS_IN } { stand_in::serve(ctx, argv, run) } else { run() }
     });
+    send(ctx, outcome)
+}
+
+/// The one way into all commands that files declare: which it is, the first word says.
+pub const SCRIPTED: raw::RedisModuleCmdFunc = Some(call_scripted);
+
+unsafe extern "C" fn call_scripted(ctx: *mut raw::RedisModuleCtx, argv: *mut *mut raw::RedisModuleString, argc: c_int) -> c_int {
+    // SAFETY: as in `call`.
+    let (ctx, argv) = unsafe { (Ctx::new(ctx), Str::slice(argv, argc)) };
+    if ctx.asks_for_keys() {
+        let _ = guarded(|| {
+            scripted::keys(argv, |position, flags| ctx.key_at(position, flags.bits()));
+            Ok(())
+        });
+        return raw::REDISMODULE_OK as c_int;
+    }
+    send(ctx, guarded(|| scripted::run(&Keyspace::new(ctx), argv)))
+}
+
+fn send(ctx: Ctx, outcome: Result<Reply>) -> c_int {
     // The replies of a finished command are plain data: sending them cannot panic on them.
     let _ = guarded(|| {
         match outcome {

@@ -40,6 +40,7 @@ mod ratelimit;
 mod ratelimit_ro;
 mod renew;
 pub mod script;
+pub mod scripted;
 pub mod scripting;
 mod sem_acquire;
 mod sem_info;
@@ -53,6 +54,7 @@ mod transfer;
 mod unlock;
 
 use self::guard::{Entry, entry};
+use crate::settings;
 
 /// Every command, in the order of registration. A container stands before its subcommands.
 pub const ALL: &[Entry] = &[
@@ -114,6 +116,10 @@ pub const ALL: &[Entry] = &[
     entry::<script::stats::Stats>(),
     entry::<script::resetstat::ResetStat>(),
     entry::<script::help::Help>(),
+    Entry::container(&scripted::CONTAINER),
+    entry::<scripted::list::List>(),
+    entry::<scripted::reload::Reload>(),
+    entry::<scripted::help::Help>(),
     #[cfg(feature = "fault-injection")]
     entry::<debug::Debug>(),
 ];
@@ -124,3 +130,9 @@ pub const COMPAT: &[Entry] = &[
     entry::<cad::Cad>().under(&const { spec::Spec { name: c"cad", ..<cad::Cad as spec::Command>::SPEC } }),
     entry::<throttle::Throttle>(),
 ];
+
+/// The commands of this load.
+pub fn registered() -> impl Iterator<Item = &'static Entry> {
+    let compat = if settings::COMPAT.get() == 1 { COMPAT } else { &[] };
+    ALL.iter().chain(compat)
+}

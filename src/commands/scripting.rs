@@ -6,6 +6,7 @@
 mod admission;
 pub mod busy;
 mod client_reply;
+pub mod command;
 pub mod filter;
 pub mod functions;
 mod intercept;

@@ -1,8 +1,9 @@
 //! What a command is made of: its metadata, its arguments, its run.
 //!
 //! The metadata is the single source of `COMMAND INFO`, `COMMAND DOCS`, `COMMAND GETKEYS`, ACL categories and the server's own arity
-//! check. It stands in the command's file, as constants, and is handed to the server once, at load. (The `redis-module` crate's
-//! `#[command]` attribute knows no argument docs and copies every argument on every call, so we register commands ourselves.)
+//! check. It stands in the command's file, as constants, and is handed to the server once, at load; for a scripted command it is made from
+//! what its file declares. (The `redis-module` crate's `#[command]` attribute knows no argument docs and copies every argument on every
+//! call, so we register commands ourselves.)
 
 use std::ffi::CStr;
 
@@ -12,6 +13,7 @@ use crate::error::Result;
 use crate::keyspace::Keyspace;
 use crate::keyspace::args::Args;
 use crate::keyspace::reply::Reply;
+use crate::script::Positions;
 
 /// One command.
 pub trait Command {
@@ -31,26 +33,29 @@ pub trait Command {
     fn run(keyspace: &Keyspace, request: Self::Request<'_>) -> Result<Reply>;
 }
 
-/// What the server is told about a command.
-pub struct Spec {
+/// What the server is told about one of our own commands.
+pub type Spec = SpecOf<'static>;
+
+/// What the server is told about a command. An empty text of the docs is left out.
+pub struct SpecOf<'a> {
     /// `ATOMIC.X`, or `ATOMIC.X|SUB` for a subcommand.
-    pub name: &'static CStr,
+    pub name: &'a CStr,
     /// The flags of `RM_CreateCommand`.
-    pub flags: &'static CStr,
+    pub flags: &'a CStr,
     /// ACL categories besides those that follow from the flags and `@atomic`, separated by spaces.
     pub categories: &'static CStr,
     /// One sentence.
-    pub summary: &'static CStr,
+    pub summary: &'a CStr,
     /// In the notation of the server's docs.
-    pub complexity: &'static CStr,
+    pub complexity: &'a CStr,
     /// The version of this module that brought it.
-    pub since: &'static CStr,
+    pub since: &'a CStr,
     /// Number of arguments with the name; negative for "at least".
     pub arity: i32,
     /// Where its keys are.
     pub keys: Keys,
     /// Its arguments.
-    pub args: &'static [Arg],
+    pub args: &'a [Arg],
 }
 
 /// Where a command's keys are, and what it does with them.
@@ -67,6 +72,8 @@ pub enum Keys {
     ScriptKeys,
     /// The same, for scripts that write nothing.
     ScriptKeysRead,
+    /// What a file declares about a scripted command.
+    Scripted(Positions, KeyFlags),
 }
 
 impl Keys {
@@ -78,7 +85,9 @@ impl Keys {
             Self::Numbered(flags) => Some((1, *flags)),
             Self::ScriptKeys => Some((2, KeyFlags::Update)),
             Self::ScriptKeysRead => Some((2, KeyFlags::Read)),
-            Self::None | Self::First(_) | Self::FirstTwo(_) => None,
+            // A file counts from 1 on.
+            Self::Scripted(Positions::Counted(at), flags) => Some((at.unsigned_abs() as usize, *flags)),
+            Self::None | Self::First(_) | Self::FirstTwo(_) | Self::Scripted(..) => None,
         }
     }
 }
@@ -92,6 +101,8 @@ pub enum KeyFlags {
     Update,
     /// Returns something of its value and may delete it.
     Delete,
+    /// Replaces its value, and returns nothing of it.
+    Overwrite,
 }
 
 impl KeyFlags {
@@ -102,11 +113,13 @@ impl KeyFlags {
             Self::Read => raw::REDISMODULE_CMD_KEY_RO | raw::REDISMODULE_CMD_KEY_ACCESS,
             Self::Update => raw::REDISMODULE_CMD_KEY_RW | raw::REDISMODULE_CMD_KEY_ACCESS | raw::REDISMODULE_CMD_KEY_UPDATE,
             Self::Delete => raw::REDISMODULE_CMD_KEY_RW | raw::REDISMODULE_CMD_KEY_ACCESS | raw::REDISMODULE_CMD_KEY_DELETE,
+            Self::Overwrite => raw::REDISMODULE_CMD_KEY_OW | raw::REDISMODULE_CMD_KEY_UPDATE,
         }
     }
 }
 
 /// One argument in `COMMAND DOCS`.
+#[derive(Clone)]
 pub struct Arg {
     /// The documented name.
     pub name: &'static CStr,

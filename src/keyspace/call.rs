@@ -50,6 +50,14 @@ impl Ctx {
         CallReply::refusal(self, c"atomic.", b"E", &[]).is_some()
     }
 
+    /// Whether there is a command of this name.
+    #[must_use]
+    pub fn has_command(self, name: &[u8]) -> bool {
+        let reply = CallReply::of(self, c"COMMAND", c"vE", &[OwnedStr::new(b"INFO"), OwnedStr::new(name)]);
+        // An array of one: what is known of the command, or a null.
+        reply.text().strip_prefix(b"*1\r\n*").is_some_and(|rest| rest.first().is_some_and(u8::is_ascii_digit))
+    }
+
     /// A setting of the server.
     #[must_use]
     pub fn config(self, name: &[u8]) -> Option<String> {

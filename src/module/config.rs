@@ -3,21 +3,27 @@
 //! A module argument is the default of its setting; a line in the server's configuration or a CONFIG SET overrides it. A wrong value
 //! is refused with its range, at load and at run time alike.
 
-use std::ffi::{c_char, c_int, c_longlong, c_uint, c_void};
+use std::ffi::{CString, c_char, c_int, c_longlong, c_uint, c_void};
 
 use redis_module::{RedisString, raw};
 
 use super::load::refused;
 use crate::commands::scripting::filter;
 use crate::error::{Error, Result, guarded, quoted};
-use crate::keyspace::module_api::{Ctx, api};
-use crate::settings::{ALL, Kind, Setting};
+use crate::keyspace::module_api::{Ctx, OwnedStr, Str, api};
+use crate::keyspace::server_thread::ServerThread;
+use crate::settings::{ALL, COMMANDS_DIR, Kind, Setting};
 
 /// Reads the module arguments, `name value` pairs, into the default of each setting.
 pub fn arguments(args: &[RedisString]) -> Result<Vec<i64>> {
     let mut values: Vec<Option<i64>> = vec![None; ALL.len()];
+    COMMANDS_DIR.set(b"");
     for pair in args.chunks(2) {
         let name = pair.first().map(RedisString::as_slice).unwrap_or_default();
+        if COMMANDS_DIR.name.to_bytes().eq_ignore_ascii_case(name) {
+            set_directory(pair.get(1).map(RedisString::as_slice).unwrap_or_default())?;
+            continue;
+        }
         let found = ALL.iter().zip(&mut values).find(|(setting, _)| setting.name.to_bytes().eq_ignore_ascii_case(name));
         let Some((setting, slot)) = found else {
             return Err(Error::Script(format!("ERR unknown module argument '{}'", quoted(name)).into_bytes()));
@@ -28,6 +34,17 @@ pub fn arguments(args: &[RedisString]) -> Result<Vec<i64>> {
         }
     }
     Ok(values.into_iter().zip(ALL).map(|(value, setting)| value.unwrap_or(setting.default)).collect())
+}
+
+fn set_directory(path: &[u8]) -> Result<()> {
+    if path.is_empty() {
+        return Err(Error::Argument { argument: "commands-dir", expected: "must be the path of a directory" });
+    }
+    if !COMMANDS_DIR.get().is_empty() {
+        return Err(Error::Text("ERR module argument 'commands-dir' is given twice"));
+    }
+    COMMANDS_DIR.set(path);
+    Ok(())
 }
 
 fn value_of(setting: &Setting, text: &[u8]) -> Result<i64> {
@@ -84,6 +101,9 @@ pub fn register(ctx: Ctx, defaults: &[i64]) -> Result<()> {
             return Err(refused("a setting"));
         }
     }
+    if register_directory(ctx) != raw::REDISMODULE_OK as c_int {
+        return Err(refused("a setting"));
+    }
     // SAFETY: as above.
     let status = unsafe { api!(RedisModule_LoadConfigs)(ctx.raw()) };
     if status == raw::REDISMODULE_OK as c_int { Ok(()) } else { Err(refused("the settings of its configuration file")) }
@@ -111,6 +131,27 @@ fn register_switch(ctx: Ctx, setting: &'static Setting, default: i64) -> c_int {
             _ => (raw::REDISMODULE_CONFIG_IMMUTABLE, None),
         };
         register(ctx.raw(), setting.name.as_ptr(), default, flags as c_uint, Some(read_switch), Some(write_switch), apply, row)
+    }
+}
+
+fn register_directory(ctx: Ctx) -> c_int {
+    let Ok(default) = CString::new(COMMANDS_DIR.get()) else { return raw::REDISMODULE_ERR as c_int };
+    let (name, flags) = (COMMANDS_DIR.name.as_ptr(), raw::REDISMODULE_CONFIG_IMMUTABLE as c_uint);
+    let nobody = std::ptr::null_mut();
+    // SAFETY: as in `register_number`; the server copies the default.
+    unsafe {
+        let register = api!(RedisModule_RegisterStringConfig);
+        register(ctx.raw(), name, default.as_ptr(), flags, Some(read_directory), Some(write_directory), None, nobody)
+    }
+}
+
+/// What the server was shown last of `commands-dir`: it reads the string after the callback has returned.
+static SHOWN: ServerThread<Option<OwnedStr>> = ServerThread::new(None);
+
+/// Frees what is kept, for the unload of the module.
+pub fn stop() {
+    if let Some(mut shown) = SHOWN.try_borrow_mut() {
+        *shown = None;
     }
 }
 
@@ -161,6 +202,24 @@ unsafe extern "C" fn apply(
         Ok(()) => raw::REDISMODULE_OK as c_int,
         Err(_) => raw::REDISMODULE_ERR as c_int,
     }
+}
+
+unsafe extern "C" fn read_directory(_name: *const c_char, _: *mut c_void) -> *mut raw::RedisModuleString {
+    let Some(mut shown) = SHOWN.try_borrow_mut() else { return std::ptr::null_mut() };
+    shown.insert(OwnedStr::new(&COMMANDS_DIR.get())).as_str().raw()
+}
+
+unsafe extern "C" fn write_directory(
+    _name: *const c_char,
+    value: *mut raw::RedisModuleString,
+    _: *mut c_void,
+    _error: *mut *mut raw::RedisModuleString,
+) -> c_int {
+    let mut value = value;
+    // SAFETY: the server passes one string, which lives until we return.
+    let value = unsafe { Str::slice(&raw mut value, 1) };
+    value.iter().for_each(|value| COMMANDS_DIR.set(value.bytes()));
+    raw::REDISMODULE_OK as c_int
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::panic;
 use redis_module::{Context, RedisString, Status, raw};
 
 use super::{config, events, info, register, required};
+use crate::commands::scripted;
 use crate::commands::scripting::{self, filter};
 use crate::error::{Error, Result, guarded};
 use crate::keyspace::kept;
@@ -42,7 +43,9 @@ pub fn on_load(ctx: &Context, args: &[RedisString]) -> Status {
         Err(error) => {
             module.log(c"warning", &format!("not loaded: {error}"));
             let _ = guarded(|| {
+                scripted::stop();
                 scripting::stop();
+                config::stop();
                 Ok(())
             });
             Status::Err
@@ -60,7 +63,9 @@ pub fn on_unload(ctx: &Context) -> Status {
     }
     let _ = guarded(|| {
         filter::stop(module);
+        scripted::stop();
         scripting::stop();
+        config::stop();
         server_events::stop();
         kept::free_all();
         waiting::stop()
@@ -90,7 +95,10 @@ fn load(ctx: Ctx, args: &[RedisString]) -> Result<()> {
     let defaults = config::arguments(args)?;
     config::register(ctx, &defaults)?;
     scripting::start(ctx)?;
+    // Before there are commands that a failed load has to take back: Valkey 8.1 can crash on that (see `crashes_on_unload`).
+    scripted::load(ctx)?;
     register::commands(ctx)?;
+    scripted::register(|spec| register::scripted(ctx, spec))?;
     // Valkey 9 refuses CLUSTER MIGRATESLOTS while a module is loaded that does not say so. Other servers may give this bit another
     // meaning.
     let slots = if ctx.info_field(c"server", c"valkey_version").is_some() { HANDLE_ATOMIC_SLOT_MIGRATION } else { 0 };

@@ -9,17 +9,21 @@ use redis_module::raw;
 
 use super::load::refused;
 use crate::commands;
-use crate::commands::guard::Entry;
-use crate::commands::spec::{Arg, ArgKind, KeyFlags, Keys, Spec};
+use crate::commands::guard::{self, Entry};
+use crate::commands::spec::{Arg, ArgKind, KeyFlags, Keys, SpecOf};
 use crate::error::Result;
 use crate::keyspace::module_api::{Ctx, api};
-use crate::settings;
+use crate::script::Positions;
 
 /// Registers every command; the first refusal stops the load.
 pub fn commands(ctx: Ctx) -> Result<()> {
     add_category(ctx);
-    let compat = if settings::COMPAT.get() == 1 { commands::COMPAT } else { &[] };
-    commands::ALL.iter().chain(compat).try_for_each(|entry| command(ctx, entry))
+    commands::registered().try_for_each(|Entry { spec, function, .. }| command(ctx, spec, *function))
+}
+
+/// Registers the command of a file.
+pub fn scripted(ctx: Ctx, spec: &SpecOf<'_>) -> Result<()> {
+    command(ctx, spec, guard::SCRIPTED)
 }
 
 /// The ACL category `@atomic`, where the server takes categories from modules (Redis 7.4, Valkey 8.0). It outlives an unload, so
@@ -33,12 +37,11 @@ fn add_category(ctx: Ctx) {
     }
 }
 
-fn command(ctx: Ctx, entry: &Entry) -> Result<()> {
-    let spec = entry.spec;
+fn command(ctx: Ctx, spec: &SpecOf<'_>, function: raw::RedisModuleCmdFunc) -> Result<()> {
     let failed = || refused(&format!("the command {}", spec.name.to_string_lossy()));
     let created = match subcommand(spec) {
-        None => create(ctx, entry),
-        Some((parent, name)) => create_subcommand(ctx, entry, &parent, name),
+        None => create(ctx, spec, function),
+        Some((parent, name)) => create_subcommand(ctx, spec, function, &parent, name),
     };
     let command = get(ctx, spec.name);
     if !created || command.is_null() {
@@ -50,7 +53,7 @@ fn command(ctx: Ctx, entry: &Entry) -> Result<()> {
 }
 
 /// `CONTAINER|NAME` as its two parts.
-fn subcommand(spec: &Spec) -> Option<(CString, &'static CStr)> {
+fn subcommand<'a>(spec: &SpecOf<'a>) -> Option<(CString, &'a CStr)> {
     let bytes = spec.name.to_bytes_with_nul();
     let at = bytes.iter().position(|&byte| byte == b'|')?;
     let parent = CString::new(bytes.get(..at)?).ok()?;
@@ -58,28 +61,28 @@ fn subcommand(spec: &Spec) -> Option<(CString, &'static CStr)> {
     Some((parent, name))
 }
 
-fn create(ctx: Ctx, entry: &Entry) -> bool {
-    let (first, last, step) = legacy_range(&entry.spec.keys);
+fn create(ctx: Ctx, spec: &SpecOf<'_>, function: raw::RedisModuleCmdFunc) -> bool {
+    let (first, last, step) = legacy_range(&spec.keys);
     // In a cluster the server finds counted keys only by asking the command for them.
-    let more = if entry.spec.keys.counted().is_some() { " getkeys-api" } else { "" };
-    let Ok(flags) = CString::new(format!("{}{more}", entry.spec.flags.to_string_lossy())) else { return false };
+    let more = if spec.keys.counted().is_some() { " getkeys-api" } else { "" };
+    let Ok(flags) = CString::new(format!("{}{more}", spec.flags.to_string_lossy())) else { return false };
     // SAFETY: all strings are C strings, and the server copies them.
     let status = unsafe {
-        let (name, flags) = (entry.spec.name.as_ptr(), flags.as_ptr());
-        api!(RedisModule_CreateCommand)(ctx.raw(), name, entry.function, flags, first, last, step)
+        let (name, flags) = (spec.name.as_ptr(), flags.as_ptr());
+        api!(RedisModule_CreateCommand)(ctx.raw(), name, function, flags, first, last, step)
     };
     status == raw::REDISMODULE_OK as c_int
 }
 
-fn create_subcommand(ctx: Ctx, entry: &Entry, parent: &CStr, name: &CStr) -> bool {
+fn create_subcommand(ctx: Ctx, spec: &SpecOf<'_>, function: raw::RedisModuleCmdFunc, parent: &CStr, name: &CStr) -> bool {
     let parent = get(ctx, parent);
     if parent.is_null() {
         return false;
     }
     // SAFETY: the parent was created by this load; all strings are C strings, and the server copies them.
     let status = unsafe {
-        let flags = entry.spec.flags.as_ptr();
-        api!(RedisModule_CreateSubcommand)(parent, name.as_ptr(), entry.function, flags, 0, 0, 0)
+        let flags = spec.flags.as_ptr();
+        api!(RedisModule_CreateSubcommand)(parent, name.as_ptr(), function, flags, 0, 0, 0)
     };
     status == raw::REDISMODULE_OK as c_int
 }
@@ -94,11 +97,12 @@ fn legacy_range(keys: &Keys) -> (c_int, c_int, c_int) {
     match keys {
         Keys::First(_) => (1, 1, 1),
         Keys::FirstTwo(_) => (1, 2, 1),
-        Keys::None | Keys::Numbered(_) | Keys::ScriptKeys | Keys::ScriptKeysRead => (0, 0, 0),
+        Keys::Scripted(Positions::Range { first, last, step }, _) => (*first, *last, *step),
+        Keys::Scripted(..) | Keys::None | Keys::Numbered(_) | Keys::ScriptKeys | Keys::ScriptKeysRead => (0, 0, 0),
     }
 }
 
-fn categorize(command: *mut raw::RedisModuleCommand, spec: &Spec) {
+fn categorize(command: *mut raw::RedisModuleCommand, spec: &SpecOf<'_>) {
     // SAFETY: written once, before the load.
     let Some(set) = (unsafe { raw::RedisModule_SetCommandACLCategories }) else { return };
     // SAFETY: as above.
@@ -110,12 +114,13 @@ fn categorize(command: *mut raw::RedisModuleCommand, spec: &Spec) {
 }
 
 /// The categories that follow from the flags. Redis gives them to its own commands only; Valkey to those of modules, too.
-fn implied(spec: &Spec) -> String {
+fn implied(spec: &SpecOf<'_>) -> String {
     let flags = spec.flags.to_string_lossy();
     let has = |flag: &str| flags.split(' ').any(|word| word == flag);
     let categories = [
         (has("write"), "write"),
         (has("readonly"), "read"),
+        (has("admin"), "admin dangerous"),
         (has("blocking"), "blocking"),
         (has("fast"), "fast"),
         (!has("fast"), "slow"),
@@ -123,7 +128,7 @@ fn implied(spec: &Spec) -> String {
     categories.iter().filter(|(applies, _)| *applies).map(|(_, category)| format!(" {category}")).collect()
 }
 
-fn describe(command: *mut raw::RedisModuleCommand, spec: &Spec) -> bool {
+fn describe(command: *mut raw::RedisModuleCommand, spec: &SpecOf<'_>) -> bool {
     let version = raw::RedisModuleCommandInfoVersion {
         version: 1,
         sizeof_historyentry: size_of::<raw::RedisModuleCommandHistoryEntry>(),
@@ -134,9 +139,9 @@ fn describe(command: *mut raw::RedisModuleCommand, spec: &Spec) -> bool {
     let mut key_specs = key_specs(&spec.keys);
     let info = raw::RedisModuleCommandInfo {
         version: &raw const version,
-        summary: spec.summary.as_ptr(),
-        complexity: spec.complexity.as_ptr(),
-        since: spec.since.as_ptr(),
+        summary: or_null(spec.summary),
+        complexity: or_null(spec.complexity),
+        since: or_null(spec.since),
         history: ptr::null_mut(),
         tips: ptr::null(),
         arity: spec.arity,
@@ -147,13 +152,20 @@ fn describe(command: *mut raw::RedisModuleCommand, spec: &Spec) -> bool {
     unsafe { api!(RedisModule_SetCommandInfo)(command, &raw const info) == raw::REDISMODULE_OK as c_int }
 }
 
+fn or_null(text: &CStr) -> *const c_char {
+    if text.is_empty() { ptr::null() } else { text.as_ptr() }
+}
+
 /// The key specs, with the zeroed one that ends them.
 fn key_specs(keys: &Keys) -> Vec<raw::RedisModuleCommandKeySpec> {
     const SCRIPT: KeyFlags = KeyFlags::Update;
     let (spec, notes) = match keys {
         Keys::None => return Vec::new(),
-        Keys::First(flags) => (key_range(*flags, 0), None),
-        Keys::FirstTwo(flags) => (key_range(*flags, 1), None),
+        Keys::First(flags) => (key_range(*flags, (1, 1, 1)), None),
+        Keys::FirstTwo(flags) => (key_range(*flags, (1, 2, 1)), None),
+        Keys::Scripted(Positions::None, _) => return Vec::new(),
+        Keys::Scripted(Positions::Range { first, last, step }, flags) => (key_range(*flags, (*first, *last, *step)), None),
+        Keys::Scripted(Positions::Counted(at), flags) => (counted_keys(*flags, *at), None),
         Keys::Numbered(flags) => (counted_keys(*flags, 1), None),
         Keys::ScriptKeysRead => (
             counted_keys(KeyFlags::Read, 2),
@@ -171,11 +183,12 @@ fn no_key_spec() -> raw::RedisModuleCommandKeySpec {
     unsafe { std::mem::zeroed() }
 }
 
-/// The first argument, and `more` behind it.
-fn key_range(flags: KeyFlags, more: c_int) -> raw::RedisModuleCommandKeySpec {
-    let mut spec = key_spec(flags, 1);
+/// The words from the first to the last, by steps. The server counts the last from the first, unless it is counted from the end.
+fn key_range(flags: KeyFlags, (first, last, step): (c_int, c_int, c_int)) -> raw::RedisModuleCommandKeySpec {
+    let lastkey = if last < 0 { last } else { last.saturating_sub(first) };
+    let mut spec = key_spec(flags, first);
     spec.find_keys_type = raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_RANGE;
-    spec.fk.range = raw::RedisModuleCommandKeySpec__bindgen_ty_2__bindgen_ty_1 { lastkey: more, keystep: 1, limit: 0 };
+    spec.fk.range = raw::RedisModuleCommandKeySpec__bindgen_ty_2__bindgen_ty_1 { lastkey, keystep: step, limit: 0 };
     spec
 }
 

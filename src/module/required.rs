@@ -66,6 +66,7 @@ pub fn absent_functions() -> Vec<&'static str> {
         RedisModule_RegisterCommandFilter,
         RedisModule_RegisterInfoFunc,
         RedisModule_RegisterNumericConfig,
+        RedisModule_RegisterStringConfig,
         RedisModule_Replicate,
         RedisModule_ReplyWithArray,
         RedisModule_ReplyWithBigNumber,

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use mlua::ffi;
 
 use super::convert::Names;
+use super::declaration::Declaration;
 use super::heap::Heap;
 use super::json::Settings;
 use super::library_globals::Tables;
@@ -213,6 +214,8 @@ pub(super) struct Context {
     pub compiled: Cell<Option<Ref>>,
     /// What the library that is loaded has registered.
     pub registered: Cell<Vec<Registered>>,
+    /// What the file that is loaded has declared: as many as it has registered, in that order.
+    pub declared: Cell<Vec<Declaration>>,
     /// When the run under way started, if that is the load of a library.
     load_started: Cell<Option<Instant>>,
     /// The error that ended the run.
@@ -261,6 +264,7 @@ impl Context {
             source: Cell::new(None),
             compiled: Cell::new(None),
             registered: Cell::default(),
+            declared: Cell::default(),
             load_started: Cell::new(None),
             failure: Cell::default(),
             arguments: Cell::default(),

@@ -3,14 +3,16 @@
 //! It joins the cache, which knows sources and digests, and the VM, which knows functions; neither knows the other.
 
 use std::collections::HashSet;
+use std::ffi::CStr;
 use std::time::{Duration, Instant};
 
 use super::cache::{Cache, CacheStats, Compiled, Digest, Listed, Script, ScriptStats};
+use super::command_files::{CommandFile, CommandFiles};
 use super::context::{Entry, ServerVersion, Source, Task};
 use super::functions::{Candidate, Functions};
 use super::limits::Limits;
 use super::port::{NativeCommand, Port, ReplySink, Rules, Strings};
-use super::runs::Runs;
+use super::runs::{RunFigures, Runs};
 use super::vm::{Name, Vm};
 use super::{sandbox, shebang};
 use crate::error::{Error, Result};
@@ -40,12 +42,18 @@ pub struct Engine {
     vm: Vm,
     cache: Cache,
     functions: Functions,
+    command_files: CommandFiles,
 }
 
 impl Engine {
     /// An engine without scripts, which can call these commands as functions.
     pub fn new(limits: Limits, version: ServerVersion, natives: Vec<NativeCommand>) -> Result<Self> {
-        Ok(Self { vm: Vm::new(limits, version, natives)?, cache: Cache::default(), functions: Functions::default() })
+        Ok(Self {
+            vm: Vm::new(limits, version, natives)?,
+            cache: Cache::default(),
+            functions: Functions::default(),
+            command_files: CommandFiles::default(),
+        })
     }
 
     /// Changes the limits of the runs to come.
@@ -127,6 +135,7 @@ impl Engine {
     /// Starts to count anew.
     pub fn reset_stats(&mut self) {
         self.cache.reset_stats();
+        self.command_files.reset_stats();
     }
 
     /// Runs a script and writes its result into `reply`: one complete reply, or nothing if the result is an error. The script
@@ -200,6 +209,44 @@ impl Engine {
         reply: &mut dyn ReplySink,
     ) -> Option<Result<()>> {
         self.functions.call(&mut self.vm, name, run, port, reply)
+    }
+
+    /// Runs the code of a file, which declares commands. Nothing changes before [`Engine::put_command_files`].
+    pub fn load_command_file(&mut self, name: &CStr, code: &[u8], port: &mut dyn Port) -> Result<CommandFile> {
+        CommandFile::load(&mut self.vm, name, code, port)
+    }
+
+    /// Forgets what was loaded for nothing.
+    pub fn discard_command_file(&mut self, file: &CommandFile) {
+        file.discard(&mut self.vm);
+    }
+
+    /// Puts files in use, in place of all others. The commands have these names, and their places are their numbers from then on.
+    pub fn put_command_files<'n>(&mut self, names: impl Iterator<Item = &'n CStr>, files: Vec<CommandFile>) {
+        self.command_files.put(&mut self.vm, names, files);
+    }
+
+    /// Runs a command of a file by its number, as [`Engine::eval`] runs a script. The name is for errors.
+    pub fn call_command(
+        &mut self,
+        command: (usize, &[u8]),
+        run: &Run<'_>,
+        port: &mut dyn Port,
+        reply: &mut dyn ReplySink,
+    ) -> Result<()> {
+        self.command_files.call(&mut self.vm, command, run, port, reply)
+    }
+
+    /// The file and the line that declare a command, if there are any.
+    #[must_use]
+    pub fn command_place(&self, number: usize) -> Option<(&str, u32)> {
+        self.command_files.place(number)
+    }
+
+    /// The runs of a command.
+    #[must_use]
+    pub fn command_figures(&self, number: usize) -> RunFigures {
+        self.command_files.figures(number)
     }
 
     fn add(&mut self, digest: Digest, source: &[u8]) -> Result<()> {

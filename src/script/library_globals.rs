@@ -4,7 +4,7 @@
 //! Redis. Luau notes what an import such as `redis.call` stands for when it loads code, and uses the note as long as the globals count as
 //! safe: so the code is compiled with the globals of a run, and these do not count as safe while it is loaded.
 
-use super::api::{redis, register};
+use super::api::{redis, register, register_command};
 use super::sandbox;
 use super::stack::{Ref, Stack};
 
@@ -15,6 +15,8 @@ pub(super) struct Tables {
     pub globals: Ref,
     /// What code that is loaded sees as `redis`.
     pub loading_functions: Ref,
+    /// The same for a file of commands.
+    pub loading_commands: Ref,
     redis: Ref,
     atomic: Ref,
     nothing: Ref,
@@ -23,7 +25,7 @@ pub(super) struct Tables {
 impl Default for Tables {
     fn default() -> Self {
         let nil = Ref::NIL;
-        Self { globals: nil, loading_functions: nil, redis: nil, atomic: nil, nothing: nil }
+        Self { globals: nil, loading_functions: nil, loading_commands: nil, redis: nil, atomic: nil, nothing: nil }
     }
 }
 
@@ -36,6 +38,7 @@ impl Tables {
         s.set_readonly(-1, true);
         let redis = s.pin();
         let loading_functions = api(s, register::open);
+        let loading_commands = api(s, register_command::open);
         let nothing = api(s, |s| s.push_table(0, 0));
         s.push_copy_of_table(s.context().names.get().globals);
         s.push_copy(-1);
@@ -46,7 +49,7 @@ impl Tables {
         }
         s.set_readonly(-1, true);
         s.set_safe_globals(-1, true);
-        Self { globals: s.pin(), loading_functions, redis, atomic, nothing }
+        Self { globals: s.pin(), loading_functions, loading_commands, redis, atomic, nothing }
     }
 }
 

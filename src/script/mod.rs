@@ -6,7 +6,7 @@
 //! - `engine`: load, run, flush; joins the two below.
 //! - `cache` (sources by digest) with `runs` and `histogram` (their statistics), `library` (a script as a library of the server),
 //!   `shebang` (a script's first line), `vm` (one run is one protected call).
-//! - `functions` (libraries of functions, called by name).
+//! - `functions` (libraries of functions, called by name), `command_files` (files of commands) and `declaration` (what such a file may say).
 //! - `sandbox` (what scripts see, `library_globals` what the code of libraries sees), and `api` (what they can call, one file per namespace).
 //! - `convert` (replies and values), `fault` (texts of errors), `json`, `number` and `random` (as Redis has them).
 //! - `context` (what C functions share), `stack` (Luau's API), `line` (short texts), `limits` (time),
@@ -16,8 +16,10 @@
 
 mod api;
 mod cache;
+mod command_files;
 mod context;
 mod convert;
+mod declaration;
 mod engine;
 mod fault;
 mod functions;
@@ -40,7 +42,9 @@ mod tests;
 mod vm;
 
 pub use cache::{CacheStats, Digest, EVICTABLE_BYTES, EVICTABLE_SCRIPTS, Listed, ScriptStats};
+pub use command_files::CommandFile;
 pub use context::{ServerVersion, Version};
+pub use declaration::{Access, CommandFlags, Declaration, MOST_COMMANDS, NAME_BYTES, Positions};
 pub use engine::{Engine, Run, Stats};
 pub use functions::{Candidate, Functions};
 pub use limits::{Limits, MAX_DEPTH, VALUE_BYTES};

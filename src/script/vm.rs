@@ -16,9 +16,10 @@ use mlua::ffi;
 use self::inside::{compile_natively, compile_source, interrupt, prove, set_up, use_globals};
 use super::cache::Digest;
 use super::context::{Context, Entry, Failure, Registered, ServerVersion, Source, Task};
+use super::declaration::Declaration;
 use super::heap::allocate;
 use super::library_globals;
-use super::limits::{Limits, Slot};
+use super::limits::{Limits, Slot, Verdict};
 use super::port::{NativeCommand, Port, ReplySink};
 use super::sandbox;
 use super::stack::{Native, Ref, Stack, native};
@@ -51,6 +52,8 @@ pub(super) enum Name<'a> {
     Function(&'a [u8]),
     /// The code of a library, whose errors are told apart otherwise.
     Nothing,
+    /// The code of a file, whose errors are told apart by their lines.
+    File,
 }
 
 /// The code of a library, which has run in the VM of this number.
@@ -220,9 +223,14 @@ impl Vm {
 
     /// Compiles a script, or the code of a library. The error says why not, and where.
     pub fn compile(&mut self, source: Source<'_>) -> Result<Ref> {
-        let refusal = |why: &[u8]| Error::Script([b"ERR Error compiling ", source.what(), b": ", why].concat());
+        let refusal = |why: Vec<u8>| Error::Script([b"ERR Error compiling ", source.what(), b": ", why.as_slice()].concat());
+        self.try_compile(source).map_err(refusal)
+    }
+
+    /// Compiles something. The error is the reason alone.
+    fn try_compile(&mut self, source: Source<'_>) -> std::result::Result<Ref, Vec<u8>> {
         if let Some(why) = sandbox::refusal(source.code) {
-            return Err(refusal(why));
+            return Err(why.to_vec());
         }
         self.context.heap.forget_refusal();
         // SAFETY: only the lifetime changes; the cell is emptied below, before the source can go.
@@ -232,17 +240,18 @@ impl Vm {
         let failure = self.context.failure.take();
         let compiled = self.context.compiled.take();
         if self.context.heap.exceeded() || done.is_err() {
-            self.recover()?;
-            return Err(refusal(b"not enough memory"));
+            // A VM that is missing is made by the next compilation.
+            let _ = self.recover();
+            return Err(b"not enough memory".to_vec());
         }
-        compiled.ok_or_else(|| refusal(shortened(&failure.message)))
+        compiled.ok_or_else(|| shortened(&failure.message).to_vec())
     }
 
     /// Compiles the code of a library and runs it, so that it registers its functions.
     pub fn load(&mut self, source: Source<'_>, port: &mut dyn Port) -> Result<Loaded> {
         let code = self.compile(source)?;
         let vm = self.number;
-        let result = self.run_library(code, self.context.libraries.get().loading_functions, port);
+        let result = self.run_library(code, self.context.libraries.get().loading_functions, Name::Nothing, port);
         let loaded = Loaded { vm, code, functions: self.context.registered.take() };
         let refusal = match result {
             Ok(()) if !loaded.functions.is_empty() => return Ok(loaded),
@@ -254,11 +263,36 @@ impl Vm {
         Err(refusal)
     }
 
+    /// Compiles the code of a file and runs it, so that it declares its commands. The error is the reason alone, with its line if it has one.
+    pub fn load_commands(
+        &mut self,
+        source: Source<'_>,
+        port: &mut dyn Port,
+    ) -> std::result::Result<(Loaded, Vec<Declaration>), Vec<u8>> {
+        let without_name = |why: &[u8]| {
+            let why = why.strip_prefix(b"ERR ").unwrap_or(why);
+            let file = source.name.to_bytes().strip_prefix(b"@").unwrap_or_default();
+            why.strip_prefix(file).and_then(|rest| rest.strip_prefix(b":")).unwrap_or(why).to_vec()
+        };
+        let code = self.try_compile(source).map_err(|why| without_name(&why))?;
+        let vm = self.number;
+        let result = self.run_library(code, self.context.libraries.get().loading_commands, Name::File, port);
+        let loaded = Loaded { vm, code, functions: self.context.registered.take() };
+        let declared = self.context.declared.take();
+        let why = match result {
+            Ok(()) if !declared.is_empty() => return Ok((loaded, declared)),
+            Ok(()) => b"declares no command with redis.register_command".to_vec(),
+            Err(error) => without_name(error.wire().as_bytes()),
+        };
+        self.unload(&loaded);
+        Err(why)
+    }
+
     /// Runs the compiled code of a library, which sees this table as `redis`. The error has no position of its own.
-    fn run_library(&mut self, code: Ref, redis: Ref, port: &mut dyn Port) -> Result<()> {
+    fn run_library(&mut self, code: Ref, redis: Ref, name: Name<'_>, port: &mut dyn Port) -> Result<()> {
         let nothing: &[&[u8]] = &[];
         let task = Task { entry: Entry::Library(code, redis), keys: &nothing, args: &nothing };
-        self.run(task, Name::Nothing, port, None)
+        self.run(task, name, port, None)
     }
 
     /// Forgets what was loaded.
@@ -341,7 +375,10 @@ impl Vm {
         }
         let mut failure = self.context.failure.take();
         if let Some(verdict) = self.context.verdict() {
-            failure.message = verdict.text(&self.context.limits.get(), self.context.writes()).into_bytes();
+            failure.message = match (verdict, name) {
+                (Verdict::Load, Name::File) => b"ERR loading it takes more than 500 ms".to_vec(),
+                _ => verdict.text(&self.context.limits.get(), self.context.writes()).into_bytes(),
+            };
         } else if failure.message.is_empty() {
             failure.message = b"ERR error in error handling".to_vec();
         }
@@ -387,6 +424,14 @@ fn shortened(message: &[u8]) -> &[u8] {
     message.get(..MESSAGE_LIMIT).unwrap_or(message)
 }
 
+/// The message behind its position, unless it has that already.
+fn with_line(message: &[u8], place: &[u8]) -> Vec<u8> {
+    let place = place.strip_prefix(b"@").unwrap_or(place);
+    let file = place.rsplitn(2, |&byte| byte == b':').nth(1).unwrap_or_default();
+    let bare = message.strip_prefix(b"ERR ").unwrap_or(message);
+    if file.is_empty() || bare.starts_with(file) { message.to_vec() } else { [place, b": ", bare].concat() }
+}
+
 /// The message, with the position that Redis adds.
 fn with_place(failure: &Failure, name: Name<'_>) -> Vec<u8> {
     let mut text = shortened(&failure.message).to_vec();
@@ -401,6 +446,7 @@ fn with_place(failure: &Failure, name: Name<'_>) -> Vec<u8> {
         }
         Name::Function(name) => Some(name),
         Name::Nothing => None,
+        Name::File => return with_line(&text, &failure.place),
     };
     if let Some(name) = name.filter(|_| !failure.place.is_empty()) {
         text.extend_from_slice(b" script: ");

@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 
+use crate::scripted::examples;
 use crate::support::installed::root;
-use crate::support::{each_server, transcript};
+use crate::support::{each_server_with, transcript};
 
 fn pages(folder: &str, extension: &str, found: &mut Vec<PathBuf>) {
     for path in fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path()) {
@@ -22,7 +23,8 @@ fn transcripts_print_what_the_pages_say() {
     pages("docs", "md", &mut found);
     pages("src/commands", "rs", &mut found);
     found.sort();
-    each_server(|server| {
+    // The pages show the example commands, too.
+    each_server_with(&examples(), |server| {
         for path in &found {
             let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             let page = path.strip_prefix(root()).unwrap().display().to_string();

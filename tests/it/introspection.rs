@@ -88,6 +88,10 @@ const COMMANDS: &[Row] = &[
     Row { name: "atomic.script|stats", arity: -2, flags: "noscript stale", key: None, call: "ATOMIC.SCRIPT STATS", keys: &[] },
     Row { name: "atomic.script|resetstat", arity: 2, flags: "noscript stale", key: None, call: "ATOMIC.SCRIPT RESETSTAT", keys: &[] },
     Row { name: "atomic.script|help", arity: 2, flags: "noscript stale", key: None, call: "ATOMIC.SCRIPT HELP", keys: &[] },
+    Row { name: "atomic.commands", arity: -2, flags: "", key: None, call: "ATOMIC.COMMANDS LIST", keys: &[] },
+    Row { name: "atomic.commands|list", arity: 2, flags: "noscript stale", key: None, call: "ATOMIC.COMMANDS LIST", keys: &[] },
+    Row { name: "atomic.commands|reload", arity: 2, flags: "admin noscript stale", key: None, call: "ATOMIC.COMMANDS RELOAD", keys: &[] },
+    Row { name: "atomic.commands|help", arity: 2, flags: "noscript stale", key: None, call: "ATOMIC.COMMANDS HELP", keys: &[] },
 ];
 
 const WITHOUT_ARGUMENTS: &[&str] = &[
@@ -100,6 +104,9 @@ const WITHOUT_ARGUMENTS: &[&str] = &[
     "ATOMIC.FUNCTION STATS",
     "ATOMIC.FUNCTION KILL",
     "ATOMIC.FUNCTION HELP",
+    "ATOMIC.COMMANDS LIST",
+    "ATOMIC.COMMANDS RELOAD",
+    "ATOMIC.COMMANDS HELP",
 ];
 
 /// Statuses, whatever the server wraps them in.

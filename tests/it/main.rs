@@ -20,6 +20,7 @@ mod persistence; // AOF and RDB, over kill -9 and restart, with and without the 
 mod readme; // the generated parts of README.md
 mod replication; // the exact stream, and real replicas without the module
 mod script; // ATOMIC.EVAL, ATOMIC.EVALSHA and ATOMIC.SCRIPT
+mod scripted; // commands from files: `commands-dir` and ATOMIC.COMMANDS
 #[allow(dead_code, unused_imports)] // a helper may be here before the first test that needs it
 mod support; // real servers, a raw client, replicas as witnesses, transcripts as tests
 mod tidy; // the architecture rules, read from the sources; needs no server

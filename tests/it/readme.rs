@@ -30,7 +30,9 @@ fn readme_settings_are_those_of_the_module() {
         };
         format!("| `{name}` | {default} | {range} | {} |\n", setting.doc)
     };
-    let table: String = settings::ALL.iter().map(row).collect();
+    let directory = &settings::COMMANDS_DIR;
+    let last = format!("| `{}` | none | a directory | {} |\n", directory.name.to_str().unwrap(), directory.doc);
+    let table: String = settings::ALL.iter().map(row).chain([last]).collect();
     check("settings", &format!("| setting | default | range | what it does |\n|---|---|---|---|\n{table}"));
 }
 

@@ -52,13 +52,15 @@ pub enum Subject<'a> {
     Script,
     /// A function of a library, and the command that calls it.
     Function(&'a Request<'a>, &'static str),
+    /// A command of a file, by its name.
+    Command(&'a [u8]),
 }
 
 impl Subject<'_> {
     /// The command that ends it, without its prefix.
     fn killer(self) -> &'static str {
         match self {
-            Self::Script => SCRIPT_KILL,
+            Self::Script | Self::Command(_) => SCRIPT_KILL,
             Self::Function(..) => FUNCTION_KILL,
         }
     }
@@ -66,8 +68,12 @@ impl Subject<'_> {
     /// What other clients are told. In drop-in mode they may know the server's own words.
     fn busy(self) -> &'static CStr {
         match (self, filter::is_intercepting()) {
-            (Self::Script, false) => c"Redis is busy running a script. You can only call ATOMIC.SCRIPT KILL or SHUTDOWN NOSAVE.",
-            (Self::Script, true) => c"Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+            (Self::Script | Self::Command(_), false) => {
+                c"Redis is busy running a script. You can only call ATOMIC.SCRIPT KILL or SHUTDOWN NOSAVE."
+            }
+            (Self::Script | Self::Command(_), true) => {
+                c"Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
+            }
             (Self::Function(..), false) => {
                 c"Redis is busy running a script. You can only call ATOMIC.FUNCTION KILL or SHUTDOWN NOSAVE."
             }
@@ -143,6 +149,11 @@ impl<'a> Busy<'a> {
         self.script = script;
     }
 
+    /// Whether it is a command of a file that runs. What its flags ask for, the server has checked.
+    pub fn is_command(&self) -> bool {
+        matches!(self.subject, Subject::Command(_))
+    }
+
     /// Lets the server see to other clients.
     pub fn pause(&mut self, wrote: bool) -> Pause {
         self.say_when_slow();
@@ -174,6 +185,7 @@ impl<'a> Busy<'a> {
         slow.said = true;
         let what = match self.subject {
             Subject::Function(request, _) => format!("The function is {}", quoted(request.script)),
+            Subject::Command(name) => format!("The command is {}", quoted(name)),
             Subject::Script => {
                 let sha = self.script.map(|script| String::from_utf8_lossy(&script.hex()).into_owned());
                 format!("Its SHA1 is {}", sha.unwrap_or_default())

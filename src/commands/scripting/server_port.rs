@@ -23,6 +23,10 @@ impl<'a> ServerPort<'a> {
     pub fn new(ctx: Ctx, known: &'a mut KnownCommands, natives: &'a Natives, keys: &'a [Str<'a>], subject: Subject<'a>) -> Self {
         Self { ctx, calls: Calls::new(ctx, known), natives, keys, busy: Busy::new(ctx, subject) }
     }
+
+    fn slot_of_keys(&self) -> OneSlot {
+        OneSlot::of(self.keys.first().map(|key| key.bytes()))
+    }
 }
 
 fn invocation<'c>(keys: &'c [Str<'c>], call: Call<'c>) -> Invocation<'c> {
@@ -38,6 +42,11 @@ fn invocation<'c>(keys: &'c [Str<'c>], call: Call<'c>) -> Invocation<'c> {
 impl Port for ServerPort<'_> {
     fn begin(&mut self, rules: Rules) -> Result<()> {
         self.busy.watch(rules.digest);
+        if self.busy.is_command() {
+            let one_slot = self.ctx.flags().is_cluster().then(|| self.slot_of_keys());
+            self.calls.obey(script_calls::Rules { read_only: rules.read_only, one_slot, ..Default::default() });
+            return Ok(());
+        }
         let Some(flags) = rules.flags else {
             admission::admit_undeclared(self.ctx)?;
             self.calls.obey(script_calls::Rules { read_only: rules.read_only, ..Default::default() });
@@ -49,7 +58,7 @@ impl Port for ServerPort<'_> {
         self.calls.obey(script_calls::Rules {
             read_only: rules.read_only || flags.no_writes,
             allow_oom: flags.allow_oom,
-            one_slot: one_slot.then(|| OneSlot::of(self.keys.first().map(|key| key.bytes()))),
+            one_slot: one_slot.then(|| self.slot_of_keys()),
         });
         Ok(())
     }

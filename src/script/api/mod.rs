@@ -11,4 +11,5 @@ pub(super) mod guarded;
 pub(super) mod math;
 pub(super) mod redis;
 pub(super) mod register;
+pub(super) mod register_command;
 pub(super) mod structs;

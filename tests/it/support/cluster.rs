@@ -18,7 +18,13 @@ impl Cluster {
     /// Starts `primaries` nodes, and returns when each knows all of them and serves its slots.
     #[track_caller]
     pub fn start(binary: &Binary, primaries: usize) -> Self {
-        let cluster = Self { nodes: (0..primaries).map(|_| start_node(binary)).collect() };
+        Self::start_with(binary, primaries, Setup::with_module())
+    }
+
+    /// [`Cluster::start`] with more in the configuration of each node.
+    #[track_caller]
+    pub fn start_with(binary: &Binary, primaries: usize, setup: Setup) -> Self {
+        let cluster = Self { nodes: (0..primaries).map(|_| start_node_with(binary, setup.clone())).collect() };
         for (position, node) in cluster.nodes.iter().enumerate() {
             let [first, next] = [position, position + 1].map(|part| part * SLOTS / primaries);
             assert_eq!(node.run(&format!("CLUSTER ADDSLOTSRANGE {first} {}", next - 1)), Value::ok());
@@ -121,7 +127,11 @@ pub fn move_key(key: &str, from: &Server, to: &Server) {
 
 /// A node that knows no other and serves no slot.
 pub fn start_node(binary: &Binary) -> Server {
-    let setup = Setup::with_module()
+    start_node_with(binary, Setup::with_module())
+}
+
+fn start_node_with(binary: &Binary, setup: Setup) -> Server {
+    let setup = setup
         .config("cluster-enabled yes")
         .config(&format!("cluster-port {}", free_bus_port()))
         .config("cluster-node-timeout 5000")

@@ -1,0 +1,45 @@
+//! `ATOMIC.COMMANDS HELP`: the subcommands, a line or two each, in the form of the server's own HELP.
+
+use super::READS;
+use crate::commands::spec::{Command, Keys, Spec};
+use crate::error::Result;
+use crate::keyspace::Keyspace;
+use crate::keyspace::args::Args;
+use crate::keyspace::reply::Reply;
+
+/// See the top of this file.
+pub struct Help;
+
+const LINES: &[&str] = &[
+    "ATOMIC.COMMANDS <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "LIST",
+    "    Return the commands that files declare, with their files and how often they ran.",
+    "RELOAD",
+    "    Read the files again, all or none.",
+    "HELP",
+    "    Print this help.",
+];
+
+impl Command for Help {
+    const SPEC: Spec = Spec {
+        name: c"atomic.commands|help",
+        flags: READS,
+        categories: c"scripting",
+        summary: c"Returns help about the subcommands.",
+        complexity: c"O(1)",
+        since: c"0.1.0",
+        arity: 2,
+        keys: Keys::None,
+        args: &[],
+    };
+
+    type Request<'a> = ();
+
+    fn parse(args: Args<'_>) -> Result<()> {
+        args.finish()
+    }
+
+    fn run(_keyspace: &Keyspace, (): ()) -> Result<Reply> {
+        Ok(Reply::Lines(LINES))
+    }
+}

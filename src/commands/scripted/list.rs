@@ -1,0 +1,72 @@
+//! `ATOMIC.COMMANDS LIST`: the commands that files declare.
+//!
+//! Reply: an array with a map per command, in the order of registration (RESP2 has flat arrays for the maps): `name`; `file`, null if a
+//! RELOAD did not find it any more; `line` of the declaration, 0 then; `arity`; `flags`; and, if it has keys, `access` and either `keys`,
+//! `[first, last, step]`, or `numkeys`, the position of their number. `calls` and `errors` are those of its function on this server, since
+//! it started or ATOMIC.SCRIPT RESETSTAT.
+
+use super::{Command as Scripted, READS, REGISTRY};
+use crate::commands::scripting;
+use crate::commands::spec::{Command, Keys, Spec};
+use crate::error::{Error, Result};
+use crate::keyspace::Keyspace;
+use crate::keyspace::args::Args;
+use crate::keyspace::reply::{Reply, number};
+use crate::script::{Access, Declaration, Engine, Positions};
+
+/// See the top of this file.
+pub struct List;
+
+impl Command for List {
+    const SPEC: Spec = Spec {
+        name: c"atomic.commands|list",
+        flags: READS,
+        categories: c"scripting",
+        summary: c"Lists the commands that files declare.",
+        complexity: c"O(N) in the number of commands",
+        since: c"0.1.0",
+        arity: 2,
+        keys: Keys::None,
+        args: &[],
+    };
+
+    type Request<'a> = ();
+
+    fn parse(args: Args<'_>) -> Result<()> {
+        args.finish()
+    }
+
+    fn run(_keyspace: &Keyspace, (): ()) -> Result<Reply> {
+        let scripting = scripting::engine()?;
+        let slot = REGISTRY.try_borrow_mut().ok_or(Error::Recursion)?;
+        let commands = slot.as_ref().map(|registry| registry.commands.as_slice()).unwrap_or_default();
+        Ok(Reply::Array(commands.iter().map(|command| entry(command, &scripting.engine)).collect()))
+    }
+}
+
+fn entry(command: &Scripted, engine: &Engine) -> Reply {
+    let Declaration { name, arity, flags, keys, access, .. } = &command.declaration;
+    let place = engine.command_place(command.number);
+    let figures = engine.command_figures(command.number);
+    let mut map = vec![
+        ("name", Reply::Bulk(name.to_bytes().to_vec())),
+        ("file", place.map_or(Reply::Null, |(file, _)| Reply::text(file))),
+        ("line", Reply::Integer(place.map_or(0, |(_, line)| line.into()))),
+        ("arity", Reply::Integer((*arity).into())),
+        ("flags", Reply::Array(flags.names().map(Reply::text).collect())),
+    ];
+    let access = match access {
+        Access::Read => "RO",
+        Access::Update => "RW",
+        Access::Overwrite => "OW",
+    };
+    match *keys {
+        Positions::None => {}
+        Positions::Range { first, last, step } => {
+            map.extend([("access", Reply::text(access)), ("keys", Reply::from([first, last, step].map(i64::from)))]);
+        }
+        Positions::Counted(at) => map.extend([("access", Reply::text(access)), ("numkeys", Reply::Integer(at.into()))]),
+    }
+    map.extend([("calls", Reply::Integer(number(figures.calls))), ("errors", Reply::Integer(number(figures.errors)))]);
+    Reply::Map(map)
+}
