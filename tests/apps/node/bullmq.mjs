@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { FlowProducer, Queue, QueueEvents, Relay, WaitingChildrenError, Worker } from 'bullmq';
 import { Redis } from 'ioredis';
 import { createClient } from 'redis';
-import { address, eventually, nodeRedisOptions, pause, run } from './program.mjs';
+import { address, eventually, nodeRedisOptions, pause, renewals, run } from './program.mjs';
 
 const DAY_MS = 24 * 3600 * 1000;
 
@@ -357,7 +357,7 @@ async function duplicatesAreNoticed(queue, on) {
 }
 
 async function countsCoverEveryState(queue, on) {
-  const worker = on.worker(null, { lockDuration: 10_000 });
+  const worker = on.worker(null, { lockDuration: 30_000 });
   const token = 'by-hand';
   await queue.addBulk(['finish', 'fail', 'hold', 'wait'].map((name) => ({ name, data: {} })));
   await queue.add('later', {}, { delay: DAY_MS });
@@ -391,15 +391,19 @@ async function jobsOfDeadWorkersAreTakenOver(queue, on) {
 }
 
 async function locksOfLongJobsAreRenewed(queue, on) {
+  const redis = new Redis(address);
   const runs = [];
   const work = async (job) => {
     runs.push(job.id);
-    await pause(1500);
+    const renewed = renewals(redis, `bull:${queue.name}:${job.id}:lock`);
+    await eventually(renewed);
+    await eventually(renewed);
   };
-  [1, 2].forEach(() => on.worker(work, { lockDuration: 1000, lockRenewTime: 200, stalledInterval: 100 }));
+  [1, 2].forEach(() => on.worker(work, { lockDuration: 20_000, lockRenewTime: 200, stalledInterval: 100 }));
   const job = await queue.add('slow', {});
   await state(job, 'completed');
   assert.deepEqual(runs, [job.id]);
+  await redis.quit();
 }
 
 async function eventsTellTheStoryOfAJob(queue, on) {
