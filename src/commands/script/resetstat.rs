@@ -1,6 +1,6 @@
 //! `ATOMIC.SCRIPT RESETSTAT`: start to count anew.
 //!
-//! Reply: OK. Zeroes calls, errors and times of every script, and what STATS and INFO count since the start: `calls`, `errors`, `evicted`,
+//! Reply: OK. Zeroes calls, errors and times of every script and of commands from files, and what STATS and INFO count since the start: `calls`, `errors`, `evicted`,
 //! `store-refused`. What there is stays: scripts, bytes, memory.
 
 use super::READS;
