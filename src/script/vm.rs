@@ -276,6 +276,8 @@ impl Vm {
         };
         let code = self.try_compile(source).map_err(|why| without_name(&why))?;
         let vm = self.number;
+        self.context.registered.take();
+        self.context.declared.take();
         let result = self.run_library(code, self.context.libraries.get().loading_commands, Name::File, port);
         let loaded = Loaded { vm, code, functions: self.context.registered.take() };
         let declared = self.context.declared.take();

@@ -1,7 +1,7 @@
 //! `ATOMIC.SCRIPT RESETSTAT`: start to count anew.
 //!
-//! Reply: OK. Zeroes calls, errors and times of every script, and what STATS and INFO count since the start: `calls`, `errors`, `evicted`,
-//! `store-refused`. What there is stays: scripts, bytes, memory.
+//! Reply: OK. Zeroes calls, errors and times of every script and of every command from a file, and what STATS and INFO count since the
+//! start: `calls`, `errors`, `evicted`, `store-refused`. What there is stays: scripts, bytes, memory.
 
 use super::READS;
 use crate::commands::scripting;

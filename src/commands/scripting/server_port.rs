@@ -43,7 +43,7 @@ impl Port for ServerPort<'_> {
     fn begin(&mut self, rules: Rules) -> Result<()> {
         self.busy.watch(rules.digest);
         if self.busy.is_command() {
-            let one_slot = self.ctx.flags().is_cluster().then(|| self.slot_of_keys());
+            let one_slot = admission::is_cluster().then(|| self.slot_of_keys());
             self.calls.obey(script_calls::Rules { read_only: rules.read_only, one_slot, ..Default::default() });
             return Ok(());
         }

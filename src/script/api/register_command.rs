@@ -5,7 +5,7 @@
 use std::ffi::c_int;
 use std::fmt;
 
-use crate::script::context::Registered;
+use crate::script::context::{Entry, Registered, Task};
 use crate::script::declaration::{CommandFlags, Declaration, Fields, MOST_COMMANDS};
 use crate::script::port::Flags;
 use crate::script::stack::{Kind, Ref, Stack, native};
@@ -22,6 +22,10 @@ pub(in crate::script) fn open(s: Stack) {
 
 /// `redis.register_command{name = ..., callback = ..., ...}`
 fn register_command(s: Stack) -> c_int {
+    // Code can keep this function, and call it when it is too late.
+    if !matches!(s.context().task.get(), Some(Task { entry: Entry::Library(..), .. })) {
+        refuse(s, format_args!("it can only be called while a file is loaded"));
+    }
     if s.top() != 1 || s.kind(1) != Kind::Table {
         refuse(s, format_args!("one table is expected, as in redis.register_command{{name = 'MY.COMMAND', callback = f}}"));
     }

@@ -1,7 +1,7 @@
 //! The commands of `lua/commands`: what they answer, write and replicate, and what they refuse.
 
-use super::examples;
-use crate::support::{FakeReplica, RealReplica, Server, Value, argv, each_server_with};
+use super::{Directory, examples};
+use crate::support::{FakeReplica, RealReplica, Server, Value, argv, each_installed, each_server_with};
 
 /// Commands before, a call, its reply, and what it replicates.
 struct Row(&'static [&'static str], &'static str, Value, &'static [&'static str]);
@@ -166,5 +166,25 @@ fn replicas_without_the_module_hold_the_same_data() {
         }
         replica.expect_same_data();
         assert_eq!(server.run("LLEN {p}list"), Value::Integer(20));
+    });
+}
+
+/// The command that the page shows how to write, and the error that it shows.
+#[test]
+fn the_command_of_the_page_is_one() {
+    let page = std::fs::read_to_string(crate::support::installed::root().join("docs/commands/scripted.md")).unwrap();
+    let code = page.split("```lua\n").nth(1).and_then(|rest| rest.split("```").next()).expect("no Lua on the page");
+    let directory = Directory::new(&[("greeting.lua", code)]);
+    each_installed(|binary| {
+        let server = Server::start(binary, &directory.setup());
+        server.run("SET k Ann");
+        assert_eq!(server.run("GREET k Hello"), Value::bulk("Hello, Ann"));
+        assert_eq!(server.run("GREET none Hello"), Value::bulk("Hello, stranger"));
+    });
+    let directory = Directory::new(&[("greeting.lua", &code.replace("arity = 3", "arity = '3'"))]);
+    each_installed(|binary| {
+        let log = Server::try_start(binary, &directory.setup()).err().expect("the server started");
+        let said = log.lines().find_map(|line| line.split_once("<atomic> ").filter(|(_, text)| text.starts_with("not loaded")));
+        assert!(page.contains(&format!("\n{}\n", said.expect("no refusal").1)), "{log}");
     });
 }

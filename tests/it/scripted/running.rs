@@ -223,6 +223,32 @@ fn a_command_that_computes_becomes_machine_code_and_stays_the_same() {
     });
 }
 
+/// Code can keep what it sees while it is loaded.
+#[test]
+fn nothing_is_declared_once_a_file_is_loaded() {
+    let text = "#!lua name=a
+local declare, callback = redis.register_command, function() return 'wrong' end
+declare{name = 'A', callback = function()
+  local done, why = pcall(declare, {name = 'LATE', callback = callback})
+  return {tostring(done), why}
+end}
+";
+    let directory = Directory::new(&[("a.lua", text), ("b.lua", &command("B", "", "return 'right'"))]);
+    each_installed(|binary| {
+        let server = Server::start(binary, &directory.setup());
+        let why = "redis.register_command: it can only be called while a file is loaded";
+        for _ in 0..2 {
+            assert_eq!(server.run("A"), Value::Array(vec![Value::bulk("false"), Value::bulk(why)]));
+            assert_eq!(server.run("ATOMIC.COMMANDS RELOAD"), Value::ok());
+            assert_eq!(server.run("B"), Value::bulk("right"));
+        }
+        let functions = "#!lua name=f\nredis.register_function('f', function() return redis.call('PING') end)";
+        assert_eq!(server.call(&["ATOMIC.FUNCTION", "LOAD", functions]), Value::bulk("f"));
+        assert_eq!(server.run("ATOMIC.FCALL f 0"), Value::Status("PONG".to_owned()));
+        assert_eq!(server.run("B"), Value::bulk("right"));
+    });
+}
+
 /// A file that declares something else each time cannot say so once the server was told.
 #[test]
 fn a_file_that_declares_by_chance_answers_an_error_instead_of_another_command() {

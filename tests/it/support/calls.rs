@@ -72,10 +72,9 @@ impl Call {
 
 /// The forms of a command. The plainest ones first.
 pub fn forms(command: &Documented) -> Vec<Call> {
-    let scripted = command
-        .arguments
-        .iter()
-        .any(|argument| argument.name == "numkeys" && ["EVAL", "FCALL"].iter().any(|runs| command.words[0].contains(runs)));
+    let runs_scripts = ["EVAL", "FCALL"].iter().any(|runs| command.words[0].contains(runs));
+    let from_a_file = !command.words[0].starts_with("ATOMIC.");
+    let scripted = from_a_file || (runs_scripts && command.arguments.iter().any(|argument| argument.name == "numkeys"));
     let repeats = command.arguments.iter().any(any_repeats);
     let words: Vec<Slot> = command.words.iter().map(|word| slot(word, Kind::Word)).collect();
     let mut calls: Vec<Call> = combine(&command.arguments)
