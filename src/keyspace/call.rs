@@ -101,8 +101,7 @@ impl Ctx {
 impl Ctx {
     /// Runs one and sends its reply to the caller, in the caller's protocol.
     pub fn relay(self, name: &CStr, args: &[Str<'_>]) -> Result<Reply> {
-        CallReply::as_caller(self, name, args).relay(self);
-        Ok(Reply::Sent)
+        CallReply::as_caller(self, name, args).relay(self).map(|()| Reply::Sent)
     }
 
     /// Runs one; an error reply is the error.
@@ -162,13 +161,12 @@ impl CallReply {
         self.text().starts_with(b"-ERR cannot run as user")
     }
 
-    /// Hands the reply, which must be in the client's protocol, to the client.
-    pub fn relay(&self, ctx: Ctx) {
-        if self.0.is_null() {
-            return ctx.reply_error(&Error::Text("ERR the server did not run the command"));
-        }
-        // SAFETY: the reply is alive; the context belongs to the running command.
+    /// Hands the reply, which must be in the client's protocol, to the client, unless it is an error: all of ours go one way.
+    pub fn relay(&self, ctx: Ctx) -> Result<()> {
+        self.done()?;
+        // SAFETY: what is no error is there, and alive; the context belongs to the running command.
         unsafe { api!(RedisModule_ReplyWithCallReply)(ctx.raw(), self.0) };
+        Ok(())
     }
 
     /// Runs a command for a script. Its first argument may be a string that the server has already. The server makes the others itself,

@@ -22,9 +22,9 @@ pub fn delete(ctx: Ctx, name: &[u8]) -> Result<()> {
 }
 
 /// FUNCTION with these words, which change nothing; its reply goes to the client.
-pub fn relay(ctx: Ctx, subcommand: &[u8], words: &[Str<'_>]) {
+pub fn relay(ctx: Ctx, subcommand: &[u8], words: &[Str<'_>]) -> Result<()> {
     let subcommand = OwnedStr::new(subcommand);
-    CallReply::with(ctx, c"FUNCTION", c"vE0", &[&[subcommand.as_str()], words].concat()).relay(ctx);
+    CallReply::with(ctx, c"FUNCTION", c"vE0", &[&[subcommand.as_str()], words].concat()).relay(ctx)
 }
 
 /// FUNCTION with these words, which change the store and replicate. Its reply goes to the client; the name of a library that it answers
@@ -32,15 +32,13 @@ pub fn relay(ctx: Ctx, subcommand: &[u8], words: &[Str<'_>]) {
 pub fn change(ctx: Ctx, subcommand: &[u8], words: &[Str<'_>]) -> Result<Vec<u8>> {
     let subcommand = OwnedStr::new(subcommand);
     let reply = CallReply::with(ctx, c"FUNCTION", c"v!EM0", &[&[subcommand.as_str()], words].concat());
-    reply.done()?;
-    let answer = Reader(reply.text()).one().unwrap_or_default().to_vec();
-    reply.relay(ctx);
-    Ok(answer)
+    reply.relay(ctx)?;
+    Ok(Reader(reply.text()).one().unwrap_or_default().to_vec())
 }
 
 /// FCALL or FCALL_RO with these words, run by the server as the calling user; the reply goes to the client.
-pub fn call(ctx: Ctx, name: &CStr, words: &[Str<'_>]) {
-    CallReply::as_caller(ctx, name, words).relay(ctx);
+pub fn call(ctx: Ctx, name: &CStr, words: &[Str<'_>]) -> Result<()> {
+    CallReply::as_caller(ctx, name, words).relay(ctx)
 }
 
 /// How many libraries and functions each engine has.

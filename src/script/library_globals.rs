@@ -4,7 +4,7 @@
 //! Redis. Luau notes what an import such as `redis.call` stands for when it loads code, and uses the note as long as the globals count as
 //! safe: so the code is compiled with the globals of a run, and these do not count as safe while it is loaded.
 
-use super::api::register;
+use super::api::{redis, register};
 use super::sandbox;
 use super::stack::{Ref, Stack};
 
@@ -30,16 +30,20 @@ impl Default for Tables {
 impl Tables {
     /// Makes and pins the tables. The globals of scripts are on the top, complete, and stay there.
     pub fn pin(s: Stack) -> Self {
-        let pinned = |name| {
-            s.raw_get_field(-1, name);
-            s.pin()
-        };
-        let (redis, atomic) = (pinned(c"redis"), pinned(c"atomic"));
+        s.raw_get_field(-1, c"atomic");
+        let atomic = s.pin();
+        redis::open_for_functions(s);
+        s.set_readonly(-1, true);
+        let redis = s.pin();
         let loading_functions = api(s, register::open);
         let nothing = api(s, |s| s.push_table(0, 0));
         s.push_copy_of_table(s.context().names.get().globals);
         s.push_copy(-1);
         s.raw_set_field(-2, c"_G");
+        for name in [c"redis", c"server"] {
+            s.push_ref(redis);
+            s.raw_set_field(-2, name);
+        }
         s.set_readonly(-1, true);
         s.set_safe_globals(-1, true);
         Self { globals: s.pin(), loading_functions, redis, atomic, nothing }

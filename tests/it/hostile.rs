@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use crate::support::calls::{Call, Kind, SCRIPT, SCRIPT_SHA1, forms};
+use crate::support::calls::{Call, Kind, LIBRARY, SCRIPT, SCRIPT_SHA1, forms};
 use crate::support::docs::commands;
 use crate::support::line::line;
 use crate::support::{Connection, FakeReplica, Server, Value, argv, each_server, eventually};
@@ -204,13 +204,19 @@ fn every_command_has_a_form_that_is_answered() {
             match name.as_str() {
                 "ATOMIC.EVAL_RO" => argv[1] = b"return 1".to_vec(),
                 "ATOMIC.EVALSHA_RO" => argv[1] = attacker.server.call(&["ATOMIC.SCRIPT", "LOAD", "return 1"]).bytes().to_vec(),
+                "ATOMIC.FCALL_RO" => {
+                    let code = "#!lua name=reads\nredis.register_function{function_name='r', callback=function() end, flags={'no-writes'}}";
+                    attacker.server.call(&["ATOMIC.FUNCTION", "LOAD", "REPLACE", code]);
+                    argv[1] = b"r".to_vec();
+                }
+                "ATOMIC.FUNCTION RESTORE" => argv[2] = attacker.server.call(&["ATOMIC.FUNCTION", "DUMP"]).bytes().to_vec(),
                 _ => {}
             }
             let replies = attacker.strike_each(call, &argv);
             *answered.entry(name).or_insert(false) |= replies.iter().any(|reply| !matches!(reply, Value::Error(_)));
         }
-        // There is no script to end.
-        assert_eq!(answered.remove("ATOMIC.SCRIPT KILL"), Some(false));
+        // There is nothing to end.
+        assert_eq!(["SCRIPT", "FUNCTION"].map(|what| answered.remove(&format!("ATOMIC.{what} KILL"))), [Some(false); 2]);
         let refused: Vec<&String> = answered.iter().filter(|(_, answered)| !**answered).map(|(name, _)| name).collect();
         assert!(refused.is_empty(), "refused in every form, so that nothing else here proves anything about them: {refused:?}");
     });
@@ -251,8 +257,9 @@ fn attack(body: impl Fn(&mut Attacker, &[Call])) {
     });
 }
 
-/// Makes the script known that calls name by its digest.
+/// Makes the script known that calls name by its digest, and the function that they name.
 fn load_script(server: &Server, calls: &[Call]) {
+    assert_eq!(server.call(&["ATOMIC.FUNCTION", "LOAD", "REPLACE", LIBRARY]), Value::bulk("hostile"));
     if calls.iter().any(|call| call.argv().contains(&SCRIPT_SHA1.as_bytes().to_vec())) {
         assert_eq!(server.call(&["ATOMIC.SCRIPT", "LOAD", SCRIPT]), Value::bulk(SCRIPT_SHA1));
     }

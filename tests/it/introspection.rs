@@ -63,6 +63,21 @@ const COMMANDS: &[Row] = &[
           call: "ATOMIC.EVAL_RO 'return 1' 2 a b c", keys: &["a", "b"] },
     Row { name: "atomic.evalsha_ro", arity: -3, flags: "noscript stale no_mandatory_keys movablekeys", key: READ,
           call: "ATOMIC.EVALSHA_RO abc 2 a b c", keys: &["a", "b"] },
+    Row { name: "atomic.fcall", arity: -3, flags: "noscript stale no_mandatory_keys movablekeys", key: UPDATE,
+          call: "ATOMIC.FCALL f 2 a b c", keys: &["a", "b"] },
+    Row { name: "atomic.fcall_ro", arity: -3, flags: "noscript stale no_mandatory_keys movablekeys", key: READ,
+          call: "ATOMIC.FCALL_RO f 2 a b c", keys: &["a", "b"] },
+    Row { name: "atomic.function", arity: -2, flags: "", key: None, call: "ATOMIC.FUNCTION LIST", keys: &[] },
+    Row { name: "atomic.function|load", arity: -3, flags: "write denyoom noscript", key: None, call: "ATOMIC.FUNCTION LOAD x", keys: &[] },
+    Row { name: "atomic.function|delete", arity: 3, flags: "write noscript", key: None, call: "ATOMIC.FUNCTION DELETE x", keys: &[] },
+    Row { name: "atomic.function|list", arity: -2, flags: "noscript", key: None, call: "ATOMIC.FUNCTION LIST", keys: &[] },
+    Row { name: "atomic.function|flush", arity: -2, flags: "write noscript", key: None, call: "ATOMIC.FUNCTION FLUSH", keys: &[] },
+    Row { name: "atomic.function|dump", arity: 2, flags: "noscript", key: None, call: "ATOMIC.FUNCTION DUMP", keys: &[] },
+    Row { name: "atomic.function|restore", arity: -3, flags: "write denyoom noscript", key: None,
+          call: "ATOMIC.FUNCTION RESTORE x", keys: &[] },
+    Row { name: "atomic.function|stats", arity: 2, flags: "noscript allow_busy", key: None, call: "ATOMIC.FUNCTION STATS", keys: &[] },
+    Row { name: "atomic.function|kill", arity: 2, flags: "noscript allow_busy", key: None, call: "ATOMIC.FUNCTION KILL", keys: &[] },
+    Row { name: "atomic.function|help", arity: 2, flags: "noscript loading stale", key: None, call: "ATOMIC.FUNCTION HELP", keys: &[] },
     Row { name: "atomic.script", arity: -2, flags: "", key: None, call: "ATOMIC.SCRIPT EXISTS x", keys: &[] },
     Row { name: "atomic.script|load", arity: 3, flags: "noscript stale", key: None, call: "ATOMIC.SCRIPT LOAD x", keys: &[] },
     Row { name: "atomic.script|exists", arity: -3, flags: "noscript stale", key: None, call: "ATOMIC.SCRIPT EXISTS x", keys: &[] },
@@ -75,8 +90,17 @@ const COMMANDS: &[Row] = &[
     Row { name: "atomic.script|help", arity: 2, flags: "noscript stale", key: None, call: "ATOMIC.SCRIPT HELP", keys: &[] },
 ];
 
-const WITHOUT_ARGUMENTS: &[&str] =
-    &["ATOMIC.SCRIPT FLUSH", "ATOMIC.SCRIPT KILL", "ATOMIC.SCRIPT LIST", "ATOMIC.SCRIPT RESETSTAT", "ATOMIC.SCRIPT HELP"];
+const WITHOUT_ARGUMENTS: &[&str] = &[
+    "ATOMIC.SCRIPT FLUSH",
+    "ATOMIC.SCRIPT KILL",
+    "ATOMIC.SCRIPT LIST",
+    "ATOMIC.SCRIPT RESETSTAT",
+    "ATOMIC.SCRIPT HELP",
+    "ATOMIC.FUNCTION DUMP",
+    "ATOMIC.FUNCTION STATS",
+    "ATOMIC.FUNCTION KILL",
+    "ATOMIC.FUNCTION HELP",
+];
 
 /// Statuses, whatever the server wraps them in.
 fn words(value: &Value) -> Vec<String> {

@@ -10,6 +10,7 @@ mod differential; // native commands against the scripts they replace, the same 
 mod docs; // the transcripts of all pages, executed
 mod dropin; // drop-in mode: the server's own script commands on this engine
 mod events; // what a change tells subscribers, WATCH and client caches, and where it is refused
+mod functions; // ATOMIC.FUNCTION, ATOMIC.FCALL: libraries in the server's store, run by the module
 mod harness; // the harness itself, on servers without the module
 mod hostile; // hostile keys, stored bytes and arguments against every command, driven by COMMAND DOCS
 mod introspection; // what the server says about the commands: flags, keys, docs, ACL

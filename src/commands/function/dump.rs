@@ -32,7 +32,7 @@ impl Command for Dump {
     }
 
     fn run(keyspace: &Keyspace, (): ()) -> Result<Reply> {
-        libraries::relay(keyspace.ctx(), b"DUMP", &[]);
+        libraries::relay(keyspace.ctx(), b"DUMP", &[])?;
         Ok(Reply::Sent)
     }
 }

@@ -35,7 +35,7 @@ impl Command for List {
     }
 
     fn run(keyspace: &Keyspace, words: Args<'_>) -> Result<Reply> {
-        libraries::relay(keyspace.ctx(), b"LIST", words.rest());
+        libraries::relay(keyspace.ctx(), b"LIST", words.rest())?;
         Ok(Reply::Sent)
     }
 }

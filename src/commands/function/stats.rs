@@ -38,7 +38,7 @@ impl Command for Stats {
     fn run(keyspace: &Keyspace, (): ()) -> Result<Reply> {
         let ctx = keyspace.ctx();
         let Some(running) = busy::running_function() else {
-            libraries::relay(ctx, b"STATS", &[]);
+            libraries::relay(ctx, b"STATS", &[])?;
             return Ok(Reply::Sent);
         };
         let duration = i64::try_from(running.since.elapsed().as_millis()).unwrap_or(i64::MAX);

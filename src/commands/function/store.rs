@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::commands::script::store as scripts;
 use crate::commands::scripting::{Scripting, filter, store_watch};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::keyspace::libraries;
-use crate::keyspace::module_api::{Ctx, Str};
+use crate::keyspace::module_api::{Ctx, OwnedStr, Str};
 use crate::script::{Digest, library};
 
 /// The store may hold other libraries than we know.
@@ -74,15 +74,30 @@ fn is_lua(engine: &[u8]) -> bool {
     engine.eq_ignore_ascii_case(b"lua")
 }
 
-/// Whether the first line names the engine that is also ours. What it says besides is for the server to read.
-fn is_for_us(code: &[u8]) -> bool {
-    let line = code.strip_prefix(b"#!").and_then(|rest| rest.split(|&byte| byte == b'\n').next());
-    line.and_then(|line| line.split(u8::is_ascii_whitespace).next()).is_some_and(is_lua)
+/// The first line, if it names the engine that is also ours, with its end.
+fn our_line(code: &[u8]) -> Option<&[u8]> {
+    let line = code.split_inclusive(|&byte| byte == b'\n').next().filter(|line| line.ends_with(b"\n"))?;
+    let engine = line.strip_prefix(b"#!")?.split(u8::is_ascii_whitespace).next()?;
+    is_lua(engine).then_some(line)
+}
+
+/// What the server has against the words before the code and its first line. A library without code is always refused.
+fn check_line(ctx: Ctx, before: &[Str<'_>], line: &[u8]) -> Result<()> {
+    let line = OwnedStr::new(line);
+    match libraries::change(ctx, b"LOAD", &[before, &[line.as_str()]].concat()) {
+        Err(Error::Script(text)) if text != b"ERR No functions registered" => Err(Error::Script(text)),
+        _ => Ok(()),
+    }
 }
 
 /// `[REPLACE] code`
 pub fn load(ctx: Ctx, scripting: &mut Scripting, words: &[Str<'_>]) -> Result<()> {
-    let code = words.last().map(|code| code.bytes()).filter(|code| is_for_us(code));
+    let (code, before) = words.split_last().map_or((None, words), |(code, before)| (Some(code.bytes()), before));
+    let line = code.and_then(our_line);
+    if let Some(line) = line {
+        check_line(ctx, before, line)?;
+    }
+    let code = code.filter(|_| line.is_some());
     let candidate = code.map(|code| scripting.load_library(ctx, code)).transpose()?;
     let stored = libraries::change(ctx, b"LOAD", words);
     if let Some(candidate) = candidate {

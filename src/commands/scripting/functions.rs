@@ -46,7 +46,7 @@ pub fn call(keyspace: &Keyspace, args: Args<'_>, form: Form) -> Result<Reply> {
     let (server, command) = form.command();
     if !scripting.engine.functions().has(name) {
         drop(scripting);
-        libraries::call(ctx, server, words);
+        libraries::call(ctx, server, words)?;
         return Ok(Reply::Sent);
     }
     let request = Request::read(args, BAD_COUNT)?;

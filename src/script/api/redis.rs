@@ -32,10 +32,11 @@ const FUNCTIONS: &[(&CStr, Native)] = &[
     (c"setresp", native(setresp)),
     (c"set_repl", native(set_repl)),
     (c"acl_check_cmd", native(acl_check_cmd)),
-    (c"replicate_commands", native(replicate_commands)),
-    (c"breakpoint", native(breakpoint)),
-    (c"debug", native(debug)),
 ];
+
+/// What functions of libraries do not have.
+const OF_SCRIPTS: &[(&CStr, Native)] =
+    &[(c"replicate_commands", native(replicate_commands)), (c"breakpoint", native(breakpoint)), (c"debug", native(debug))];
 
 /// Where writes go, as the bits that `set_repl` takes.
 const REPLICATIONS: &[(&CStr, u8)] = &[
@@ -56,9 +57,18 @@ const LEVELS: &[(&CStr, LogLevel)] = &[
     (c"LOG_WARNING", LogLevel::Warning),
 ];
 
-/// Pushes the table.
+/// Pushes the table that scripts have.
 pub(in crate::script) fn open(s: Stack) {
-    s.push_table(0, FUNCTIONS.len() + LEVELS.len() + REPLICATIONS.len() + 6);
+    open_for_functions(s);
+    for &(name, function) in OF_SCRIPTS {
+        s.push_native(function, name);
+        s.raw_set_field(-2, name);
+    }
+}
+
+/// Pushes the table that functions of libraries have.
+pub(in crate::script) fn open_for_functions(s: Stack) {
+    s.push_table(0, FUNCTIONS.len() + OF_SCRIPTS.len() + LEVELS.len() + REPLICATIONS.len() + 6);
     for &(name, function) in FUNCTIONS {
         s.push_native(function, name);
         s.raw_set_field(-2, name);

@@ -9,7 +9,7 @@ use crate::script::stack::{Kind, Stack, native};
 use super::redis;
 
 /// More functions are refused: their names lie outside of the VM's memory.
-const MOST_FUNCTIONS: usize = 10_000;
+const MOST_FUNCTIONS: usize = 4096;
 
 /// Pushes the table.
 pub(in crate::script) fn open(s: Stack) {
@@ -55,7 +55,7 @@ fn check(s: Stack, name: &[u8]) -> Result<(), &'static [u8]> {
     let (taken, count) = (all.iter().any(|other| *other.name == *name), all.len());
     s.context().registered.set(all);
     if name.is_empty() || !name.iter().all(|&byte| byte == b'_' || byte.is_ascii_alphanumeric()) {
-        Err(b"ERR Function names can only contain letters, numbers, or underscores(_) and must be at least one character long")
+        Err(b"ERR Library names can only contain letters, numbers, or underscores(_) and must be at least one character long")
     } else if taken {
         Err(b"ERR Function already exists in the library")
     } else if count >= MOST_FUNCTIONS {
@@ -66,7 +66,7 @@ fn check(s: Stack, name: &[u8]) -> Result<(), &'static [u8]> {
 }
 
 fn positional(s: Stack) -> Declared {
-    if s.kind(1) != Kind::String {
+    if s.coerced_bytes(1).is_none() {
         redis::refuse(s, b"ERR first argument to redis.register_function must be a string");
     }
     if s.kind(CALLBACK) != Kind::Function {
@@ -107,13 +107,13 @@ fn read(s: Stack, declared: &mut Declared) -> bool {
     let is = |word: &[u8]| name.eq_ignore_ascii_case(word);
     let kind = s.kind(-1);
     if is(b"function_name") {
-        if kind != Kind::String {
+        if s.coerced_bytes(-1).is_none() {
             redis::refuse(s, b"ERR function_name argument given to redis.register_function must be a string");
         }
         declared.name = s.bytes(-1).unwrap_or_default();
         return true;
     } else if is(b"description") {
-        if kind != Kind::String {
+        if s.coerced_bytes(-1).is_none() {
             redis::refuse(s, b"ERR description argument given to redis.register_function must be a string");
         }
     } else if is(b"callback") {

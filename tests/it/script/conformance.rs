@@ -138,6 +138,55 @@ fn cached_scripts_answer_as_with_the_servers_own_evalsha() {
     });
 }
 
+/// The script as the callback of a function; scripts with a first line of their own cannot be one.
+fn as_function(script: &str) -> Option<String> {
+    (!script.starts_with("#!"))
+        .then(|| format!("#!lua name=conformance\nredis.register_function('conformance', function(KEYS, ARGV) {script}\nend)"))
+}
+
+/// Whether the answer says that nil was called, whoever says it.
+fn nil_call(answer: &Value) -> Value {
+    let said = format!("{answer:?}").contains("attempt to call ");
+    if said { Value::bulk("attempt to call nil") } else { answer.clone() }
+}
+
+#[test]
+fn functions_answer_as_with_the_servers_own_fcall() {
+    let all = [
+        rows::SCRIPTS,
+        api::ERRORS,
+        api::VALUES,
+        api::COMMANDS,
+        language::LANGUAGE,
+        json::JSON,
+        cmsgpack::CMSGPACK,
+        structs::STRUCT,
+        functions::RESP3,
+        functions::REPLICATION_AND_RIGHTS,
+        functions::COMMANDS,
+    ]
+    .concat();
+    each_server(|server| {
+        let (mut compared, mut connection) = (0, server.connect());
+        for script in &all {
+            let Some(code) = as_function(script) else { continue };
+            // What is no function body is refused by both.
+            if matches!(connection.call(&["ATOMIC.FUNCTION", "LOAD", "REPLACE", &code]), Value::Error(_)) {
+                assert!(matches!(connection.call(&["FUNCTION", "LOAD", "REPLACE", &code]), Value::Error(_)), "{script}");
+                continue;
+            }
+            let call = with_arguments("conformance");
+            let [theirs, ours] = both(&mut connection, "FCALL", &call);
+            // Functions have no such fields, and Luau does not name what is nil.
+            let only_of_scripts = ["replicate_commands", "breakpoint", "debug"].iter().any(|name| script.contains(name));
+            let [theirs, ours] = if only_of_scripts { [theirs, ours].map(|answer| nil_call(&answer)) } else { [theirs, ours] };
+            assert_eq!(theirs, ours, "{script}");
+            compared += 1;
+        }
+        assert!(compared > 800, "{compared} of {} were compared", all.len());
+    });
+}
+
 #[test]
 fn the_table_has_the_fields_of_the_servers_own() {
     let fields = |table: &str| {

@@ -43,7 +43,7 @@ pub(crate) fn in_common_words(reply: &Value) -> Value {
     }
 }
 
-fn in_words_of_redis(text: &str) -> String {
+pub(super) fn in_words_of_redis(text: &str) -> String {
     WORDS.iter().fold(text.to_owned(), |text, (valkey, redis)| text.replace(valkey, redis))
 }
 

@@ -12,6 +12,10 @@ pub const SCRIPT: &str = "return redis.call('SET', KEYS[1], ARGV[1])";
 /// The digest of [`SCRIPT`].
 pub const SCRIPT_SHA1: &str = "d8f2fad9f8e86a53d2a6ebd960b33c4972cacc37";
 
+/// The library that calls of `ATOMIC.FUNCTION` are given, with a function of its name that does what [`SCRIPT`] does.
+pub const LIBRARY: &str = "#!lua name=hostile\n\
+    redis.register_function('hostile', function(keys, args) return redis.call('SET', keys[1], args[1]) end)";
+
 /// What an argument is to an attacker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -68,7 +72,10 @@ impl Call {
 
 /// The forms of a command. The plainest ones first.
 pub fn forms(command: &Documented) -> Vec<Call> {
-    let scripted = command.arguments.iter().any(|argument| argument.name == "numkeys" && command.words[0].contains("EVAL"));
+    let scripted = command
+        .arguments
+        .iter()
+        .any(|argument| argument.name == "numkeys" && ["EVAL", "FCALL"].iter().any(|runs| command.words[0].contains(runs)));
     let repeats = command.arguments.iter().any(any_repeats);
     let words: Vec<Slot> = command.words.iter().map(|word| slot(word, Kind::Word)).collect();
     let mut calls: Vec<Call> = combine(&command.arguments)
@@ -146,6 +153,8 @@ fn text(name: &str) -> &'static str {
     match name {
         "script" => SCRIPT,
         "sha1" | "sha" | "digest" => SCRIPT_SHA1,
+        "function" | "library-name" => "hostile",
+        "function-code" => LIBRARY,
         "owner" => "me",
         // Some options compare it as a number.
         "value" => "10",
