@@ -94,10 +94,11 @@ fn function_command(ctx: Ctx, argv: &[Str<'_>], run: impl FnOnce() -> Result<Rep
 
 /// Refuses, in the server's words, a caller without the right to the command that it sent.
 fn permit(ctx: Ctx, row: &'static StandIn, argv: &[Str<'_>]) -> Result<()> {
-    if PERMITTED.swap(0, Ordering::Relaxed) == ctx.client_id() {
+    let client = ctx.client_id();
+    if client != 0 && PERMITTED.swap(0, Ordering::Relaxed) == client {
         return Ok(());
     }
-    let caller = ctx.user_of(ctx.client_id());
+    let caller = ctx.user_of(client);
     let original = row.original.as_str();
     let words: Vec<Str<'_>> = std::iter::once(original).chain(argv.iter().skip(1).copied()).collect();
     match caller {
