@@ -14,6 +14,7 @@ mod natives;
 mod server_port;
 pub mod stand_in;
 pub mod store_watch;
+mod unrestricted;
 
 use std::cell::RefMut;
 use std::ffi::CStr;

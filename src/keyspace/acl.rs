@@ -50,6 +50,26 @@ impl User {
     }
 }
 
+impl User {
+    /// Whether the user may run every command with every key, as far as its rules say so plainly. Not where the server does not show them
+    /// (before 7.0.6).
+    #[must_use]
+    pub fn is_unrestricted(&self) -> bool {
+        // SAFETY: the pointer is written once, at load.
+        let Some(rules) = (unsafe { raw::RedisModule_GetModuleUserACLString }) else { return false };
+        // SAFETY: the user is alive until `drop`; the string is ours to free.
+        let rules = unsafe { rules(self.0) };
+        if rules.is_null() {
+            return false;
+        }
+        // SAFETY: as above.
+        let rules = unsafe { OwnedStr::from_raw(rules) };
+        let words = || rules.as_str().bytes().split(|&byte| byte == b' ');
+        let has = |wanted: &[u8]| words().any(|word| word == wanted);
+        has(b"~*") && has(b"+@all") && !words().any(|word| matches!(word.first(), Some(b'-' | b'(' | b'%')))
+    }
+}
+
 impl Drop for User {
     fn drop(&mut self) {
         // SAFETY: made by `named`, freed once; the user in the ACL stays.

@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{intercept, stand_in, store_watch};
+use super::{intercept, stand_in, store_watch, unrestricted};
 use crate::error::Result;
 use crate::keyspace::command_filter::{self, Filtered, Look};
 use crate::keyspace::module_api::Ctx;
@@ -74,22 +74,36 @@ impl Look for Commands {
     fn concerns(name: &[u8]) -> bool {
         stand_in::forget_permit();
         store_watch::next_command();
-        let Some(first) = name.first() else { return false };
-        // EVAL and EXEC, FCALL, SCRIPT, EVALSHA and EVAL_RO, FUNCTION and FCALL_RO, EVALSHA_RO.
-        matches!((name.len(), first | 0x20), (4 | 7 | 10, b'e') | (5 | 8, b'f') | (6, b's'))
+        unrestricted::next_command();
+        let [first, second, ..] = name else { return false };
+        // ACL and AUTH; EVAL, EVALSHA, EVAL_RO and EVALSHA_RO; EXEC; FCALL, FCALL_RO and FUNCTION; HELLO, RESET, SCRIPT. Others
+        // that begin so only take a little longer.
+        matches!(
+            (name.len(), first | 0x20, second | 0x20),
+            (3, b'a', b'c')
+                | (4, b'a', b'u')
+                | (4 | 7 | 10, b'e', b'v')
+                | (4, b'e', b'x')
+                | (5 | 8, b'f', b'c' | b'u')
+                | (5, b'h' | b'r', b'e')
+                | (6, b's', b'c')
+        )
     }
 
     fn at(command: &mut Filtered) -> Result<()> {
         if INTERCEPTING.load(Ordering::Relaxed) && intercept::rename(command) {
             return Ok(());
         }
-        if WATCHING.load(Ordering::Relaxed) {
-            let is = |name: &[u8]| command.arg(0).is_some_and(|word| word.bytes().eq_ignore_ascii_case(name));
-            if is(b"FUNCTION") {
-                store_watch::function(command);
-            } else if is(b"EXEC") {
+        let Some(name) = command.arg(0).map(|name| name.bytes().to_ascii_uppercase()) else { return Ok(()) };
+        match name.as_slice() {
+            b"ACL" => unrestricted::acl(),
+            b"AUTH" | b"HELLO" | b"RESET" => unrestricted::user_changes(command, false),
+            b"EXEC" => {
+                unrestricted::user_changes(command, true);
                 store_watch::exec(command);
             }
+            b"FUNCTION" if WATCHING.load(Ordering::Relaxed) => store_watch::function(command),
+            _ => {}
         }
         Ok(())
     }

@@ -6,7 +6,7 @@
 //! Where the server tells whose command it is (7.2 and later), a command is renamed if its caller may run both, and else left to the
 //! server: so nobody who may only run EVAL loses anything, and a refusal is the server's own. On 7.0 every such command is renamed.
 
-use super::busy;
+use super::{busy, stand_in, unrestricted};
 use crate::commands::scripting;
 use crate::keyspace::acl::{Caller, User};
 use crate::keyspace::command_filter::{self, Filtered};
@@ -14,8 +14,6 @@ use crate::keyspace::kept::Kept;
 use crate::keyspace::module_api::{Ctx, OwnedStr, Str};
 use crate::keyspace::server_thread::ServerThread;
 use crate::script::{self, Digest};
-
-use super::stand_in;
 
 /// A command of the server, and ours that stands in for it.
 pub struct StandIn {
@@ -120,20 +118,25 @@ fn permitted(command: &Filtered, row: &'static StandIn) -> Option<&'static Stand
     if row.original.word().starts_with("EVAL") && is_debugger(client) {
         return None;
     }
-    // Who has no user is the master, or another module: theirs is the server's engine.
-    let Caller::User(user) = command.ctx().user_of(client) else { return None };
-    let may = |name: &'static Kept| may_as(command, &user, name.as_str());
-    if !may(&row.original) {
-        return None;
-    }
-    let without_writes = WITHOUT_WRITES.iter().find(|other| other.original.word() == row.original.word());
-    let row = match without_writes {
-        Some(other) if command.ctx().writes_are_paused() && writes_nothing(command, other) && may(&other.name) => other,
-        _ if may(&row.name) => row,
-        _ => return None,
+    let without_writes = || {
+        let other = WITHOUT_WRITES.iter().find(|other| other.original.word() == row.original.word())?;
+        (command.ctx().writes_are_paused() && writes_nothing(command, other)).then_some(other)
+    };
+    let chosen = if unrestricted::is_known(client) {
+        without_writes().unwrap_or(row)
+    } else {
+        // Who has no user is the master, or another module: theirs is the server's engine.
+        let Caller::User(user) = command.ctx().user_of(client) else { return None };
+        let may = |row: &'static StandIn| may_as(command, &user, row.name.as_str());
+        if !may_as(command, &user, row.original.as_str()) {
+            return None;
+        }
+        let chosen = without_writes().filter(|other| may(other)).or_else(|| may(row).then_some(row))?;
+        unrestricted::learn(client, &user);
+        chosen
     };
     stand_in::permit_next(client);
-    Some(row)
+    Some(chosen)
 }
 
 fn may_as(command: &Filtered, user: &User, name: Str<'_>) -> bool {

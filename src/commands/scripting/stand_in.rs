@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::intercept::{self, StandIn};
+use super::unrestricted;
 use crate::commands::function;
 use crate::error::{Error, Result};
 use crate::keyspace::acl::{Caller, Refused, User};
@@ -94,16 +95,27 @@ fn function_command(ctx: Ctx, argv: &[Str<'_>], run: impl FnOnce() -> Result<Rep
 
 /// Refuses, in the server's words, a caller without the right to the command that it sent.
 fn permit(ctx: Ctx, row: &'static StandIn, argv: &[Str<'_>]) -> Result<()> {
-    if PERMITTED.swap(0, Ordering::Relaxed) == ctx.client_id() {
+    let client = ctx.client_id();
+    if client != 0 && PERMITTED.swap(0, Ordering::Relaxed) == client {
         return Ok(());
     }
-    let caller = ctx.user_of(ctx.client_id());
+    // Where the filter has looked, and left no note, it is to be looked at now.
+    let may_remember = !command_filter::tells_clients();
+    if may_remember && unrestricted::is_known(client) {
+        return Ok(());
+    }
+    let caller = ctx.user_of(client);
     let original = row.original.as_str();
     let words: Vec<Str<'_>> = std::iter::once(original).chain(argv.iter().skip(1).copied()).collect();
     match caller {
         Caller::Nobody => Ok(()),
         Caller::Stranger => Err(refusal(ctx, Refused::Command, &full_name(row, argv))),
-        Caller::User(user) if user.may(&words) => Ok(()),
+        Caller::User(user) if user.may(&words) => {
+            if may_remember {
+                unrestricted::learn(client, &user);
+            }
+            Ok(())
+        }
         Caller::User(user) => {
             let name = full_name(row, argv);
             let (what, object) = match denied_key(&user, &words) {

@@ -192,3 +192,63 @@ fn what_a_script_calls_is_checked_for_the_caller() {
         assert_eq!(user(server, "guest", &format!("{BOTH} +set")).call(&call("EVAL", script, "0")), Value::ok());
     });
 }
+
+/// Unrestricted clients are remembered for a moment.
+#[test]
+fn who_may_run_everything_is_remembered_until_that_changes() {
+    each_server_with(&intercepting(), |server| {
+        let mut all = user(server, "all", "+@all ~*");
+        user(server, "guest", "+@all -eval ~*");
+        let mut script = || all.call(&call("EVAL", WHO, "0"));
+        for _ in 0..3 {
+            assert_eq!(script(), ours());
+            assert_eq!(server.run("ACL SETUSER all -eval"), Value::ok());
+            assert!(script().error().starts_with("NOPERM "));
+            assert_eq!(server.run("ACL SETUSER all +@all"), Value::ok());
+            assert_eq!(script(), ours());
+            server.run("MULTI");
+            server.call(&call("EVAL", WHO, "0"));
+            server.run("ACL SETUSER all -eval");
+            assert_eq!(server.run("EXEC").array()[0], ours());
+            assert!(script().error().starts_with("NOPERM "));
+            assert_eq!(server.run("ACL SETUSER all +@all"), Value::ok());
+        }
+        for becomes in ["AUTH guest pw", "HELLO 2 AUTH guest pw"] {
+            assert_eq!(script(), ours());
+            let mut same = server.connect();
+            same.run("AUTH all pw");
+            assert_eq!(same.call(&call("EVAL", WHO, "0")), ours());
+            same.run(becomes);
+            assert!(same.call(&call("EVAL", WHO, "0")).error().starts_with("NOPERM "), "{becomes}");
+            same.run("RESET");
+            assert_eq!(same.call(&call("EVAL", WHO, "0")), ours(), "{becomes}");
+        }
+        let mut same = server.connect();
+        assert_eq!(same.call(&call("EVAL", WHO, "0")), ours());
+        same.run("MULTI");
+        same.call(&call("EVAL", WHO, "0"));
+        same.run("AUTH guest pw");
+        same.call(&call("EVAL", WHO, "0"));
+        let replies = same.run("EXEC");
+        if let Value::Array(replies) = replies {
+            assert_eq!(replies[0], ours());
+            assert!(matches!(&replies[2], Value::Error(_)), "{replies:?}");
+        }
+        assert!(
+            same.call(&call("EVAL", WHO, "0")).error().starts_with("NOPERM ") || same.run("ACL WHOAMI") == Value::bulk("default")
+        );
+    });
+}
+
+#[test]
+fn who_has_not_every_key_is_not_remembered() {
+    each_server_with(&intercepting(), |server| {
+        for rules in ["+@all ~a", "+@all ~* -eval", "+@all %R~*", "+eval ~* (+@all ~*)"] {
+            let mut guest = user(server, "guest", rules);
+            for _ in 0..3 {
+                guest.call(&call("EVAL", WHO, "1 a"));
+                assert!(guest.call(&call("EVAL", WHO, "1 b")) != ours() || rules.contains("(+@all"), "{rules}");
+            }
+        }
+    });
+}
