@@ -52,15 +52,17 @@ check: ## Formatting, lints and the architecture rules
 	cargo test $(SYSTEM_ALLOC) --quiet --test it -- tidy::
 
 test: check $(MODULE) ## check, then unit, doc and integration tests on every server (FILTER=name, ATOMIC_SERVERS=paths)
-	@scripts/install.sh server
+	@scripts/install.sh server apps
 	@[ -n "$${ATOMIC_SERVERS:-}" ] || scripts/servers.sh || echo "testing on the installed servers only" >&2
+	@scripts/apps.sh
 	ATOMIC_MODULE="$(CURDIR)/$(MODULE)" cargo test $(SYSTEM_ALLOC) --no-fail-fast $(FILTER)
 
 # The module and its C++ are instrumented, the servers are not: gcc's runtime is loaded into them. A report ends the server at once, that
 # of a crash too: the server's own crash report would read all memory, the sanitizer's as well.
 sanitize: ## The integration tests with the module under AddressSanitizer (FILTER=name, ATOMIC_SERVERS=paths)
-	@scripts/install.sh build server
+	@scripts/install.sh build server apps
 	@[ -n "$${ATOMIC_SERVERS:-}" ] || scripts/servers.sh || echo "testing on the installed servers only" >&2
+	@scripts/apps.sh
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address nice cargo build --lib $(SYSTEM_ALLOC) --features fault-injection \
 	  --target $(HOST) --target-dir $(SANITIZE)
 	@gcc -shared -fPIC -O1 -Wall -Wextra -Wl,-soname,libjemalloc.so.2 -o $(SANITIZE)/shim.so scripts/sanitize/shim.c

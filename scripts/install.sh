@@ -2,11 +2,14 @@
 # Installs what the named tasks lack on a Debian, when it may (root, or sudo without a password); otherwise says what to install.
 #
 #   scripts/install.sh TASK ...     build: C++ compiler and libclang     server: redis-server and redis-cli     lint: rustfmt and clippy
+#                                   apps: Node.js, npm and Python's venv, for the applications that the tests run
 set -euo pipefail
 
 die() { echo "$*" >&2; exit 1; }
 has() { command -v "$1" > /dev/null; }
 has_libclang() { [ -n "${LIBCLANG_PATH:-}" ] || compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' > /dev/null || ldconfig -p 2> /dev/null | grep -q libclang; }
+# Without ensurepip there is a venv module that makes none.
+has_venv() { python3 -c 'import venv, ensurepip' 2> /dev/null; }
 
 missing=()
 for task in "$@"; do
@@ -18,6 +21,11 @@ for task in "$@"; do
       ;;
     server)
       { has redis-server || has valkey-server; } && { has redis-cli || has valkey-cli; } || missing+=(redis-server redis-tools)
+      ;;
+    apps)
+      has node || missing+=(nodejs)
+      has npm || missing+=(npm)
+      has_venv || missing+=(python3-venv)
       ;;
     lint)
       # The smallest Rust toolchain comes without these.

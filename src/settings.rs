@@ -34,6 +34,8 @@ pub enum Kind {
     Bytes,
     /// `yes` or `no`, stored as 1 or 0; fixed when the module loads.
     Switch,
+    /// `yes` or `no`, stored as 1 or 0; changed at any time.
+    Toggle,
 }
 
 /// Set when a value changed since [`take_changed`] asked.
@@ -163,6 +165,16 @@ pub static COMPAT: Setting = Setting::new(
     "Registers CL.THROTTLE, CAS and CAD, the names that redis-cell, Tair and Kvrocks use. Fixed when the module loads.",
 );
 
+/// Drop-in mode.
+pub static INTERCEPT: Setting = Setting::new(
+    c"intercept",
+    Kind::Toggle,
+    0,
+    0..=1,
+    "Drop-in mode: the server's own EVAL, EVALSHA and FCALL, their _RO forms, SCRIPT and FUNCTION run on this engine. See \
+     [drop-in mode](docs/drop-in.md).",
+);
+
 /// A setting that is text, empty without any configuration; fixed when the module loads.
 pub struct TextSetting {
     /// The module argument, and `CONFIG GET atomic.<name>`.
@@ -193,7 +205,7 @@ pub static COMMANDS_DIR: TextSetting = TextSetting {
 };
 
 /// All settings that are numbers.
-pub static ALL: [&Setting; 11] = [
+pub static ALL: [&Setting; 12] = [
     &SCRIPT_MEMORY_LIMIT,
     &SCRIPT_RUN_MEMORY_LIMIT,
     &SCRIPT_ARGUMENT_LIMIT,
@@ -204,5 +216,6 @@ pub static ALL: [&Setting; 11] = [
     &SCRIPT_UNREACHABLE_BUDGET_MS,
     &SCRIPT_STORE_MAX_BYTES,
     &SCRIPT_NATIVE_CODE,
+    &INTERCEPT,
     &COMPAT,
 ];

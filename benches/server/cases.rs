@@ -58,6 +58,12 @@ pub fn groups() -> Vec<Group> {
             mean_goal: Some(0.5),
         },
         Group {
+            title: "Drop-in mode",
+            about: "The same commands with `intercept yes` and without: what the filter costs others, and a script by EVALSHA on either engine.",
+            cases: dropped_in(),
+            mean_goal: None,
+        },
+        Group {
             title: "Compilation",
             about: "A script of 1 KiB that the server has never seen.",
             cases: vec![case((COMPILING.0, COMPILING.1.on_our_engine()), ("EVAL", COMPILING.1), Some(1.5))],
@@ -169,6 +175,22 @@ fn against_scripts() -> Vec<Case> {
         case(("PUSH, full", PUSH_TEN), script("circular_buffer"), least),
         case(("PUSH PX RANGE, full", PUSH_PX_RANGE), script("push_trim_expire"), least),
         case(("POP KEEP", POP_KEEP), script("list_pop_with_min_size"), least),
+    ]
+}
+
+fn dropped_in() -> Vec<Case> {
+    let command =
+        |name, workload: Workload, goal| case((name, workload.in_drop_in_mode()), ("without drop-in mode", workload), goal);
+    let script = |name, known| {
+        let workload = named(known);
+        case((name, workload.in_drop_in_mode()), ("EVALSHA without drop-in mode", workload), Some(1.0))
+    };
+    vec![
+        command("GET in drop-in mode", GET, None),
+        command("SET in drop-in mode", SET, None),
+        command("HSET in drop-in mode", HSET, None),
+        script("empty script in drop-in mode", "empty"),
+        script("cas, mismatch, in drop-in mode", "cas, mismatch"),
     ]
 }
 

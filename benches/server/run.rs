@@ -129,6 +129,8 @@ impl Bench {
     #[allow(clippy::cast_precision_loss, reason = "nanoseconds of a run are far below 2^52")]
     fn one(&mut self, workload: &Workload) -> Result<f64, String> {
         self.driver.call(&["FLUSHALL", "SYNC"])?;
+        let dropped_in = if workload.is_in_drop_in_mode() { "yes" } else { "no" };
+        self.driver.call(&["CONFIG", "SET", "atomic.intercept", dropped_in])?;
         let shas = self.shas.clone();
         self.run(workload, |keys| workload.preparation(keys, &shas))?;
         let cycle = workload.cycle();

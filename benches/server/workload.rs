@@ -35,12 +35,13 @@ pub struct Workload {
     refill: Lines,
     passes: &'static [Lines],
     ours: bool,
+    dropped_in: bool,
 }
 
 impl Workload {
     /// The commands of one operation, for the first pass over the keys, the second, and so on; then again from the first.
     pub const fn new(passes: &'static [Lines]) -> Self {
-        Self { before: &[], refill: &[], passes, ours: false }
+        Self { before: &[], refill: &[], passes, ours: false, dropped_in: false }
     }
 
     /// Commands that prepare each key once, not measured.
@@ -56,6 +57,16 @@ impl Workload {
     /// The same with ATOMIC.EVALSHA in the place of EVALSHA, and ATOMIC.EVAL in that of EVAL.
     pub const fn on_our_engine(self) -> Self {
         Self { ours: true, ..self }
+    }
+
+    /// The same while drop-in mode is on.
+    pub const fn in_drop_in_mode(self) -> Self {
+        Self { dropped_in: true, ..self }
+    }
+
+    /// Whether drop-in mode is on meanwhile.
+    pub fn is_in_drop_in_mode(&self) -> bool {
+        self.dropped_in
     }
 
     /// How many keys it works on: more when each pass is measured alone, so that a pass is long against the clock's grain.

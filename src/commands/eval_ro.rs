@@ -30,6 +30,8 @@ impl Command for EvalRo {
         args: script_args!(c"script"),
     };
 
+    const STANDS_IN: bool = true;
+
     type Request<'a> = Request<'a>;
 
     fn parse(args: Args<'_>) -> Result<Request<'_>> {

@@ -26,6 +26,8 @@ impl Command for EvalSha {
         args: script_args!(c"sha1"),
     };
 
+    const STANDS_IN: bool = true;
+
     type Request<'a> = Request<'a>;
 
     fn parse(args: Args<'_>) -> Result<Request<'_>> {

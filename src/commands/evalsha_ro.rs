@@ -28,6 +28,8 @@ impl Command for EvalShaRo {
         args: script_args!(c"sha1"),
     };
 
+    const STANDS_IN: bool = true;
+
     type Request<'a> = Request<'a>;
 
     fn parse(args: Args<'_>) -> Result<Request<'_>> {

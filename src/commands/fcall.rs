@@ -29,6 +29,8 @@ impl Command for Fcall {
         args: script_args!(c"function"),
     };
 
+    const STANDS_IN: bool = true;
+
     type Request<'a> = Args<'a>;
 
     fn parse(args: Args<'_>) -> Result<Args<'_>> {

@@ -9,6 +9,7 @@ use std::ops::Range;
 use redis_module::raw;
 
 use super::scripted;
+use super::scripting::stand_in;
 use super::spec::{Command, Spec};
 use crate::error::{Error, Result, guarded};
 use crate::keyspace::Keyspace;
@@ -68,7 +69,11 @@ unsafe extern "C" fn call<C: Command>(
         return raw::REDISMODULE_OK as c_int;
     }
     let skipped = const { words(C::SPEC.name.to_bytes()) };
-    send(ctx, guarded(|| run::<C>(&Keyspace::new(ctx), argv.get(skipped..).unwrap_or_default())))
+    let outcome = guarded(|| {
+        let run = || run::<C>(&Keyspace::new(ctx), argv.get(skipped..).unwrap_or_default());
+        if const { C::STANDS_IN } { stand_in::serve(ctx, argv, run) } else { run() }
+    });
+    send(ctx, outcome)
 }
 
 /// The one way into all commands that files declare: which it is, the first word says.

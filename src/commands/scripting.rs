@@ -7,9 +7,13 @@ mod admission;
 pub mod busy;
 mod client_reply;
 pub mod command;
+pub mod filter;
 pub mod functions;
+mod intercept;
 mod natives;
 mod server_port;
+pub mod stand_in;
+pub mod store_watch;
 
 use std::cell::RefMut;
 use std::ffi::CStr;

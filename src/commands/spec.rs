@@ -20,6 +20,9 @@ pub trait Command {
     /// What the server is told about it.
     const SPEC: Spec;
 
+    /// Whether it stands in for a command of the server in drop-in mode.
+    const STANDS_IN: bool = false;
+
     /// Its arguments, read.
     type Request<'a>;
 

@@ -1,34 +1,103 @@
-//! What the calling user may do.
+//! What a user may do.
 
 use std::ffi::c_int;
 
 use redis_module::raw;
 
-use super::module_api::{Ctx, Str, api};
+use super::module_api::{Ctx, OwnedStr, Str, api};
+
+/// For whom a command runs.
+pub enum Caller {
+    /// For no user, who may do everything: a replication link, another module, a connection that is gone.
+    Nobody,
+    /// For another module's user, of whom the ACL knows nothing.
+    Stranger,
+    /// For a user of the ACL.
+    User(User),
+}
+
+/// A user of the ACL. Not to be kept beyond the callback that is running.
+pub struct User(*mut raw::RedisModuleUser);
+
+impl Caller {
+    /// Whether the caller may run a command with these words.
+    #[must_use]
+    pub fn may(&self, words: &[Str<'_>]) -> bool {
+        match self {
+            Self::Nobody => true,
+            Self::Stranger => false,
+            Self::User(user) => user.may(words),
+        }
+    }
+}
+
+impl User {
+    /// The user with this name.
+    #[must_use]
+    pub fn named(name: Str<'_>) -> Option<Self> {
+        // SAFETY: the name is a string of the server; the user is ours to free.
+        let user = unsafe { api!(RedisModule_GetModuleUserFromUserName)(name.raw()) };
+        if user.is_null() { None } else { Some(Self(user)) }
+    }
+
+    /// Whether the user may run a command with these words. Nobody may run what does not exist.
+    #[must_use]
+    pub fn may(&self, words: &[Str<'_>]) -> bool {
+        let argv = words.as_ptr().cast_mut().cast::<*mut raw::RedisModuleString>();
+        let argc = c_int::try_from(words.len()).unwrap_or(c_int::MAX);
+        // SAFETY: the user is alive until `drop`, and so are the words; `Str` is a transparent pointer.
+        unsafe { api!(RedisModule_ACLCheckCommandPermissions)(self.0, argv, argc) == raw::REDISMODULE_OK as c_int }
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        // SAFETY: made by `named`, freed once; the user in the ACL stays.
+        unsafe { api!(RedisModule_FreeModuleUser)(self.0) };
+    }
+}
+
+/// What a refusal in the ACL's log is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// The command.
+    Command,
+    /// One of its keys.
+    Key,
+}
 
 impl Ctx {
+    /// For whom this client's commands run.
+    #[must_use]
+    pub fn user_of(self, client: u64) -> Caller {
+        self.user_name_of(client).map_or(Caller::Nobody, |name| User::named(name.as_str()).map_or(Caller::Stranger, Caller::User))
+    }
+
+    /// The name of this client's user.
+    #[must_use]
+    pub fn user_name_of(self, client: u64) -> Option<OwnedStr> {
+        // SAFETY: the context belongs to the running callback and has no automatic memory; an unknown client or one without a user gives
+        // null, and a name is ours to free.
+        unsafe {
+            let name = api!(RedisModule_GetClientUserNameById)(self.raw(), client);
+            if name.is_null() { None } else { Some(OwnedStr::from_raw(name)) }
+        }
+    }
+
     /// Whether the calling user may run a command with these words. A caller without a user (another module, a replication link) may do
     /// everything.
     #[must_use]
     pub fn caller_may(self, words: &[Str<'_>]) -> bool {
-        // SAFETY: the context belongs to the running command; an unknown id or a client without a user gives null. Name and user are ours
-        // to free.
-        unsafe {
-            let name = api!(RedisModule_GetClientUserNameById)(self.raw(), self.client_id());
-            if name.is_null() {
-                return true;
-            }
-            let user = api!(RedisModule_GetModuleUserFromUserName)(name);
-            api!(RedisModule_FreeString)(self.raw(), name);
-            // A user that is not in the ACL, but another module's.
-            if user.is_null() {
-                return false;
-            }
-            let argv = words.as_ptr().cast_mut().cast::<*mut raw::RedisModuleString>();
-            let allowed =
-                api!(RedisModule_ACLCheckCommandPermissions)(user, argv, c_int::try_from(words.len()).unwrap_or(c_int::MAX));
-            api!(RedisModule_FreeModuleUser)(user);
-            allowed == raw::REDISMODULE_OK as c_int
-        }
+        self.user_of(self.client_id()).may(words)
+    }
+
+    /// Writes a refusal of the running command into the ACL's log, in the name of its client.
+    pub fn log_refusal(self, user: &User, what: Refused, object: Str<'_>) {
+        let reason = match what {
+            Refused::Command => raw::RedisModuleACLLogEntryReason_REDISMODULE_ACL_LOG_CMD,
+            Refused::Key => raw::RedisModuleACLLogEntryReason_REDISMODULE_ACL_LOG_KEY,
+        };
+        // SAFETY: the context belongs to the running command; the server copies the object.
+        unsafe { api!(RedisModule_ACLAddLogEntry)(self.raw(), user.0, object.raw(), reason) };
     }
 }

@@ -7,6 +7,7 @@ use std::slice;
 use redis_module::raw;
 
 use super::module_api::{Ctx, OwnedStr, Str, api};
+use super::reply::Reply;
 use crate::error::{Error, Result};
 
 /// As many arguments of a script's command are spelled out.
@@ -101,6 +102,35 @@ impl Ctx {
         let length = |name| field(name)?.parse::<usize>().ok();
         let pending = if length("oll=")? == 0 { length("obl=") } else { None };
         Some(Client { pending, closes_after_reply: field("flags=")?.contains('c') })
+    }
+}
+
+/// Commands of the server that ours stand in for, as the caller.
+impl Ctx {
+    /// Runs one and sends its reply to the caller, in the caller's protocol.
+    pub fn relay(self, name: &CStr, args: &[Str<'_>]) -> Result<Reply> {
+        CallReply::as_caller(self, name, args).relay(self).map(|()| Reply::Sent)
+    }
+
+    /// Runs one; an error reply is the error.
+    pub fn native(self, name: &CStr, args: &[Str<'_>]) -> Result<()> {
+        CallReply::with(self, name, c"v!E", args).done()
+    }
+
+    /// The ones and zeros that one answers.
+    #[must_use]
+    pub fn native_flags(self, name: &CStr, args: &[Str<'_>]) -> Vec<bool> {
+        let reply = CallReply::with(self, name, c"vE", args);
+        reply.text().split(|&byte| byte == b'\n').skip(1).map(|line| line.starts_with(b":1")).collect()
+    }
+
+    /// The names of the users of the ACL.
+    #[must_use]
+    pub fn acl_users(self) -> Vec<OwnedStr> {
+        let reply = CallReply::of(self, c"ACL", c"vE", &[OwnedStr::new(b"USERS")]);
+        // *2 $len name $len name; there is no white space in a name.
+        let lines = reply.text().split(|&byte| byte == b'\n').skip(2).step_by(2);
+        lines.map(|line| OwnedStr::new(line.trim_ascii_end())).collect()
     }
 }
 

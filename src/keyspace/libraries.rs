@@ -3,8 +3,6 @@
 //! A change replicates and reaches the AOF as the FUNCTION command itself. Listings are read from protocol text: a library can be large,
 //! and is not copied here.
 
-use std::ffi::CStr;
-
 use super::args::parse_i64;
 use super::call::CallReply;
 use super::module_api::{Ctx, OwnedStr, Str};
@@ -34,11 +32,6 @@ pub fn change(ctx: Ctx, subcommand: &[u8], words: &[Str<'_>]) -> Result<Vec<u8>>
     let reply = CallReply::with(ctx, c"FUNCTION", c"v!EM0", &[&[subcommand.as_str()], words].concat());
     reply.relay(ctx)?;
     Ok(Reader(reply.text()).one().unwrap_or_default().to_vec())
-}
-
-/// FCALL or FCALL_RO with these words, run by the server as the calling user; the reply goes to the client.
-pub fn call(ctx: Ctx, name: &CStr, words: &[Str<'_>]) -> Result<()> {
-    CallReply::as_caller(ctx, name, words).relay(ctx)
 }
 
 /// How many libraries and functions each engine has.

@@ -4,11 +4,13 @@
 //! that one value, in [`Entry::apply`]. So the key, the replicas, the AOF and the keyspace events cannot disagree, and nothing else in
 //! this crate can change a key.
 
-mod acl;
+pub mod acl;
 pub mod args;
 pub mod call;
 pub mod clock;
+pub mod command_filter;
 pub mod fence;
+pub mod kept;
 pub mod libraries;
 pub mod module_api;
 pub mod reply;

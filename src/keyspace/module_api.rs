@@ -8,7 +8,6 @@
 use std::ffi::{CStr, c_char, c_int};
 use std::marker::PhantomData;
 use std::slice;
-use std::sync::atomic::{AtomicPtr, Ordering};
 
 use redis_module::raw;
 
@@ -203,6 +202,13 @@ impl<'a> Str<'a> {
         unsafe { slice::from_raw_parts(argv.cast(), usize::try_from(argc).unwrap_or(0)) }
     }
 
+    /// # Safety
+    /// The string outlives `'a`, and the server does not change it.
+    #[must_use]
+    pub(super) unsafe fn kept(string: *mut raw::RedisModuleString) -> Self {
+        Self(string, PhantomData)
+    }
+
     /// The raw string.
     #[must_use]
     pub fn raw(self) -> *mut raw::RedisModuleString {
@@ -253,6 +259,19 @@ impl OwnedStr {
         unsafe { slice::from_raw_parts(strings.as_ptr().cast(), strings.len()) }
     }
 
+    /// # Safety
+    /// The string belongs to nobody else and to no context.
+    #[must_use]
+    pub(super) unsafe fn from_raw(string: *mut raw::RedisModuleString) -> Self {
+        Self(string)
+    }
+
+    /// The raw string.
+    #[must_use]
+    pub(super) fn raw(&self) -> *mut raw::RedisModuleString {
+        self.0
+    }
+
     /// The string, as long as this lives.
     #[must_use]
     pub fn as_str(&self) -> Str<'_> {
@@ -264,46 +283,6 @@ impl Drop for OwnedStr {
     fn drop(&mut self) {
         // SAFETY: created without a context, freed once; the server counts references of its own.
         unsafe { api!(RedisModule_FreeString)(std::ptr::null_mut(), self.0) };
-    }
-}
-
-/// A word of replicated commands, kept as a string of the server so that a hot write does not make it anew.
-#[derive(Debug, Clone, Copy)]
-pub enum Token {
-    /// `PXAT`
-    Pxat,
-    /// `KEEPTTL`
-    KeepTtl,
-}
-
-static PXAT: AtomicPtr<raw::RedisModuleString> = AtomicPtr::new(std::ptr::null_mut());
-static KEEPTTL: AtomicPtr<raw::RedisModuleString> = AtomicPtr::new(std::ptr::null_mut());
-
-impl Token {
-    /// The word.
-    #[must_use]
-    pub fn as_str(self) -> Str<'static> {
-        let (cell, word): (_, &[u8]) = match self {
-            Self::Pxat => (&PXAT, b"PXAT"),
-            Self::KeepTtl => (&KEEPTTL, b"KEEPTTL"),
-        };
-        let kept = cell.load(Ordering::Relaxed);
-        if !kept.is_null() {
-            return Str(kept, PhantomData);
-        }
-        let made = std::mem::ManuallyDrop::new(OwnedStr::new(word)).0;
-        cell.store(made, Ordering::Relaxed);
-        Str(made, PhantomData)
-    }
-
-    /// Frees the kept words, for the unload of the module.
-    pub fn free_all() {
-        for cell in [&PXAT, &KEEPTTL] {
-            let kept = cell.swap(std::ptr::null_mut(), Ordering::Relaxed);
-            if !kept.is_null() {
-                drop(OwnedStr(kept));
-            }
-        }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Times are absolute, values are final: a replica needs neither a clock nor this module. Nothing is replicated verbatim.
 
-use super::module_api::{Ctx, OwnedStr, Str, Token};
+use super::kept::{KEEPTTL, PXAT};
+use super::module_api::{Ctx, OwnedStr, Str};
 use crate::primitives::effect::{End, Expiry, Part};
 use crate::primitives::time::UnixMs;
 
@@ -20,8 +21,8 @@ pub fn expire(ctx: Ctx, key: Str<'_>, at: UnixMs) {
 pub fn put(ctx: Ctx, key: Str<'_>, value: Str<'_>, expiry: Expiry) {
     match expiry {
         Expiry::Clear => ctx.replicate(c"SET", &[key, value]),
-        Expiry::Keep => ctx.replicate(c"SET", &[key, value, Token::KeepTtl.as_str()]),
-        Expiry::At(at) => ctx.replicate_number(c"SET", &[key, value, Token::Pxat.as_str()], at.as_i64()),
+        Expiry::Keep => ctx.replicate(c"SET", &[key, value, KEEPTTL.as_str()]),
+        Expiry::At(at) => ctx.replicate_number(c"SET", &[key, value, PXAT.as_str()], at.as_i64()),
     }
 }
 

@@ -35,6 +35,12 @@ impl Flags {
         self.has(raw::REDISMODULE_CTX_FLAGS_LUA) || (self.has(raw::REDISMODULE_CTX_FLAGS_DENY_BLOCKING) && !in_exec)
     }
 
+    /// Whether the command is one of a transaction that runs.
+    #[must_use]
+    pub fn is_in_exec(self) -> bool {
+        self.has(raw::REDISMODULE_CTX_FLAGS_MULTI)
+    }
+
     /// Whether the data is another server's.
     #[must_use]
     pub fn is_replica(self) -> bool {
@@ -109,15 +115,20 @@ impl Ctx {
     #[must_use]
     pub fn moment(self) -> Moment {
         let flags = self.flags();
-        // SAFETY: takes nothing and reads the server's state.
-        let avoid = || unsafe { api!(RedisModule_AvoidReplicaTraffic)() } != 0;
         if flags.is_replica() {
             Moment::Never
-        } else if flags.is_loading() || YIELDING.load(Ordering::Relaxed) || avoid() {
+        } else if flags.is_loading() || YIELDING.load(Ordering::Relaxed) || self.writes_are_paused() {
             Moment::Later
         } else {
             Moment::Now
         }
+    }
+
+    /// Whether clients are paused, or their writes at least.
+    #[must_use]
+    pub fn writes_are_paused(self) -> bool {
+        // SAFETY: takes nothing and reads the server's state.
+        unsafe { api!(RedisModule_AvoidReplicaTraffic)() != 0 }
     }
 
     /// The number of the selected database.
@@ -143,9 +154,28 @@ impl Ctx {
     /// Whether that client is a connection, and not one that the server made up for a script or a module.
     #[must_use]
     pub fn has_connection(self) -> bool {
+        self.is_connected(self.client_id())
+    }
+
+    /// Whether there is a connection with this id.
+    #[must_use]
+    pub fn is_connected(self, client: u64) -> bool {
         // SAFETY: a null asks only whether the id is that of a connection.
-        let known = unsafe { api!(RedisModule_GetClientInfoById)(std::ptr::null_mut(), self.client_id()) };
+        let known = unsafe { api!(RedisModule_GetClientInfoById)(std::ptr::null_mut(), client) };
         known == raw::REDISMODULE_OK as c_int
+    }
+
+    /// Whether what this connection has sent may run later: it is in a transaction, or held.
+    #[must_use]
+    pub fn waits_to_run(self, client: u64) -> bool {
+        const WAITS: u32 = raw::REDISMODULE_CLIENTINFO_FLAG_MULTI | raw::REDISMODULE_CLIENTINFO_FLAG_BLOCKED;
+        // SAFETY: integers, for which zero is a value; the version is the one that every server fills in.
+        unsafe {
+            let mut info: raw::RedisModuleClientInfoV1 = std::mem::zeroed();
+            info.version = 1;
+            let known = api!(RedisModule_GetClientInfoById)((&raw mut info).cast(), client);
+            known == raw::REDISMODULE_OK as c_int && info.flags & u64::from(WAITS) != 0
+        }
     }
 
     /// Whether the server only asks where the keys of the command are.

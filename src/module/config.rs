@@ -8,7 +8,8 @@ use std::ffi::{CString, c_char, c_int, c_longlong, c_uint, c_void};
 use redis_module::{RedisString, raw};
 
 use super::load::refused;
-use crate::error::{Error, Result, quoted};
+use crate::commands::scripting::filter;
+use crate::error::{Error, Result, guarded, quoted};
 use crate::keyspace::module_api::{Ctx, OwnedStr, Str, api};
 use crate::keyspace::server_thread::ServerThread;
 use crate::settings::{ALL, COMMANDS_DIR, Kind, Setting};
@@ -50,11 +51,11 @@ fn value_of(setting: &Setting, text: &[u8]) -> Result<i64> {
     let value = match setting.kind {
         Kind::Number => plain(text),
         Kind::Bytes => bytes(text),
-        Kind::Switch => switch(text),
+        Kind::Switch | Kind::Toggle => switch(text),
     };
     let argument = setting.name.to_str().unwrap_or("setting");
     value.filter(|value| (setting.min..=setting.max).contains(value)).ok_or(match setting.kind {
-        Kind::Switch => Error::Argument { argument, expected: "must be yes or no" },
+        Kind::Switch | Kind::Toggle => Error::Argument { argument, expected: "must be yes or no" },
         Kind::Number | Kind::Bytes => Error::Range { argument, min: setting.min, max: setting.max },
     })
 }
@@ -93,7 +94,7 @@ fn bytes(text: &[u8]) -> Option<i64> {
 pub fn register(ctx: Ctx, defaults: &[i64]) -> Result<()> {
     for (setting, default) in ALL.iter().zip(defaults) {
         let registered = match setting.kind {
-            Kind::Switch => register_switch(ctx, setting, *default),
+            Kind::Switch | Kind::Toggle => register_switch(ctx, setting, *default),
             Kind::Number | Kind::Bytes => register_number(ctx, setting, *default),
         };
         if registered != raw::REDISMODULE_OK as c_int {
@@ -125,8 +126,11 @@ fn register_switch(ctx: Ctx, setting: &'static Setting, default: i64) -> c_int {
     // SAFETY: as in `register_number`.
     unsafe {
         let register = api!(RedisModule_RegisterBoolConfig);
-        let flags = raw::REDISMODULE_CONFIG_IMMUTABLE as c_uint;
-        register(ctx.raw(), setting.name.as_ptr(), default, flags, Some(read_switch), Some(write_switch), None, row)
+        let (flags, apply): (_, raw::RedisModuleConfigApplyFunc) = match setting.kind {
+            Kind::Toggle => (raw::REDISMODULE_CONFIG_DEFAULT, Some(apply)),
+            _ => (raw::REDISMODULE_CONFIG_IMMUTABLE, None),
+        };
+        register(ctx.raw(), setting.name.as_ptr(), default, flags as c_uint, Some(read_switch), Some(write_switch), apply, row)
     }
 }
 
@@ -184,6 +188,20 @@ unsafe extern "C" fn write_switch(
     // SAFETY: as in `read`.
     unsafe { &*setting.cast::<Setting>() }.set(value.into());
     raw::REDISMODULE_OK as c_int
+}
+
+/// A toggle was switched.
+unsafe extern "C" fn apply(
+    ctx: *mut raw::RedisModuleCtx,
+    _setting: *mut c_void,
+    _error: *mut *mut raw::RedisModuleString,
+) -> c_int {
+    // SAFETY: the server's context, valid until we return.
+    let ctx = unsafe { Ctx::new(ctx) };
+    match guarded(|| filter::settle(ctx)) {
+        Ok(()) => raw::REDISMODULE_OK as c_int,
+        Err(_) => raw::REDISMODULE_ERR as c_int,
+    }
 }
 
 unsafe extern "C" fn read_directory(_name: *const c_char, _: *mut c_void) -> *mut raw::RedisModuleString {

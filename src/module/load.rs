@@ -8,9 +8,11 @@ use std::panic;
 use redis_module::{Context, RedisString, Status, raw};
 
 use super::{config, events, info, register, required};
-use crate::commands::{scripted, scripting};
+use crate::commands::scripted;
+use crate::commands::scripting::{self, filter};
 use crate::error::{Error, Result, guarded};
-use crate::keyspace::module_api::{Ctx, Token, api};
+use crate::keyspace::kept;
+use crate::keyspace::module_api::{Ctx, api};
 use crate::keyspace::server_events;
 use crate::waiting;
 
@@ -60,11 +62,12 @@ pub fn on_unload(ctx: &Context) -> Status {
         return Status::Err;
     }
     let _ = guarded(|| {
+        filter::stop(module);
         scripted::stop();
         scripting::stop();
         config::stop();
         server_events::stop();
-        Token::free_all();
+        kept::free_all();
         waiting::stop()
     });
     let _ = panic::take_hook();
@@ -105,6 +108,8 @@ fn load(ctx: Ctx, args: &[RedisString]) -> Result<()> {
     waiting::start(ctx);
     scripting::watch(ctx);
     events::start(ctx);
+    // Nothing may fail behind it: the server does not take a filter back.
+    let _ = guarded(|| filter::start(ctx));
     Ok(())
 }
 

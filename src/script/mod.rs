@@ -50,3 +50,15 @@ pub use functions::{Candidate, Functions};
 pub use limits::{Limits, MAX_DEPTH, VALUE_BYTES};
 pub use runs::RunFigures;
 pub use sandbox::SOURCE_BYTES;
+
+/// Whether a script declares that it writes nothing.
+#[must_use]
+pub fn writes_nothing(source: &[u8]) -> bool {
+    shebang::read(source).is_ok_and(|header| header.flags.is_some_and(|flags| flags.no_writes))
+}
+
+/// Whether a source is refused before it is compiled.
+#[must_use]
+pub fn is_refused(source: &[u8]) -> bool {
+    sandbox::refusal(source).is_some()
+}

@@ -8,6 +8,7 @@ mod conditions; // compare-and-set and the conditional commands
 mod counters; // bounded counters, in strings and hashes, and transfers between them
 mod differential; // native commands against the scripts they replace, the same random program on both
 mod docs; // the transcripts of all pages, executed
+mod dropin; // drop-in mode: the server's own script commands on this engine
 mod events; // what a change tells subscribers, WATCH and client caches, and where it is refused
 mod functions; // ATOMIC.FUNCTION, ATOMIC.FCALL: libraries in the server's store, run by the module
 mod harness; // the harness itself, on servers without the module

@@ -24,7 +24,7 @@ fn readme_settings_are_those_of_the_module() {
     let row = |setting: &&settings::Setting| {
         let name = setting.name.to_str().unwrap();
         let (default, range) = match setting.kind {
-            Kind::Switch => ((if setting.default == 1 { "yes" } else { "no" }).to_owned(), "yes, no".to_owned()),
+            Kind::Switch | Kind::Toggle => ((if setting.default == 1 { "yes" } else { "no" }).to_owned(), "yes, no".to_owned()),
             Kind::Number => (setting.default.to_string(), format!("{}..={}", setting.min, setting.max)),
             Kind::Bytes => (format!("{} bytes", setting.default), format!("{}..={}", setting.min, setting.max)),
         };

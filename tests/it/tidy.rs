@@ -24,6 +24,8 @@ const UNSAFE: &[&str] = &[
     "src/keyspace/acl.rs",
     "src/keyspace/module_api.rs",
     "src/keyspace/call.rs",
+    "src/keyspace/command_filter.rs",
+    "src/keyspace/kept.rs",
     "src/keyspace/reply.rs",
     "src/keyspace/server.rs",
     "src/keyspace/server_events.rs",

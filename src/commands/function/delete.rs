@@ -26,6 +26,8 @@ impl Command for Delete {
         args: &[Arg::string(c"library-name")],
     };
 
+    const STANDS_IN: bool = true;
+
     type Request<'a> = Args<'a>;
 
     fn parse(args: Args<'_>) -> Result<Args<'_>> {

@@ -27,6 +27,8 @@ impl Command for Flush {
         args: &[Arg::one_of(c"flush-type", &[Arg::word(c"async", c"ASYNC"), Arg::word(c"sync", c"SYNC")]).optional()],
     };
 
+    const STANDS_IN: bool = true;
+
     type Request<'a> = Args<'a>;
 
     fn parse(args: Args<'_>) -> Result<Args<'_>> {

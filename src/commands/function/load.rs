@@ -30,6 +30,8 @@ impl Command for Load {
         args: &[Arg::word(c"replace", c"REPLACE").optional(), Arg::string(c"function-code")],
     };
 
+    const STANDS_IN: bool = true;
+
     type Request<'a> = Args<'a>;
 
     fn parse(args: Args<'_>) -> Result<Args<'_>> {

@@ -34,6 +34,8 @@ impl Command for Restore {
         ],
     };
 
+    const STANDS_IN: bool = true;
+
     type Request<'a> = Args<'a>;
 
     fn parse(args: Args<'_>) -> Result<Args<'_>> {

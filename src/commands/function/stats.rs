@@ -27,6 +27,8 @@ impl Command for Stats {
         args: &[],
     };
 
+    const STANDS_IN: bool = true;
+
     type Request<'a> = ();
 
     fn parse(args: Args<'_>) -> Result<()> {

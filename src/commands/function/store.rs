@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::commands::script::store as scripts;
-use crate::commands::scripting::Scripting;
+use crate::commands::scripting::{Scripting, filter, store_watch};
 use crate::error::{Error, Result};
 use crate::keyspace::libraries;
 use crate::keyspace::module_api::{Ctx, OwnedStr, Str};
@@ -26,7 +26,9 @@ pub fn note_change() {
 
 /// Looks at the store if it may have changed.
 pub fn follow(ctx: Ctx, scripting: &mut Scripting) {
-    if CHANGED.load(Ordering::Relaxed) && CHANGED.swap(false, Ordering::Relaxed) {
+    filter::watch_functions(ctx);
+    let noted = CHANGED.load(Ordering::Relaxed) && CHANGED.swap(false, Ordering::Relaxed);
+    if store_watch::take_changed(ctx) || noted {
         take_all(ctx, scripting);
     }
 }

@@ -26,6 +26,8 @@ impl Command for Exists {
         args: &[Arg::string(c"sha1").multiple()],
     };
 
+    const STANDS_IN: bool = true;
+
     type Request<'a> = Args<'a>;
 
     fn parse(args: Args<'_>) -> Result<Args<'_>> {

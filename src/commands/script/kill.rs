@@ -26,6 +26,8 @@ impl Command for Kill {
         args: &[],
     };
 
+    const STANDS_IN: bool = true;
+
     type Request<'a> = ();
 
     fn parse(args: Args<'_>) -> Result<()> {

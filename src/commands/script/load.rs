@@ -30,6 +30,8 @@ impl Command for Load {
         args: &[Arg::string(c"script")],
     };
 
+    const STANDS_IN: bool = true;
+
     type Request<'a> = &'a [u8];
 
     fn parse(mut args: Args<'_>) -> Result<&[u8]> {

@@ -26,6 +26,8 @@ impl Command for Show {
         args: &[Arg::string(c"sha1")],
     };
 
+    const STANDS_IN: bool = true;
+
     type Request<'a> = &'a [u8];
 
     fn parse(mut args: Args<'_>) -> Result<&[u8]> {

@@ -7,7 +7,7 @@ use std::ffi::CStr;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use super::Request;
+use super::{Request, filter};
 use crate::error::{Error, Result, quoted};
 use crate::keyspace::module_api::Ctx;
 use crate::keyspace::server_thread::ServerThread;
@@ -65,13 +65,19 @@ impl Subject<'_> {
         }
     }
 
-    /// What other clients are told.
+    /// What other clients are told. In drop-in mode they may know the server's own words.
     fn busy(self) -> &'static CStr {
-        match self {
-            Self::Script | Self::Command(_) => {
+        match (self, filter::is_intercepting()) {
+            (Self::Script | Self::Command(_), false) => {
                 c"Redis is busy running a script. You can only call ATOMIC.SCRIPT KILL or SHUTDOWN NOSAVE."
             }
-            Self::Function(..) => c"Redis is busy running a script. You can only call ATOMIC.FUNCTION KILL or SHUTDOWN NOSAVE.",
+            (Self::Script | Self::Command(_), true) => {
+                c"Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
+            }
+            (Self::Function(..), false) => {
+                c"Redis is busy running a script. You can only call ATOMIC.FUNCTION KILL or SHUTDOWN NOSAVE."
+            }
+            (Self::Function(..), true) => c"Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.",
         }
     }
 
@@ -95,7 +101,8 @@ pub fn kill(command: &str) -> Result<()> {
             Ok(())
         }
         KILLABLE | KILLED => Err(Error::Script(
-            format!("BUSY Redis is busy running a script. You can only call ATOMIC.{subject} or SHUTDOWN NOSAVE.").into_bytes(),
+            format!("BUSY Redis is busy running a script. You can only call {}{subject} or SHUTDOWN NOSAVE.", prefix())
+                .into_bytes(),
         )),
         DIRTY => Err(Error::Text(
             "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the script \
@@ -103,6 +110,17 @@ pub fn kill(command: &str) -> Result<()> {
         )),
         _ => Err(Error::Text("NOTBUSY No scripts in execution right now.")),
     }
+}
+
+/// What stands before the names of our commands for clients.
+fn prefix() -> &'static str {
+    if filter::is_intercepting() { "" } else { "ATOMIC." }
+}
+
+/// Whether a run lets other clients in.
+#[must_use]
+pub fn lets_others_in() -> bool {
+    STATE.load(Ordering::Relaxed) != NONE
 }
 
 /// What one run does about other clients.

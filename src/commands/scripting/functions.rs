@@ -11,7 +11,6 @@ use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
 use crate::keyspace::args::Args;
 use crate::keyspace::clock::Frozen;
-use crate::keyspace::libraries;
 use crate::keyspace::module_api::Ctx;
 use crate::keyspace::reply::Reply;
 use crate::script::{Candidate, Run};
@@ -46,8 +45,7 @@ pub fn call(keyspace: &Keyspace, args: Args<'_>, form: Form) -> Result<Reply> {
     let (server, command) = form.command();
     if !scripting.engine.functions().has(name) {
         drop(scripting);
-        libraries::call(ctx, server, words)?;
-        return Ok(Reply::Sent);
+        return ctx.relay(server, words);
     }
     let request = Request::read(args, BAD_COUNT)?;
     let Scripting { engine, known_commands, natives, runs, failures, .. } = &mut *scripting;

@@ -17,6 +17,17 @@ pub(in crate::script) fn open(s: Stack) {
     s.push_native(native(register_function), c"register_function");
     s.raw_set_field(-2, c"register_function");
     redis::set_always(s);
+    if s.context().version.valkey.as_ref().is_some_and(|valkey| valkey.number >= CRASHES_ON_LOG) {
+        s.push_native(native(no_log), c"log");
+        s.raw_set_field(-2, c"log");
+    }
+}
+
+/// From 9.1 on, Valkey itself crashes on a log line of code that it loads, and it loads all that we do.
+const CRASHES_ON_LOG: u32 = 0x0009_0100;
+
+fn no_log(s: Stack) -> c_int {
+    redis::refuse(s, b"ERR redis.log() cannot be called while this server loads a library")
 }
 
 /// Where the callback is, whichever way it was given.

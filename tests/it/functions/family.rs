@@ -76,10 +76,7 @@ fn taken() -> Vec<String> {
         ),
         one("many", &["m1", "m2", "m3"].map(|name| function(name, &format!("return '{name}'"))).join("\n")),
         one("shares", "local n = 0 redis.register_function('next', function() n = n + 1 return n end)"),
-        one(
-            "log",
-            "redis.log(redis.LOG_WARNING, 'loaded') redis.register_function('logs', function() return redis.LOG_NOTICE end)",
-        ),
+        one("level", "local l = redis.LOG_WARNING redis.register_function('logs', function() return {l, redis.LOG_NOTICE} end)"),
         one("version", "local v = redis.REDIS_VERSION_NUM redis.register_function('version', function() return v end)"),
         one("later", "local kept = redis redis.register_function('later', function() return kept.call('PING') end)"),
         one("register", &function("register", "return redis.register_function == nil")),

@@ -184,3 +184,57 @@ fn stored_scripts_and_libraries_do_not_disturb_each_other() {
         assert_eq!(server.run(&format!("ATOMIC.EVALSHA {sha} 0")), Value::Integer(5));
     });
 }
+
+/// What the server's own commands change is seen by the next call of ours, whatever way they take.
+#[test]
+fn what_others_change_in_the_store_is_seen_by_the_next_call() {
+    each_server(|server| {
+        load_natively(server, "lib", &function("f", "return 1"));
+        expect_ours(server, "ATOMIC.FCALL f 0", &Value::Integer(1));
+        for expected in 2..5 {
+            load_natively(server, "lib", &function("f", &format!("return {expected}")));
+            expect_ours(server, "ATOMIC.FCALL f 0", &Value::Integer(expected));
+        }
+        let mut transaction = server.connect();
+        transaction.run("MULTI");
+        transaction.call(&["FUNCTION", "LOAD", "REPLACE", &library("lib", &function("f", "return 7"))]);
+        expect_ours(server, "ATOMIC.FCALL f 0", &Value::Integer(4));
+        transaction.run("ATOMIC.FCALL f 0");
+        transaction.call(&["FUNCTION", "LOAD", "REPLACE", &library("lib", &function("f", "return 8"))]);
+        assert_eq!(transaction.run("EXEC").array()[1], Value::Integer(7));
+        expect_ours(server, "ATOMIC.FCALL f 0", &Value::Integer(8));
+        let dump = server.run("FUNCTION DUMP").bytes().to_vec();
+        server.run("FUNCTION DELETE lib");
+        assert_eq!(server.run("ATOMIC.FCALL f 0").error(), "ERR Function not found");
+        server.call(&[b"FUNCTION".to_vec(), b"RESTORE".to_vec(), dump]);
+        expect_ours(server, "ATOMIC.FCALL f 0", &Value::Integer(8));
+        server.run("FUNCTION FLUSH SYNC");
+        assert_eq!(server.run("ATOMIC.FCALL f 0").error(), "ERR Function not found");
+    });
+}
+
+#[test]
+fn what_the_master_changes_is_seen_by_the_next_call_on_a_replica() {
+    each_server(|server| {
+        let reads = |value: i64| {
+            let code = format!(
+                "redis.register_function{{function_name='f', callback=function() return {value} end, flags={{'no-writes'}}}}"
+            );
+            library("lib", &code)
+        };
+        let replica = RealReplica::with_module(server);
+        for value in 1..5 {
+            if value % 2 == 0 {
+                server.call(&["FUNCTION", "LOAD", "REPLACE", &reads(value)]);
+            } else {
+                let mut transaction = server.connect();
+                transaction.run("MULTI");
+                transaction.call(&["FUNCTION", "LOAD", "REPLACE", &reads(value)]);
+                transaction.run("SET k v");
+                transaction.run("EXEC");
+            }
+            replica.await_sync();
+            expect_ours(&replica.server, "ATOMIC.FCALL_RO f 0", &Value::Integer(value));
+        }
+    });
+}

@@ -6,7 +6,7 @@ pub(super) mod differences;
 mod functions;
 mod json;
 mod language;
-mod rows;
+pub(crate) mod rows;
 mod structs;
 pub(super) mod words;
 

@@ -3,7 +3,7 @@
 mod acl; // each call runs as the calling user
 mod busy; // BUSY for others, SCRIPT KILL, and what happens meanwhile
 mod cache; // what is cached, for how long, and that runs share nothing else
-mod conformance; // beside the server's own EVAL
+pub(crate) mod conformance; // beside the server's own EVAL
 mod destinations; // redis.set_repl: to the replicas, into the file, or nowhere
 mod errors; // any bytes in every error; scripts that run scripts
 mod flags; // what the state of the server refuses, with and without flags
@@ -34,7 +34,7 @@ const WORDS: &[(&str, &str)] = &[
 ];
 
 /// A reply without the place that an error names, in Redis' words.
-fn in_common_words(reply: &Value) -> Value {
+pub(crate) fn in_common_words(reply: &Value) -> Value {
     match reply {
         Value::Error(text) => Value::Error(in_words_of_redis(text.rfind(" script: ").map_or(text, |at| &text[..at]))),
         Value::Bulk(bytes) if bytes.starts_with(b"ERR ") => Value::bulk(in_words_of_redis(&String::from_utf8_lossy(bytes))),

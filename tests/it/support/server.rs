@@ -112,6 +112,11 @@ impl Server {
         self.port
     }
 
+    /// Its address for client libraries.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
     /// Its directory: data files, configuration and log.
     pub fn dir(&self) -> &Path {
         &self.dir

@@ -1,0 +1,31 @@
+"""What every program here has: the port of its server, a deadline, and polling."""
+
+import faulthandler
+import sys
+import time
+
+DEADLINE = 30
+
+# A program that hangs says where each of its threads stands, and ends.
+faulthandler.dump_traceback_later(DEADLINE, exit=True)
+
+PORT = int(sys.argv[1])
+URL = f"redis://127.0.0.1:{PORT}"
+
+
+def eventually(what, check):
+    """Polls until `check` answers something true, and returns that."""
+    deadline = time.monotonic() + DEADLINE / 3
+    while not (found := check()):
+        assert time.monotonic() < deadline, f"still not: {what}"
+        time.sleep(0.005)
+    return found
+
+
+def refusal(error, call, *args, **kwargs):
+    """The text of the error with which a call must fail."""
+    try:
+        answer = call(*args, **kwargs)
+    except error as refused:
+        return str(refused)
+    raise AssertionError(f"{call} answered {answer!r} instead of {error}")

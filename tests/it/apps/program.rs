@@ -1,0 +1,24 @@
+//! A program of another language: run with a deadline, its output shown when it fails.
+
+use std::ffi::OsStr;
+use std::process::{Command, Stdio};
+
+/// Longer than the programs' own deadline, so that one that hangs says where.
+const DEADLINE: &str = "75";
+
+/// A program that ends after the deadline at the latest, with all it started: `timeout` gives it a process group of its own.
+pub fn program(path: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["--signal=KILL", DEADLINE]).arg(path).stdin(Stdio::null());
+    command
+}
+
+/// Runs the program, which must succeed, and returns what it printed.
+#[track_caller]
+pub fn succeeds(program: &mut Command) -> String {
+    let output = program.output().unwrap_or_else(|error| panic!("{program:?}: {error}"));
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program:?}: {}\n{printed}{complaints}", output.status);
+    printed
+}

@@ -1,0 +1,61 @@
+//! Drop-in mode: the server's own EVAL, EVALSHA, FCALL, their _RO forms, SCRIPT and FUNCTION on this engine.
+
+mod acl; // no privilege changes hands
+mod busy; // BUSY, SCRIPT KILL, CLIENT PAUSE
+mod conformance; // rows of the script tests, through EVAL itself
+mod debugger; // SCRIPT DEBUG is the server's
+mod functions; // FUNCTION and FCALL, here or in the server's engine
+mod script_cache; // both caches: what is loaded where, and who finds it
+mod state; // MULTI, WATCH, replicas, OOM, AOF, RDB, cluster
+mod store_watch; // functions follow the store, whoever changes it
+mod switch; // on, off, unload, and whose commands stay whose
+
+use crate::support::{Binary, Connection, Server, Setup, Value, argv};
+
+/// Prints as `1e+15` in the server's own Lua.
+const WHO: &str = "return tostring(1e15)";
+
+fn intercepting() -> Setup {
+    Setup::with_module().module_args(&["intercept", "yes"])
+}
+
+fn ours() -> Value {
+    Value::bulk("1000000000000000")
+}
+
+fn natives() -> Value {
+    Value::bulk("1e+15")
+}
+
+/// Whether this server tells a filter whose command it sees.
+fn tells_clients(binary: &Binary) -> bool {
+    binary.is_valkey || binary.is_redis_from(7, 2)
+}
+
+/// A connection of a user with exactly these rules.
+#[track_caller]
+fn user(server: &Server, name: &str, rules: &str) -> Connection {
+    assert_eq!(
+        server.run(&format!("ACL SETUSER {name} reset on >pw -@all +auth +ping +multi +exec {rules}")),
+        Value::ok(),
+        "{rules}"
+    );
+    let mut connection = server.connect();
+    assert_eq!(connection.run(&format!("AUTH {name} pw")), Value::ok());
+    connection
+}
+
+/// A call as typed into redis-cli, with the script as its first argument.
+fn call(command: &str, script: &str, rest: &str) -> Vec<Vec<u8>> {
+    [vec![command.as_bytes().to_vec(), script.as_bytes().to_vec()], argv(rest)].concat()
+}
+
+fn sha1(script: &str) -> String {
+    use sha1::Digest as _;
+    sha1::Sha1::digest(script).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A library with one function.
+fn library(name: &str, function: &str, body: &str) -> String {
+    format!("#!lua name={name}\nredis.register_function('{function}', function(keys, args) {body} end)")
+}

@@ -1,0 +1,194 @@
+//! A renamed command asks for the right to the command that was sent, and nobody loses a right that the server gives.
+
+use super::{WHO, call, intercepting, natives, ours, tells_clients, user};
+use crate::support::{Server, Value, each_server_with};
+
+const BOTH: &str = "+eval +atomic.eval ~*";
+
+/// The newest entry of the ACL's log: user, reason and object.
+fn last_refusal(server: &Server) -> Option<[String; 3]> {
+    let log = server.run("ACL LOG 1");
+    let entry = log.array().first()?;
+    Some(["username", "reason", "object"].map(|field| entry.field(field).unwrap().text()))
+}
+
+fn refused(user: &str, reason: &str, object: &str) -> Option<[String; 3]> {
+    Some([user, reason, object].map(str::to_owned))
+}
+
+#[test]
+fn who_may_run_both_is_served_by_the_module() {
+    each_server_with(&intercepting(), |server| {
+        assert_eq!(user(server, "both", BOTH).call(&call("EVAL", WHO, "0")), ours());
+        let mut all = user(server, "all", "+@all ~*");
+        for command in ["EVAL", "EVAL_RO", "eval", "Eval_Ro"] {
+            assert_eq!(all.call(&call(command, WHO, "0")), ours(), "{command}");
+        }
+        assert_eq!(last_refusal(server), None);
+    });
+}
+
+#[test]
+fn who_may_only_run_ours_is_refused_the_servers_in_its_words() {
+    each_server_with(&intercepting(), |server| {
+        for rules in ["+@all -eval ~*", "+atomic.eval ~*", "+@all -@scripting +atomic.eval ~*"] {
+            assert_eq!(server.run("ACL LOG RESET"), Value::ok());
+            let mut guest = user(server, "guest", rules);
+            let reply = guest.call(&call("EVAL", WHO, "0"));
+            let expected = if tells_clients(&server.binary) {
+                "NOPERM User guest has no permissions to run the 'eval' command"
+            } else {
+                "NOPERM this user has no permissions to run the 'eval' command"
+            };
+            assert_eq!(reply.error(), expected, "{rules}");
+            assert_eq!(last_refusal(server), refused("guest", "command", "eval"), "{rules}");
+            assert_eq!(guest.call(&call("ATOMIC.EVAL", WHO, "0")), ours(), "{rules}");
+        }
+    });
+}
+
+/// On 7.0 the server cannot tell whose command it is, and the log names such users.
+#[test]
+fn who_may_only_run_the_servers_keeps_it_where_the_server_tells_whose_command_it_is() {
+    each_server_with(&intercepting(), |server| {
+        let mut guest = user(server, "guest", "+eval ~*");
+        let reply = guest.call(&call("EVAL", WHO, "0"));
+        assert_eq!(server.run("CONFIG SET atomic.intercept no"), Value::ok());
+        assert_eq!(server.run("CONFIG SET atomic.intercept yes"), Value::ok());
+        if tells_clients(&server.binary) {
+            assert_eq!(reply, natives());
+            assert!(
+                server.log().contains("user guest has no right to our EVAL, so that these stay with the server's own engine")
+            );
+        } else {
+            assert_eq!(reply.error(), "NOPERM this user has no permissions to run the 'atomic.eval' command");
+            assert!(server.log().contains("user guest has no right to our EVAL, so that these are refused"));
+        }
+    });
+}
+
+#[test]
+fn keys_are_those_that_the_user_may_declare_for_both() {
+    each_server_with(&intercepting(), |server| {
+        let mut guest = user(server, "guest", "+eval +atomic.eval ~a:*");
+        assert_eq!(guest.call(&call("EVAL", WHO, "1 a:1")), ours());
+        let reply = guest.call(&call("EVAL", WHO, "2 a:1 b:1"));
+        assert!(reply.error().starts_with("NOPERM "), "{reply}");
+        assert_eq!(last_refusal(server), refused("guest", "key", "b:1"));
+        assert_eq!(guest.call(&call("EVAL", WHO, "1 a:1 b:argument")), ours());
+
+        // The right to each with other keys: what both allow is nothing.
+        server.run("ACL LOG RESET");
+        let mut split = user(server, "split", "+atomic.eval ~b:* (+eval ~a:*)");
+        for key in ["a:1", "b:1"] {
+            let reply = split.call(&call("EVAL", WHO, &format!("1 {key}")));
+            if tells_clients(&server.binary) && key == "a:1" {
+                assert_eq!(reply, natives(), "the server's own is permitted");
+            } else {
+                assert!(reply.error().starts_with("NOPERM "), "{key}: {reply}");
+            }
+        }
+        assert_eq!(last_refusal(server), refused("split", "key", "b:1"));
+    });
+}
+
+#[test]
+fn many_keys_are_checked_as_few() {
+    each_server_with(&intercepting(), |server| {
+        let mut guest = user(server, "guest", "+eval +atomic.eval ~a:*");
+        for count in [1, 12, 13, 14, 15, 16, 17, 200] {
+            let keys: Vec<String> = (0..count).map(|at| format!("a:{at}")).collect();
+            assert_eq!(guest.call(&call("EVAL", WHO, &format!("{count} {}", keys.join(" ")))), ours(), "{count}");
+            let reply = guest.call(&call("EVAL", WHO, &format!("{} {} b", count + 1, keys.join(" "))));
+            assert!(reply.error().starts_with("NOPERM "), "{count}: {reply}");
+        }
+    });
+}
+
+#[test]
+fn a_right_that_was_taken_away_is_gone_at_once_and_in_a_transaction() {
+    each_server_with(&intercepting(), |server| {
+        let mut guest = user(server, "guest", BOTH);
+        for taken in ["-eval", "-atomic.eval", "resetkeys", "-eval -atomic.eval"] {
+            assert_eq!(server.run(&format!("ACL SETUSER guest {BOTH}")), Value::ok());
+            guest.run("MULTI");
+            assert_eq!(guest.call(&call("EVAL", WHO, "1 k")), Value::Status("QUEUED".to_owned()));
+            assert_eq!(server.run(&format!("ACL SETUSER guest {taken}")), Value::ok());
+            let replies = guest.run("EXEC");
+            assert!(replies.array()[0].error().starts_with("NOPERM "), "{taken}: {replies}");
+            if tells_clients(&server.binary) {
+                assert!(replies.array()[0].error().contains("ACLs rules changed"), "{taken}: {replies}");
+            }
+            assert_eq!(last_refusal(server).map(|[user, ..]| user), Some("guest".to_owned()), "{taken}");
+            if taken != "-atomic.eval" || !tells_clients(&server.binary) {
+                let reply = guest.call(&call("EVAL", WHO, "1 k"));
+                assert!(reply.error().starts_with("NOPERM "), "{taken}: {reply}");
+            }
+        }
+    });
+}
+
+/// What is held is not looked at again.
+#[test]
+fn a_right_that_was_taken_away_while_the_command_was_held_is_gone() {
+    each_server_with(&intercepting(), |server| {
+        let (mut guest, mut other) = (user(server, "guest", BOTH), user(server, "other", BOTH));
+        assert_eq!(server.run("CLIENT PAUSE 100000 WRITE"), Value::ok());
+        guest.send(&call("EVAL", WHO, "0")).unwrap();
+        other.send(&call("EVAL", WHO, "0")).unwrap();
+        crate::support::eventually("both are held", || (server.info("blocked_clients") == "2").then_some(()));
+        assert_eq!(server.run("ACL SETUSER guest -eval"), Value::ok());
+        assert_eq!(server.run("CLIENT UNPAUSE"), Value::ok());
+        assert_eq!(other.read().unwrap(), ours());
+        assert!(guest.read().unwrap().error().starts_with("NOPERM "));
+    });
+}
+
+#[test]
+fn who_types_the_filters_spelling_needs_both_rights() {
+    each_server_with(&intercepting(), |server| {
+        let mut guest = user(server, "guest", "+atomic.eval ~*");
+        assert!(guest.call(&call("ATOMIC.Eval", WHO, "0")).error().contains("'eval' command"));
+        assert_eq!(guest.call(&call("ATOMIC.EVAL", WHO, "0")), ours());
+        assert_eq!(user(server, "both", BOTH).call(&call("ATOMIC.Eval", WHO, "0")), ours());
+    });
+}
+
+#[test]
+fn each_subcommand_of_script_has_its_own_right() {
+    each_server_with(&intercepting(), |server| {
+        let mut guest = user(server, "guest", "+script|load +atomic.script");
+        assert_eq!(guest.call(&["SCRIPT", "LOAD", "return 1"]).text(), super::sha1("return 1"));
+        let reply = guest.call(&["SCRIPT", "EXISTS", "x"]);
+        assert!(reply.error().starts_with("NOPERM ") && reply.error().contains("'script|exists' command"), "{reply}");
+        assert_eq!(last_refusal(server), refused("guest", "command", "script|exists"));
+        let mut guest = user(server, "lacking", "+script");
+        let reply = guest.call(&["SCRIPT", "LOAD", "return 1"]);
+        if tells_clients(&server.binary) {
+            assert_eq!(reply.text(), super::sha1("return 1"));
+        } else {
+            assert!(reply.error().starts_with("NOPERM "), "{reply}");
+        }
+    });
+}
+
+#[test]
+fn who_has_not_said_who_it_is_is_told_so() {
+    let setup = intercepting().config("requirepass secret");
+    crate::support::each_installed(|binary| {
+        let server = Server::start(binary, &setup.clone().config("user default on >secret ~* +@all"));
+        let mut nobody = server.connect();
+        assert!(nobody.call(&call("EVAL", WHO, "0")).error().starts_with("NOAUTH "));
+        nobody.run("AUTH secret");
+        assert_eq!(nobody.call(&call("EVAL", WHO, "0")), ours());
+    });
+}
+
+#[test]
+fn what_a_script_calls_is_checked_for_the_caller() {
+    each_server_with(&intercepting(), |server| {
+        let script = "return redis.call('SET', 'k', 'v')";
+        assert!(user(server, "guest", BOTH).call(&call("EVAL", script, "0")).error().starts_with("NOPERM "));
+        assert_eq!(user(server, "guest", &format!("{BOTH} +set")).call(&call("EVAL", script, "0")), Value::ok());
+    });
+}
