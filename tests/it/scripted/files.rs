@@ -60,6 +60,8 @@ fn code_that_does_not_run_is_refused_with_its_line() {
             "x.lua:2: Script attempted to access nonexistent global variable 'register_function'",
         ),
         (code("return KEYS[1]"), "x.lua:2: Script attempted to access nonexistent global variable 'KEYS'"),
+        (code("local function f() return 1 + f() end\nf()"), "x.lua:2: stack overflow"),
+        (code("coroutine.yield(1)"), "x.lua:2: attempt to yield across metamethod/C-call boundary"),
         (code("-- \0"), "x.lua: a NUL byte in the source"),
         (code("while true do end"), "x.lua:2: loading it takes more than 500 ms"),
         (code("while true do pcall(function() while true do end end) end"), "x.lua:2: loading it takes more than 500 ms"),
@@ -282,6 +284,31 @@ fn an_empty_directory_is_one_without_commands() {
             Some(Value::bulk(directory.path()))
         );
         assert!(server.run("CONFIG SET atomic.commands-dir /tmp").error().contains("immutable"));
+    });
+}
+
+#[test]
+fn a_declaration_may_be_made_in_any_way_that_lua_has() {
+    let files = [
+        ("crlf.lua", "#!lua name=a\r\nredis.register_command{name = 'A', callback = function() return 1 end}\r\n"),
+        (
+            "coroutine.lua",
+            "#!lua name=b\ncoroutine.wrap(function() redis.register_command{name = 'B', callback = function() return 2 end} end)()",
+        ),
+        (
+            "pcall.lua",
+            "#!lua name=c\npcall(redis.register_command, {name = 'C'})\npcall(redis.register_command, {name = 'C', callback = function() return 3 end})",
+        ),
+        (
+            "server.lua",
+            "#!lua name=d\nfor _, name in ipairs{'D', 'E'} do server.register_command{name = name, callback = function() return name end} end",
+        ),
+    ];
+    let directory = Directory::new(&files);
+    each_installed(|binary| {
+        let server = Server::start(binary, &directory.setup());
+        assert_eq!(["A", "B", "C"].map(|name| server.run(name)), [1, 2, 3].map(Value::Integer));
+        assert_eq!(["D", "E"].map(|name| server.run(name)), ["D", "E"].map(Value::bulk));
     });
 }
 
