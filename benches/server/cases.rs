@@ -64,6 +64,12 @@ pub fn groups() -> Vec<Group> {
             mean_goal: None,
         },
         Group {
+            title: "Functions and commands from files",
+            about: "ATOMIC.FCALL beside FCALL of the same library, and the commands of `lua/commands` beside EVALSHA of a script that does the same.",
+            cases: named_code(),
+            mean_goal: None,
+        },
+        Group {
             title: "Compilation",
             about: "A script of 1 KiB that the server has never seen.",
             cases: vec![case((COMPILING.0, COMPILING.1.on_our_engine()), ("EVAL", COMPILING.1), Some(1.5))],
@@ -191,6 +197,19 @@ fn dropped_in() -> Vec<Case> {
         command("HSET in drop-in mode", HSET, None),
         script("empty script in drop-in mode", "empty"),
         script("cas, mismatch, in drop-in mode", "cas, mismatch"),
+    ]
+}
+
+fn named_code() -> Vec<Case> {
+    let function = |name, workload: Workload| case((name, workload.on_our_engine()), ("FCALL", workload), Some(1.0));
+    let command = |name, workload, script| case((name, workload), ("EVALSHA", named(script)), Some(1.0));
+    vec![
+        function("ATOMIC.FCALL, empty function", FCALL_EMPTY),
+        function("ATOMIC.FCALL, compare-and-set", FCALL_CAS),
+        function("ATOMIC.FCALL, mismatch", FCALL_CAS_MISMATCH),
+        command("INVENTORY.RESERVE", INVENTORY, "reserve_inventory"),
+        command("PUSH.IFEXISTS", PUSH_IF_EXISTS, "push_if_exists"),
+        command("SUM.KEYS", SUM_KEYS, "sum_keys"),
     ]
 }
 

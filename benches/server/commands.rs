@@ -136,3 +136,16 @@ pub const ONCE_SEEN: Workload =
 pub const IDEM_NEW: Workload = Workload::new(&[&["ATOMIC.IDEM.BEGIN {k} {t} 600000 -> *3 :1"]]).refill(&["DEL {k}"]);
 pub const IDEM_IN_FLIGHT: Workload =
     Workload::new(&[&["ATOMIC.IDEM.BEGIN {k} {t} 600000 -> *3 :2"]]).before(&["ATOMIC.IDEM.BEGIN {k} {t} 600000"]);
+
+pub const FCALL_EMPTY: Workload = Workload::new(&[&["FCALL empty 1 {k} -> $-1"]]);
+pub const FCALL_CAS: Workload =
+    Workload::new(&[&["FCALL cas 1 {k} {a} {b} -> :1"], &["FCALL cas 1 {k} {b} {a} -> :1"]]).before(&["SET {k} {a}"]);
+pub const FCALL_CAS_MISMATCH: Workload = Workload::new(&[&["FCALL cas 1 {k} {b} {a} -> :0"]]).before(&["SET {k} {a}"]);
+pub const INVENTORY: Workload = Workload::new(&[&["INVENTORY.RESERVE {k} {k}:2 1 -> *3 :1"]]).before(&["SET {k} 1000000"]);
+pub const PUSH_IF_EXISTS: Workload = Workload::new(&[&["PUSH.IFEXISTS {k} {k}:2 x -> :..."]]).before(&["SET {k} {a}"]);
+pub const SUM_KEYS: Workload = Workload::new(&[&["SUM.KEYS 4 {k} {k}:2 {k}:3 {k}:4 -> :10"]]).before(&[
+    "SET {k} 1",
+    "SET {k}:2 2",
+    "SET {k}:3 3",
+    "SET {k}:4 4",
+]);

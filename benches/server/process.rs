@@ -51,6 +51,7 @@ impl Server {
             .arg(&dir)
             .arg("--loadmodule")
             .arg(module)
+            .args(["commands-dir", concat!(env!("CARGO_MANIFEST_DIR"), "/lua/commands")])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()

@@ -9,7 +9,7 @@ use super::handover;
 use super::options::Options;
 use super::process::{Server, Spent};
 use super::report::Section;
-use super::scripts::SOURCES;
+use super::scripts::{LIBRARY, SOURCES};
 use super::workload::{Shas, Stream, Workload};
 
 /// Passes over the keys before the measured ones: tables have grown, caches are warm, windows are filled.
@@ -90,6 +90,7 @@ impl Bench {
             }
             self.shas.insert(name, sha);
         }
+        self.driver.call(&["ATOMIC.FUNCTION", "LOAD", LIBRARY])?;
         Ok(())
     }
 

@@ -5,6 +5,9 @@
 
 use super::workload::Workload;
 
+/// The library whose functions are called.
+pub const LIBRARY: &str = include_str!("scripts/library.lua");
+
 /// The source of every script, by the name under which the lines below call it.
 pub const SOURCES: &[(&str, &str)] = &[
     ("acquire_lock_with_info", include_str!("scripts/acquire_lock_with_info.lua")),

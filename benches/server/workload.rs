@@ -54,7 +54,7 @@ impl Workload {
         Self { refill, ..self }
     }
 
-    /// The same with ATOMIC.EVALSHA in the place of EVALSHA, and ATOMIC.EVAL in that of EVAL.
+    /// The same with ATOMIC.EVALSHA in the place of EVALSHA, and so on.
     pub const fn on_our_engine(self) -> Self {
         Self { ours: true, ..self }
     }
@@ -132,6 +132,7 @@ impl Workload {
         let (command, reply) = line.split_once(" -> ").unwrap_or((line, ""));
         let words = command.split(' ').map(|word| match word {
             "EVAL" if self.ours => Ok(vec![Piece::Text("ATOMIC.EVAL".to_owned())]),
+            "FCALL" if self.ours => Ok(vec![Piece::Text("ATOMIC.FCALL".to_owned())]),
             "EVALSHA" if self.ours => Ok(vec![Piece::Text("ATOMIC.EVALSHA".to_owned())]),
             word => pieces(word, shas),
         });

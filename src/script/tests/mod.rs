@@ -17,6 +17,7 @@ mod cjson;
 mod cmsgpack;
 mod convert;
 mod errors;
+mod functions;
 mod hostile;
 mod libraries;
 mod limits;
