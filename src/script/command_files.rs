@@ -8,8 +8,9 @@ use std::time::Instant;
 
 use super::context::{Entry, Registered, Source, Task};
 use super::declaration::Declaration;
-use super::engine::{Run, is_worth_native_code};
+use super::engine::Run;
 use super::port::{Port, ReplySink, Rules};
+use super::resident::Resident;
 use super::runs::{RunFigures, Runs};
 use super::vm::{Loaded, Name, Vm};
 use crate::error::{Error, Result};
@@ -19,11 +20,9 @@ use crate::error::{Error, Result};
 pub struct CommandFile {
     /// Its name behind an `@`, as Luau wants it.
     chunk: CString,
-    code: Box<[u8]>,
-    loaded: Loaded,
+    resident: Resident,
     /// As many as there are functions, in their order.
     declarations: Vec<Declaration>,
-    native: bool,
 }
 
 impl CommandFile {
@@ -31,7 +30,7 @@ impl CommandFile {
     pub(super) fn load(vm: &mut Vm, name: &CStr, code: &[u8], port: &mut dyn Port) -> Result<Self> {
         let chunk = CString::new([b"@", name.to_bytes()].concat()).map_err(|_| Error::Text("ERR a NUL in the name of a file"))?;
         let (loaded, declarations) = load(vm, &chunk, code, port)?;
-        Ok(Self { chunk, code: code.into(), loaded, declarations, native: false })
+        Ok(Self { chunk, resident: Resident::new(code, loaded), declarations })
     }
 
     /// Its name.
@@ -47,38 +46,21 @@ impl CommandFile {
 
     /// Forgets what was loaded.
     pub(super) fn discard(&self, vm: &mut Vm) {
-        vm.unload(&self.loaded);
+        self.resident.discard(vm);
     }
 
     /// Runs the code again if the VM in which it ran is gone.
     fn be_ready(&mut self, vm: &mut Vm, port: &mut dyn Port) -> Result<()> {
-        if self.loaded.vm == vm.number() {
-            return Ok(());
-        }
-        let (loaded, declarations) = load(vm, &self.chunk, &self.code, port)?;
-        if loaded.vm != vm.number() {
-            return Err(refusal(&self.chunk, b"not enough memory"));
-        }
-        // Code could declare something else each time; what the server was told is what there is.
-        if declarations != self.declarations {
+        let Self { chunk, resident, declarations } = self;
+        resident.be_ready(vm, |vm, old| {
+            let (loaded, declared) = load(vm, chunk, &old.code, port)?;
+            // Code could declare something else each time; what the server was told is what there is.
+            if declared == *declarations {
+                return Ok(loaded);
+            }
             vm.unload(&loaded);
-            return Err(refusal(&self.chunk, b"does not declare what it declared before"));
-        }
-        self.loaded = loaded;
-        self.native = false;
-        Ok(())
-    }
-
-    /// Sees to the code after a run.
-    fn settle(&mut self, vm: &mut Vm, runs: &Runs) {
-        // Other globals would stay with the function: its code makes it anew.
-        if vm.take_rebound() {
-            vm.unload(&self.loaded);
-            self.loaded.vm = Loaded::GONE;
-        } else if !self.native && self.loaded.vm == vm.number() && is_worth_native_code(runs, self.code.len()) {
-            self.native = true;
-            vm.compile_natively(self.loaded.code, self.code.len());
-        }
+            Err(refusal(chunk, b"does not declare what it declared before"))
+        })
     }
 }
 
@@ -128,13 +110,13 @@ impl CommandFiles {
         let (file, place) = command.place.ok_or(REMOVED)?;
         let file = self.files.get_mut(file).ok_or(REMOVED)?;
         file.be_ready(vm, port)?;
-        let callback = file.loaded.functions.get(place).map(|function: &Registered| function.callback).ok_or(REMOVED)?;
+        let callback = file.resident.loaded.functions.get(place).map(|function: &Registered| function.callback).ok_or(REMOVED)?;
         let started = Instant::now();
         let task = Task { entry: Entry::Function(callback), keys: run.keys, args: run.args };
         let admitted = port.begin(Rules { flags: None, read_only: run.read_only, digest: None });
         let result = admitted.and_then(|()| vm.run(task, Name::Function(name), port, Some(reply)));
         command.runs.add(started.elapsed(), result.is_err());
-        file.settle(vm, &command.runs);
+        file.resident.settle(vm, &command.runs);
         result
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::cache::{Cache, CacheStats, Compiled, Digest, Listed, Script, ScriptStats};
 use super::command_files::{CommandFile, CommandFiles};
 use super::context::{Entry, ServerVersion, Source, Task};
-use super::functions::{Candidate, Functions};
+use super::functions::{Candidate, FunctionId, Functions};
 use super::limits::Limits;
 use super::port::{NativeCommand, Port, ReplySink, Rules, Strings};
 use super::runs::{RunFigures, Runs};
@@ -176,7 +176,7 @@ impl Engine {
 
     /// Runs the code of a library, in which `#!lua` is the first word. Nothing changes before [`Engine::put_library`].
     pub fn load_library(&mut self, code: &[u8], port: &mut dyn Port) -> Result<Candidate> {
-        Functions::load(&mut self.vm, code, port)
+        Candidate::load(&mut self.vm, code, port)
     }
 
     /// Puts a library in use, in place of one of the same name.
@@ -200,15 +200,15 @@ impl Engine {
         &self.functions
     }
 
-    /// Calls a function of a library, as [`Engine::eval`] runs a script; `None` if there is none of this name.
+    /// Calls a function of a library, as [`Engine::eval`] runs a script.
     pub fn call_function(
         &mut self,
-        name: &[u8],
+        function: FunctionId,
         run: &Run<'_>,
         port: &mut dyn Port,
         reply: &mut dyn ReplySink,
-    ) -> Option<Result<()>> {
-        self.functions.call(&mut self.vm, name, run, port, reply)
+    ) -> Result<()> {
+        self.functions.call(&mut self.vm, function, run, port, reply)
     }
 
     /// Runs the code of a file, which declares commands. Nothing changes before [`Engine::put_command_files`].

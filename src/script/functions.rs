@@ -4,179 +4,181 @@
 //! what its code remembered between calls is lost then, as after a restart.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Instant;
 
 use super::context::{Entry, Source, Task};
-use super::engine::{Run, is_worth_native_code};
+use super::engine::Run;
 use super::port::{Flags, Port, ReplySink, Rules};
+use super::resident::Resident;
 use super::runs::Runs;
 use super::vm::{Loaded, Name, Vm};
 use crate::error::{Error, Result};
 
 /// The code of a library that has run and is not in use yet.
 #[derive(Debug)]
-pub struct Candidate {
-    code: Box<[u8]>,
-    loaded: Loaded,
-}
+pub struct Candidate(Resident);
 
 impl Candidate {
+    /// Runs the code of a library. Nothing is in use yet.
+    pub(super) fn load(vm: &mut Vm, code: &[u8], port: &mut dyn Port) -> Result<Self> {
+        let loaded = vm.load(source(code), port)?;
+        Ok(Self(Resident::new(code, loaded)))
+    }
+
     /// Forgets what was loaded for nothing.
     pub(super) fn discard(&self, vm: &mut Vm) {
-        vm.unload(&self.loaded);
+        self.0.discard(vm);
     }
 }
 
 /// All libraries and their functions.
 #[derive(Default)]
 pub struct Functions {
-    libraries: HashMap<Box<[u8]>, Library>,
+    /// A library keeps its place, by which its functions know it.
+    libraries: Vec<Option<Library>>,
     /// By name in lower case: the server knows functions in any case.
-    functions: HashMap<Box<[u8]>, Function>,
+    functions: HashMap<Box<[u8]>, FunctionId, BuildHasherDefault<NameHash>>,
 }
 
 struct Library {
-    code: Box<[u8]>,
-    loaded: Loaded,
-    /// Its code, and what runs it has: machine code is made of all of it.
+    name: Box<[u8]>,
+    resident: Resident,
     runs: Runs,
-    native: bool,
 }
 
-struct Function {
-    name: Box<[u8]>,
-    library: Box<[u8]>,
+/// A function that is there, until libraries change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FunctionId {
+    library: usize,
     /// Its place among the functions of its library.
     place: usize,
 }
-
-/// The longest name that is looked up without memory of its own.
-const SHORT: usize = 64;
 
 impl Functions {
     /// How many libraries there are, and how many functions.
     #[must_use]
     pub fn count(&self) -> (usize, usize) {
-        (self.libraries.len(), self.functions.len())
+        (self.libraries.iter().flatten().count(), self.functions.len())
     }
 
     /// The names of all libraries.
     pub fn libraries(&self) -> impl Iterator<Item = &[u8]> {
-        self.libraries.keys().map(|name| &**name)
+        self.libraries.iter().flatten().map(|library| &*library.name)
     }
 
     /// Whether the library is there with this very code.
     #[must_use]
-    pub fn holds(&self, library: &[u8], code: &[u8]) -> bool {
-        self.libraries.get(library).is_some_and(|library| *library.code == *code)
-    }
-
-    /// Runs the code of a library. Nothing is in use yet.
-    pub(super) fn load(vm: &mut Vm, code: &[u8], port: &mut dyn Port) -> Result<Candidate> {
-        Ok(Candidate { loaded: vm.load(source(code), port)?, code: code.into() })
+    pub fn holds(&self, name: &[u8], code: &[u8]) -> bool {
+        self.libraries.iter().flatten().any(|library| *library.name == *name && *library.resident.code == *code)
     }
 
     /// Puts a library in use, in place of one of the same name.
-    pub(super) fn put(&mut self, vm: &mut Vm, name: &[u8], candidate: Candidate) {
+    pub(super) fn put(&mut self, vm: &mut Vm, name: &[u8], Candidate(resident): Candidate) {
         self.remove(vm, name);
-        let Candidate { code, loaded } = candidate;
-        for (place, function) in loaded.functions.iter().enumerate() {
-            let entry = Function { name: function.name.clone(), library: name.into(), place };
-            self.functions.insert(function.name.to_ascii_lowercase().into(), entry);
+        let free = self.libraries.iter().position(Option::is_none);
+        let library = free.unwrap_or_else(|| {
+            self.libraries.push(None);
+            self.libraries.len() - 1
+        });
+        for (place, function) in resident.loaded.functions.iter().enumerate() {
+            self.functions.insert(function.name.to_ascii_lowercase().into(), FunctionId { library, place });
         }
-        self.libraries.insert(name.into(), Library { code, loaded, runs: Runs::default(), native: false });
+        if let Some(slot) = self.libraries.get_mut(library) {
+            *slot = Some(Library { name: name.into(), resident, runs: Runs::default() });
+        }
     }
 
     /// Forgets a library.
     pub(super) fn remove(&mut self, vm: &mut Vm, name: &[u8]) {
-        if let Some(library) = self.libraries.remove(name) {
-            vm.unload(&library.loaded);
-            self.functions.retain(|_, function| *function.library != *name);
+        let named = |library: &Option<Library>| library.as_ref().is_some_and(|library| *library.name == *name);
+        let Some(place) = self.libraries.iter().position(named) else { return };
+        if let Some(library) = self.libraries.get_mut(place).and_then(Option::take) {
+            library.resident.discard(vm);
         }
+        self.functions.retain(|_, function| function.library != place);
     }
 
-    /// Whether there is a function of this name.
+    /// The function of this name.
     #[must_use]
-    pub fn has(&self, name: &[u8]) -> bool {
-        find(&self.functions, name).is_some()
+    pub fn find(&self, name: &[u8]) -> Option<FunctionId> {
+        /// Longer names are looked up with memory of their own.
+        const SHORT: usize = 64;
+        let mut short = [0; SHORT];
+        let found = match short.get_mut(..name.len()) {
+            Some(lower) => {
+                lower.copy_from_slice(name);
+                lower.make_ascii_lowercase();
+                self.functions.get(&*lower)
+            }
+            None => self.functions.get(name.to_ascii_lowercase().as_slice()),
+        };
+        found.copied()
     }
 
     /// The flags of a function.
     #[must_use]
-    pub fn flags(&self, name: &[u8]) -> Option<Flags> {
-        let function = find(&self.functions, name)?;
-        Some(self.libraries.get(&function.library)?.loaded.functions.get(function.place)?.flags)
+    pub fn flags(&self, function: FunctionId) -> Option<Flags> {
+        let library = self.libraries.get(function.library)?.as_ref()?;
+        Some(library.resident.loaded.functions.get(function.place)?.flags)
     }
 
-    /// Calls a function and writes its result into `reply`; `None` if there is no such function.
+    /// Calls a function and writes its result into `reply`.
     pub(super) fn call(
         &mut self,
         vm: &mut Vm,
-        name: &[u8],
+        function: FunctionId,
         run: &Run<'_>,
         port: &mut dyn Port,
         reply: &mut dyn ReplySink,
-    ) -> Option<Result<()>> {
-        let function = find(&self.functions, name)?;
-        let (name, place) = (&*function.name, function.place);
-        let library = self.libraries.get_mut(&function.library)?;
-        if let Err(error) = library.be_ready(vm, port) {
-            return Some(Err(error));
-        }
-        let registered = library.loaded.functions.get(place)?;
+    ) -> Result<()> {
+        const GONE: Error = Error::Text("ERR Function not found");
+        let library = self.libraries.get_mut(function.library).and_then(Option::as_mut).ok_or(GONE)?;
+        library.resident.be_ready(vm, |vm, old| load_again(vm, old, port))?;
+        let function = library.resident.loaded.functions.get(function.place).ok_or(GONE)?;
         let started = Instant::now();
-        let task = Task { entry: Entry::Function(registered.callback), keys: run.keys, args: run.args };
-        let admitted = port.begin(Rules { flags: Some(registered.flags), read_only: run.read_only, digest: None });
-        let result = admitted.and_then(|()| vm.run(task, Name::Function(name), port, Some(reply)));
+        let task = Task { entry: Entry::Function(function.callback), keys: run.keys, args: run.args };
+        let admitted = port.begin(Rules { flags: Some(function.flags), read_only: run.read_only, digest: None });
+        let result = admitted.and_then(|()| vm.run(task, Name::Function(&function.name), port, Some(reply)));
         library.runs.add(started.elapsed(), result.is_err());
-        // Other globals would stay with the function: its code makes it anew.
-        if vm.take_rebound() {
-            vm.unload(&library.loaded);
-            library.loaded.vm = Loaded::GONE;
-        } else if !library.native && library.loaded.vm == vm.number() && is_worth_native_code(&library.runs, library.code.len()) {
-            library.native = true;
-            vm.compile_natively(library.loaded.code, library.code.len());
-        }
-        Some(result)
+        library.resident.settle(vm, &library.runs);
+        result
     }
 }
 
-fn find<'f>(functions: &'f HashMap<Box<[u8]>, Function>, name: &[u8]) -> Option<&'f Function> {
-    let mut short = [0; SHORT];
-    match short.get_mut(..name.len()) {
-        Some(lower) => {
-            lower.copy_from_slice(name);
-            lower.make_ascii_lowercase();
-            functions.get(&*lower)
-        }
-        None => functions.get(name.to_ascii_lowercase().as_slice()),
+fn load_again(vm: &mut Vm, old: &Resident, port: &mut dyn Port) -> Result<Loaded> {
+    let loaded = vm.load(source(&old.code), port)?;
+    // Code could register something else each time; what the server has listed is what there is.
+    let same =
+        loaded.functions.iter().map(|function| &function.name).eq(old.loaded.functions.iter().map(|function| &function.name));
+    if same {
+        return Ok(loaded);
     }
-}
-
-impl Library {
-    /// Runs the code again if the VM in which it ran is gone.
-    fn be_ready(&mut self, vm: &mut Vm, port: &mut dyn Port) -> Result<()> {
-        if self.loaded.vm == vm.number() {
-            return Ok(());
-        }
-        let loaded = vm.load(source(&self.code), port)?;
-        if loaded.vm != vm.number() {
-            return Err(Error::Text("ERR not enough memory for the library"));
-        }
-        let names = |loaded: &Loaded| loaded.functions.iter().map(|function| function.name.clone()).collect::<Vec<_>>();
-        // Code could register something else each time; what the server has listed is what there is.
-        if names(&loaded) != names(&self.loaded) {
-            vm.unload(&loaded);
-            return Err(Error::Text("ERR the library does not register the functions that it registered before"));
-        }
-        self.loaded = loaded;
-        self.native = false;
-        Ok(())
-    }
+    vm.unload(&loaded);
+    Err(Error::Text("ERR the library does not register the functions that it registered before"))
 }
 
 /// What follows the first line, with that line's end, so that the numbers of lines stay right.
 fn source(code: &[u8]) -> Source<'_> {
     let end = code.iter().position(|&byte| byte == b'\n').unwrap_or(code.len());
     Source { code: code.get(end..).unwrap_or_default(), name: c"@user_function", library: true }
+}
+
+/// FNV-1a. The names are those of libraries, whose number is bounded by who may load them.
+struct NameHash(u64);
+
+impl Default for NameHash {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for NameHash {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = bytes.iter().fold(self.0, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }

@@ -251,6 +251,7 @@ impl Vm {
     pub fn load(&mut self, source: Source<'_>, port: &mut dyn Port) -> Result<Loaded> {
         let code = self.compile(source)?;
         let vm = self.number;
+        self.context.registered.take();
         let result = self.run_library(code, self.context.libraries.get().loading_functions, Name::Nothing, port);
         let loaded = Loaded { vm, code, functions: self.context.registered.take() };
         let refusal = match result {

@@ -43,10 +43,10 @@ pub fn call(keyspace: &Keyspace, args: Args<'_>, form: Form) -> Result<Reply> {
     store::follow(ctx, &mut scripting);
     let name = words.first().map(|name| name.bytes()).unwrap_or_default();
     let (server, command) = form.command();
-    if !scripting.engine.functions().has(name) {
+    let Some(function) = scripting.engine.functions().find(name) else {
         drop(scripting);
         return ctx.relay(server, words);
-    }
+    };
     let request = Request::read(args, BAD_COUNT)?;
     let Scripting { engine, known_commands, natives, runs, failures, .. } = &mut *scripting;
     *runs = runs.saturating_add(1);
@@ -56,8 +56,7 @@ pub fn call(keyspace: &Keyspace, args: Args<'_>, form: Form) -> Result<Reply> {
     let mut port = ServerPort::new(ctx, known_commands, natives, request.keys.0, subject);
     let mut reply = ClientReply(ctx);
     let run = Run { keys: &request.keys, args: &request.args, read_only: form == Form::ReadOnly };
-    let outcome = engine.call_function(name, &run, &mut port, &mut reply);
-    let outcome = outcome.unwrap_or(Err(Error::Text("ERR Function not found")));
+    let outcome = engine.call_function(function, &run, &mut port, &mut reply);
     if outcome.is_err() {
         *failures = failures.saturating_add(1);
     }

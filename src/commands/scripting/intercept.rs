@@ -147,8 +147,10 @@ fn writes_nothing(command: &Filtered, row: &StandIn) -> bool {
     let Some(word) = command.arg(1).map(Str::bytes) else { return false };
     match row.original.word() {
         "EVAL" => script::writes_nothing(word),
-        "FCALL" => scripting::engine()
-            .is_ok_and(|scripting| scripting.engine.functions().flags(word).is_some_and(|flags| flags.no_writes)),
+        "FCALL" => scripting::engine().is_ok_and(|scripting| {
+            let functions = scripting.engine.functions();
+            functions.find(word).and_then(|function| functions.flags(function)).is_some_and(|flags| flags.no_writes)
+        }),
         _ => scripting::engine().is_ok_and(|scripting| {
             Digest::parse(word).and_then(|digest| scripting.engine.source(digest)).is_some_and(script::writes_nothing)
         }),

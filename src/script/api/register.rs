@@ -2,7 +2,7 @@
 
 use std::ffi::c_int;
 
-use crate::script::context::Registered;
+use crate::script::context::{Entry, Registered, Task};
 use crate::script::port::Flags;
 use crate::script::stack::{Kind, Stack, native};
 
@@ -43,6 +43,10 @@ struct Declared {
 
 /// `redis.register_function(name, callback)`, or with one table of named arguments.
 fn register_function(s: Stack) -> c_int {
+    // Code can keep this function, and call it when it is too late.
+    if !matches!(s.context().task.get(), Some(Task { entry: Entry::Library(..), .. })) {
+        redis::refuse(s, b"ERR redis.register_function can only be called on FUNCTION LOAD command");
+    }
     let declared = match s.top() {
         1 => named(s),
         2 => positional(s),

@@ -15,7 +15,8 @@ impl Rig {
     fn call(&mut self, name: &str, keys: &[&[u8]], args: &[&[u8]]) -> Option<Result<String, String>> {
         let mut record = Record::default();
         let run = Run { keys: &keys, args: &args, read_only: false };
-        let outcome = self.engine.call_function(name.as_bytes(), &run, &mut self.port, &mut record)?;
+        let function = self.engine.functions().find(name.as_bytes())?;
+        let outcome = self.engine.call_function(function, &run, &mut self.port, &mut record);
         Some(outcome.map(|()| record.0.join(" ")).map_err(|error| error.wire()))
     }
 
@@ -58,7 +59,8 @@ fn flags_are_those_that_were_declared() {
     let flags: Vec<_> = rig.port.begun.iter().map(|rules| rules.flags.unwrap()).collect();
     assert!(flags[0].no_writes && flags[0].allow_oom && !flags[0].allow_stale);
     assert_eq!(flags[1], crate::script::port::Flags::default(), "declared, as an empty list");
-    assert_eq!(rig.engine.functions().flags(b"F"), Some(flags[0]));
+    let functions = rig.engine.functions();
+    assert_eq!(functions.find(b"F").and_then(|function| functions.flags(function)), Some(flags[0]));
 }
 
 #[test]
