@@ -20,6 +20,22 @@ impl Rig {
         Some(outcome.map(|()| record.0.join(" ")).map_err(|error| error.wire()))
     }
 
+    /// The engine works after this code was a function, and the code of a library.
+    #[track_caller]
+    pub fn check_as_library(&mut self, code: &str) {
+        if self.load("hostile", &format!("redis.register_function('hostile', function(KEYS, ARGV) {code}\nend)")).is_ok() {
+            for _ in 0..2 {
+                drop(self.call("hostile", &[b"k"], &[b"a"]));
+                self.check_works();
+            }
+        }
+        drop(self.load("hostile", code));
+        drop(self.load("hostile", &format!("redis.register_function('hostile', function() end) {code}")));
+        self.check_works();
+        self.load("good", "redis.register_function('good', function(keys) return #keys end)").unwrap();
+        self.expect("good", ":0");
+    }
+
     #[track_caller]
     fn expect(&mut self, name: &str, expected: &str) {
         assert_eq!(self.call(name, &[], &[]), Some(Ok(expected.to_owned())), "{name}");

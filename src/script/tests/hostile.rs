@@ -26,6 +26,7 @@ fn recursion_is_an_error() {
         "string.find(('a'):rep(1000000), ('(a)'):rep(100))",
     ] {
         rig.check_fails(source, "");
+        rig.check_as_library(source);
     }
 }
 
@@ -65,6 +66,7 @@ fn ranges_are_checked() {
         // The numbers decide whether it is an error; what counts is that it ends, and well.
         let _ = rig.eval(source);
         rig.check_works();
+        rig.check_as_library(source);
     }
 }
 
@@ -98,6 +100,7 @@ fn deep_sources_are_refused_or_run() {
         for count in [50, 1000, 50_000] {
             let source = format!("{open}{}1{}", middle.repeat(count), close.repeat(count));
             let _ = rig.eval(&source);
+            rig.check_as_library(&source);
         }
     }
     rig.check_works();
