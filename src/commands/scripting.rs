@@ -25,6 +25,7 @@ use redis_module::raw;
 use self::busy::Subject;
 use self::client_reply::ClientReply;
 use self::server_port::ServerPort;
+use super::function;
 use super::function::store::Refused;
 use super::script::store::{self, Store};
 use crate::error::{Error, Result};
@@ -116,9 +117,11 @@ fn limits() -> Limits {
 /// The engine, for one command.
 pub fn engine() -> Result<RefMut<'static, Scripting>> {
     let slot = SCRIPTING.try_borrow_mut().ok_or(Error::Recursion)?;
-    let mut scripting = RefMut::filter_map(slot, Option::as_mut).map_err(|_| Error::Internal("no engine".to_owned()))?;
+    let mut scripting = RefMut::filter_map(slot, Option::as_mut).map_err(|_| Error::Text("ERR the module is being unloaded"))?;
     if settings::take_changed() {
         scripting.engine.set_limits(limits())?;
+        // What a limit kept out may run now.
+        function::store::note_change();
     }
     Ok(scripting)
 }

@@ -93,6 +93,15 @@ impl Ctx {
         CallReply::of(self, c"CLUSTER", c"vE", &[OwnedStr::new(b"NODES")]).bulk()
     }
 
+    /// The connections that are in a transaction.
+    #[must_use]
+    pub fn clients_in_transactions(self) -> Vec<u64> {
+        let list = CallReply::of(self, c"CLIENT", c"vE", &[OwnedStr::new(b"LIST")]).bulk().unwrap_or_default();
+        let field = |line: &str, name: &str| line.split(' ').find_map(|field| field.strip_prefix(name)?.parse::<i64>().ok());
+        let queued = |line: &&str| field(line, "multi=").is_some_and(|commands| commands >= 0);
+        list.lines().filter(queued).filter_map(|line| u64::try_from(field(line, "id=")?).ok()).collect()
+    }
+
     /// What `CLIENT LIST` says of a connection.
     #[must_use]
     pub fn client(self, id: u64) -> Option<Client> {

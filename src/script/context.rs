@@ -327,6 +327,16 @@ impl Context {
         self.ended.get()
     }
 
+    /// What ended the run that was the last, for who asks now.
+    pub fn set_ended(&self, verdict: Option<Verdict>) {
+        self.ended.set(verdict);
+    }
+
+    /// Whether a limit ended the run that was the last.
+    pub fn has_ended(&self) -> bool {
+        self.ended.get().is_some()
+    }
+
     /// Ends the run, at the next safepoint if nothing ends it before.
     pub fn end_with(&self, verdict: Verdict) {
         self.ended.set(Some(verdict));

@@ -179,6 +179,12 @@ impl Engine {
         Candidate::load(&mut self.vm, code, port)
     }
 
+    /// Whether a limit ended the run that was the last, or the load.
+    #[must_use]
+    pub fn ended_by_limit(&self) -> bool {
+        self.vm.ended_by_limit()
+    }
+
     /// Puts a library in use, in place of one of the same name.
     pub fn put_library(&mut self, name: &[u8], library: Candidate) {
         self.functions.put(&mut self.vm, name, library);
@@ -200,7 +206,12 @@ impl Engine {
         &self.functions
     }
 
-    /// Calls a function of a library, as [`Engine::eval`] runs a script.
+    /// Sees to it that a function can be called; else why not.
+    pub fn prepare_function(&mut self, function: FunctionId, port: &mut dyn Port) -> Result<()> {
+        self.functions.prepare(&mut self.vm, function, port)
+    }
+
+    /// Calls a function of a library that is prepared, as [`Engine::eval`] runs a script.
     pub fn call_function(
         &mut self,
         function: FunctionId,

@@ -123,7 +123,13 @@ impl Functions {
         Some(library.resident.loaded.functions.get(function.place)?.flags)
     }
 
-    /// Calls a function and writes its result into `reply`.
+    /// Runs the code of the function's library again, if the VM in which it ran is gone.
+    pub(super) fn prepare(&mut self, vm: &mut Vm, function: FunctionId, port: &mut dyn Port) -> Result<()> {
+        let Some(library) = self.libraries.get_mut(function.library).and_then(Option::as_mut) else { return Ok(()) };
+        library.resident.be_ready(vm, |vm, old| load_again(vm, old, port))
+    }
+
+    /// Calls a function that is prepared and writes its result into `reply`.
     pub(super) fn call(
         &mut self,
         vm: &mut Vm,
@@ -134,7 +140,6 @@ impl Functions {
     ) -> Result<()> {
         const GONE: Error = Error::Text("ERR Function not found");
         let library = self.libraries.get_mut(function.library).and_then(Option::as_mut).ok_or(GONE)?;
-        library.resident.be_ready(vm, |vm, old| load_again(vm, old, port))?;
         let function = library.resident.loaded.functions.get(function.place).ok_or(GONE)?;
         let started = Instant::now();
         let task = Task { entry: Entry::Function(function.callback), keys: run.keys, args: run.args };
@@ -149,8 +154,9 @@ impl Functions {
 fn load_again(vm: &mut Vm, old: &Resident, port: &mut dyn Port) -> Result<Loaded> {
     let loaded = vm.load(source(&old.code), port)?;
     // Code could register something else each time; what the server has listed is what there is.
-    let same =
-        loaded.functions.iter().map(|function| &function.name).eq(old.loaded.functions.iter().map(|function| &function.name));
+    let said =
+        |loaded: &Loaded| loaded.functions.iter().map(|function| (function.name.clone(), function.flags)).collect::<Vec<_>>();
+    let same = said(&loaded) == said(&old.loaded);
     if same {
         return Ok(loaded);
     }

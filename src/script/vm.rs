@@ -79,7 +79,7 @@ pub(super) struct Vm {
     number: u64,
     baseline: usize,
     collect_above: usize,
-    /// The last run gave a function other globals.
+    /// The last run was a function's, and gave one other globals.
     rebound: bool,
     /// Machine code may be made of so many bytes of source; 0 where this machine, or the settings, have none.
     native_bytes: usize,
@@ -233,6 +233,7 @@ impl Vm {
             return Err(why.to_vec());
         }
         self.context.heap.forget_refusal();
+        self.context.set_ended(None);
         // SAFETY: only the lifetime changes; the cell is emptied below, before the source can go.
         self.context.source.set(Some(unsafe { std::mem::transmute::<Source<'_>, Source<'static>>(source) }));
         let done = self.protected(native(compile_source));
@@ -242,6 +243,7 @@ impl Vm {
         if self.context.heap.exceeded() || done.is_err() {
             // A VM that is missing is made by the next compilation.
             let _ = self.recover();
+            self.context.set_ended(Some(Verdict::Memory));
             return Err(b"not enough memory".to_vec());
         }
         compiled.ok_or_else(|| shortened(&failure.message).to_vec())
@@ -317,7 +319,12 @@ impl Vm {
         done
     }
 
-    /// Whether the last run gave a function other globals; asked once.
+    /// Whether a limit ended the last run, or the compiler had too little memory.
+    pub fn ended_by_limit(&self) -> bool {
+        self.context.has_ended()
+    }
+
+    /// Whether the last run was a function's that gave one other globals; asked once.
     pub fn take_rebound(&mut self) -> bool {
         std::mem::take(&mut self.rebound)
     }
@@ -348,7 +355,7 @@ impl Vm {
         unsafe {
             ffi::lua_settop(state, LAST);
             let (s, rebound) = (Stack::of_running(state), self.context.rebound.take());
-            self.rebound = rebound;
+            self.rebound = rebound && matches!(task.entry, Entry::Function(_));
             match task.entry {
                 Entry::Script(_) if !rebound => {}
                 Entry::Script(script) => {

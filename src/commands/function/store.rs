@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::commands::script::store as scripts;
 use crate::commands::scripting::{Scripting, filter, store_watch};
-use crate::error::{Error, Result};
+use crate::error::{Error, QUOTED_BYTES, Result, printable};
 use crate::keyspace::libraries;
 use crate::keyspace::module_api::{Ctx, OwnedStr, Str};
 use crate::script::{Digest, library};
@@ -16,7 +16,7 @@ use crate::script::{Digest, library};
 /// The store may hold other libraries than we know.
 static CHANGED: AtomicBool = AtomicBool::new(true);
 
-/// The libraries that only the server runs, by the code that we refused.
+/// The libraries whose code does not run here. It will not, so nobody tries again.
 pub type Refused = HashMap<Vec<u8>, Digest>;
 
 /// Somebody may have changed the store.
@@ -60,8 +60,11 @@ fn take(ctx: Ctx, scripting: &mut Scripting, name: &[u8], code: &[u8]) {
         }
         Err(why) => {
             scripting.engine.remove_library(name);
-            scripting.refused.insert(name.to_vec(), Digest::of(code));
-            let name = String::from_utf8_lossy(name);
+            // What a limit ended may run when there is more room, or time: it is tried again at the next change.
+            if !scripting.engine.ended_by_limit() {
+                scripting.refused.insert(name.to_vec(), Digest::of(code));
+            }
+            let name = printable(name, QUOTED_BYTES);
             ctx.log(
                 c"warning",
                 &format!("the server's own engine runs the functions of the library {name}, this one cannot: {why}"),
@@ -108,6 +111,8 @@ pub fn load(ctx: Ctx, scripting: &mut Scripting, words: &[Str<'_>]) -> Result<()
             }
             Err(_) => scripting.engine.discard_library(&candidate),
         }
+    } else {
+        note_change();
     }
     stored.map(drop)
 }

@@ -129,6 +129,16 @@ pub struct Busy<'a> {
     subject: Subject<'a>,
     script: Option<Digest>,
     slow: Option<Slow>,
+    /// [`RUNNING`] says what this runs.
+    shown: bool,
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        if self.shown {
+            set_running(None);
+        }
+    }
 }
 
 /// A run that takes long, until the log says so.
@@ -141,7 +151,7 @@ struct Slow {
 impl<'a> Busy<'a> {
     /// Nothing yet.
     pub fn new(ctx: Ctx, subject: Subject<'a>) -> Self {
-        Self { ctx, subject, script: None, slow: None }
+        Self { ctx, subject, script: None, slow: None, shown: false }
     }
 
     /// The script that runs.
@@ -162,10 +172,11 @@ impl<'a> Busy<'a> {
             return Pause::Unreachable;
         }
         STATE.store(if wrote { DIRTY } else { KILLABLE }, Ordering::Relaxed);
-        let since = self.slow.as_ref().map_or_else(Instant::now, |slow| slow.since);
-        set_running(self.subject.running(since));
+        if !self.shown {
+            self.shown = true;
+            set_running(self.subject.running(self.slow.as_ref().map_or_else(Instant::now, |slow| slow.since)));
+        }
         self.ctx.yield_to_clients(self.subject.busy());
-        set_running(None);
         match STATE.swap(NONE, Ordering::Relaxed) {
             KILLED => Pause::Killed(self.subject.killer()),
             _ => Pause::Done,

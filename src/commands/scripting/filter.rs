@@ -45,6 +45,7 @@ pub fn watch_functions(ctx: Ctx) {
         WATCHING.store(true, Ordering::Relaxed);
         // A filter that is refused leaves us with what the events tell.
         let _ = settle(ctx);
+        store_watch::begin(ctx);
     }
 }
 
@@ -94,16 +95,16 @@ impl Look for Commands {
         if INTERCEPTING.load(Ordering::Relaxed) && intercept::rename(command) {
             return Ok(());
         }
-        let Some(name) = command.arg(0).map(|name| name.bytes().to_ascii_uppercase()) else { return Ok(()) };
-        match name.as_slice() {
-            b"ACL" => unrestricted::acl(),
-            b"AUTH" | b"HELLO" | b"RESET" => unrestricted::user_changes(command, false),
-            b"EXEC" => {
-                unrestricted::user_changes(command, true);
-                store_watch::exec(command);
-            }
-            b"FUNCTION" if WATCHING.load(Ordering::Relaxed) => store_watch::function(command),
-            _ => {}
+        let is = |name: &[u8]| command.arg(0).is_some_and(|word| word.bytes().eq_ignore_ascii_case(name));
+        if is(b"ACL") {
+            unrestricted::acl();
+        } else if is(b"AUTH") || is(b"HELLO") || is(b"RESET") {
+            unrestricted::user_changes(command, false);
+        } else if is(b"EXEC") {
+            unrestricted::user_changes(command, true);
+            store_watch::exec(command);
+        } else if is(b"FUNCTION") && WATCHING.load(Ordering::Relaxed) {
+            store_watch::function(command);
         }
         Ok(())
     }

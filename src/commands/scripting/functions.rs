@@ -56,6 +56,11 @@ pub fn call(keyspace: &Keyspace, args: Args<'_>, form: Form) -> Result<Reply> {
     let mut port = ServerPort::new(ctx, known_commands, natives, request.keys.0, subject);
     let mut reply = ClientReply(ctx);
     let run = Run { keys: &request.keys, args: &request.args, read_only: form == Form::ReadOnly };
+    if engine.prepare_function(function, &mut port).is_err() {
+        drop(port);
+        drop(scripting);
+        return ctx.relay(server, words);
+    }
     let outcome = engine.call_function(function, &run, &mut port, &mut reply);
     if outcome.is_err() {
         *failures = failures.saturating_add(1);

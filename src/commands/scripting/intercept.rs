@@ -8,6 +8,7 @@
 
 use super::{busy, stand_in, unrestricted};
 use crate::commands::scripting;
+use crate::error::{QUOTED_BYTES, printable};
 use crate::keyspace::acl::{Caller, User};
 use crate::keyspace::command_filter::{self, Filtered};
 use crate::keyspace::kept::Kept;
@@ -167,7 +168,7 @@ pub fn warn(ctx: Ctx) {
         if lacking.is_empty() { None } else { Some((name.as_str().bytes(), lacking.join(", "))) }
     });
     for (name, commands) in lacking.take(MOST) {
-        let name = String::from_utf8_lossy(name);
+        let name = printable(name, QUOTED_BYTES);
         ctx.log(c"warning", &format!("atomic.intercept: user {name} has no right to our {commands}, so that these {what}"));
     }
 }

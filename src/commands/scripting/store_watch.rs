@@ -6,21 +6,22 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::keyspace::command_filter::Filtered;
+use crate::keyspace::acl::Caller;
+use crate::keyspace::command_filter::{self, Filtered};
 use crate::keyspace::module_api::Ctx;
 use crate::keyspace::server_thread::ServerThread;
 
-/// Beyond so many, those that are gone are forgotten before another is remembered.
+/// So many clients are remembered. Beyond it every EXEC may change the store.
 const MOST: usize = 1024;
 
 /// Set when the store may have changed since [`take_changed`] asked.
 static CHANGED: AtomicBool = AtomicBool::new(false);
 
-/// Set from an EXEC, of nobody knows whom, to the command that follows it: the store may change all the while.
+/// Set from an EXEC that may change the store to the command that follows it: the store may change all the while.
 static AGAIN: AtomicBool = AtomicBool::new(false);
 
-/// Whether FUNCTION was ever seen. Without the ids of clients every EXEC may be its.
-static SEEN: AtomicBool = AtomicBool::new(false);
+/// Set when nobody knows any more whose EXEC changes the store: without the ids of clients, or with too many of them.
+static ANY_EXEC: AtomicBool = AtomicBool::new(false);
 
 /// Whether somebody is in [`PENDING`].
 static ANY_PENDING: AtomicBool = AtomicBool::new(false);
@@ -30,9 +31,7 @@ static PENDING: ServerThread<Vec<Pending>> = ServerThread::new(Vec::new());
 /// A client whose FUNCTION may run later.
 struct Pending {
     client: u64,
-    /// Whether it may run by now, and not only at an EXEC that is still to come.
-    begun: bool,
-    /// Whether it was held; what was held runs some time after the server let go of it.
+    /// Whether it was held, and not queued; what was held runs some time after the server let go of it.
     held: bool,
     /// Since when it is known not to wait any more.
     free: Option<Instant>,
@@ -59,65 +58,98 @@ pub fn take_changed(ctx: Ctx) -> bool {
         return changed;
     }
     let Some(mut pending) = PENDING.try_borrow_mut() else { return true };
-    let begun = pending.iter().any(|pending| pending.begun);
+    let held = pending.iter().any(|pending| pending.held);
     pending.retain_mut(|pending| pending.is_pending(ctx));
     ANY_PENDING.store(!pending.is_empty(), Ordering::Relaxed);
-    changed || begun
+    changed || held
 }
 
-/// Another command is on its way.
+/// From now on commands are seen. What was queued before was not.
+pub fn begin(ctx: Ctx) {
+    if ctx.flags().is_in_exec() {
+        AGAIN.store(true, Ordering::Relaxed);
+    }
+    let clients = ctx.clients_in_transactions();
+    if clients.is_empty() {
+        return;
+    }
+    let Some(mut all) = PENDING.try_borrow_mut().filter(|_| command_filter::tells_clients() && clients.len() <= MOST) else {
+        return ANY_EXEC.store(true, Ordering::Relaxed);
+    };
+    all.extend(clients.into_iter().map(|client| Pending { client, held: false, free: None }));
+    ANY_PENDING.store(true, Ordering::Relaxed);
+}
+
+/// Another command is on its way. Those that a transaction's own scripts run end nothing.
 pub fn next_command() {
-    if AGAIN.load(Ordering::Relaxed) {
+    if AGAIN.load(Ordering::Relaxed) && !command_filter::context().is_some_and(|ctx| ctx.flags().is_in_exec()) {
         AGAIN.store(false, Ordering::Relaxed);
         CHANGED.store(true, Ordering::Relaxed);
     }
 }
 
-/// FUNCTION is on its way, with a subcommand that changes the store.
+/// FUNCTION is on its way.
 pub fn function(command: &Filtered) {
-    if command.arg(1).is_some_and(|word| reads(word.bytes())) {
+    if !changes(command) || !is_allowed(command) {
         return;
     }
-    SEEN.store(true, Ordering::Relaxed);
     CHANGED.store(true, Ordering::Relaxed);
-    remember(command);
+    match command.client() {
+        Some(client) => remember(command.ctx(), client),
+        None => ANY_EXEC.store(true, Ordering::Relaxed),
+    }
 }
 
 /// EXEC is on its way.
 pub fn exec(command: &Filtered) {
-    if !SEEN.load(Ordering::Relaxed) {
-        return;
-    }
-    match (command.client(), PENDING.try_borrow_mut()) {
-        (Some(client), Some(mut pending)) => {
-            for pending in pending.iter_mut().filter(|pending| pending.client == client) {
-                pending.begun = true;
-                CHANGED.store(true, Ordering::Relaxed);
-            }
-        }
-        _ => {
-            CHANGED.store(true, Ordering::Relaxed);
-            AGAIN.store(true, Ordering::Relaxed);
-        }
+    let queued = || {
+        let (Some(client), Some(mut pending)) = (command.client(), PENDING.try_borrow_mut()) else { return true };
+        let before = pending.len();
+        pending.retain(|pending| pending.client != client || pending.held);
+        pending.len() < before
+    };
+    if ANY_EXEC.load(Ordering::Relaxed) || (ANY_PENDING.load(Ordering::Relaxed) && queued()) {
+        CHANGED.store(true, Ordering::Relaxed);
+        AGAIN.store(true, Ordering::Relaxed);
     }
 }
 
-fn remember(command: &Filtered) {
-    let Some(client) = command.client() else { return };
-    let ctx = command.ctx();
+/// Remembers a client whose command does not run at once.
+fn remember(ctx: Ctx, client: u64) {
     let held = ctx.writes_are_paused();
     if !held && !ctx.waits_to_run(client) {
         return;
     }
     let Some(mut all) = PENDING.try_borrow_mut() else { return };
+    if all.iter().any(|pending| pending.client == client && pending.held == held) {
+        return;
+    }
     if all.len() >= MOST {
         all.retain_mut(|pending| pending.is_pending(ctx));
     }
-    all.push(Pending { client, begun: held, held, free: None });
+    // Looking at each of them again for every one more would cost whoever sends the commands nothing, and the server much.
+    if all.len() > MOST / 2 {
+        ANY_EXEC.store(true, Ordering::Relaxed);
+    }
+    if all.len() < MOST {
+        all.push(Pending { client, held, free: None });
+    }
     ANY_PENDING.store(true, Ordering::Relaxed);
 }
 
-fn reads(subcommand: &[u8]) -> bool {
-    const READS: [&[u8]; 5] = [b"LIST", b"STATS", b"DUMP", b"KILL", b"HELP"];
-    READS.iter().any(|name| subcommand.eq_ignore_ascii_case(name))
+/// Whether the words are those of a command that changes the store.
+fn changes(command: &Filtered) -> bool {
+    const CHANGES: [(&[u8], usize, usize); 4] = [(b"LOAD", 3, 4), (b"DELETE", 3, 3), (b"FLUSH", 2, 3), (b"RESTORE", 3, 4)];
+    let Some(word) = command.arg(1) else { return false };
+    let row = CHANGES.iter().find(|(name, ..)| word.bytes().eq_ignore_ascii_case(name));
+    row.is_some_and(|(_, least, most)| (*least..=*most).contains(&command.len()))
+}
+
+/// Whether the server will not refuse it for lack of rights. It may for other reasons.
+fn is_allowed(command: &Filtered) -> bool {
+    let (Some(client), Some(name)) = (command.client(), command.arg(0)) else { return true };
+    match command.ctx().user_of(client) {
+        Caller::User(user) => command.with_name(name, |words| user.may(words)),
+        Caller::Nobody | Caller::Stranger => true,
+    }
 }

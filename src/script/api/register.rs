@@ -32,9 +32,11 @@ fn no_log(s: Stack) -> c_int {
 
 /// Where the callback is, whichever way it was given.
 const CALLBACK: c_int = 2;
+/// Where the name is, when it was given by name: text that was made of a number is nowhere else.
+const NAME: c_int = 3;
 
-/// What a call says about a function, as plain data: whoever holds it may raise. The name is a string of the VM that an argument keeps
-/// alive.
+/// What a call says about a function, as plain data: whoever holds it may raise. The name is a string of the VM in a slot
+/// that does not change any more.
 #[derive(Clone, Copy, Default)]
 struct Declared {
     name: &'static [u8],
@@ -64,10 +66,11 @@ fn register_function(s: Stack) -> c_int {
     0
 }
 
-/// What there is against another function of this name.
+/// What there is against another function of this name. In another case it is the same function, and the server's own engine, which takes
+/// both, aborts when such a library goes.
 fn check(s: Stack, name: &[u8]) -> Result<(), &'static [u8]> {
     let all = s.context().registered.take();
-    let (taken, count) = (all.iter().any(|other| *other.name == *name), all.len());
+    let (taken, count) = (all.iter().any(|other| other.name.eq_ignore_ascii_case(name)), all.len());
     s.context().registered.set(all);
     if name.is_empty() || !name.iter().all(|&byte| byte == b'_' || byte.is_ascii_alphanumeric()) {
         Err(b"ERR Library names can only contain letters, numbers, or underscores(_) and must be at least one character long")
@@ -97,27 +100,28 @@ fn named(s: Stack) -> Declared {
             b"ERR calling redis.register_function with a single argument is only applicable to Lua table (representing named arguments).",
         );
     }
-    let (mut declared, mut named) = (Declared::default(), false);
-    s.push_nil();
+    let mut declared = Declared::default();
+    // The two slots, and the key before the first.
+    s.set_top(NAME);
     s.push_nil();
     while s.next(1) {
         if s.kind(-2) != Kind::String {
             redis::refuse(s, b"ERR named argument key given to redis.register_function is not a string");
         }
-        named |= read(s, &mut declared);
+        read(s, &mut declared);
         s.pop(1);
     }
-    if !named {
+    let Some(name) = s.bytes(NAME) else {
         redis::refuse(s, b"ERR redis.register_function must get a function name argument");
-    }
+    };
     if s.kind(CALLBACK) == Kind::Nil {
         redis::refuse(s, b"ERR redis.register_function must get a callback argument");
     }
-    declared
+    Declared { name, ..declared }
 }
 
-/// Reads the named argument whose name and value are on the top; true if it is the function's name.
-fn read(s: Stack, declared: &mut Declared) -> bool {
+/// Reads the named argument whose name and value are on the top.
+fn read(s: Stack, declared: &mut Declared) {
     let name = s.bytes(-2).unwrap_or_default();
     let is = |word: &[u8]| name.eq_ignore_ascii_case(word);
     let kind = s.kind(-1);
@@ -125,8 +129,8 @@ fn read(s: Stack, declared: &mut Declared) -> bool {
         if s.coerced_bytes(-1).is_none() {
             redis::refuse(s, b"ERR function_name argument given to redis.register_function must be a string");
         }
-        declared.name = s.bytes(-1).unwrap_or_default();
-        return true;
+        s.push_copy(-1);
+        s.replace(NAME);
     } else if is(b"description") {
         if s.coerced_bytes(-1).is_none() {
             redis::refuse(s, b"ERR description argument given to redis.register_function must be a string");
@@ -145,7 +149,6 @@ fn read(s: Stack, declared: &mut Declared) -> bool {
     } else {
         redis::refuse(s, b"ERR unknown argument given to redis.register_function");
     }
-    false
 }
 
 /// The flags in the list on the top.

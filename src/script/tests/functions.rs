@@ -16,6 +16,9 @@ impl Rig {
         let mut record = Record::default();
         let run = Run { keys: &keys, args: &args, read_only: false };
         let function = self.engine.functions().find(name.as_bytes())?;
+        if let Err(error) = self.engine.prepare_function(function, &mut self.port) {
+            return Some(Err(error.wire()));
+        }
         let outcome = self.engine.call_function(function, &run, &mut self.port, &mut record);
         Some(outcome.map(|()| record.0.join(" ")).map_err(|error| error.wire()))
     }
@@ -138,6 +141,41 @@ fn code_that_registers_something_else_each_time_is_refused_once_its_vm_is_gone()
     rig.engine.flush().unwrap();
     let error = rig.call("f", &[], &[]).unwrap().unwrap_err();
     assert_eq!(error, "ERR the library does not register the functions that it registered before");
+}
+
+#[test]
+fn a_name_that_was_a_number_is_that_number() {
+    let mut rig = Rig::new();
+    // Argument names are read in any case, so there may be many, and each number in one becomes text, too.
+    let fields: String = (0..200_u32)
+        .map(|bits| {
+            let letter =
+                |(at, letter): (usize, char)| if bits >> (at % 11) & 1 == 1 { letter.to_ascii_uppercase() } else { letter };
+            let name: String = "description".chars().enumerate().map(letter).collect();
+            format!("{name} = 20000000{bits:05}, ")
+        })
+        .collect();
+    for round in 0..300 {
+        let code =
+            format!("redis.register_function{{{fields}function_name = 1{round:012}, callback = function() return {round} end}}");
+        rig.load("lib", &code).unwrap();
+        rig.expect(&format!("1{round:012}"), &format!(":{round}"));
+    }
+}
+
+#[test]
+fn register_function_ends_with_the_load_and_leaves_nothing_behind() {
+    let mut rig = Rig::new();
+    rig.load("lib", "local kept = redis.register_function kept('late', function() kept('more', function() end) end)").unwrap();
+    let error = rig.call("late", &[], &[]).unwrap().unwrap_err();
+    assert!(error.contains("redis.register_function can only be called on FUNCTION LOAD command"), "{error}");
+    rig.engine.flush().unwrap();
+    rig.load("other", "redis.register_function('f', function() return 1 end)").unwrap();
+    assert_eq!(rig.engine.functions().count(), (2, 2));
+    rig.engine.remove_library(b"other");
+    for number in (0..40).chain(0..40) {
+        rig.check(&format!("return 'script {number}'"), &format!("$script {number}"));
+    }
 }
 
 #[test]

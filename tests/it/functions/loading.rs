@@ -68,6 +68,15 @@ fn a_failed_load_keeps_the_library_that_was_there() {
     });
 }
 
+/// The server's own engine takes such a library, and aborts when it is replaced.
+#[test]
+fn names_that_differ_by_case_only_are_one_name() {
+    each_server(|server| {
+        let error = refused(server, &[function("twice", "return 1"), function("TWICE", "return 2")].join("\n"));
+        assert_eq!(error, "ERR Error registering functions: ERR Function already exists in the library");
+    });
+}
+
 #[test]
 fn code_that_is_loaded_writes_to_the_log_where_the_server_survives_it() {
     each_server(|server| {

@@ -96,6 +96,18 @@ fn a_function_cannot_change_its_globals_for_the_next_call() {
 }
 
 #[test]
+fn what_a_script_did_to_its_globals_does_not_cost_a_library_its_state() {
+    each_server(|server| {
+        load(server, "lib", "local n = 0 redis.register_function('count', function() n = n + 1 return n end)");
+        let mut connection = server.connect();
+        expect(&mut connection, "ATOMIC.FCALL count 0", &Value::Integer(1));
+        connection.run("ATOMIC.EVAL 'setfenv(1, {}) return 1' 0");
+        assert!(matches!(connection.run("ATOMIC.FCALL_RO count 0"), Value::Error(_)));
+        expect(&mut connection, "ATOMIC.FCALL count 0", &Value::Integer(2));
+    });
+}
+
+#[test]
 fn a_function_that_hits_a_limit_ends_and_its_library_goes_on() {
     let setup = Setup::with_module().module_args(&["script-memory-limit", "8mb", "script-timeout-ms", "1500"]);
     each_server_with(&setup, |server| {
@@ -161,6 +173,7 @@ fn each_call_runs_as_the_calling_user() {
         assert!(guest.run("ATOMIC.FCALL set 1 mine other").error().starts_with("NOPERM "));
         assert!(guest.run("ATOMIC.FCALL set 1 other mine").error().starts_with("NOPERM "));
         assert!(guest.run("ATOMIC.FUNCTION LIST").error().starts_with("NOPERM "));
+
         server.run("ACL SETUSER guest +set ~other");
         assert_eq!(guest.run("ATOMIC.FCALL set 1 mine other"), Value::ok());
     });

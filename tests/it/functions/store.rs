@@ -238,3 +238,52 @@ fn what_the_master_changes_is_seen_by_the_next_call_on_a_replica() {
         }
     });
 }
+
+#[test]
+fn a_library_that_a_limit_kept_out_comes_in_when_the_limit_is_lifted() {
+    each_server_with(&Setup::without_module(), |server| {
+        let code = format!("local kept = ('x'):rep(6e6) {}", function("f", "return 'ours'"));
+        load_natively(server, "large", &code);
+        let load = format!("MODULE LOAD {} script-memory-limit 4mb", module_path().display());
+        assert_eq!(server.run(&load), Value::ok());
+        assert_eq!(server.run("ATOMIC.FCALL f 0"), Value::bulk("ours"), "run by the server");
+        assert_eq!(server.info("atomic_runs"), "0");
+        server.run("CONFIG SET atomic.script-memory-limit 64mb");
+        expect_ours(server, "ATOMIC.FCALL f 0", &Value::bulk("ours"));
+    });
+}
+
+#[test]
+fn what_was_queued_before_the_first_call_is_seen_too() {
+    each_server(|server| {
+        load_natively(server, "lib", &function("f", "return 'old'"));
+        let mut transaction = server.connect();
+        transaction.run("MULTI");
+        transaction.call(&["FUNCTION", "LOAD", "REPLACE", &library("lib", &function("f", "return 'new'"))]);
+        expect_ours(server, "ATOMIC.FCALL f 0", &Value::bulk("old"));
+        transaction.run("EXEC");
+        expect_ours(server, "ATOMIC.FCALL f 0", &Value::bulk("new"));
+    });
+}
+
+/// Each was remembered, and all of them were looked at again for every one more.
+#[test]
+fn many_queued_changes_cost_no_more_than_a_few() {
+    each_server(|server| {
+        load(server, "lib", &function("f", "return 1"));
+        assert_eq!(server.run("ATOMIC.FCALL f 0"), Value::Integer(1));
+        let mut connection = server.connect();
+        connection.run("MULTI");
+        for _ in 0..5000 {
+            connection.send(&["FUNCTION", "DELETE", "nosuch"]).unwrap();
+        }
+        for _ in 0..5000 {
+            assert_eq!(connection.read().unwrap(), Value::Status("QUEUED".to_owned()));
+        }
+        connection.run("DISCARD");
+        for word in ["x", "LIST", "LOAD"] {
+            server.run(&format!("FUNCTION {word}"));
+        }
+        expect_ours(server, "ATOMIC.FCALL f 0", &Value::Integer(1));
+    });
+}
