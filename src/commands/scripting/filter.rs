@@ -28,6 +28,7 @@ pub fn is_intercepting() -> bool {
 /// From the end of the load on, does as the settings say.
 pub fn start(ctx: Ctx) -> Result<()> {
     LOADED.store(true, Ordering::Relaxed);
+    intercept::look(ctx);
     settle(ctx)
 }
 

@@ -6,6 +6,8 @@
 //! Where the server tells whose command it is (7.2 and later), a command is renamed if its caller may run both, and else left to the
 //! server: so nobody who may only run EVAL loses anything, and a refusal is the server's own. On 7.0 every such command is renamed.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::{busy, stand_in, unrestricted};
 use crate::commands::scripting;
 use crate::error::{QUOTED_BYTES, printable};
@@ -22,10 +24,17 @@ pub struct StandIn {
     pub original: Kept,
     /// Our name, as only the filter spells it.
     pub name: Kept,
+    /// Whether the server has the command: `rename-command` may have taken it away.
+    there: AtomicBool,
 }
 
 const fn row(original: &'static str, name: &'static str) -> StandIn {
-    StandIn { original: Kept::new(original), name: Kept::new(name) }
+    StandIn { original: Kept::new(original), name: Kept::new(name), there: AtomicBool::new(true) }
+}
+
+/// Looks at which commands the server has, at the end of the load.
+pub fn look(ctx: Ctx) {
+    ALL.iter().for_each(|row| row.there.store(ctx.has_command(row.original.word().as_bytes()), Ordering::Relaxed));
 }
 
 static ALL: [StandIn; 8] = [
@@ -65,7 +74,7 @@ pub fn named(name: &[u8]) -> Option<&'static StandIn> {
 pub fn rename(command: &mut Filtered) -> bool {
     let row = command.arg(0).and_then(|name| {
         let row = ALL.iter().find(|row| row.original.word().as_bytes().eq_ignore_ascii_case(name.bytes()))?;
-        if is_ours(command, row) { permitted(command, row) } else { None }
+        if row.there.load(Ordering::Relaxed) && is_ours(command, row) { permitted(command, row) } else { None }
     });
     if let Some(row) = row {
         command.rename(row.name.as_str());

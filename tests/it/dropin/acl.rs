@@ -17,6 +17,17 @@ fn refused(user: &str, reason: &str, object: &str) -> Option<[String; 3]> {
 }
 
 #[test]
+fn what_the_operator_took_away_is_not_served() {
+    each_server_with(&intercepting().config("rename-command EVAL \"\""), |server| {
+        let mut connection = server.connect();
+        let sha = server.call(&["SCRIPT", "LOAD", WHO]).text();
+        assert_eq!(connection.run(&format!("EVALSHA {sha} 0")), ours());
+        let refusal = connection.call(&call("EVAL", WHO, "0"));
+        assert!(refusal.error().starts_with("ERR unknown command"), "{refusal:?}");
+    });
+}
+
+#[test]
 fn who_may_run_both_is_served_by_the_module() {
     each_server_with(&intercepting(), |server| {
         assert_eq!(user(server, "both", BOTH).call(&call("EVAL", WHO, "0")), ours());
