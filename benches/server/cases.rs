@@ -65,7 +65,7 @@ pub fn groups() -> Vec<Group> {
         },
         Group {
             title: "Functions and commands from files",
-            about: "ATOMIC.FCALL beside FCALL of the same library, and the commands of `lua/commands` beside EVALSHA of a script that does the same.",
+            about: "ATOMIC.FCALL beside FCALL of the same library, and the commands of `lua/commands` beside EVALSHA of a script for the same task, which checks less.",
             cases: named_code(),
             mean_goal: None,
         },
