@@ -79,7 +79,10 @@ fn a_late_interrupt_never_hits_the_next_run() {
         // Runs of about the length of the budget, then one that is much shorter.
         let spin = format!("local t = os.clock() while os.clock() - t < {} do end", 0.0015 + f64::from(i % 10) * 0.0002);
         ended += usize::from(rig.eval(&spin).is_err());
-        rig.check("return 1", ":1");
+        let start = Instant::now();
+        let reply = rig.eval("return 1");
+        // On a busy machine the core may be gone for longer than the budget.
+        assert!(reply.as_deref() == Ok(":1") || start.elapsed() >= Duration::from_millis(2), "{reply:?}");
     }
     assert!(ended < 300);
 }
