@@ -12,7 +12,8 @@ use std::ffi::{CString, c_int};
 
 use super::args::{is, parse_i64};
 use super::call::CallReply;
-use super::module_api::{Ctx, Kind, OwnedStr, Str};
+use super::key::Kind;
+use super::module_api::{Ctx, OwnedStr, Str};
 use super::slots::OneSlot;
 
 use self::native::{Check, Passed};
@@ -363,7 +364,7 @@ fn order_of_set<'a>(ctx: Ctx, argv: &[&'a [u8]]) -> Option<Vec<&'a [u8]>> {
     }
     sorted.push(b"ALPHA");
     let key = OwnedStr::new(command.get(1)?);
-    let is_set = || ctx.open_for_reading(key.as_str()).is_some_and(|key| key.kind() == Kind::Set);
+    let is_set = || ctx.open_for_reading(key.as_str()).value().is_some_and(|value| value.kind() == Kind::Set);
     (constant && is_set()).then_some(sorted)
 }
 

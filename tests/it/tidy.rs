@@ -26,6 +26,7 @@ const UNSAFE: &[&str] = &[
     "src/keyspace/call.rs",
     "src/keyspace/command_filter.rs",
     "src/keyspace/kept.rs",
+    "src/keyspace/key.rs",
     "src/keyspace/reply.rs",
     "src/keyspace/server.rs",
     "src/keyspace/server_events.rs",
