@@ -30,7 +30,7 @@ SOURCES := $(shell find src lua -type f 2>/dev/null) Cargo.toml Cargo.lock
 ASAN := verify_asan_link_order=0:detect_leaks=0:allocator_may_return_null=1:detect_stack_use_after_return=1:quarantine_size_mb=64
 ASAN := $(ASAN):handle_segv=2:handle_sigbus=2:handle_sigfpe=2:handle_abort=2
 
-.PHONY: help run build check test sanitize bench fmt clean
+.PHONY: help run build check test test-load sanitize cleanroom bench fmt clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 18
@@ -60,7 +60,7 @@ test: check $(MODULE) ## check, then unit, doc and integration tests on every se
 # The module and its C++ are instrumented, the servers are not: gcc's runtime is loaded into them. A report ends the server at once, that
 # of a crash too: the server's own crash report would read all memory, the sanitizer's as well.
 sanitize: ## The integration tests with the module under AddressSanitizer (FILTER=name, ATOMIC_SERVERS=paths)
-	@scripts/install.sh build server apps
+	@scripts/install.sh build sanitize server apps
 	@[ -n "$${ATOMIC_SERVERS:-}" ] || scripts/servers.sh || echo "testing on the installed servers only" >&2
 	@scripts/apps.sh
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address nice cargo build --lib $(SYSTEM_ALLOC) --features fault-injection \

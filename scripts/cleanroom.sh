@@ -25,7 +25,8 @@ if [ "${1:-}" = --enter ]; then
   mount -t proc proc proc
   mount -t tmpfs tmpfs dev
   for device in null zero full random urandom; do touch "dev/$device"; mount --bind "/dev/$device" "dev/$device"; done
-  mkdir dev/shm; mount -t tmpfs tmpfs dev/shm; ln -s /proc/self/fd dev/fd
+  mkdir dev/shm dev/pts; mount -t tmpfs tmpfs dev/shm; mount -t devpts -o newinstance,ptmxmode=0666 devpts dev/pts
+  ln -s pts/ptmx dev/ptmx; ln -s /proc/self/fd dev/fd
   mkdir outside; pivot_root . outside
   cd /
   umount -l outside; rmdir outside
@@ -58,6 +59,8 @@ mmdebstrap --quiet --mode=root --variant=minbase bookworm "$room/base.tar" "$sou
 prepare() { # ROOT
   mkdir -p "$1/opt/rust" "$1/root/.cargo" "$1/usr/local/share/ca-certificates"
   tar -C "$1" -xf "$room/base.tar"
+  # The root is thrown away: nothing needs to reach the disk.
+  echo force-unsafe-io > "$1/etc/dpkg/dpkg.cfg.d/cleanroom"
   # What this machine needs to reach the registries: names, authorities, the clients' configuration.
   cp -L /etc/resolv.conf /etc/hosts "$1/etc/"
   apt-config dump | grep -E '^Acquire::([Hh]ttps?|Check)' > "$1/etc/apt/apt.conf.d/99machine" || true

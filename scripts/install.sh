@@ -37,8 +37,10 @@ libclang_candidates() {
       case $name in
         libclang.so.*) version=${name#libclang.so.} ;;
         libclang-*) version=${name#libclang-}; version=${version%???} ;;
-        *) version=0 ;;
+        *) version= ;;
       esac
+      # A part that is no number counts as 0, "14.so.1" among them, whose last three characters were taken for ".so".
+      version=${version//so/0} version=${version//.s/.0}
       printf '%s\t%s\n' "$version" "$file"
     done
   done | sort -s -t $'\t' -k1,1Vr | cut -f 2
@@ -60,6 +62,8 @@ at_least() { # MAJOR PROGRAM ...
   local major
   major=$("${@:2}" 2> /dev/null | sed -n -E '1s/^[^0-9]*([0-9]+)\..*/\1/p') && [ "${major:-0}" -ge "$1" ]
 }
+# Debian 12 has Node.js 18; the packages of the applications work with it, and their syntax is not known before.
+node_major=18
 works_server() { at_least 7 redis-server --version || at_least 7 valkey-server --version; }
 works_cli() { redis-cli --version > /dev/null 2>&1 || valkey-cli --version > /dev/null 2>&1; }
 # Without ensurepip there is a venv module that makes none.
@@ -107,7 +111,7 @@ tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 
 look "$@"
-[ -z "$list" ] || { printf '%s\n' ${missing[@]+"${missing[@]}"}; exit; }
+[ -z "$list" ] || { [ ${#missing[@]} -eq 0 ] || printf '%s\n' "${missing[@]}"; exit; }
 [ ${#missing[@]} -gt 0 ] || exit 0
 if [[ " ${missing[*]} " == *" libclang-dev "* ]] && [ -n "${LIBCLANG_PATH+set}" ]; then
   die "LIBCLANG_PATH is $LIBCLANG_PATH, which has no libclang that works: correct it or unset it"

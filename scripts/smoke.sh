@@ -8,11 +8,11 @@ mkdir -p target
 while (exec 3<> "/dev/tcp/127.0.0.1/$port") 2> /dev/null; do port=$((port + 1)); done
 make run PORT="$port" > "$log" 2>&1 < /dev/null &
 make=$!
-cli=redis-cli
-for (( ; ; )); do
-  ! command -v valkey-cli > /dev/null || command -v redis-cli > /dev/null || cli=valkey-cli
-  [ "$("$cli" -p "$port" PING 2> /dev/null || true)" != PONG ] || break
-  # The build has no deadline: however long it takes, `make run` is there or has ended.
+# `make run` may install the client first. There is no deadline: it builds for as long as it takes, and answers or ends.
+while
+  cli=$(command -v redis-cli valkey-cli | head -n 1 || true)
+  [ -z "$cli" ] || [ "$("$cli" -p "$port" PING 2> /dev/null || true)" != PONG ]
+do
   kill -0 "$make" 2> /dev/null || { cat "$log"; echo "make run ended early"; exit 1; }
   sleep 0.2
 done
