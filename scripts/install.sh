@@ -3,7 +3,7 @@
 #
 #   scripts/install.sh [-n] TASK ...    -n: print the packages that are missing, one a line, and install nothing
 #
-#   build: C and C++ compiler, libclang     server: redis-server and redis-cli     lint: rustfmt and clippy     sanitize: gcc
+#   build: C and C++ compiler, libclang     server: redis-server and redis-cli     lint: rustfmt and clippy     sanitize: gcc     cleanroom: mmdebstrap
 #   apps: Node.js, npm and Python's venv, for the applications that the tests run
 #
 # A tool counts if it does its work, not if a file of its name exists. After an installation everything is tried again.
@@ -90,6 +90,7 @@ look() {
         works_libclang > /dev/null 2>&1 || missing+=(libclang-dev)
         ;;
       sanitize) has gcc || missing+=(gcc) ;;
+      cleanroom) has mmdebstrap || missing+=(mmdebstrap) ;;
       server)
         works_server || missing+=(redis-server)
         works_cli || missing+=(redis-tools)
