@@ -13,6 +13,7 @@ mod events; // what a change tells subscribers, WATCH and client caches, and whe
 mod functions; // ATOMIC.FUNCTION, ATOMIC.FCALL: libraries in the server's store, run by the module
 mod harness; // the harness itself, on servers without the module
 mod hostile; // hostile keys, stored bytes and arguments against every command, driven by COMMAND DOCS
+mod install; // scripts/install.sh: what counts as there; needs no server
 mod introspection; // what the server says about the commands: flags, keys, docs, ACL
 mod limits; // rate limits: grammar, every option, the exact replicated stream
 mod module; // load, unload, bad arguments, a panic in a handler
