@@ -9,7 +9,6 @@ use std::ffi::c_int;
 use super::module_api::{KeyHandle, Kind, OwnedStr, Str, api, done};
 use crate::error::{Error, Result};
 use crate::primitives::semaphore::Permits;
-use crate::primitives::time::UnixMs;
 
 /// A sorted set, or a key that can become one.
 pub struct SortedSet<'h> {
@@ -25,10 +24,10 @@ impl<'h> SortedSet<'h> {
         }
     }
 
-    /// Adds a member or changes its score. Times far beyond any lease are exact as a double, up to 2^53.
-    pub(super) fn set(&mut self, member: Str<'_>, score: UnixMs) -> Result<()> {
+    /// Adds a member or changes its score. Whole numbers are exact as a double up to 2^53, times far beyond any lease.
+    pub(super) fn set(&mut self, member: Str<'_>, score: i64) -> Result<()> {
         #[allow(clippy::cast_precision_loss)]
-        let score = score.as_i64() as f64;
+        let score = score as f64;
         // SAFETY: the handle is open for writing and no iteration goes on; without flags the server neither reads nor writes any.
         done(unsafe { api!(RedisModule_ZsetAdd)(self.handle.0, score, member.raw(), std::ptr::null_mut()) })
     }
@@ -52,12 +51,12 @@ impl Permits for SortedSet<'_> {
         done(status).ok().map(|()| score)
     }
 
-    fn ascending(&mut self) -> impl Iterator<Item = (Vec<u8>, f64)> {
-        Range::start(self.handle, Direction::Ascending)
+    fn ascending(&mut self, from: f64) -> impl Iterator<Item = (Vec<u8>, f64)> {
+        Range::start(self.handle, Direction::Ascending, from)
     }
 
     fn descending(&mut self) -> impl Iterator<Item = (Vec<u8>, f64)> {
-        Range::start(self.handle, Direction::Descending)
+        Range::start(self.handle, Direction::Descending, f64::NEG_INFINITY)
     }
 }
 
@@ -67,7 +66,7 @@ enum Direction {
     Descending,
 }
 
-/// An iteration over all members.
+/// An iteration over the members from a score on.
 struct Range<'r> {
     handle: &'r mut KeyHandle,
     direction: Direction,
@@ -75,7 +74,7 @@ struct Range<'r> {
 }
 
 impl<'r> Range<'r> {
-    fn start(handle: &'r mut KeyHandle, direction: Direction) -> Self {
+    fn start(handle: &'r mut KeyHandle, direction: Direction, from: f64) -> Self {
         const INCLUSIVE: c_int = 0;
         // SAFETY: the handle is open, and borrowed until the iteration is stopped.
         let status = unsafe {
@@ -83,7 +82,7 @@ impl<'r> Range<'r> {
                 Direction::Ascending => api!(RedisModule_ZsetFirstInScoreRange),
                 Direction::Descending => api!(RedisModule_ZsetLastInScoreRange),
             };
-            start(handle.0, f64::NEG_INFINITY, f64::INFINITY, INCLUSIVE, INCLUSIVE)
+            start(handle.0, from, f64::INFINITY, INCLUSIVE, INCLUSIVE)
         };
         Self { handle, direction, more: done(status).is_ok() }
     }
