@@ -26,7 +26,7 @@ RELEASE := target/release/libredis_atomic.so
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 SANITIZE := $(CURDIR)/target/sanitize
 SANITIZED = $(SANITIZE)/$(HOST)/debug/libredis_atomic.so
-SOURCES := $(shell find src lua -type f 2>/dev/null) Cargo.toml Cargo.lock
+SOURCES := $(shell find src lua -type f 2>/dev/null) Cargo.toml Cargo.lock build.rs
 
 # Only the shim stands before the runtime, which takes that for a wrong order; the C++ library must be there when it starts.
 # Servers end by a signal, so leaks are not looked for. A refused allocation is a null pointer, as the servers expect.

@@ -143,7 +143,7 @@ impl Change<'_> {
 
     /// Members are set before others are removed, so that a set that goes on is never empty in between, which would delete the key. The
     /// server deletes it with its last member, here and on replicas.
-    fn members(mut self, set: &[(Value<'_>, UnixMs)], removed: &[Value<'_>], until: Option<UnixMs>) -> Result<Events> {
+    fn members(mut self, set: &[(Value<'_>, i64)], removed: &[Value<'_>], until: Option<UnixMs>) -> Result<Events> {
         let (ctx, key) = (self.keyspace.ctx, self.key);
         let mut stored = SortedSet::at(&mut self.handle)?;
         let mut events = Events::default();

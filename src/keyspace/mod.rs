@@ -10,6 +10,7 @@ pub mod call;
 pub mod clock;
 pub mod command_filter;
 pub mod fence;
+pub mod growth;
 pub mod kept;
 pub mod key;
 pub mod libraries;
@@ -80,6 +81,12 @@ impl Keyspace {
     #[must_use]
     pub fn entry<'k>(&'k self, key: Str<'k>) -> Entry<'k> {
         Entry { keyspace: self, key, handle: self.ctx.open_for_writing(key) }
+    }
+
+    /// Whether there is a key. Works on replicas.
+    #[must_use]
+    pub fn exists(&self, key: Str<'_>) -> bool {
+        self.ctx.open_for_reading(key).value().is_some()
     }
 
     /// Reads a string key and hands its bytes to `decode`. Works on replicas.

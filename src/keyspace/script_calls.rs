@@ -12,6 +12,7 @@ use std::ffi::{CString, c_int};
 
 use super::args::{is, parse_i64};
 use super::call::CallReply;
+use super::growth;
 use super::key::Kind;
 use super::module_api::{Ctx, OwnedStr, Str};
 use super::slots::OneSlot;
@@ -273,9 +274,11 @@ impl<'a> Calls<'a> {
         }
         let reordered = if known.special == Special::Sort { order_of_set(self.ctx, call.argv) } else { None };
         let args = reordered.as_deref().unwrap_or(call.argv).get(1 + usize::from(call.key.is_some())..).unwrap_or_default();
+        let exempt = self.writes > 0 || self.rules.allow_oom;
         let run = |as_user| {
             let modifiers = Modifiers::of(call, as_user, self.writes > 0, self.rules.allow_oom);
-            CallReply::of_script(self.ctx, &known.name, modifiers.bytes(), call.key, args)
+            let run = || CallReply::of_script(self.ctx, &known.name, modifiers.bytes(), call.key, args);
+            growth::exempt(exempt, run)
         };
         let mut reply = run(self.as_user);
         if self.as_user && reply.says_no_user() && self.ctx.has_no_user() {

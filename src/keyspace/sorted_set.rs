@@ -10,7 +10,6 @@ use super::key::{KeyHandle, Kind, ValueMut};
 use super::module_api::{OwnedStr, Str, api, done};
 use crate::error::{Error, Result};
 use crate::primitives::semaphore::Permits;
-use crate::primitives::time::UnixMs;
 
 /// A sorted set, or a key that can become one.
 pub struct SortedSet<'h> {
@@ -31,10 +30,10 @@ impl<'h> SortedSet<'h> {
         self.handle.value().is_none()
     }
 
-    /// Adds a member or changes its score. Times far beyond any lease are exact as a double, up to 2^53.
-    pub(super) fn set(&mut self, member: Str<'_>, score: UnixMs) -> Result<()> {
+    /// Adds a member or changes its score. Whole numbers are exact as a double up to 2^53, times far beyond any lease.
+    pub(super) fn set(&mut self, member: Str<'_>, score: i64) -> Result<()> {
         #[allow(clippy::cast_precision_loss)]
-        self.handle.set_member(member, score.as_i64() as f64)
+        self.handle.set_member(member, score as f64)
     }
 
     /// Removes a member, if it is there; the key goes with the last one.
@@ -52,12 +51,12 @@ impl Permits for SortedSet<'_> {
         self.handle.value()?.score(OwnedStr::new(member).as_str())
     }
 
-    fn ascending(&mut self) -> impl Iterator<Item = (Vec<u8>, f64)> {
-        self.handle.value_mut().map(|set| Range::start(set, Direction::Ascending)).into_iter().flatten()
+    fn ascending(&mut self, from: f64) -> impl Iterator<Item = (Vec<u8>, f64)> {
+        self.handle.value_mut().map(|set| Range::start(set, Direction::Ascending, from)).into_iter().flatten()
     }
 
     fn descending(&mut self) -> impl Iterator<Item = (Vec<u8>, f64)> {
-        self.handle.value_mut().map(|set| Range::start(set, Direction::Descending)).into_iter().flatten()
+        self.handle.value_mut().map(|set| Range::start(set, Direction::Descending, f64::NEG_INFINITY)).into_iter().flatten()
     }
 }
 
@@ -67,7 +66,7 @@ enum Direction {
     Descending,
 }
 
-/// An iteration over all members.
+/// An iteration over the members from a score on.
 struct Range<'r> {
     set: ValueMut<'r>,
     direction: Direction,
@@ -75,7 +74,7 @@ struct Range<'r> {
 }
 
 impl<'r> Range<'r> {
-    fn start(set: ValueMut<'r>, direction: Direction) -> Self {
+    fn start(set: ValueMut<'r>, direction: Direction, from: f64) -> Self {
         const INCLUSIVE: c_int = 0;
         // SAFETY: the set is there, and borrowed until the iteration is stopped.
         let status = unsafe {
@@ -83,7 +82,7 @@ impl<'r> Range<'r> {
                 Direction::Ascending => api!(RedisModule_ZsetFirstInScoreRange),
                 Direction::Descending => api!(RedisModule_ZsetLastInScoreRange),
             };
-            start(set.raw(), f64::NEG_INFINITY, f64::INFINITY, INCLUSIVE, INCLUSIVE)
+            start(set.raw(), from, f64::INFINITY, INCLUSIVE, INCLUSIVE)
         };
         Self { set, direction, more: done(status).is_ok() }
     }

@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod events;
+mod exports;
 pub mod info;
 pub mod load;
 mod register;
