@@ -32,10 +32,10 @@ pub(in crate::script) fn pcall_ended(s: Stack, status: c_int) -> c_int {
         s.raise();
     }
     translate_error(s);
-    2
+    s.top()
 }
 
-/// Replaces the error on the top by what Redis hands to a script.
+/// Replaces the error on the top by what Redis hands to a script. Behind a table without a text it leaves the nil that it found there.
 fn translate_error(s: Stack) {
     match s.kind(-1) {
         Kind::Table => {
@@ -43,8 +43,6 @@ fn translate_error(s: Stack) {
             s.raw_get(-2);
             if s.coerced_bytes(-1).is_some() {
                 s.replace(-2);
-            } else {
-                s.pop(1);
             }
         }
         Kind::String => {
