@@ -477,6 +477,18 @@ mod tests {
     }
 
     #[test]
+    fn of_the_scripts_left_to_the_server_the_last_are_known() {
+        let digest = |number: usize| Digest::of(&number.to_le_bytes());
+        let mut left = LeftToServer::default();
+        for number in 0..LeftToServer::MOST + 10 {
+            left.add(digest(number));
+            left.add(digest(number));
+        }
+        assert_eq!((left.digests.len(), left.order.len()), (LeftToServer::MOST, LeftToServer::MOST));
+        assert!(!left.contains(digest(9)) && left.contains(digest(10)) && left.contains(digest(LeftToServer::MOST)));
+    }
+
+    #[test]
     fn figures_of_a_script_can_be_reset() {
         let mut cache = Cache::default();
         let digest = add(&mut cache, b"return 1");

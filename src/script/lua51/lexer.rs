@@ -43,6 +43,23 @@ impl Token<'_> {
         self.kind == Kind::Fixed && self.text == text
     }
 
+    /// How strongly a binary operator binds to its left and to its right.
+    pub fn priorities(&self) -> Option<(u8, u8)> {
+        if self.kind != Kind::Fixed {
+            return None;
+        }
+        Some(match self.text {
+            b"+" | b"-" => (6, 6),
+            b"*" | b"/" | b"%" => (7, 7),
+            b"^" => (10, 9),
+            b".." => (5, 4),
+            b"~=" | b"==" | b"<" | b"<=" | b">" | b">=" => (3, 3),
+            b"and" => (2, 2),
+            b"or" => (1, 1),
+            _ => return None,
+        })
+    }
+
     /// The byte after it.
     pub fn end(&self) -> usize {
         self.start.saturating_add(self.text.len())
@@ -228,8 +245,8 @@ impl<'a> Lexer<'a> {
             [b'.', b'.', b'.', ..] => Ok(3),
             [b'.', b'.', ..] | [b'=' | b'~' | b'<' | b'>', b'=', ..] => Ok(2),
             [
-                b'+' | b'-' | b'*' | b'/' | b'%' | b'^' | b'#' | b'<' | b'>' | b'=' | b'(' | b')' | b'{' | b'}' | b'[' | b']' | b';'
-                | b':' | b',' | b'.',
+                b'+' | b'-' | b'*' | b'/' | b'%' | b'^' | b'#' | b'<' | b'>' | b'=' | b'(' | b')' | b'{' | b'}' | b'[' | b']'
+                | b';' | b':' | b',' | b'.',
                 ..,
             ] => Ok(1),
             _ => Err(NotLua51),

@@ -148,7 +148,8 @@ pub(super) struct Rig {
 }
 
 /// A run without arguments.
-pub(super) const NOTHING: Run<'static> = Run { keys: &EMPTY, args: &EMPTY, read_only: false, numbers: NumberText::Lua51, leaves: false };
+pub(super) const NOTHING: Run<'static> =
+    Run { keys: &EMPTY, args: &EMPTY, read_only: false, numbers: NumberText::Lua51, leaves: false };
 const EMPTY: &[&[u8]] = &[];
 
 /// Small limits, so that tests are quick; the time limits are far off.
