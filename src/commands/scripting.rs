@@ -38,7 +38,7 @@ use crate::keyspace::script_calls::{KnownCommands, Natives};
 use crate::keyspace::server_events;
 use crate::keyspace::server_thread::ServerThread;
 use crate::script::port::Strings;
-use crate::script::{Engine, Limits, Run, ServerVersion, Version};
+use crate::script::{Engine, Limits, NumberText, Run, ServerVersion, Version};
 use crate::settings;
 
 /// Commands came or went since scripts last ran: what is known of them is old.
@@ -212,6 +212,12 @@ impl Request<'_> {
     }
 }
 
+/// How numbers become text in a run: as on the server where we stand in for it.
+fn numbers() -> NumberText {
+    let exact = settings::SCRIPT_EXACT_NUMBERS.get() == 1 && !stand_in::is_standing_in();
+    if exact { NumberText::Exact } else { NumberText::Lua51 }
+}
+
 fn forget_old_commands(known: &mut KnownCommands) {
     if MODULES_CHANGED.load(Ordering::Relaxed) && MODULES_CHANGED.swap(false, Ordering::Relaxed) {
         *known = KnownCommands::default();
@@ -237,7 +243,8 @@ pub fn run(keyspace: &Keyspace, request: &Request<'_>, form: Form, read_only: bo
     let _frozen = Frozen::new();
     let mut port = ServerPort::new(ctx, known_commands, natives, request.keys.0, Subject::Script);
     let mut reply = ClientReply(ctx);
-    let run = Run { keys: &request.keys, args: &request.args, read_only };
+    let leaves = stand_in::is_standing_in();
+    let run = Run { keys: &request.keys, args: &request.args, read_only, numbers: numbers(), leaves };
     let mut outcome = match form {
         Form::Source => engine.eval(request.script, &run, &mut port, &mut reply),
         Form::Sha => engine.eval_sha(request.script, &run, &mut port, &mut reply),

@@ -5,7 +5,7 @@
 //! script outlives the VM it was compiled in: what is compiled carries the VM's number and is compiled again, when it is used, if
 //! that is not the current one.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use sha1::{Digest as _, Sha1};
@@ -138,6 +138,8 @@ pub(super) struct Compiled {
     pub flags: Option<Flags>,
     /// What the VM's memory grew by.
     pub bytes: usize,
+    /// The script means something else in Lua 5.1.
+    pub differs: bool,
     /// Machine code was made of it, if Luau could.
     pub native: bool,
     /// Machine code was asked for.
@@ -198,6 +200,36 @@ pub struct CacheStats {
     pub stored_bytes: usize,
     /// Scripts that were evicted since the engine started or its statistics were reset.
     pub evicted: u64,
+}
+
+/// The scripts that the server's engine runs, so that nobody tries again here: the last ones.
+#[derive(Default)]
+pub(super) struct LeftToServer {
+    digests: HashSet<Digest, DigestHash>,
+    order: VecDeque<Digest>,
+}
+
+impl LeftToServer {
+    /// One that was forgotten is only compiled once more.
+    const MOST: usize = 4096;
+
+    /// Whether the script is one of them.
+    pub fn contains(&self, digest: Digest) -> bool {
+        !self.order.is_empty() && self.digests.contains(&digest)
+    }
+
+    /// Adds a script, and forgets the oldest if there are too many.
+    pub fn add(&mut self, digest: Digest) {
+        if !self.digests.insert(digest) {
+            return;
+        }
+        self.order.push_back(digest);
+        if self.order.len() > Self::MOST
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.digests.remove(&oldest);
+        }
+    }
 }
 
 /// See the module's documentation.
@@ -342,7 +374,7 @@ mod tests {
     use super::*;
 
     const COMPILED: Compiled =
-        Compiled { vm: 0, function: Ref::NIL, flags: None, bytes: 3, native: false, tried_natively: false };
+        Compiled { vm: 0, function: Ref::NIL, flags: None, bytes: 3, differs: false, native: false, tried_natively: false };
 
     fn add(cache: &mut Cache, source: &[u8]) -> Digest {
         let digest = Digest::of(source);
@@ -442,6 +474,18 @@ mod tests {
         assert_eq!(stored, [(1, false), (2, true), (3, true)]);
         cache.set_all_stored(&HashSet::new());
         assert_eq!(cache.stats(), CacheStats { scripts: 3, bytes: 6, ..CacheStats::default() });
+    }
+
+    #[test]
+    fn of_the_scripts_left_to_the_server_the_last_are_known() {
+        let digest = |number: usize| Digest::of(&number.to_le_bytes());
+        let mut left = LeftToServer::default();
+        for number in 0..LeftToServer::MOST + 10 {
+            left.add(digest(number));
+            left.add(digest(number));
+        }
+        assert_eq!((left.digests.len(), left.order.len()), (LeftToServer::MOST, LeftToServer::MOST));
+        assert!(!left.contains(digest(9)) && left.contains(digest(10)) && left.contains(digest(LeftToServer::MOST)));
     }
 
     #[test]

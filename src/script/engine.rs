@@ -6,11 +6,12 @@ use std::collections::HashSet;
 use std::ffi::CStr;
 use std::time::{Duration, Instant};
 
-use super::cache::{Cache, CacheStats, Compiled, Digest, Listed, Script, ScriptStats};
+use super::cache::{Cache, CacheStats, Compiled, Digest, LeftToServer, Listed, Script, ScriptStats};
 use super::command_files::{CommandFile, CommandFiles};
 use super::context::{Entry, ServerVersion, Source, Task};
 use super::functions::{Candidate, FunctionId, Functions};
 use super::limits::Limits;
+use super::number_text::NumberText;
 use super::port::{NativeCommand, Port, ReplySink, Rules, Strings};
 use super::runs::{RunFigures, Runs};
 use super::vm::{Name, Vm};
@@ -35,6 +36,11 @@ pub struct Run<'a> {
     pub args: &'a dyn Strings,
     /// Nothing may be written.
     pub read_only: bool,
+    /// How numbers become text.
+    pub numbers: NumberText,
+    /// The server has an engine that runs what is Lua 5.1 and not the same here, or does not compile: such a script is
+    /// [`Error::LeftToServer`].
+    pub leaves: bool,
 }
 
 /// A sandboxed Lua VM with its script cache. Dropping it joins its watchdog thread.
@@ -43,6 +49,7 @@ pub struct Engine {
     cache: Cache,
     functions: Functions,
     command_files: CommandFiles,
+    left: LeftToServer,
 }
 
 impl Engine {
@@ -53,6 +60,7 @@ impl Engine {
             cache: Cache::default(),
             functions: Functions::default(),
             command_files: CommandFiles::default(),
+            left: LeftToServer::default(),
         })
     }
 
@@ -111,6 +119,7 @@ impl Engine {
     /// Forgets all scripts and starts with a new VM.
     pub fn flush(&mut self) -> Result<()> {
         self.cache.clear();
+        self.left = LeftToServer::default();
         self.vm.replace()
     }
 
@@ -142,8 +151,11 @@ impl Engine {
     /// is remembered, if it compiles, until it is evicted.
     pub fn eval(&mut self, source: &[u8], run: &Run<'_>, port: &mut dyn Port, reply: &mut dyn ReplySink) -> Result<()> {
         let digest = Digest::of(source);
+        if run.leaves && self.left.contains(digest) {
+            return Err(Error::LeftToServer);
+        }
         if !self.cache.contains(digest) {
-            self.add(digest, source)?;
+            self.add(digest, source).map_err(|error| self.leave(digest, run, error))?;
         }
         self.run(digest, run, port, reply)
     }
@@ -156,9 +168,13 @@ impl Engine {
 
     fn run(&mut self, digest: Digest, run: &Run<'_>, port: &mut dyn Port, reply: &mut dyn ReplySink) -> Result<()> {
         let script = self.cache.get(digest).ok_or(Error::NoScript)?;
-        let compiled = ready(&mut self.vm, script)?;
+        let compiled = match ready(&mut self.vm, script) {
+            Ok(compiled) if run.leaves && compiled.differs => return Err(self.leave(digest, run, Error::LeftToServer)),
+            Ok(compiled) => compiled,
+            Err(error) => return Err(self.leave(digest, run, error)),
+        };
         let started = Instant::now();
-        let task = Task { entry: Entry::Script(compiled.function), keys: run.keys, args: run.args };
+        let task = Task { entry: Entry::Script(compiled.function), keys: run.keys, args: run.args, numbers: run.numbers };
         let admitted = port.begin(Rules { flags: compiled.flags, read_only: run.read_only, digest: Some(digest) });
         let result = admitted.and_then(|()| self.vm.run(task, Name::Script(digest), port, Some(reply)));
         script.runs.add(started.elapsed(), result.is_err());
@@ -172,6 +188,18 @@ impl Engine {
             });
         }
         result
+    }
+
+    /// What a run comes to whose script does not run here: the server's engine may run it.
+    fn leave(&mut self, digest: Digest, run: &Run<'_>, error: Error) -> Error {
+        if !run.leaves {
+            return error;
+        }
+        // With more memory it may compile.
+        if !self.vm.ended_by_limit() {
+            self.left.add(digest);
+        }
+        Error::LeftToServer
     }
 
     /// Runs the code of a library, in which `#!lua` is the first word. Nothing changes before [`Engine::put_library`].
@@ -298,5 +326,6 @@ fn compile(vm: &mut Vm, source: &[u8]) -> Result<Compiled> {
     let header = shebang::read(source)?;
     let function = vm.compile(Source { code: header.code, name: c"@user_script", library: false })?;
     let bytes = vm.value_bytes().saturating_sub(before);
-    Ok(Compiled { vm: vm.number(), function, flags: header.flags, bytes, native: false, tried_natively: false })
+    let differs = vm.differs();
+    Ok(Compiled { vm: vm.number(), function, flags: header.flags, bytes, differs, native: false, tried_natively: false })
 }

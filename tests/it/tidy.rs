@@ -40,6 +40,7 @@ const UNSAFE: &[&str] = &[
     "src/script/context.rs",
     "src/script/heap.rs",
     "src/script/limits.rs",
+    "src/script/number_text.rs",
     "src/script/stack.rs",
     "src/script/stack/",
     "src/script/vm.rs",

@@ -11,7 +11,7 @@ use crate::commands::scripting::{Scripting, filter, store_watch};
 use crate::error::{Error, QUOTED_BYTES, Result, printable};
 use crate::keyspace::libraries;
 use crate::keyspace::module_api::{Ctx, OwnedStr, Str};
-use crate::script::{Digest, library};
+use crate::script::{self, Digest, library};
 
 /// The store may hold other libraries than we know.
 static CHANGED: AtomicBool = AtomicBool::new(true);
@@ -51,6 +51,11 @@ fn take_all(ctx: Ctx, scripting: &mut Scripting) {
 fn take(ctx: Ctx, scripting: &mut Scripting, name: &[u8], code: &[u8]) {
     let known = scripting.engine.functions().holds(name, code);
     if known || scripting.refused.get(name).is_some_and(|refused| *refused == Digest::of(code)) {
+        return;
+    }
+    if filter::is_intercepting() && script::differs(code) {
+        scripting.engine.remove_library(name);
+        scripting.refused.insert(name.to_vec(), Digest::of(code));
         return;
     }
     match scripting.load_library(ctx, code) {

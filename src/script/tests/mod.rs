@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::port::{Call, LogLevel, NativeCommand, Pause, Port, ReplySink, Rules};
-use super::{Digest, Engine, Limits, Run, ServerVersion, Version};
+use super::{Digest, Engine, Limits, NumberText, Run, ServerVersion, Version};
 use crate::error::Error;
 
 mod atomic;
@@ -149,7 +149,8 @@ pub(super) struct Rig {
 }
 
 /// A run without arguments.
-pub(super) const NOTHING: Run<'static> = Run { keys: &EMPTY, args: &EMPTY, read_only: false };
+pub(super) const NOTHING: Run<'static> =
+    Run { keys: &EMPTY, args: &EMPTY, read_only: false, numbers: NumberText::Lua51, leaves: false };
 const EMPTY: &[&[u8]] = &[];
 
 /// Small limits, so that tests are quick. The time limits are far off: on a busy machine anything may take long, so a short one is set
@@ -179,7 +180,7 @@ impl Rig {
 
     pub fn eval_bytes(&mut self, source: &[u8], keys: &[&[u8]], args: &[&[u8]]) -> Result<String, Error> {
         let mut record = Record::default();
-        let run = Run { keys: &keys, args: &args, read_only: false };
+        let run = Run { keys: &keys, args: &args, read_only: false, numbers: NumberText::Lua51, leaves: false };
         let result = self.engine.eval(source, &run, &mut self.port, &mut record);
         if result.is_err() {
             assert!(record.0.is_empty(), "an error writes nothing: {:?}", record.0);

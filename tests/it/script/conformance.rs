@@ -1,6 +1,7 @@
 //! ATOMIC.EVAL beside the server's own EVAL: the same script on the same data of the same server gives the same reply.
 
 mod api;
+mod arguments;
 mod cmsgpack;
 pub(super) mod differences;
 mod functions;

@@ -4,6 +4,7 @@ mod acl; // each call runs as the calling user
 mod busy; // BUSY for others, SCRIPT KILL, and what happens meanwhile
 mod cache; // what is cached, for how long, and that runs share nothing else
 pub(crate) mod conformance; // beside the server's own EVAL
+mod corpus; // sources of applications, and one of every construct
 mod destinations; // redis.set_repl: to the replicas, into the file, or nowhere
 mod errors; // any bytes in every error; scripts that run scripts
 mod flags; // what the state of the server refuses, with and without flags
