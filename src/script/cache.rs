@@ -5,7 +5,7 @@
 //! script outlives the VM it was compiled in: what is compiled carries the VM's number and is compiled again, when it is used, if
 //! that is not the current one.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use sha1::{Digest as _, Sha1};
@@ -88,7 +88,7 @@ fn digit(nibble: u8) -> u8 {
 /// Hashes a digest by mixing its first bytes with a secret: the bytes are uniform already, and without the secret nobody can
 /// choose scripts that collide.
 #[derive(Clone)]
-struct DigestHash {
+pub(super) struct DigestHash {
     secret: u64,
 }
 
@@ -106,7 +106,7 @@ impl BuildHasher for DigestHash {
     }
 }
 
-struct DigestHasher {
+pub(super) struct DigestHasher {
     secret: u64,
     hash: u64,
 }
@@ -200,36 +200,6 @@ pub struct CacheStats {
     pub stored_bytes: usize,
     /// Scripts that were evicted since the engine started or its statistics were reset.
     pub evicted: u64,
-}
-
-/// The scripts that the server's engine runs, so that nobody tries again here: the last ones.
-#[derive(Default)]
-pub(super) struct LeftToServer {
-    digests: HashSet<Digest, DigestHash>,
-    order: VecDeque<Digest>,
-}
-
-impl LeftToServer {
-    /// One that was forgotten is only compiled once more.
-    const MOST: usize = 4096;
-
-    /// Whether the script is one of them.
-    pub fn contains(&self, digest: Digest) -> bool {
-        !self.order.is_empty() && self.digests.contains(&digest)
-    }
-
-    /// Adds a script, and forgets the oldest if there are too many.
-    pub fn add(&mut self, digest: Digest) {
-        if !self.digests.insert(digest) {
-            return;
-        }
-        self.order.push_back(digest);
-        if self.order.len() > Self::MOST
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.digests.remove(&oldest);
-        }
-    }
 }
 
 /// See the module's documentation.
@@ -474,18 +444,6 @@ mod tests {
         assert_eq!(stored, [(1, false), (2, true), (3, true)]);
         cache.set_all_stored(&HashSet::new());
         assert_eq!(cache.stats(), CacheStats { scripts: 3, bytes: 6, ..CacheStats::default() });
-    }
-
-    #[test]
-    fn of_the_scripts_left_to_the_server_the_last_are_known() {
-        let digest = |number: usize| Digest::of(&number.to_le_bytes());
-        let mut left = LeftToServer::default();
-        for number in 0..LeftToServer::MOST + 10 {
-            left.add(digest(number));
-            left.add(digest(number));
-        }
-        assert_eq!((left.digests.len(), left.order.len()), (LeftToServer::MOST, LeftToServer::MOST));
-        assert!(!left.contains(digest(9)) && left.contains(digest(10)) && left.contains(digest(LeftToServer::MOST)));
     }
 
     #[test]

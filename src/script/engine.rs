@@ -6,10 +6,11 @@ use std::collections::HashSet;
 use std::ffi::CStr;
 use std::time::{Duration, Instant};
 
-use super::cache::{Cache, CacheStats, Compiled, Digest, LeftToServer, Listed, Script, ScriptStats};
+use super::cache::{Cache, CacheStats, Compiled, Digest, Listed, Script, ScriptStats};
 use super::command_files::{CommandFile, CommandFiles};
 use super::context::{Entry, ServerVersion, Source, Task};
 use super::functions::{Candidate, FunctionId, Functions};
+use super::left::LeftToServer;
 use super::limits::Limits;
 use super::number_text::NumberText;
 use super::port::{NativeCommand, Port, ReplySink, Rules, Strings};
@@ -163,6 +164,9 @@ impl Engine {
     /// As [`Engine::eval`], for a script that is known, by its digest.
     pub fn eval_sha(&mut self, sha_hex: &[u8], run: &Run<'_>, port: &mut dyn Port, reply: &mut dyn ReplySink) -> Result<()> {
         let digest = Digest::parse(sha_hex).ok_or(Error::NoScript)?;
+        if run.leaves && self.left.contains(digest) {
+            return Err(Error::LeftToServer);
+        }
         self.run(digest, run, port, reply)
     }
 
@@ -188,6 +192,11 @@ impl Engine {
             });
         }
         result
+    }
+
+    /// Remembers that the server's engine runs this script.
+    pub fn leave_to_server(&mut self, source: &[u8]) {
+        self.left.add(Digest::of(source));
     }
 
     /// What a run comes to whose script does not run here: the server's engine may run it.

@@ -4,8 +4,8 @@
 //! without a server. Its layers, of which an upper one may use a lower one and never the reverse:
 //!
 //! - `engine`: load, run, flush; joins the two below.
-//! - `cache` (sources by digest) with `runs` and `histogram` (their statistics), `library` (a script as a library of the server),
-//!   `shebang` (a script's first line), `vm` (one run is one protected call).
+//! - `cache` (sources by digest) with `runs` and `histogram` (their statistics), `left` (what the server's engine runs), `library` (a script
+//!   as a library of the server), `shebang` (a script's first line), `vm` (one run is one protected call).
 //! - `functions` (libraries of functions, called by name), `command_files` (files of commands) and `declaration` (what such a file may say).
 //! - `sandbox` (what scripts see, `library_globals` what the code of libraries sees), and `api` (what they can call, one file per namespace).
 //! - `lua51` (what a source means on the server), `convert` (replies and values), `fault` (texts of errors), `json`, `number` (of arguments),
@@ -27,6 +27,7 @@ mod functions;
 mod heap;
 mod histogram;
 mod json;
+mod left;
 pub mod library;
 mod library_globals;
 mod limits;

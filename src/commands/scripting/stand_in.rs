@@ -93,7 +93,12 @@ fn script_command(ctx: Ctx, argv: &[Str<'_>], run: impl FnOnce() -> Result<Reply
     if is("LOAD") {
         // What is Lua for one may not be for the other, or not the same.
         let outcome = if is_servers(args) { Err(Error::LeftToServer) } else { run() };
-        let Ok(reply) = outcome else { return ctx.relay(c"SCRIPT", args) };
+        let Ok(reply) = outcome else {
+            if let (Some(source), Ok(mut scripting)) = (args.get(1), super::engine()) {
+                scripting.engine.leave_to_server(source.bytes());
+            }
+            return ctx.relay(c"SCRIPT", args);
+        };
         let _ = ctx.native(c"SCRIPT", args);
         return Ok(reply);
     }

@@ -1,5 +1,5 @@
-//! The tokens of Lua 5.1, as `llex.c` reads them. What it would refuse is `NotLua51`, and so is the little that it takes and we do not
-//! vouch for: hexadecimal floats, and long strings that contain `[[`, which 5.1 refuses as deprecated.
+//! The tokens of Lua 5.1, as `llex.c` reads them. What it would refuse is `NotLua51`, and so are hexadecimal floats, which Luau refuses. A
+//! long string may contain `[[`, as on some servers.
 
 use std::ops::Range;
 
@@ -223,7 +223,6 @@ impl<'a> Lexer<'a> {
         loop {
             match self.peek(0) {
                 None => return Err(NotLua51),
-                Some(b'[') if level == 0 && self.peek(1) == Some(b'[') => return Err(NotLua51),
                 Some(b']') => {
                     let rest = self.source.get(self.at.saturating_add(1)..).unwrap_or_default();
                     let equals = rest.iter().take_while(|&&byte| byte == b'=').count();

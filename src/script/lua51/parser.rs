@@ -98,7 +98,7 @@ impl<'a> Parser<'a> {
         Ok(found)
     }
 
-    fn expect(&mut self, text: &[u8]) -> Parsed {
+    fn need(&mut self, text: &[u8]) -> Parsed {
         if self.accept(text)? { Ok(()) } else { Err(NotLua51) }
     }
 
@@ -145,7 +145,7 @@ impl<'a> Parser<'a> {
             b"repeat" => {
                 self.advance()?;
                 self.block()?;
-                self.expect(b"until")?;
+                self.need(b"until")?;
                 self.expression()?;
             }
             b"function" => self.function_statement()?,
@@ -164,16 +164,16 @@ impl<'a> Parser<'a> {
     }
 
     fn do_block(&mut self) -> Parsed {
-        self.expect(b"do")?;
+        self.need(b"do")?;
         self.block()?;
-        self.expect(b"end")
+        self.need(b"end")
     }
 
     fn if_statement(&mut self) -> Parsed {
         loop {
             self.advance()?;
             self.expression()?;
-            self.expect(b"then")?;
+            self.need(b"then")?;
             self.block()?;
             if !self.token.is(b"elseif") {
                 break;
@@ -182,7 +182,7 @@ impl<'a> Parser<'a> {
         if self.accept(b"else")? {
             self.block()?;
         }
-        self.expect(b"end")
+        self.need(b"end")
     }
 
     fn for_statement(&mut self) -> Parsed {
@@ -190,7 +190,7 @@ impl<'a> Parser<'a> {
         self.name()?;
         if self.accept(b"=")? {
             self.expression()?;
-            self.expect(b",")?;
+            self.need(b",")?;
             self.expression()?;
             if self.accept(b",")? {
                 self.expression()?;
@@ -199,7 +199,7 @@ impl<'a> Parser<'a> {
             while self.accept(b",")? {
                 self.name()?;
             }
-            self.expect(b"in")?;
+            self.need(b"in")?;
             self.expressions()?;
         }
         self.do_block()
@@ -274,7 +274,7 @@ impl<'a> Parser<'a> {
             }
             target = self.primary()?;
         }
-        self.expect(b"=")?;
+        self.need(b"=")?;
         if let Shape::Name(name) | Shape::Index(Some(name)) = first {
             self.name_function(Some(name));
         }
@@ -366,9 +366,9 @@ impl<'a> Parser<'a> {
             self.use_name(name);
             (Shape::Name(name), Some(name))
         } else {
-            self.expect(b"(")?;
+            self.need(b"(")?;
             self.expression()?;
-            self.expect(b")")?;
+            self.need(b")")?;
             (Shape::Other, None)
         };
         loop {
@@ -381,7 +381,7 @@ impl<'a> Parser<'a> {
                 (Kind::Fixed, b"[") => {
                     self.advance()?;
                     self.expression()?;
-                    self.expect(b"]")?;
+                    self.need(b"]")?;
                     last = None;
                     shape = Shape::Index(None);
                 }
@@ -410,7 +410,7 @@ impl<'a> Parser<'a> {
                 if !self.token.is(b")") {
                     self.expressions()?;
                 }
-                self.expect(b")")
+                self.need(b")")
             }
             _ => Err(NotLua51),
         }
@@ -430,8 +430,8 @@ impl<'a> Parser<'a> {
                 if let Shape::Number(number) = self.expression()? {
                     keys.extend(value(number));
                 }
-                self.expect(b"]")?;
-                self.expect(b"=")?;
+                self.need(b"]")?;
+                self.need(b"=")?;
                 self.expression()?;
             } else {
                 items += 1.0;
@@ -441,13 +441,13 @@ impl<'a> Parser<'a> {
                 break;
             }
         }
-        self.differs |= keys.iter().any(|key| (1.0..=items).contains(key));
-        self.expect(b"}")
+        self.differs |= keys.iter().any(|key: &f64| key.fract() == 0.0 && (1.0..=items).contains(key));
+        self.need(b"}")
     }
 
     /// Parameters and body of a function.
     fn body(&mut self, name: Option<&'a [u8]>) -> Parsed {
-        self.expect(b"(")?;
+        self.need(b"(")?;
         let mut vararg = false;
         while !self.token.is(b")") {
             vararg = self.accept(b"...")?;
@@ -463,10 +463,10 @@ impl<'a> Parser<'a> {
             }
         }
         let at = self.token.end();
-        self.expect(b")")?;
+        self.need(b")")?;
         self.functions.push(Function { name, vararg, ..Function::default() });
         self.block()?;
-        self.expect(b"end")?;
+        self.need(b"end")?;
         if let Some(Function { mentions_arg: true, uses_dots, .. }) = self.functions.pop() {
             self.edits.push(Edit { at, what: if uses_dots { Change::Nil } else { Change::Arguments } });
         }

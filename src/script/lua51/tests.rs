@@ -146,7 +146,6 @@ fn the_grammar_is_that_of_lua_51() {
         "local x: number = 1",
         "return 'a\nb'",
         "return 'a",
-        "return [[ [[ ]]",
         "return '\\256'",
         "@native function f() end",
     ] {

@@ -100,7 +100,7 @@ const SCRIPTS: &[&str] = &[
     "return string.format('%s %s', 123456789012345678, 0.1 + 0.2) .. tostring(0/0) .. -1e300",
     "return redis.call('ECHO', 0/0)",
     "error(0.1 + 0.2)",
-    "error({err = 1e15})",
+    "error({err = 'ERR ' .. 1e15})",
     "local t = {} t[1e15 .. ''] = 1 for k in pairs(t) do return k end",
     r"return '\u00e9\q\x4\065\
 '",

@@ -41,7 +41,7 @@ impl Program {
     }
 
     fn add(&mut self, text: &str) {
-        let separator = self.dice.one_of(&[" ", "\n", ";\n", " --[[ arg ... ]] ", " -- function(...) arg\n"]);
+        let separator = self.dice.one_of(&[" ", "\n", " --[[ arg ... ]] ", " -- function(...) arg\n"]);
         self.text.push_str(separator);
         self.text.push_str(text);
     }
@@ -98,6 +98,7 @@ impl Program {
             ["show((...))", "show(select('#', ...))", "local a, b = ... show(b)", "show({...})", "local arg = {...} show(arg)"];
         let statement = if vararg && self.dice.roll(3) == 0 { self.dice.one_of(&with_dots) } else { self.dice.one_of(&plain) };
         self.add(statement);
+        self.text.push_str(self.dice.one_of(&["", "", ";"]));
     }
 
     fn function(&mut self, depth: u64) {
