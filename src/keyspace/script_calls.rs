@@ -303,11 +303,16 @@ impl<'a> Calls<'a> {
         if failed { in_script_words(text, refuses_arity).unwrap_or(text) } else { text }
     }
 
-    /// Whether the caller may run a command; `None` if there is no such command.
-    pub fn may_call(&mut self, argv: &[&[u8]]) -> Option<bool> {
-        self.known.get(self.ctx, argv).ok()?;
+    /// Whether the caller may run a command; what is no call of one is an error.
+    pub fn may_call(&mut self, argv: &[&[u8]]) -> Result<bool, &'static [u8]> {
+        let known = self.known.get(self.ctx, argv).map_err(|_| &b"ERR Invalid command passed to redis.acl_check_cmd()"[..])?;
+        let takes = known.takes(argv.len());
         let args: Vec<_> = argv.iter().map(|arg| OwnedStr::new(arg)).collect();
-        Some(self.ctx.caller_may(OwnedStr::slice_as_str(&args)))
+        let words = OwnedStr::slice_as_str(&args);
+        if !takes && self.ctx.refuses_number(words) {
+            return Err(b"ERR Wrong number of args for redis.acl_check_cmd()");
+        }
+        Ok(self.ctx.caller_may(words))
     }
 }
 

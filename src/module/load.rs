@@ -7,7 +7,7 @@ use std::panic;
 
 use redis_module::{Context, RedisString, Status, raw};
 
-use super::{config, events, info, register, required};
+use super::{config, events, info, register, required, tested};
 use crate::commands::scripted;
 use crate::commands::scripting::{self, filter};
 use crate::error::{Error, Result, guarded};
@@ -119,6 +119,7 @@ fn load(ctx: Ctx, args: &[RedisString]) -> Result<()> {
     waiting::start(ctx);
     scripting::watch(ctx);
     events::start(ctx);
+    tested::check(ctx);
     // Nothing may fail behind it: the server does not take a filter back.
     let _ = guarded(|| filter::start(ctx));
     ctx.log(c"notice", &format!("loaded: version {PACKAGE}, build {BUILD}"));

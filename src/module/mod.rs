@@ -7,3 +7,4 @@ pub mod info;
 pub mod load;
 mod register;
 mod required;
+pub mod tested;

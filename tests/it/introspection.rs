@@ -196,11 +196,12 @@ fn acl_category_atomic_holds_exactly_our_commands_where_the_server_has_it() {
             let ours = words(&info.array()[0].array()[6]).contains(&"@atomic".to_owned());
             assert_eq!(ours, has_category(server), "categories of {}", row.name);
         }
-        // Valkey 8.0 leaves the commands of modules out of this list (valkey-io/valkey#1140); the permission itself works there.
-        if has_category(server) && !(server.binary.is_valkey && server.binary.version == (8, 0)) {
+        if has_category(server) {
             let mut listed = words(&server.run("ACL CAT atomic"));
             listed.retain(|name| !name.starts_with("atomic.debug") && !name.contains('|'));
-            assert_eq!(listed, command_names(server));
+            // Valkey 8.0 leaves the commands of modules out of this list (valkey-io/valkey#1140); the permission itself works there.
+            let forgets = listed.is_empty() && server.binary.is_of("valkey-8.0");
+            assert!(forgets || listed == command_names(server), "{listed:?}");
         }
     });
 }

@@ -80,8 +80,8 @@ impl Port for FakePort {
         self.writes
     }
 
-    fn may_call(&mut self, argv: &[&[u8]]) -> Option<bool> {
-        (argv[0] != b"NOSUCH").then(|| argv[0] != b"DENIED")
+    fn may_call(&mut self, argv: &[&[u8]]) -> std::result::Result<bool, &'static [u8]> {
+        if argv[0] == b"NOSUCH" { Err(b"ERR Invalid command passed to redis.acl_check_cmd()") } else { Ok(argv[0] != b"DENIED") }
     }
 
     fn pause(&mut self) -> Pause {

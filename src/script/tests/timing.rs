@@ -17,8 +17,8 @@ impl Port for Null {
     fn run(&mut self, _: usize, call: Call<'_>) -> &[u8] {
         self.call(call)
     }
-    fn may_call(&mut self, _: &[&[u8]]) -> Option<bool> {
-        None
+    fn may_call(&mut self, _: &[&[u8]]) -> std::result::Result<bool, &'static [u8]> {
+        Ok(false)
     }
     fn pause(&mut self) -> Pause {
         Pause::Done

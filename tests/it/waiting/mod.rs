@@ -6,6 +6,7 @@
 mod bind; // locks that end with their connection
 mod cluster; // slots that leave, keys that migrate
 mod fences; // growth of fences over restarts, failovers and clocks
+mod gone; // keys that go while several wait
 mod handover; // every way in which a lock becomes free
 mod leases; // leases and TTLs that end by themselves, to the millisecond
 mod leaving; // waiters that time out, vanish or are unblocked
