@@ -6,3 +6,4 @@ pub mod info;
 pub mod load;
 mod register;
 mod required;
+mod unload;

@@ -66,8 +66,13 @@ pub struct Denied {
 /// What was granted by one claim, so that it can be given back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Share {
-    /// One hold of the ownership with this fencing number.
-    Hold(u64),
+    /// Holds of one ownership.
+    Holds {
+        /// Its fencing number.
+        fence: u64,
+        /// How many.
+        count: u32,
+    },
     /// So many permits.
     Permits(u64),
 }
@@ -140,7 +145,7 @@ impl Holding for lock::Draft {
         Ok(match self.claim(claim, fence::next(now)).map_err(foreign_lock)? {
             Claimed::Granted { fence, ttl, holds } => {
                 fence::observe(fence);
-                Answer::Granted([1, number(fence), ttl.reply(), holds.into()], Share::Hold(fence))
+                Answer::Granted([1, number(fence), ttl.reply(), holds.into()], Share::Holds { fence, count: 1 })
             }
             Claimed::Held => Answer::Denied(self.denied(entry, wanted)?),
             Claimed::Upgrade => return Err(upgrade()),
@@ -153,8 +158,8 @@ impl Holding for lock::Draft {
     }
 
     fn take_back(&mut self, _entry: &mut Entry<'_>, held: &Held) -> Result<()> {
-        if let Share::Hold(fence) = held.share {
-            self.take_back(&held.owner, fence);
+        if let Share::Holds { fence, count } = held.share {
+            self.take_back(&held.owner, fence, count);
         }
         Ok(())
     }

@@ -298,6 +298,10 @@ impl Attacker<'_> {
         let before = self.witnessed(id, &witness);
         let reply = self.read(id, attempt);
         let after = self.witnessed(id, &witness);
+        if attempt[0].eq_ignore_ascii_case(b"ATOMIC.DRAIN") {
+            // The others are to be attacked as they are.
+            assert_eq!(self.connection.run("ATOMIC.DRAIN OFF"), Value::Integer(0));
+        }
         check_reply(&reply, attempt);
         if matches!(reply, Value::Error(_)) {
             self.refused += 1;
