@@ -9,6 +9,7 @@ mod counter;
 #[cfg(feature = "fault-injection")]
 mod debug;
 mod del;
+mod drain;
 mod eval;
 mod eval_ro;
 mod evalsha;
@@ -75,6 +76,7 @@ pub const ALL: &[Entry] = &[
     entry::<renew::Renew>(),
     entry::<fence::Fence>(),
     entry::<lockinfo::LockInfo>(),
+    entry::<drain::Drain>(),
     entry::<sem_acquire::SemAcquire>(),
     entry::<sem_release::SemRelease>(),
     entry::<sem_renew::SemRenew>(),

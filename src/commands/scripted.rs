@@ -94,14 +94,20 @@ pub fn register(mut register: impl FnMut(&SpecOf<'_>) -> Result<()>) -> Result<(
     commands.map(|command| &command.declaration).try_for_each(|declaration| register(&spec(declaration, &words::of(declaration))))
 }
 
-/// Reads the directory again, all or none.
+/// Reads the directory again, all or none. What is wrong is logged, too: the next load of the module would fail on it.
 fn reload(ctx: Ctx) -> Result<()> {
     let mut scripting = scripting::engine()?;
     let slot = REGISTRY.try_borrow_mut().ok_or(Error::Recursion)?;
     let registry = slot.as_ref().ok_or(Error::Text("ERR there is no commands-dir"))?;
-    let loaded = load_files(ctx, &mut scripting, &registry.directory)?;
+    let not_reloaded = |error: &Error, so: &str| {
+        let error = error.wire();
+        ctx.log(c"warning", &format!("not reloaded: {}{so}", error.strip_prefix("ERR ").unwrap_or(&error)));
+    };
+    let loaded = load_files(ctx, &mut scripting, &registry.directory);
+    let loaded = loaded.inspect_err(|error| not_reloaded(error, ". The next start of the server will fail."))?;
     let fits = declarations(&loaded).try_for_each(|(file, declaration)| registry.fits(file, declaration));
     if let Err(error) = fits {
+        not_reloaded(&error, "");
         loaded.iter().for_each(|file| scripting.engine.discard_command_file(file));
         return Err(error);
     }
@@ -201,6 +207,12 @@ fn find(name: &[u8]) -> Option<Rc<Command>> {
     lower.copy_from_slice(name);
     lower.make_ascii_lowercase();
     registry.commands.get(*registry.by_name.get(&*lower)?).cloned()
+}
+
+/// Whether a file of this load declares a command of this name.
+#[must_use]
+pub fn declares(name: &[u8]) -> bool {
+    find(name).is_some()
 }
 
 /// Tells the positions of the keys in a call, if it has all of them, and what happens to them.

@@ -19,6 +19,13 @@ pub enum Caller {
 /// A user of the ACL. Not to be kept beyond the callback that is running.
 pub struct User(*mut raw::RedisModuleUser);
 
+/// Whether the server takes ACL categories for the commands of modules. Redis 7.0 does not.
+#[must_use]
+pub fn categories_exist() -> bool {
+    // SAFETY: the pointer is written once, at load.
+    unsafe { raw::RedisModule_SetCommandACLCategories }.is_some()
+}
+
 impl Caller {
     /// Whether the caller may run a command with these words.
     #[must_use]
@@ -87,6 +94,14 @@ enum Verdict {
 }
 
 impl User {
+    /// Whether the user may read and change a key.
+    #[must_use]
+    pub fn may_update(&self, key: Str<'_>) -> bool {
+        const FLAGS: u32 = raw::REDISMODULE_CMD_KEY_ACCESS | raw::REDISMODULE_CMD_KEY_UPDATE;
+        // SAFETY: the user is alive until `drop`, and so is the key.
+        unsafe { api!(RedisModule_ACLCheckKeyPermissions)(self.0, key.raw(), FLAGS as c_int) == raw::REDISMODULE_OK as c_int }
+    }
+
     /// Whether the user may run every command with every key, as far as its rules say so plainly. Not where the server does not show them
     /// (before 7.0.6).
     #[must_use]

@@ -103,6 +103,19 @@ impl Ctx {
         list.lines().filter(queued).filter_map(|line| u64::try_from(field(line, "id=")?).ok()).collect()
     }
 
+    /// All connections.
+    #[must_use]
+    pub fn connections(self) -> Vec<Connection> {
+        let list = CallReply::of(self, c"CLIENT", c"vE", &[OwnedStr::new(b"LIST")]).bulk().unwrap_or_default();
+        list.lines().filter_map(Connection::parse).collect()
+    }
+
+    /// Closes a connection at once, whatever it is in the middle of.
+    pub fn kill_connection(self, id: u64) {
+        let Ok(id) = i64::try_from(id) else { return };
+        CallReply::of(self, c"CLIENT", c"vE", &[OwnedStr::new(b"KILL"), OwnedStr::new(b"ID"), OwnedStr::number(id)]);
+    }
+
     /// What `CLIENT LIST` says of a connection.
     #[must_use]
     pub fn client(self, id: u64) -> Option<Client> {
@@ -141,6 +154,38 @@ impl Ctx {
         // *2 $len name $len name; there is no white space in a name.
         let lines = reply.text().split(|&byte| byte == b'\n').skip(2).step_by(2);
         lines.map(|line| OwnedStr::new(line.trim_ascii_end())).collect()
+    }
+}
+
+/// A line of `CLIENT LIST`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connection {
+    /// The id of the client.
+    pub id: u64,
+    /// The full name of the last command that it sent.
+    pub command: String,
+    /// How many commands its transaction has queued.
+    pub queued: u64,
+    /// Whether a command of it is blocked or held, or about to go on.
+    pub is_held: bool,
+    /// Whether it is the link to the master or to a replica.
+    pub is_link: bool,
+    /// Whether it has a command that is not over.
+    pub runs: bool,
+}
+
+impl Connection {
+    fn parse(line: &str) -> Option<Self> {
+        let field = |name: &str| line.split(' ').find_map(|field| field.strip_prefix(name));
+        Some(Self {
+            id: field("id=")?.parse().ok()?,
+            command: field("cmd=")?.to_owned(),
+            // -1 outside of a transaction.
+            queued: field("multi=")?.parse().unwrap_or(0),
+            is_held: field("flags=")?.contains(['b', 'u']),
+            is_link: field("flags=")?.contains(['M', 'S']),
+            runs: field("argv-mem=")? != "0",
+        })
     }
 }
 

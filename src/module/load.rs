@@ -7,7 +7,7 @@ use std::panic;
 
 use redis_module::{Context, RedisString, Status, raw};
 
-use super::{config, events, info, register, required, tested};
+use super::{config, events, info, register, required, tested, unload};
 use crate::commands::scripted;
 use crate::commands::scripting::{self, filter};
 use crate::error::{Error, Result, guarded};
@@ -67,10 +67,14 @@ pub fn on_load(ctx: &Context, args: &[RedisString]) -> Status {
 pub fn on_unload(ctx: &Context) -> Status {
     // SAFETY: the server's context, valid until we return.
     let module = unsafe { Ctx::new(ctx.ctx) };
-    if guarded(|| Ok(crashes_on_unload(module))) == Ok(true) {
-        module.log(c"warning", "not unloaded: Valkey before 8.1.5 crashes on it, for a command with more than seven subcommands");
-        return Status::Err;
-    }
+    let prepared = guarded(|| Ok(unload::prepare(module))).unwrap_or_else(|error| Err(error.to_string()));
+    let connections = match prepared {
+        Ok(connections) => connections,
+        Err(why) => {
+            module.log(c"warning", &format!("not unloaded: {why}"));
+            return Status::Err;
+        }
+    };
     let _ = guarded(|| {
         filter::stop(module);
         scripted::stop();
@@ -80,15 +84,13 @@ pub fn on_unload(ctx: &Context) -> Status {
         kept::free_all();
         waiting::stop()
     });
+    // Behind what stops: the end of a connection must not lead to a timer of ours any more.
+    let _ = guarded(|| {
+        unload::finish(module, &connections);
+        Ok(())
+    });
     let _ = panic::take_hook();
     Status::Ok
-}
-
-/// Whether this server is Valkey 8.1.0 to 8.1.4. It frees the subcommands of a command while it walks through their table, and a table of
-/// more than one bucket, which is seven of them, is shrunk under the walk (valkey-io/valkey#2753).
-fn crashes_on_unload(ctx: Ctx) -> bool {
-    let version = ctx.info_field(c"server", c"valkey_version").unwrap_or_default();
-    version.strip_prefix("8.1.").and_then(|patch| patch.parse().ok()).is_some_and(|patch: u32| patch < 5)
 }
 
 /// `VALKEYMODULE_OPTIONS_HANDLE_ATOMIC_SLOT_MIGRATION`: nothing of ours is tied to a slot but the lines, and those ask the server
@@ -105,7 +107,7 @@ fn load(ctx: Ctx, args: &[RedisString]) -> Result<()> {
     let defaults = config::arguments(args)?;
     config::register(ctx, &defaults)?;
     scripting::start(ctx)?;
-    // Before there are commands that a failed load has to take back: Valkey 8.1 can crash on that (see `crashes_on_unload`).
+    // Before there are commands that a failed load has to take back: Valkey 8.1 can crash on that (see `unload::crashes`).
     scripted::load(ctx)?;
     register::commands(ctx)?;
     scripted::register(|spec| register::scripted(ctx, spec))?;

@@ -8,3 +8,4 @@ pub mod load;
 mod register;
 mod required;
 pub mod tested;
+mod unload;

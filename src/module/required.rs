@@ -15,6 +15,7 @@ pub fn absent_functions() -> Vec<&'static str> {
     let functions = absent![
         RedisModule_ACLAddLogEntry,
         RedisModule_ACLCheckCommandPermissions,
+        RedisModule_ACLCheckKeyPermissions,
         RedisModule_AvoidReplicaTraffic,
         RedisModule_BlockClient,
         RedisModule_Call,

@@ -1,13 +1,14 @@
 //! What ends with a connection: the shares that were taken with BIND.
 //!
-//! A share that was given back otherwise is forgotten then; one whose lease ended is dropped when there are many.
+//! A share that was given back otherwise is forgotten then; one whose lease ended is dropped when there are many. Entering a lock again
+//! counts up what is there, so that neither the memory nor the time of a release grows with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::rc::Rc;
 
 use super::holding::{Held, Share};
-use super::queues::{ClientId, Place};
+use super::queues::{ClientId, Kind, Place};
 use crate::primitives::time::UnixMs;
 
 /// Below this many nothing is dropped for its age.
@@ -22,18 +23,68 @@ pub struct Holder {
     pub owner: Box<[u8]>,
 }
 
-/// One bound share of a holder.
+/// What one holder has bound.
 #[derive(Debug)]
 struct Bound {
-    client: ClientId,
-    share: Share,
+    /// When the holder's lease ends, by what is known here. For permits it says which ones are meant; for a lock, whose fencing number says
+    /// that, only until when it is not dropped for its age.
     until: UnixMs,
+    /// One share per connection, and never nothing.
+    shares: BTreeMap<ClientId, Share>,
+}
+
+impl Bound {
+    /// Adds a share; true when the connection had none.
+    fn add(&mut self, client: ClientId, share: Share) -> bool {
+        match (self.shares.get_mut(&client), share) {
+            (Some(Share::Holds { fence, count }), Share::Holds { fence: now, count: more }) => {
+                // Another fence is another ownership: the earlier one is over.
+                *count = if *fence == now { count.saturating_add(more) } else { more };
+                *fence = now;
+                false
+            }
+            (Some(Share::Permits(permits)), Share::Permits(more)) => {
+                *permits = permits.saturating_add(more);
+                false
+            }
+            _ => self.shares.insert(client, share).is_none(),
+        }
+    }
+
+    fn prolong(&mut self, kind: Kind, until: UnixMs) {
+        self.until = match kind {
+            Kind::Lock => self.until.max(until),
+            Kind::Semaphore => until,
+        };
+    }
+}
+
+impl Share {
+    /// Takes up to `most` holds or permits away. How many that were.
+    fn take(&mut self, most: u64) -> u64 {
+        match self {
+            Self::Holds { count, .. } => {
+                let taken = u32::try_from(most).unwrap_or(u32::MAX).min(*count);
+                *count = count.saturating_sub(taken);
+                taken.into()
+            }
+            Self::Permits(permits) => {
+                let taken = most.min(*permits);
+                *permits = permits.saturating_sub(taken);
+                taken
+            }
+        }
+    }
+
+    fn is_nothing(self) -> bool {
+        matches!(self, Self::Holds { count: 0, .. } | Self::Permits(0))
+    }
 }
 
 /// All bound shares.
 #[derive(Debug)]
 pub struct Bindings {
-    holders: BTreeMap<Rc<Holder>, Vec<Bound>>,
+    holders: BTreeMap<Rc<Holder>, Bound>,
     clients: BTreeMap<ClientId, BTreeSet<Rc<Holder>>>,
     count: usize,
     /// The count at which ended leases are dropped next.
@@ -46,7 +97,7 @@ impl Bindings {
         Self { holders: BTreeMap::new(), clients: BTreeMap::new(), count: 0, crowded: FEW }
     }
 
-    /// How many there are.
+    /// How many shares there are.
     pub fn count(&self) -> usize {
         self.count
     }
@@ -54,68 +105,64 @@ impl Bindings {
     /// Binds a share to a connection.
     pub fn add(&mut self, client: ClientId, held: Held, now: UnixMs) {
         let holder = Rc::new(Holder { place: held.place, owner: held.owner });
-        self.clients.entry(client).or_default().insert(holder.clone());
-        self.holders.entry(holder).or_default().push(Bound { client, share: held.share, until: held.until });
+        let bound = self.holders.entry(holder.clone()).or_insert(Bound { until: held.until, shares: BTreeMap::new() });
+        bound.prolong(holder.place.kind, held.until);
+        if !bound.add(client, held.share) {
+            return;
+        }
+        self.clients.entry(client).or_default().insert(holder);
         self.count = self.count.saturating_add(1);
         if self.count > self.crowded {
-            let all: Vec<_> = self.holders.keys().cloned().collect();
-            all.iter().for_each(|holder| drop(self.extract(holder, |bound| bound.until <= now)));
+            self.drop_ended(now);
             self.crowded = self.count.saturating_mul(2).max(FEW);
         }
     }
 
+    fn drop_ended(&mut self, now: UnixMs) {
+        let over = |(holder, bound): (&Rc<Holder>, &Bound)| (bound.until <= now).then(|| holder.clone());
+        let over: Vec<Rc<Holder>> = self.holders.iter().filter_map(over).collect();
+        over.iter().for_each(|holder| self.forget(holder));
+    }
+
     /// Everything that ends with this connection.
     pub fn end(&mut self, client: ClientId) -> Vec<Held> {
-        let holders = self.clients.remove(&client).unwrap_or_default();
-        let mut ended = Vec::new();
-        for holder in holders {
-            for Bound { share, until, .. } in self.extract(&holder, |bound| bound.client == client) {
-                ended.push(Held { place: holder.place.clone(), owner: holder.owner.clone(), share, until });
-            }
-        }
-        ended
+        let holders = self.clients.get(&client).cloned().unwrap_or_default();
+        let ended = holders.into_iter().filter_map(|holder| {
+            let (share, until) = self.remove(&holder, client)?;
+            Some(Held { place: holder.place.clone(), owner: holder.owner.clone(), share, until })
+        });
+        ended.collect()
     }
 
     /// Forgets a holder that gave everything back.
     pub fn forget(&mut self, holder: &Holder) {
-        self.extract(holder, |_| true);
-    }
-
-    /// A holder gave back `count` holds or permits and has some left: as many are not bound any more, those of the connection that gave
-    /// them back before those of others.
-    pub fn released(&mut self, holder: &Holder, client: ClientId, count: u64) {
-        let mut left = count;
-        for of_client in [true, false] {
-            self.extract(holder, |bound| {
-                if left == 0 || (bound.client == client) != of_client {
-                    return false;
-                }
-                match &mut bound.share {
-                    Share::Permits(permits) if *permits > left => {
-                        *permits = permits.saturating_sub(left);
-                        left = 0;
-                        false
-                    }
-                    Share::Permits(permits) => {
-                        left = left.saturating_sub(*permits);
-                        true
-                    }
-                    Share::Hold(_) => {
-                        left = left.saturating_sub(1);
-                        true
-                    }
-                }
-            });
+        let clients: Vec<ClientId> =
+            self.holders.get(holder).into_iter().flat_map(|bound| bound.shares.keys().copied()).collect();
+        for client in clients {
+            self.remove(holder, client);
         }
     }
 
-    /// A holder's lease has a new end. For permits it says which ones are meant; for a lock only until when it is not dropped for its age.
+    /// A holder gave back `count` holds or permits and has some left: as many are not bound any more, those of the connection that gave
+    /// them back before those of others. Takes a step for each share that is gone, and one more.
+    pub fn released(&mut self, holder: &Holder, client: ClientId, count: u64) {
+        let mut left = count;
+        while left > 0 {
+            let Some(bound) = self.holders.get_mut(holder) else { return };
+            let from = if bound.shares.contains_key(&client) { Some(client) } else { bound.shares.keys().next().copied() };
+            let Some((from, share)) = from.and_then(|from| Some((from, bound.shares.get_mut(&from)?))) else { return };
+            left = left.saturating_sub(share.take(left));
+            if !share.is_nothing() {
+                return;
+            }
+            self.remove(holder, from);
+        }
+    }
+
+    /// A holder's lease has a new end.
     pub fn prolong(&mut self, holder: &Holder, until: UnixMs) {
-        for bound in self.holders.get_mut(holder).into_iter().flatten() {
-            bound.until = match bound.share {
-                Share::Hold(_) => bound.until.max(until),
-                Share::Permits(_) => until,
-            };
+        if let Some(bound) = self.holders.get_mut(holder) {
+            bound.prolong(holder.place.kind, until);
         }
     }
 
@@ -132,31 +179,27 @@ impl Bindings {
         }
     }
 
-    fn extract(&mut self, holder: &Holder, which: impl FnMut(&mut Bound) -> bool) -> Vec<Bound> {
-        let Some(bound) = self.holders.get_mut(holder) else { return Vec::new() };
-        let out: Vec<Bound> = bound.extract_if(.., which).collect();
-        self.count = self.count.saturating_sub(out.len());
-        let left: BTreeSet<ClientId> =
-            if out.is_empty() { BTreeSet::new() } else { bound.iter().map(|bound| bound.client).collect() };
-        if bound.is_empty() {
+    /// Takes out what a holder has bound to one connection, and when its lease ends.
+    fn remove(&mut self, holder: &Holder, client: ClientId) -> Option<(Share, UnixMs)> {
+        let bound = self.holders.get_mut(holder)?;
+        let removed = (bound.shares.remove(&client)?, bound.until);
+        self.count = self.count.saturating_sub(1);
+        if bound.shares.is_empty() {
             self.holders.remove(holder);
         }
-        for client in out.iter().map(|bound| bound.client).filter(|client| !left.contains(client)) {
-            if let Some(holders) = self.clients.get_mut(&client) {
-                holders.remove(holder);
-                if holders.is_empty() {
-                    self.clients.remove(&client);
-                }
+        if let Some(holders) = self.clients.get_mut(&client) {
+            holders.remove(holder);
+            if holders.is_empty() {
+                self.clients.remove(&client);
             }
         }
-        out
+        Some(removed)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::waiting::queues::Kind;
 
     fn holder(key: &str, owner: &str) -> Holder {
         let place = Place { key: Rc::from(key.as_bytes()), db: 0, kind: Kind::Lock };
@@ -169,7 +212,11 @@ mod tests {
     }
 
     fn hold(key: &str, owner: &str, fence: u64) -> Held {
-        held(key, owner, Share::Hold(fence), fence)
+        held(key, owner, Share::Holds { fence, count: 1 }, fence)
+    }
+
+    const fn holds(fence: u64, count: u32) -> Share {
+        Share::Holds { fence, count }
     }
 
     fn shares(held: &[Held]) -> Vec<Share> {
@@ -182,10 +229,11 @@ mod tests {
         for (client, key, fence) in [(1, "a", 1), (1, "b", 2), (2, "a", 3), (1, "a", 4)] {
             bindings.add(client, hold(key, "me", fence), UnixMs(0));
         }
-        assert_eq!(shares(&bindings.end(1)), [Share::Hold(1), Share::Hold(4), Share::Hold(2)]);
+        // The second hold of `a` is of a later ownership: the first is over.
+        assert_eq!(shares(&bindings.end(1)), [holds(4, 1), holds(2, 1)]);
         assert_eq!(shares(&bindings.end(1)), []);
         assert_eq!(bindings.count(), 1);
-        assert_eq!(shares(&bindings.end(2)), [Share::Hold(3)]);
+        assert_eq!(shares(&bindings.end(2)), [holds(3, 1)]);
         assert!(bindings.holders.is_empty() && bindings.clients.is_empty());
     }
 
@@ -196,7 +244,7 @@ mod tests {
         bindings.add(1, hold("a", "you", 2), UnixMs(0));
         bindings.forget(&holder("a", "me"));
         bindings.forget(&holder("b", "you"));
-        assert_eq!(shares(&bindings.end(1)), [Share::Hold(2)]);
+        assert_eq!(shares(&bindings.end(1)), [holds(2, 1)]);
     }
 
     #[test]
@@ -214,7 +262,23 @@ mod tests {
         bindings.add(1, hold("a", "me", 1), UnixMs(0));
         bindings.add(1, hold("a", "me", 1), UnixMs(0));
         bindings.released(&holder("a", "me"), 1, 1);
-        assert_eq!(bindings.end(1).len(), 1);
+        assert_eq!(shares(&bindings.end(1)), [holds(1, 1)]);
+    }
+
+    #[test]
+    fn entering_again_is_one_part_however_often() {
+        let mut bindings = Bindings::new();
+        let me = holder("a", "me");
+        for _ in 0..100_000 {
+            bindings.add(1, hold("a", "me", 7), UnixMs(0));
+        }
+        bindings.add(2, hold("a", "me", 7), UnixMs(0));
+        assert_eq!(bindings.count(), 2);
+        bindings.released(&me, 1, 1);
+        // A connection without a part of its own: the others' go, one step for each part that is gone.
+        bindings.released(&me, 3, 99_999);
+        assert_eq!((shares(&bindings.end(1)), shares(&bindings.end(2))), (vec![], vec![holds(7, 1)]));
+        assert!(bindings.holders.is_empty() && bindings.clients.is_empty() && bindings.count() == 0);
     }
 
     #[test]

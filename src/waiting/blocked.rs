@@ -15,7 +15,8 @@ use super::state::{Work, with};
 use super::{events, visit};
 use crate::error::{Error, Result, guarded};
 use crate::keyspace::Keyspace;
-use crate::keyspace::module_api::{Ctx, api};
+use crate::keyspace::acl::{Caller, Refused};
+use crate::keyspace::module_api::{Ctx, Str, api};
 use crate::primitives::time::DurationMs;
 
 /// A client that waits.
@@ -32,12 +33,21 @@ pub struct Waiter {
 pub struct Verdict {
     /// The client.
     pub client: ClientId,
-    /// The numbers of its reply, and what it has from then on.
-    pub outcome: Result<([i64; 4], Held)>,
+    /// What became of its request.
+    pub outcome: Result<Outcome>,
     /// How many still wait behind it.
     pub waiters: usize,
     /// Whether the reply was made.
     pub delivered: bool,
+}
+
+/// How a request that waited ends, if not with an error.
+#[derive(Clone)]
+pub enum Outcome {
+    /// With the numbers of this reply, and what the client has from then on.
+    Granted([i64; 4], Held),
+    /// With the numbers of this reply.
+    Denied([i64; 4]),
 }
 
 /// A verdict on its way.
@@ -53,8 +63,8 @@ impl Parcel {
     fn follow(&mut self) -> Result<()> {
         let since = self.swapped;
         match &mut self.verdict.outcome {
-            Ok((_, held)) => with(|state| state.follow(&mut held.place, since)),
-            Err(_) => Ok(()),
+            Ok(Outcome::Granted(_, held)) => with(|state| state.follow(&mut held.place, since)),
+            Ok(Outcome::Denied(_)) | Err(_) => Ok(()),
         }
     }
 }
@@ -102,11 +112,11 @@ unsafe fn parcel<'a>(ctx: *mut raw::RedisModuleCtx) -> Option<&'a mut Parcel> {
 }
 
 /// Makes the reply.
-unsafe extern "C" fn on_reply(ctx: *mut raw::RedisModuleCtx, _: *mut *mut raw::RedisModuleString, _: c_int) -> c_int {
-    // SAFETY: the context of this callback, and its parcel.
-    let (ctx, parcel) = unsafe { (Ctx::new(ctx), parcel(ctx)) };
+unsafe extern "C" fn on_reply(ctx: *mut raw::RedisModuleCtx, argv: *mut *mut raw::RedisModuleString, argc: c_int) -> c_int {
+    // SAFETY: the context of this callback, its parcel, and the words of the request that was blocked.
+    let (ctx, parcel, request) = unsafe { (Ctx::new(ctx), parcel(ctx), Str::slice(argv, argc)) };
     let told = guarded(|| match parcel {
-        Some(parcel) => deliver(ctx, parcel),
+        Some(parcel) => deliver(ctx, parcel, request),
         None => Err(Error::Internal("unblocked without a verdict".to_owned())),
     });
     if let Err(error) = told {
@@ -115,13 +125,19 @@ unsafe extern "C" fn on_reply(ctx: *mut raw::RedisModuleCtx, _: *mut *mut raw::R
     raw::REDISMODULE_OK as c_int
 }
 
-fn deliver(ctx: Ctx, parcel: &mut Parcel) -> Result<()> {
+/// Makes the reply to a request, whose words are none where the server does not have them any more.
+fn deliver(ctx: Ctx, parcel: &mut Parcel, request: &[Str<'_>]) -> Result<()> {
     parcel.follow()?;
     parcel.swapped = u64::MAX;
-    let (numbers, held) = match &parcel.verdict.outcome {
-        Ok((numbers, held)) => (*numbers, held.clone()),
-        Err(error) => return Err(error.clone()),
+    let (numbers, held) = match parcel.verdict.outcome.clone()? {
+        Outcome::Granted(numbers, held) => (numbers, held),
+        Outcome::Denied(numbers) => {
+            visit::reply(numbers, parcel.verdict.waiters).send(ctx);
+            return Ok(());
+        }
     };
+    // A grant that is not delivered is given back when the verdict is released, and the line moves on.
+    still_may(ctx, request)?;
     let (client, bind) = (parcel.verdict.client, parcel.bind);
     let now = crate::keyspace::clock::now().floor_ms();
     with(|state| {
@@ -132,6 +148,21 @@ fn deliver(ctx: Ctx, parcel: &mut Parcel) -> Result<()> {
     parcel.verdict.delivered = true;
     visit::reply(numbers, parcel.verdict.waiters).send(ctx);
     Ok(())
+}
+
+/// Refuses a client whose user lost the right to what it asked for while it waited. What a user of another module may do the server has
+/// settled when the request came.
+fn still_may(ctx: Ctx, request: &[Str<'_>]) -> Result<()> {
+    let (Some(name), Caller::User(user)) = (request.first(), ctx.user_of(ctx.client_id())) else { return Ok(()) };
+    if user.may(request) {
+        return Ok(());
+    }
+    let (what, object) = match request.get(1).filter(|key| !user.may_update(**key)) {
+        Some(key) => (Refused::Key, *key),
+        None => (Refused::Command, *name),
+    };
+    ctx.log_refusal(&user, what, object);
+    Err(Error::Text("NOPERM this user lost the permissions for the command or its key while it waited"))
 }
 
 /// Its time is over, or somebody unblocked it: it leaves the line and is told why not.
@@ -156,7 +187,7 @@ unsafe extern "C" fn on_disconnect(ctx: *mut raw::RedisModuleCtx, _: *mut raw::R
     let _ = guarded(|| {
         let waited = leave(ctx)?.is_some();
         match parcel {
-            Some(parcel) if !waited && is_unanswered(ctx)? => deliver(ctx, parcel).or_else(|error| {
+            Some(parcel) if !waited && is_unanswered(ctx)? => deliver(ctx, parcel, &[]).or_else(|error| {
                 ctx.reply_error(&error);
                 Ok(())
             }),
@@ -172,7 +203,7 @@ unsafe extern "C" fn on_release(ctx: *mut raw::RedisModuleCtx, parcel: *mut c_vo
     let _ = guarded(|| {
         parcel.follow()?;
         match parcel.verdict {
-            Verdict { outcome: Ok((_, held)), delivered: false, .. } => events::post(ctx, Work::GiveBack(held)),
+            Verdict { outcome: Ok(Outcome::Granted(_, held)), delivered: false, .. } => events::post(ctx, Work::GiveBack(held)),
             _ => Ok(()),
         }
     });

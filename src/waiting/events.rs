@@ -5,6 +5,7 @@
 //! of 0 ms.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
+use std::mem;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
@@ -295,6 +296,26 @@ fn run(ctx: Ctx, work: Work) -> Result<()> {
     }
 }
 
+/// Does now, as far as writes are allowed, what a timer was to do, and stops all timers. Nobody waits any more; what is not given back
+/// lasts until its lease ends.
+pub fn stop_timers(ctx: Ctx) -> Result<()> {
+    let work = with(|state| mem::take(&mut state.work))?;
+    if ctx.moment() == Moment::Now {
+        work.into_iter().for_each(|work| drop(guarded(|| run(ctx, work))));
+    }
+    let timers = with(|state| {
+        state.work.clear();
+        [state.work_timer.take(), state.alarm.take()]
+    })?;
+    timers.into_iter().flatten().for_each(|timer| stop_timer(ctx, timer));
+    Ok(())
+}
+
+fn stop_timer(ctx: Ctx, timer: Timer) {
+    // SAFETY: the context of the running callback; the timer has not rung yet, since it is forgotten when it does.
+    unsafe { api!(RedisModule_StopTimer)(ctx.raw(), timer.id, std::ptr::null_mut()) };
+}
+
 /// Makes the alarm ring no later than the earliest end of a lease that somebody waits for. One that rings too early looks again; one
 /// that nobody needs is stopped, since a running timer keeps the module from being unloaded.
 pub fn set_alarm(ctx: Ctx) -> Result<()> {
@@ -304,8 +325,7 @@ pub fn set_alarm(ctx: Ctx) -> Result<()> {
         (Some(timer), Some(next)) if timer.at <= next => Ok(()),
         (set, next) => {
             if let Some(timer) = set {
-                // SAFETY: the context of the running callback; the timer has not rung yet.
-                unsafe { api!(RedisModule_StopTimer)(ctx.raw(), timer.id, std::ptr::null_mut()) };
+                stop_timer(ctx, timer);
             }
             let alarm = next.map(|at| create_timer(ctx, at.since(clock::system().floor_ms()), on_alarm));
             with(|state| state.alarm = alarm)

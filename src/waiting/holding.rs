@@ -66,8 +66,13 @@ pub struct Denied {
 /// What was granted by one claim, so that it can be given back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Share {
-    /// One hold of the ownership with this fencing number.
-    Hold(u64),
+    /// Holds of one ownership.
+    Holds {
+        /// Its fencing number.
+        fence: u64,
+        /// How many.
+        count: u32,
+    },
     /// So many permits.
     Permits(u64),
 }
@@ -141,7 +146,7 @@ impl Holding for lock::Draft {
             Claimed::Granted { fence, ttl, holds } => {
                 fence::observe(fence);
                 let until = now.floor_ms().plus(ttl);
-                Answer::Granted([1, number(fence), ttl.reply(), holds.into()], Share::Hold(fence), until)
+                Answer::Granted([1, number(fence), ttl.reply(), holds.into()], Share::Holds { fence, count: 1 }, until)
             }
             Claimed::Held => Answer::Denied(self.denied(entry, wanted)?),
             Claimed::Upgrade => return Err(upgrade()),
@@ -154,8 +159,8 @@ impl Holding for lock::Draft {
     }
 
     fn take_back(&mut self, _entry: &mut Entry<'_>, held: &Held) -> Result<()> {
-        if let Share::Hold(fence) = held.share {
-            self.take_back(&held.owner, fence);
+        if let Share::Holds { fence, count } = held.share {
+            self.take_back(&held.owner, fence, count);
         }
         Ok(())
     }

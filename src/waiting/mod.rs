@@ -13,6 +13,7 @@
 
 mod bindings;
 mod blocked;
+pub mod drain;
 mod events;
 mod eviction;
 mod holding;

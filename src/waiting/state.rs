@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::bindings::{Bindings, Holder};
 use super::blocked::Waiter;
+use super::drain;
 use super::holding::Held;
 use super::queues::{ClientId, Kind, Place, Queues};
 use crate::error::{Error, Result};
@@ -141,14 +142,15 @@ pub fn prolong(keyspace: &Keyspace, kind: Kind, key: Str<'_>, owner: &[u8], unti
     with(|state| state.bindings.prolong(&holder, until))
 }
 
-/// The figures for INFO: clients that wait, shares that end with a connection, grants after waiting.
-pub fn figures() -> Result<[(&'static std::ffi::CStr, u64); 3]> {
+/// The figures for INFO: clients that wait, shares that end with a connection, grants after waiting, whether nobody may wait.
+pub fn figures() -> Result<[(&'static std::ffi::CStr, u64); 4]> {
     let count = |count| u64::try_from(count).unwrap_or(u64::MAX);
     with(|state| {
         [
             (c"waiting_clients", count(state.queues.clients())),
             (c"bound_to_connections", count(state.bindings.count())),
             (c"handed_over", state.handed_over),
+            (c"draining", drain::is_on().into()),
         ]
     })
 }
@@ -156,6 +158,7 @@ pub fn figures() -> Result<[(&'static std::ffi::CStr, u64); 3]> {
 /// Forgets everything, for the unload of the module. The server does not unload it while clients wait or timers run.
 pub fn stop() -> Result<()> {
     super::eviction::stop();
+    drain::stop();
     with(|state| {
         state.bindings = Bindings::new();
         state.listens = false;

@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 
-use super::blocked::{Blocked, Verdict, Waiter};
+use super::blocked::{Blocked, Outcome, Verdict, Waiter};
 use super::holding::{Answer, Denied, Held, Holding, Share, Wanted};
 use super::queues::{ClientId, Kind, Line, Place};
 use super::state::{lines_are_empty, with};
-use super::{events, redirect};
+use super::{drain, events, redirect};
 use crate::error::{Error, Result};
 use crate::keyspace::module_api::{Ctx, OwnedStr, Str};
 use crate::keyspace::reply::{Reply, number};
@@ -97,6 +97,29 @@ pub fn dismiss(ctx: Ctx, place: &Place) -> Result<()> {
     turn.end()
 }
 
+/// Answers everybody who waits at a key as if its time were over. Writes nothing.
+pub fn turn_away(ctx: Ctx, place: &Place) -> Result<usize> {
+    ctx.select(place.db);
+    let (keyspace, key) = (Keyspace::new(ctx), OwnedStr::new(&place.key));
+    match place.kind {
+        Kind::Lock => deny_all::<lock::Draft>(&keyspace, key.as_str()),
+        Kind::Semaphore => deny_all::<semaphore::Draft>(&keyspace, key.as_str()),
+    }
+}
+
+fn deny_all<H: Holding>(keyspace: &Keyspace, key: Str<'_>) -> Result<usize> {
+    let mut turn = Turn::begin(keyspace, H::KIND, key)?;
+    let mut entry = keyspace.entry(key);
+    match H::read(&mut entry, keyspace.now()) {
+        Ok(holding) => turn.deny_all(&holding, &mut entry),
+        Err(error) => turn.refuse_all(&error),
+    }
+    drop(entry);
+    let answered = turn.called.len();
+    turn.end()?;
+    Ok(answered)
+}
+
 /// A visit that gives back what nobody holds any more.
 pub fn give_back(keyspace: &Keyspace, held: &Held) -> Result<()> {
     let key = OwnedStr::new(&held.place.key);
@@ -127,6 +150,9 @@ fn denied<H: Holding>(keyspace: &Keyspace, key: Str<'_>, wanted: &Wanted<'_>) ->
 /// Asks for a share of a key: now, or when its turn comes.
 pub fn acquire<H: Holding>(keyspace: &Keyspace, key: Str<'_>, wanted: Wanted<'_>, terms: Terms) -> Result<Reply> {
     let ctx = keyspace.ctx();
+    if drain::is_on() {
+        drain::refuse(keyspace.flags(), terms)?;
+    }
     if terms.bind {
         if keyspace.flags().is_nested() || !ctx.has_connection() {
             return Err(Error::Text("ERR BIND needs a connection of its own: not in scripts"));
@@ -247,7 +273,9 @@ impl<'k> Turn<'k> {
             }
             let Some((client, waiter)) = line.pop() else { return };
             let outcome = answer.and_then(|answer| match answer {
-                Answer::Granted(numbers, share, until) => Ok((numbers, held(&line.place, &waiter.wanted, share, until))),
+                Answer::Granted(numbers, share, until) => {
+                    Ok(Outcome::Granted(numbers, held(&line.place, &waiter.wanted, share, until)))
+                }
                 Answer::Denied(_) => Err(Error::Internal("a denial is no turn".to_owned())),
             });
             self.called.push((waiter, Verdict { client, outcome, waiters: 0, delivered: false }));
@@ -273,6 +301,14 @@ impl<'k> Turn<'k> {
         }
     }
 
+    fn deny_all<H: Holding>(&mut self, holding: &H, entry: &mut Entry<'_>) {
+        let Some(line) = &mut self.line else { return };
+        while let Some((client, waiter)) = line.pop() {
+            let outcome = holding.denied(entry, &waiter.wanted).map(|denied| Outcome::Denied(denied.reply));
+            self.called.push((waiter, Verdict { client, outcome, waiters: 0, delivered: false }));
+        }
+    }
+
     /// Puts the line back and unblocks who had its turn.
     fn end(mut self) -> Result<()> {
         if self.line.is_none() {
@@ -290,7 +326,7 @@ impl<'k> Turn<'k> {
     fn put_back(&mut self) {
         let Some(line) = self.line.take() else { return };
         let clients: Vec<ClientId> = self.called.iter().map(|(_, verdict)| verdict.client).collect();
-        let granted = self.called.iter().filter(|(_, verdict)| verdict.outcome.is_ok()).count();
+        let granted = self.called.iter().filter(|(_, verdict)| matches!(verdict.outcome, Ok(Outcome::Granted(..)))).count();
         // The state is only in use by whoever is further up the stack, and nobody calls a visit from there.
         let _ = with(|state| {
             clients.into_iter().for_each(|client| state.queues.served(client));

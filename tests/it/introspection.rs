@@ -55,6 +55,7 @@ const COMMANDS: &[Row] = &[
     Row { name: "atomic.idem.begin", arity: 4, flags: "write denyoom fast", key: UPDATE, call: "ATOMIC.IDEM.BEGIN k f 5", keys: &["k"] },
     Row { name: "atomic.idem.end", arity: 6, flags: "write", key: UPDATE, call: "ATOMIC.IDEM.END k t r PX 5", keys: &["k"] },
     Row { name: "atomic.idem.abort", arity: 3, flags: "write fast", key: DELETE, call: "ATOMIC.IDEM.ABORT k t", keys: &["k"] },
+    Row { name: "atomic.drain", arity: 2, flags: "admin noscript stale", key: None, call: "ATOMIC.DRAIN ON", keys: &[] },
     Row { name: "atomic.eval", arity: -3, flags: "noscript stale no_mandatory_keys movablekeys", key: UPDATE,
           call: "ATOMIC.EVAL 'return 1' 2 a b c", keys: &["a", "b"] },
     Row { name: "atomic.evalsha", arity: -3, flags: "noscript stale no_mandatory_keys movablekeys", key: UPDATE,

@@ -27,5 +27,6 @@ mod scripted; // commands from files: `commands-dir` and ATOMIC.COMMANDS
 #[allow(dead_code, unused_imports)] // a helper may be here before the first test that needs it
 mod support; // real servers, a raw client, replicas as witnesses, transcripts as tests
 mod tidy; // the architecture rules, read from the sources; needs no server
+mod unload; // MODULE UNLOAD: what the server keeps of a module that it frees, and ATOMIC.DRAIN
 mod values; // get or set, defaults, bounded lists, once, idempotency
 mod waiting; // locks and semaphores that wait on the server

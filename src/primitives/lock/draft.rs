@@ -143,9 +143,12 @@ impl Draft {
         }
     }
 
-    /// How long the latest lease lasts; `None` for another client's lock without a TTL, and for a free one.
+    /// How long the latest lease lasts: zero for a free lock, `None` for another client's lock without a TTL.
     #[must_use]
     pub fn ttl(&self) -> Option<DurationMs> {
+        if self.stored.is_none() {
+            return Some(DurationMs(0));
+        }
         self.free_at(Mode::Exclusive).map(|until| until.since(self.now))
     }
 
@@ -165,10 +168,10 @@ impl Draft {
         Some(holds.saturating_sub(given))
     }
 
-    /// Takes back one hold that was granted under `fence`. Does nothing when the owner has another ownership by now.
-    pub fn take_back(&mut self, owner: &[u8], fence: u64) {
+    /// Takes back holds that were granted under `fence`. Does nothing when the owner has another ownership by now.
+    pub fn take_back(&mut self, owner: &[u8], fence: u64, holds: u32) {
         if self.holder(owner).is_some_and(|holder| holder.fence == fence) {
-            self.give_back(owner, 1);
+            self.give_back(owner, holds);
         }
     }
 

@@ -332,7 +332,7 @@ fn only_the_ownership_that_was_granted_is_taken_back() {
     let mut key = Key::default();
     let fence = fence_of(key.acquire("me", 1000, START));
     key.acquire("me", 1000, START);
-    let take_back = |key: &mut Key, fence| key.decide(START, |draft| draft.take_back(b"me", fence));
+    let take_back = |key: &mut Key, fence| key.decide(START, |draft| draft.take_back(b"me", fence, 1));
     take_back(&mut key, fence - 1);
     take_back(&mut key, fence);
     assert_eq!(key.release("me", Release::One, START), Some(0), "one of two holds was taken back");
@@ -427,7 +427,7 @@ proptest! {
                     prop_assert_eq!(key.renew(owners[who], lease, now), owned.map(|()| lease));
                 }
             }
-            prop_assert_eq!(key.ttl(now), model.values().map(|owned| owned.deadline - now).filter(|ttl| *ttl > 0).max());
+            prop_assert_eq!(key.ttl(now), Some(model.values().map(|owned| owned.deadline.saturating_sub(now)).max().unwrap_or(0)));
         }
     }
 

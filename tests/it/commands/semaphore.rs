@@ -37,7 +37,7 @@ fn total() -> Vec<u8> {
 
 /// A member as a word of a command line.
 fn word(member: &[u8]) -> String {
-    line(&[member])
+    line(&[member.to_vec()])
 }
 
 /// `[granted, fence, in use, retry-after-ms, waiters]`
@@ -246,10 +246,10 @@ fn renewing_moves_all_permits_of_the_owner_and_no_others() {
         acquire(server, "k 10 a 60000 PERMITS 3");
         acquire(server, "k 10 b 40000");
         let other = stored(server).into_iter().find(|(member, _)| *member == lease(b"b")).unwrap().1;
-        for lease in [90_000, 10_000] {
-            let renewed = timed(&mut connection, &format!("ATOMIC.SEM.RENEW k a {lease}"));
-            assert_eq!(renewed.reply, Value::Integer(lease));
-            let due = renewed.before / 1000 + lease..=renewed.after / 1000 + lease;
+        for ms in [90_000, 10_000] {
+            let renewed = timed(&mut connection, &format!("ATOMIC.SEM.RENEW k a {ms}"));
+            assert_eq!(renewed.reply, Value::Integer(ms));
+            let due = renewed.before / 1000 + ms..=renewed.after / 1000 + ms;
             for (member, end) in stored(server).into_iter().filter(|(_, end)| *end >= 0) {
                 let ours = member != lease(b"b");
                 assert_eq!(ours, due.contains(&end), "{} ends at {end}", line(&[member]));

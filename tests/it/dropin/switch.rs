@@ -36,11 +36,15 @@ fn the_configuration_switches_it_on() {
 #[test]
 fn unloaded_the_server_is_what_it_was() {
     each_server_that_unloads(|server| {
-        let mut connection = server.connect();
         for _ in 0..3 {
             assert_eq!(server.run("CONFIG SET atomic.intercept yes"), Value::ok());
+            let mut connection = server.connect();
             assert_eq!(connection.call(&call("EVAL", WHO, "0")), ours());
+            assert!(matches!(server.run("MODULE UNLOAD atomic"), Value::Error(_)), "drop-in mode is on");
+            assert_eq!(server.run("CONFIG SET atomic.intercept no"), Value::ok());
             assert_eq!(server.run("MODULE UNLOAD atomic"), Value::ok());
+            connection.expect_close();
+            let mut connection = server.connect();
             assert_eq!(connection.call(&call("EVAL", WHO, "0")), natives());
             let module = crate::support::module_path();
             assert_eq!(server.call(&["MODULE", "LOAD", module.to_str().unwrap()]), Value::ok());

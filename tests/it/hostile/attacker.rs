@@ -74,6 +74,10 @@ impl Attacker<'_> {
             before = Some(after);
             replies.push(reply);
         }
+        if attempts.iter().any(|attempt| attempt[0].eq_ignore_ascii_case(b"ATOMIC.DRAIN")) {
+            // The others are to be attacked as they are.
+            assert_eq!(self.connection.run("ATOMIC.DRAIN OFF"), Value::Integer(0));
+        }
         replies
     }
 

@@ -116,6 +116,15 @@ fn what_the_server_was_told_cannot_change_and_nothing_changes_then() {
             assert!(reply.error().starts_with("ERR commands-dir: c.lua:3: Expected identifier"), "{reply}");
             directory.write("c.lua", "#!lua name=c\nwhile true do end");
             assert_eq!(reload(server).error(), "ERR commands-dir: c.lua:2: loading it takes more than 500 ms");
+            let log = server.log();
+            for logged in [
+                "not reloaded: commands-dir: a.lua:5: A has another arity than before, which needs a restart",
+                "not reloaded: commands-dir: c.lua:3: Expected identifier",
+                "not reloaded: commands-dir: c.lua:2: loading it takes more than 500 ms. The next start of the server will fail.",
+            ] {
+                let lines: Vec<&str> = log.lines().filter(|line| line.contains(logged)).collect();
+                assert!(lines.len() == 1 && lines[0].contains(" # <atomic>"), "{logged}: {lines:?}\n{log}");
+            }
             assert_eq!((server.run("A k"), server.run("B")), (Value::bulk("old"), Value::bulk("old")));
             directory.remove("c.lua");
             assert_eq!(reload(server), Value::ok());

@@ -56,6 +56,30 @@ fn a_waiter_is_denied_when_its_time_is_over_and_not_before() {
     });
 }
 
+/// Nothing is handed over during a pause, so that a lease and the time of a waiter can end in either order.
+#[test]
+fn a_denial_of_a_lock_that_is_free_by_now_says_so() {
+    each_server(|server| {
+        let mut lease = 100;
+        let reply = loop {
+            take(server, &format!("k me {lease}"));
+            let (id, mut waiter) = queue(server, 1, "w 60000 WAIT 0");
+            assert_eq!(server.run("CLIENT PAUSE 60000 WRITE"), Value::ok());
+            eventually("the lease is over", || owners(server, "k").is_empty().then_some(()));
+            assert_eq!(server.run(&format!("CLIENT UNBLOCK {id}")), Value::Integer(1));
+            let reply = waiter.reply();
+            assert_eq!(server.run("CLIENT UNPAUSE"), Value::ok());
+            if reply.array()[0] == Value::Integer(0) {
+                break reply;
+            }
+            // Granted before the pause began: the lease was too short for this machine.
+            lease *= 2;
+            unlock(server, "k", "w");
+        };
+        assert_eq!(reply, Value::integers(&[0, 0, 0, 0, 0]));
+    });
+}
+
 #[test]
 fn whoever_leaves_makes_way_for_those_behind() {
     each_server(|server| {

@@ -50,7 +50,7 @@ fn hex(text: &str) -> Vec<u8> {
 
 #[test]
 fn single_records_are_laid_out_as_their_page_says() {
-    let since = UnixMicros(0x060a_24ec_3f40_7b);
+    let since = UnixMicros(0x0006_0a24_ec3f_407b);
     for (stored, expected) in [
         (
             Stored::Bucket { since, level: 1_000_615, period: DurationMs(1000) },

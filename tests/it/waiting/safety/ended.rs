@@ -79,12 +79,17 @@ fn the_module_can_go_after_every_kind_of_hand_over() {
 #[test]
 fn a_bind_connection_that_closes_when_the_module_is_gone_harms_nothing() {
     each_server_that_unloads(|server| {
-        let mut holder = server.connect();
+        let (mut holder, mut idle) = (server.connect(), server.connect());
         granted(&holder.run("ATOMIC.LOCK k me 1000000 BIND"));
+        granted(&idle.run("ATOMIC.LOCK l me 1000000 BIND"));
+        holder.run("PING");
         assert_eq!(unload(server), Value::ok());
+        idle.expect_close();
         close(server, holder);
         load(server);
-        assert_eq!(owners(server, "k"), ["me"], "nobody was there to give it back: the lease decides");
+        for key in ["k", "l"] {
+            assert_eq!(owners(server, key), ["me"], "nobody was there to give it back: the lease decides");
+        }
         expect_reload(server);
     });
 }

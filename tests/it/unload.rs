@@ -1,0 +1,398 @@
+//! MODULE UNLOAD: the server frees the commands and keeps what points to them. So the unload is refused where one would be run, and the
+//! connections that a pointer belongs to are closed; and with ATOMIC.DRAIN it is possible at any time.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use crate::support::locks::{granted, not_granted};
+use crate::support::resp::encode;
+use crate::support::{
+    Connection, FakeReplica, Server, Setup, Value, argv, each_server, each_server_that_unloads, each_server_with, eventually,
+    module_path,
+};
+use crate::waiting::{Waiter, await_waiters};
+
+const REFUSED: &str = "ERR Error unloading module: operation not possible.";
+
+fn load(server: &Server) {
+    let path = module_path();
+    assert_eq!(server.call(&["MODULE", "LOAD", path.to_str().unwrap()]), Value::ok(), "{}", server.log());
+}
+
+#[track_caller]
+fn unload(server: &Server) {
+    assert_eq!(server.run("MODULE UNLOAD atomic"), Value::ok(), "{}", server.log());
+}
+
+/// Asserts that the server keeps the module, and logs why.
+#[track_caller]
+fn expect_refusal(server: &Server, why: &str) {
+    let reply = server.run("MODULE UNLOAD atomic");
+    assert!(matches!(&reply, Value::Error(_)), "unloaded, though {why}");
+    assert!(server.log().contains(why), "the log does not say {why:?}:\n{}", server.log());
+}
+
+/// Has the server use again what it has freed, in the sizes of what belongs to a command.
+fn reuse_memory(server: &Server) {
+    let mut connection = server.connect();
+    for length in [16, 24, 40, 60, 100, 200, 300, 400, 450, 500, 600] {
+        for key in 0..200 {
+            connection.send(&["SET".to_owned(), format!("reuse:{length}:{key}"), "A".repeat(length)]).unwrap();
+        }
+        (0..200).for_each(|_| assert_eq!(connection.read().unwrap(), Value::ok()));
+    }
+}
+
+fn id(connection: &mut Connection) -> i64 {
+    connection.run("CLIENT ID").integer()
+}
+
+fn await_blocked(server: &Server, client: i64) {
+    let list = || server.run(&format!("CLIENT LIST ID {client}")).text();
+    eventually("the client is blocked", || list().contains(" flags=b ").then_some(()));
+}
+
+#[test]
+fn a_transaction_with_commands_in_its_queue_keeps_the_module() {
+    each_server_that_unloads(|server| {
+        let mut client = server.connect();
+        let id = id(&mut client);
+        client.run("MULTI");
+        client.run("ATOMIC.CAS k a b");
+        expect_refusal(server, &format!("not unloaded: clients are in MULTI, and EXEC would run freed commands: id={id};"));
+        reuse_memory(server);
+        assert_eq!(client.run("EXEC"), Value::integers(&[-1]));
+        // Nothing is queued, so nothing is kept.
+        client.run("MULTI");
+        unload(server);
+        reuse_memory(server);
+        assert!(server.run("CLIENT LIST").text().contains("cmd=client|list"));
+    });
+}
+
+#[test]
+fn a_transaction_cannot_unload_under_its_own_commands() {
+    each_server_that_unloads(|server| {
+        let mut client = server.connect();
+        for command in ["MULTI", "ATOMIC.CAS k a b", "MODULE UNLOAD atomic", "ATOMIC.CAS k a b"] {
+            client.run(command);
+        }
+        let replies = client.run("EXEC");
+        assert_eq!(replies.array()[1], Value::Error(REFUSED.to_owned()), "{replies}");
+        assert_eq!(replies.array()[2], Value::Integer(-1));
+    });
+}
+
+#[test]
+fn drop_in_mode_keeps_the_module() {
+    each_server_that_unloads(|server| {
+        server.run("CONFIG SET atomic.intercept yes");
+        let mut client = server.connect();
+        client.run("MULTI");
+        client.run("EVAL 'return 1' 0");
+        expect_refusal(server, "not unloaded: drop-in mode is on; CONFIG SET atomic.intercept no, then try again");
+        server.run("CONFIG SET atomic.intercept no");
+        expect_refusal(server, "not unloaded: clients are in MULTI");
+        assert_eq!(client.run("EXEC"), Value::integers(&[1]));
+        unload(server);
+        reuse_memory(server);
+        assert_eq!(server.run("EVAL 'return 1' 0"), Value::Integer(1));
+    });
+}
+
+#[test]
+fn a_client_that_is_held_with_a_command_keeps_the_module() {
+    each_server_that_unloads(|server| {
+        let (mut plain, mut queueing) = (server.connect(), server.connect());
+        let ids = [id(&mut plain), id(&mut queueing)];
+        queueing.run("MULTI");
+        assert_eq!(server.run("CLIENT PAUSE 60000 WRITE"), Value::ok());
+        for (client, id) in [&mut plain, &mut queueing].into_iter().zip(ids) {
+            client.send(&argv("ATOMIC.CAS k a b")).unwrap();
+            await_blocked(server, id);
+        }
+        let [one, other] = ids;
+        expect_refusal(server, &format!("not unloaded: clients are held with commands of this module: id={one} id={other};"));
+        reuse_memory_while_paused(server);
+        assert_eq!(server.run("CLIENT UNPAUSE"), Value::ok());
+        assert_eq!(plain.read().unwrap(), Value::Integer(-1));
+        assert_eq!(queueing.read().unwrap(), Value::Status("QUEUED".to_owned()));
+        assert_eq!(queueing.run("EXEC"), Value::integers(&[-1]));
+        unload(server);
+    });
+}
+
+fn reuse_memory_while_paused(server: &Server) {
+    for user in 0..200 {
+        server.run(&format!("ACL SETUSER u{user} ~{}", "k".repeat(user * 3 + 10)));
+    }
+}
+
+#[test]
+fn a_client_that_was_held_is_seen_by_an_unload_that_was_held_before_it() {
+    each_server_that_unloads(|server| {
+        let (mut operator, mut client) = (server.connect(), server.connect());
+        let [first, second] = [id(&mut operator), id(&mut client)];
+        let mut pauser = server.connect();
+        pauser.run("CLIENT PAUSE 400 ALL");
+        operator.send(&argv("MODULE UNLOAD atomic")).unwrap();
+        client.send(&argv("ATOMIC.CAS k a b")).unwrap();
+        assert_eq!(operator.read().unwrap(), Value::Error(REFUSED.to_owned()), "{first} {second}");
+        assert_eq!(client.read().unwrap(), Value::Integer(-1));
+    });
+}
+
+#[test]
+fn a_connection_whose_last_command_goes_is_closed_and_no_other() {
+    each_server_that_unloads(|server| {
+        server.run("PING");
+        let mut other = server.connect();
+        other.run("GET k");
+        let commands =
+            ["ATOMIC.CAS k a b", "atomic.lock l me 1000", "ATOMIC.SCRIPT EXISTS x", "ATOMIC.COMMANDS LIST", "ATOMIC.NOSUCH"];
+        let mut users: Vec<Connection> = commands.map(|_| server.connect()).into();
+        users.iter_mut().zip(commands).for_each(|(user, command)| drop(user.run(command)));
+        // A held hold that ends with its connection is no reason for a timer now.
+        let mut holder = server.connect();
+        granted(&holder.run("ATOMIC.LOCK bound me 60000 BIND"));
+        unload(server);
+        assert!(server.log().contains("unloading: 5 connections are closed"), "{}", server.log());
+        reuse_memory(server);
+        let mut last = users.pop().unwrap();
+        users.iter_mut().chain([&mut holder]).for_each(Connection::expect_close);
+        for connection in [&mut other, &mut last] {
+            assert_eq!(connection.run("PING"), Value::Status("PONG".to_owned()));
+        }
+        let list = server.run("CLIENT LIST").text();
+        assert!(list.lines().all(|line| line.contains(" cmd=")) && !list.contains("cmd=atomic"), "{list}");
+        load(server);
+        assert_eq!(server.run("ATOMIC.UNLOCK bound me"), Value::Integer(0), "a bound hold becomes a plain lease");
+    });
+}
+
+/// Redis from 8.4 and Valkey from 9 look commands up when they arrive, before the client may run them.
+#[test]
+fn what_a_blocked_client_has_sent_ahead_is_not_run_from_freed_memory() {
+    each_server_that_unloads(|server| {
+        let mut client = server.connect();
+        let id = id(&mut client);
+        let sent: Vec<u8> = ["BLPOP list 0", "ATOMIC.CAS k a b"].iter().flat_map(|line| encode(&argv(line))).collect();
+        client.send_raw(&sent).unwrap();
+        await_blocked(server, id);
+        unload(server);
+        reuse_memory(server);
+        server.run("RPUSH list x");
+        if !client.is_closed() {
+            assert_eq!(client.read().unwrap().array().len(), 2);
+            assert!(client.read().unwrap().error().starts_with("ERR unknown command"));
+        }
+        assert_eq!(server.run("PING"), Value::Status("PONG".to_owned()));
+    });
+}
+
+#[test]
+fn threads_that_read_for_clients_do_not_keep_what_is_freed() {
+    each_server_with(&Setup::with_module().config("io-threads 4"), |server| {
+        if !server.unloads() {
+            return;
+        }
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..6 {
+                scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        // Refused, closed, unknown: whatever comes, the server lives.
+                        let Ok(mut connection) = Connection::open(server.port()) else { continue };
+                        for _ in 0..20 {
+                            let sent = connection.send(&["ATOMIC.CAS", "k", "a", "b"]).and_then(|()| connection.read());
+                            if sent.is_err() {
+                                break;
+                            }
+                        }
+                    }
+                });
+            }
+            for _ in 0..10 {
+                eventually("the module is unloaded", || (server.run("MODULE UNLOAD atomic") == Value::ok()).then_some(()));
+                reuse_memory(server);
+                load(server);
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+        assert!(server.is_alive(), "{}", server.log());
+    });
+}
+
+#[test]
+fn a_load_that_the_server_takes_back_is_not_kept() {
+    each_server_with(&Setup::without_module(), |server| {
+        let mut client = server.connect();
+        client.run("MULTI");
+        client.run("GET k");
+        let path = module_path();
+        let command =
+            ["MODULE", "LOADEX", path.to_str().unwrap(), "CONFIG", "atomic.intercept", "yes", "CONFIG", "atomic.nonsense", "1"];
+        let reply = server.call(&command);
+        assert!(matches!(&reply, Value::Error(_)), "{reply}");
+        let patched = server.unloads();
+        assert_eq!(server.run("MODULE LIST").text().contains("atomic"), !patched);
+        if patched {
+            assert!(!server.log().contains("not unloaded"), "{}", server.log());
+            load(server);
+            assert_eq!(server.run("ATOMIC.CAS k a b"), Value::Integer(-1));
+        }
+    });
+}
+
+#[test]
+fn drain_answers_who_waits_and_lets_nobody_wait() {
+    each_server(|server| {
+        granted(&server.run("ATOMIC.LOCK l holder 60000"));
+        granted(&server.run("ATOMIC.SEM.ACQUIRE s 1 holder 60000"));
+        let mut holder = server.connect();
+        granted(&holder.run("ATOMIC.LOCK bound me 60000 BIND"));
+        let mut lock = Waiter::queued(server, "l", 1, "ATOMIC.LOCK l a 60000 WAIT 0");
+        let mut bound = Waiter::queued(server, "l", 2, "ATOMIC.LOCK l b 60000 WAIT 60000 BIND SHARED");
+        let mut permits = Waiter::send(server, "ATOMIC.SEM.ACQUIRE s 1 c 60000 WAIT 0");
+        eventually("three wait", || (server.info("atomic_waiting_clients") == "3").then_some(()));
+        assert_eq!(server.info("atomic_draining"), "0");
+        server.run("SELECT 5");
+        assert_eq!(server.run("ATOMIC.DRAIN on"), Value::Integer(3));
+        assert_eq!(server.run("EXISTS l"), Value::Integer(0), "the caller's database is another one now");
+        server.run("SELECT 0");
+        for waiter in [&mut lock, &mut bound] {
+            let reply = waiter.reply();
+            not_granted(&reply);
+            assert!((1..=60_000).contains(&reply.array()[2].integer()), "{reply}");
+        }
+        not_granted(&permits.reply());
+        for figure in ["atomic_waiting_clients", "atomic_bound_to_connections"] {
+            assert_eq!(server.info(figure), "0", "{figure}");
+        }
+        assert_eq!(server.info("atomic_draining"), "1");
+        assert_eq!(server.run("ATOMIC.DRAIN ON"), Value::Integer(0));
+        for command in [
+            "ATOMIC.LOCK l d 60000 WAIT 0",
+            "ATOMIC.LOCK free d 60000 WAIT 10",
+            "ATOMIC.LOCK free d 60000 BIND",
+            "ATOMIC.SEM.ACQUIRE s 1 d 60000 WAIT 0",
+            "ATOMIC.SEM.ACQUIRE free 1 d 60000 BIND",
+        ] {
+            assert!(server.run(command).error().starts_with("TRYAGAIN draining"), "{command}");
+        }
+        // Everything else goes on.
+        not_granted(&server.run("ATOMIC.LOCK l d 60000"));
+        not_granted(&server.run("ATOMIC.EVAL 'return redis.call(\"ATOMIC.LOCK\", KEYS[1], \"d\", 60000, \"WAIT\", 0)' 1 l"));
+        assert_eq!(server.run("ATOMIC.UNLOCK l holder"), Value::Integer(0));
+        granted(&server.run("ATOMIC.LOCK l d 60000"));
+        assert_eq!(server.run("ATOMIC.DRAIN OFF"), Value::Integer(0));
+        let mut again = Waiter::queued(server, "l", 1, "ATOMIC.LOCK l e 60000 WAIT 0");
+        assert_eq!(server.run("ATOMIC.UNLOCK l d"), Value::Integer(0));
+        again.granted();
+    });
+}
+
+#[test]
+fn drain_writes_nothing_and_is_possible_while_clients_are_paused() {
+    each_server(|server| {
+        let mut replica = FakeReplica::attach(server);
+        granted(&server.run("ATOMIC.LOCK l holder 60000"));
+        replica.stream();
+        let mut waiter = Waiter::queued(server, "l", 1, "ATOMIC.LOCK l a 60000 WAIT 0");
+        server.run("CLIENT PAUSE 60000 WRITE");
+        assert_eq!(server.run("ATOMIC.DRAIN ON"), Value::Integer(1));
+        not_granted(&waiter.reply());
+        server.run("CLIENT UNPAUSE");
+        replica.expect_stream(&[]);
+    });
+}
+
+#[test]
+fn drain_is_for_administrators_outside_of_transactions_and_scripts() {
+    each_server(|server| {
+        server.run("MULTI");
+        server.run("ATOMIC.DRAIN ON");
+        let replies = server.run("EXEC");
+        assert!(replies.array()[0].error().starts_with("ERR ATOMIC.DRAIN is not allowed in transactions"), "{replies}");
+        let reply = server.call(&["ATOMIC.EVAL", "return redis.call('ATOMIC.DRAIN', 'ON')", "0"]);
+        assert!(matches!(reply, Value::Error(_)), "{reply}");
+        assert_eq!(server.info("atomic_draining"), "0");
+        for command in ["ATOMIC.DRAIN", "ATOMIC.DRAIN MAYBE", "ATOMIC.DRAIN ON ON"] {
+            assert!(matches!(server.run(command), Value::Error(_)), "{command}");
+        }
+        let rules = ["+@all -@dangerous", "+@all -@admin", "+@all -module", "+@all -atomic.drain"];
+        let with_categories = !server.binary.is_redis_from(7, 0) || server.binary.is_redis_from(7, 2);
+        for (number, rule) in rules.iter().enumerate() {
+            assert_eq!(server.run(&format!("ACL SETUSER u{number} reset on nopass ~* {rule}")), Value::ok());
+            let mut user = server.connect();
+            user.run(&format!("AUTH u{number} x"));
+            let reply = user.run("ATOMIC.DRAIN ON");
+            if *rule == "+@all -module" && with_categories {
+                assert_eq!(reply, Value::Integer(0));
+                server.run("ATOMIC.DRAIN OFF");
+            } else {
+                assert!(reply.error().starts_with("NOPERM"), "{rule}: {reply}");
+            }
+        }
+        assert_eq!(server.info("atomic_draining"), "0");
+    });
+}
+
+/// Waiters come all the time; the module goes and comes back.
+#[test]
+fn with_drain_the_module_is_unloaded_and_loaded_under_load() {
+    each_server_that_unloads(|server| {
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for number in 0..6 {
+                let over = &over;
+                scope.spawn(move || {
+                    while !over.load(Ordering::Relaxed) {
+                        let Ok(mut connection) = Connection::open(server.port()) else { continue };
+                        let bind = if number % 2 == 0 { " BIND" } else { "" };
+                        for _ in 0..50 {
+                            let lock = argv(&format!("ATOMIC.LOCK l w{number} 200 WAIT 0{bind}"));
+                            let unlock = argv(&format!("ATOMIC.UNLOCK l w{number} ALL"));
+                            let asked = connection.send(&lock).and_then(|()| connection.read());
+                            if asked.and_then(|_| connection.send(&unlock)).and_then(|()| connection.read()).is_err() {
+                                break;
+                            }
+                        }
+                    }
+                });
+            }
+            for round in 0..10 {
+                eventually("somebody waits", || (server.info("atomic_waiting_clients") != "0").then_some(()));
+                assert!(server.run("ATOMIC.DRAIN ON").integer() >= 0);
+                // One turn of the event loop is enough for what waited; a connection that closed meanwhile takes another.
+                let mut tries = 0;
+                eventually("the module is unloaded", || {
+                    tries += 1;
+                    (server.run("MODULE UNLOAD atomic") == Value::ok()).then_some(())
+                });
+                assert!(tries <= 50, "round {round}: {tries} tries");
+                reuse_memory(server);
+                assert!(server.run("CLIENT LIST").text().contains("cmd="));
+                load(server);
+                assert_eq!(server.info("atomic_draining"), "0");
+            }
+            over.store(true, Ordering::Relaxed);
+            server.run("ATOMIC.DRAIN ON");
+        });
+        assert!(server.is_alive(), "{}", server.log());
+    });
+}
+
+#[test]
+fn who_waits_keeps_the_module_until_the_drain() {
+    each_server_that_unloads(|server| {
+        granted(&server.run("ATOMIC.LOCK l holder 60000"));
+        let mut waiter = Waiter::send(server, "ATOMIC.LOCK l a 60000 WAIT 0");
+        await_waiters(server, "l", 1);
+        assert!(server.run("MODULE UNLOAD atomic").error().contains("blocked clients"));
+        assert_eq!(server.run("ATOMIC.DRAIN ON"), Value::Integer(1));
+        unload(server);
+        not_granted(&waiter.reply());
+        waiter.connection().expect_close();
+    });
+}
