@@ -5,8 +5,9 @@
 //! script outlives the VM it was compiled in: what is compiled carries the VM's number and is compiled again, when it is used, if
 //! that is not the current one.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::ops::Bound;
 
 use sha1::{Digest as _, Sha1};
 
@@ -19,6 +20,16 @@ pub const EVICTABLE_SCRIPTS: usize = 500;
 
 /// At most this many bytes of source in evictable scripts.
 pub const EVICTABLE_BYTES: usize = 16 << 20;
+
+/// What a stored script takes beside its source, about: the library in the server (its names, its function, its entries in two tables) and
+/// the entry here, with what a short script is compiled to. `docs/benchmarks.md` tells how to measure it.
+const STORED_OVERHEAD: usize = 2048;
+
+/// The memory that storing a source takes: the server keeps one copy of it, and the engine another.
+#[must_use]
+pub const fn stored_memory(source_bytes: usize) -> usize {
+    source_bytes.saturating_mul(2).saturating_add(STORED_OVERHEAD)
+}
 
 /// The SHA1 of a script's source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -196,6 +207,8 @@ pub struct CacheStats {
     pub stored: usize,
     /// Bytes of their sources.
     pub stored_bytes: usize,
+    /// The memory that they take, here and in the server: the sum of [`stored_memory`].
+    pub stored_memory: usize,
     /// Scripts that were evicted since the engine started or its statistics were reset.
     pub evicted: u64,
 }
@@ -204,6 +217,8 @@ pub struct CacheStats {
 #[derive(Default)]
 pub(super) struct Cache {
     scripts: HashMap<Digest, Script, DigestHash>,
+    /// The digests of all scripts, for [`Cache::list`].
+    order: BTreeSet<Digest>,
     clock: u64,
     bytes: usize,
     /// The evictable scripts by the time at which they were used, as of when they were put here: using a script costs nothing here.
@@ -243,6 +258,7 @@ impl Cache {
         self.bytes += source.len();
         self.evictable.insert(used, digest);
         self.evictable_bytes += source.len();
+        self.order.insert(digest);
         self.scripts.insert(digest, Script { source: source.into(), compiled, runs: Runs::default(), used, place });
     }
 
@@ -255,15 +271,18 @@ impl Cache {
         }
     }
 
+    /// Notes that a script is not stored any more: it can be evicted.
+    pub fn set_evictable(&mut self, digest: Digest) {
+        let Some(script) = self.scripts.get_mut(&digest).filter(|script| script.place.is_none()) else { return };
+        script.place = Some(script.used);
+        self.evictable.insert(script.used, digest);
+        self.evictable_bytes += script.source.len();
+    }
+
     /// Notes that of the known scripts these are stored, and no others.
     pub fn set_all_stored(&mut self, stored: &HashSet<Digest>) {
-        for (&digest, script) in &mut self.scripts {
-            if script.place.is_none() && !stored.contains(&digest) {
-                script.place = Some(script.used);
-                self.evictable.insert(script.used, digest);
-                self.evictable_bytes += script.source.len();
-            }
-        }
+        let gone: Vec<_> = self.stored().filter(|digest| !stored.contains(digest)).collect();
+        gone.into_iter().for_each(|digest| self.set_evictable(digest));
         stored.iter().for_each(|&digest| self.set_stored(digest));
     }
 
@@ -287,6 +306,7 @@ impl Cache {
 
     fn remove(&mut self, digest: Digest) -> Option<Script> {
         let script = self.scripts.remove(&digest)?;
+        self.order.remove(&digest);
         self.bytes -= script.source.len();
         self.evictable_bytes -= script.source.len();
         self.evicted += 1;
@@ -300,24 +320,30 @@ impl Cache {
 
     /// What there is.
     pub fn stats(&self) -> CacheStats {
+        let (stored, stored_bytes) = (self.scripts.len() - self.evictable.len(), self.bytes - self.evictable_bytes);
         CacheStats {
             scripts: self.scripts.len(),
             bytes: self.bytes,
-            stored: self.scripts.len() - self.evictable.len(),
-            stored_bytes: self.bytes - self.evictable_bytes,
+            stored,
+            stored_bytes,
+            stored_memory: stored * STORED_OVERHEAD + 2 * stored_bytes,
             evicted: self.evicted,
         }
     }
 
-    /// All scripts, in the order of their digests.
-    pub fn list(&self) -> Vec<Listed> {
-        let listed = |(&digest, script): (&Digest, &Script)| {
-            let Script { source, runs, place, .. } = script;
-            Listed { digest, bytes: source.len(), stored: place.is_none(), calls: runs.calls() }
+    /// At most `count` scripts behind a digest, or from the first one on, in the order of their digests.
+    pub fn list(&self, after: Option<Digest>, count: usize) -> Vec<Listed> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let listed = |&digest: &Digest| {
+            let Script { source, runs, place, .. } = self.scripts.get(&digest)?;
+            Some(Listed { digest, bytes: source.len(), stored: place.is_none(), calls: runs.calls() })
         };
-        let mut list: Vec<_> = self.scripts.iter().map(listed).collect();
-        list.sort_unstable_by_key(|script| script.digest);
-        list
+        self.order.range((from, Bound::Unbounded)).filter_map(listed).take(count).collect()
+    }
+
+    /// The scripts that are stored, in no order.
+    pub fn stored(&self) -> impl Iterator<Item = Digest> {
+        self.scripts.iter().filter(|(_, script)| script.place.is_none()).map(|(&digest, _)| digest)
     }
 
     /// What there is of one script. `vm` is the number of the VM whose functions count.
@@ -437,11 +463,48 @@ mod tests {
         assert_eq!((cache.stats().stored, cache.stats().stored_bytes), (2, 3));
         cache.set_all_stored(&HashSet::from([b, c]));
         assert_eq!((cache.stats().stored, cache.stats().stored_bytes), (2, 5));
-        let mut stored: Vec<_> = cache.list().iter().map(|script| (script.bytes, script.stored)).collect();
+        let mut stored: Vec<_> = cache.list(None, 9).iter().map(|script| (script.bytes, script.stored)).collect();
         stored.sort_unstable();
         assert_eq!(stored, [(1, false), (2, true), (3, true)]);
         cache.set_all_stored(&HashSet::new());
         assert_eq!(cache.stats(), CacheStats { scripts: 3, bytes: 6, ..CacheStats::default() });
+    }
+
+    #[test]
+    fn a_list_goes_on_behind_a_digest_whether_that_is_there_or_not() {
+        let mut cache = Cache::default();
+        let mut digests: Vec<_> = (0..100).map(|i| add(&mut cache, format!("return {i}").as_bytes())).collect();
+        digests.sort_unstable();
+        let list = |cache: &Cache, after, count| cache.list(after, count).iter().map(|script| script.digest).collect::<Vec<_>>();
+        assert_eq!(list(&cache, None, 1000), digests);
+        let (mut pages, mut after) = (Vec::new(), None);
+        loop {
+            let page = list(&cache, after, 7);
+            pages.extend_from_slice(&page);
+            after = page.last().copied();
+            if page.len() < 7 {
+                break;
+            }
+        }
+        assert_eq!(pages, digests);
+        assert_eq!(list(&cache, Some(Digest([255; 20])), 7), []);
+        cache.remove(digests[50]);
+        assert_eq!(list(&cache, Some(digests[50]), 1), digests[51..52]);
+        cache.clear();
+        assert_eq!(list(&cache, None, 7), []);
+    }
+
+    #[test]
+    fn a_stored_script_counts_with_what_it_takes_in_the_server() {
+        let mut cache = Cache::default();
+        let [a, b, _] = [&b"a"[..], b"bb", b"ccc"].map(|source| add(&mut cache, source));
+        cache.set_stored(a);
+        cache.set_stored(b);
+        assert_eq!(cache.stats().stored_memory, stored_memory(1) + stored_memory(2));
+        cache.set_evictable(a);
+        cache.set_evictable(a);
+        assert_eq!((cache.stats().stored, cache.stats().stored_memory), (1, stored_memory(2)));
+        assert_eq!(stored_memory(usize::MAX), usize::MAX);
     }
 
     #[test]

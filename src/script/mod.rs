@@ -42,7 +42,7 @@ mod stack;
 mod tests;
 mod vm;
 
-pub use cache::{CacheStats, Digest, EVICTABLE_BYTES, EVICTABLE_SCRIPTS, Listed, ScriptStats};
+pub use cache::{CacheStats, Digest, EVICTABLE_BYTES, EVICTABLE_SCRIPTS, Listed, ScriptStats, stored_memory};
 pub use command_files::CommandFile;
 pub use context::{ServerVersion, Version};
 pub use declaration::{Access, CommandFlags, Declaration, MOST_COMMANDS, NAME_BYTES, Positions};

@@ -3,8 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::intercept::{self, StandIn};
-use super::unrestricted;
-use crate::commands::function;
+use super::{store_watch, unrestricted};
 use crate::error::{Error, Result};
 use crate::keyspace::acl::{Caller, Refused, User};
 use crate::keyspace::command_filter;
@@ -87,7 +86,7 @@ fn script_command(ctx: Ctx, argv: &[Str<'_>], run: impl FnOnce() -> Result<Reply
 fn function_command(ctx: Ctx, argv: &[Str<'_>], run: impl FnOnce() -> Result<Reply>) -> Result<Reply> {
     let outcome = run();
     if outcome.is_err() && argv.get(1).is_some_and(|word| word.bytes().eq_ignore_ascii_case(b"LOAD")) {
-        function::store::note_change();
+        store_watch::note_change();
         return ctx.relay(c"FUNCTION", argv.get(1..).unwrap_or_default());
     }
     outcome
