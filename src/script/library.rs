@@ -75,7 +75,8 @@ pub fn script(text: &[u8]) -> Option<(Digest, &[u8])> {
     }
     let function = text.strip_prefix(comment(digest, source).as_slice())?;
     let name = name(digest);
-    let is_ours = |(before, after)| function.strip_prefix(before)?.strip_prefix(name.as_slice())?.strip_prefix(after).map(<[u8]>::is_empty);
+    let is_ours =
+        |(before, after)| function.strip_prefix(before)?.strip_prefix(name.as_slice())?.strip_prefix(after).map(<[u8]>::is_empty);
     FUNCTIONS.into_iter().any(|parts| is_ours(parts) == Some(true)).then_some((digest, source))
 }
 
@@ -162,9 +163,10 @@ mod tests {
         for cut in 0..good.len() {
             assert_eq!(script(&good[..cut]), None, "the first {cut} bytes");
         }
-        let old = format!("redis.register_function{{function_name='atomic_{}', callback=function() end, flags={{'no-writes'}}}}\n", {
-            String::from_utf8_lossy(&Digest::of(b"return 1").hex())
-        });
+        let old =
+            format!("redis.register_function{{function_name='atomic_{}', callback=function() end, flags={{'no-writes'}}}}\n", {
+                String::from_utf8_lossy(&Digest::of(b"return 1").hex())
+            });
         let old = [comment(Digest::of(b"return 1"), b"return 1"), old.into_bytes()].concat();
         assert_eq!(script(&old), Some((Digest::of(b"return 1"), &b"return 1"[..])), "as older stores have it");
         let more = [&good[..], b"redis.register_function('more',function()end)\n"].concat();

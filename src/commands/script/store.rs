@@ -159,8 +159,7 @@ fn keep(ctx: Ctx, engine: &mut Engine, digest: Digest, source: &[u8]) -> std::re
 fn has_room(ctx: Ctx, engine: &mut Engine, digest: Digest, source: &[u8]) -> bool {
     let limit = usize::try_from(settings::SCRIPT_STORE_MAX_BYTES.get()).unwrap_or(usize::MAX);
     let needed = stored_memory(source.len());
-    let fits =
-        |engine: &Engine| engine.is_stored(digest) || engine.stats().cache.stored_memory.saturating_add(needed) <= limit;
+    let fits = |engine: &Engine| engine.is_stored(digest) || engine.stats().cache.stored_memory.saturating_add(needed) <= limit;
     fits(engine) || {
         // Others may have made room.
         follow(ctx, engine);

@@ -132,7 +132,8 @@ fn the_stream_holds_a_library_once_and_its_deletion() {
         let mut replica = FakeReplica::attach(server);
         load(server, "return 1");
         let sha = sha1("return 1");
-        let code = format!("#!lua name=atomic_{sha}\n--[=[\nreturn 1\n]=]\nredis.register_function('atomic_{sha}',function()end)\n");
+        let code =
+            format!("#!lua name=atomic_{sha}\n--[=[\nreturn 1\n]=]\nredis.register_function('atomic_{sha}',function()end)\n");
         let command = ["FUNCTION", "LOAD", "REPLACE", &code].map(|word| word.as_bytes().to_vec());
         assert_eq!(replica.commands(), [command]);
         for command in [
@@ -324,6 +325,7 @@ fn above_maxmemory_a_script_is_loaded_and_not_stored() {
         assert!(server.log().contains("OOM "), "the reason is logged");
         assert_eq!(libraries(server), [""; 0]);
         expect_found(server);
+        assert_eq!(server.call(&evalsha(TWO, "1 k v")).error(), NOSCRIPT);
         assert_eq!(server.run("CONFIG SET maxmemory 0"), Value::ok());
         load(server, ONE);
         assert_eq!(libraries(server), names(&[ONE]));
@@ -371,6 +373,7 @@ fn while_clients_are_paused_what_is_stored_does_not_change() {
         assert_eq!(server.run("CLIENT PAUSE 100000 WRITE"), Value::ok());
         loading.send(&["ATOMIC.SCRIPT", "LOAD", TWO]).unwrap();
         assert!(listed(server).contains(&(sha1(ONE), true)), "reading works");
+        assert_eq!(server.run("ATOMIC.SCRIPT EXISTS 0123456789012345678901234567890123456789"), Value::integers(&[0]));
         eventually("the client waits", || (server.info("blocked_clients") == "1").then_some(()));
         assert_eq!(libraries(server), names(&[ONE]));
         assert_eq!(server.run("CLIENT UNPAUSE"), Value::ok());

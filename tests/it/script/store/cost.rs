@@ -31,7 +31,10 @@ fn script(number: usize) -> String {
 
 /// Asks for what is not there, in every way.
 fn miss(server: &Server) {
-    assert_eq!(server.run(&format!("ATOMIC.SCRIPT EXISTS {UNKNOWN} x {}", UNKNOWN.replace('0', "f"))), Value::integers(&[0, 0, 0]));
+    assert_eq!(
+        server.run(&format!("ATOMIC.SCRIPT EXISTS {UNKNOWN} x {}", UNKNOWN.replace('0', "f"))),
+        Value::integers(&[0, 0, 0])
+    );
     for command in ["EVALSHA", "EVALSHA_RO", "SCRIPT SHOW", "SCRIPT STATS"] {
         let numkeys = if command.starts_with("EVAL") { "0" } else { "" };
         assert_eq!(server.run(&format!("ATOMIC.{command} {UNKNOWN} {numkeys}")).error(), NOSCRIPT, "{command}");

@@ -85,7 +85,8 @@ fn step(dice: &mut Dice, server: &Server, client: &mut Connection, dump: &mut Ve
 fn expect_known(dice: &mut Dice, server: &Server, story: &str) {
     let is_stored: Vec<bool> = {
         let store = store(server);
-        let ours: BTreeSet<&str> = store.iter().filter(|(_, code)| library::script(code).is_some()).map(|(name, _)| &**name).collect();
+        let ours: BTreeSet<&str> =
+            store.iter().filter(|(_, code)| library::script(code).is_some()).map(|(name, _)| &**name).collect();
         (0..SCRIPTS).map(|number| ours.contains(format!("atomic_{}", sha1(script(number))).as_str())).collect()
     };
     let runs = || {
@@ -95,7 +96,10 @@ fn expect_known(dice: &mut Dice, server: &Server, story: &str) {
             match reply {
                 Value::Integer(value) if value == number as i64 => assert_eq!(known, Value::integers(&[1]), "{story}"),
                 reply => {
-                    assert!(reply.error().starts_with("NOSCRIPT") && !is_stored, "{number}: {reply}, stored: {is_stored}; {story}");
+                    assert!(
+                        reply.error().starts_with("NOSCRIPT") && !is_stored,
+                        "{number}: {reply}, stored: {is_stored}; {story}"
+                    );
                     assert_eq!(known, Value::integers(&[0]), "{story}");
                 }
             }
