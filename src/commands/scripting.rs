@@ -25,7 +25,6 @@ use redis_module::raw;
 use self::busy::Subject;
 use self::client_reply::ClientReply;
 use self::server_port::ServerPort;
-use super::function;
 use super::function::store::Refused;
 use super::script::store::{self, Store};
 use crate::error::{Error, Result};
@@ -121,14 +120,14 @@ pub fn engine() -> Result<RefMut<'static, Scripting>> {
     if settings::take_changed() {
         scripting.engine.set_limits(limits())?;
         // What a limit kept out may run now.
-        function::store::note_change();
+        store_watch::note_change();
     }
     Ok(scripting)
 }
 
 /// The figures of INFO; `None` while a script runs.
 #[must_use]
-pub fn figures() -> Option<[(&'static CStr, u64); 10]> {
+pub fn figures() -> Option<[(&'static CStr, u64); 12]> {
     let scripting = engine().ok()?;
     let stats = scripting.engine.stats();
     let (libraries, functions) = scripting.engine.functions().count();
@@ -138,6 +137,8 @@ pub fn figures() -> Option<[(&'static CStr, u64); 10]> {
         (c"cached_bytes", count(stats.cache.bytes)),
         (c"stored", count(stats.cache.stored)),
         (c"stored_bytes", count(stats.cache.stored_bytes)),
+        (c"stored_memory", count(stats.cache.stored_memory)),
+        (c"evicted", stats.cache.evicted),
         (c"store_refused", scripting.store.refused()),
         (c"libraries", count(libraries)),
         (c"functions", count(functions)),

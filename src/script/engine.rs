@@ -99,6 +99,12 @@ impl Engine {
         self.cache.is_stored(digest)
     }
 
+    /// Notes that a script is not stored elsewhere any more: it can be evicted.
+    pub fn set_evictable(&mut self, digest: Digest) {
+        self.cache.set_evictable(digest);
+        self.evict();
+    }
+
     /// Of the scripts that are known these are stored elsewhere, and no others.
     pub fn set_stored(&mut self, stored: &HashSet<Digest>) {
         self.cache.set_all_stored(stored);
@@ -130,10 +136,16 @@ impl Engine {
         Stats { cache: self.cache.stats(), vm_bytes: self.vm.used() }
     }
 
-    /// All known scripts, in the order of their digests.
+    /// At most `count` of the known scripts, in the order of their digests, from behind one on.
     #[must_use]
-    pub fn list(&self) -> Vec<Listed> {
-        self.cache.list()
+    pub fn list(&self, after: Option<Digest>, count: usize) -> Vec<Listed> {
+        self.cache.list(after, count)
+    }
+
+    /// The scripts that are known to be stored elsewhere.
+    #[must_use]
+    pub fn stored(&self) -> Vec<Digest> {
+        self.cache.stored().collect()
     }
 
     /// What there is of one script.
@@ -331,6 +343,15 @@ pub(super) fn is_worth_native_code(runs: &Runs, source_bytes: usize) -> bool {
 }
 
 fn compile(vm: &mut Vm, source: &[u8]) -> Result<Compiled> {
+    let number = vm.number();
+    match compile_once(vm, source) {
+        // What was compiled of other scripts had filled the VM, and is gone with it.
+        Err(_) if vm.ended_by_limit() && vm.number() != number => compile_once(vm, source),
+        compiled => compiled,
+    }
+}
+
+fn compile_once(vm: &mut Vm, source: &[u8]) -> Result<Compiled> {
     let before = vm.value_bytes();
     let header = shebang::read(source)?;
     let function = vm.compile(Source { code: header.code, name: c"@user_script", library: false })?;

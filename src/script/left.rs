@@ -2,7 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use super::cache::{Digest, DigestHash};
+use super::digest::{Digest, DigestHash};
 
 /// See the module's documentation.
 #[derive(Default)]

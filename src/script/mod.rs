@@ -4,7 +4,7 @@
 //! without a server. Its layers, of which an upper one may use a lower one and never the reverse:
 //!
 //! - `engine`: load, run, flush; joins the two below.
-//! - `cache` (sources by digest) with `runs` and `histogram` (their statistics), `left` (what the server's engine runs), `library` (a script
+//! - `cache` (sources by `digest`) with `runs` and `histogram` (their statistics), `left` (what the server's engine runs), `library` (a script
 //!   as a library of the server), `shebang` (a script's first line), `vm` (one run is one protected call).
 //! - `functions` (libraries of functions, called by name), `command_files` (files of commands) and `declaration` (what such a file may say).
 //! - `sandbox` (what scripts see, `library_globals` what the code of libraries sees), and `api` (what they can call, one file per namespace).
@@ -21,6 +21,7 @@ mod command_files;
 mod context;
 mod convert;
 mod declaration;
+mod digest;
 mod engine;
 mod fault;
 mod functions;
@@ -46,7 +47,7 @@ mod stack;
 mod tests;
 mod vm;
 
-pub use cache::{CacheStats, Digest, EVICTABLE_BYTES, EVICTABLE_SCRIPTS, Listed, ScriptStats};
+pub use cache::{CacheStats, Digest, EVICTABLE_BYTES, EVICTABLE_SCRIPTS, Listed, ScriptStats, stored_memory};
 pub use command_files::CommandFile;
 pub use context::{ServerVersion, Version};
 pub use declaration::{Access, CommandFlags, Declaration, MOST_COMMANDS, NAME_BYTES, Positions};

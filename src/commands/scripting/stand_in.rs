@@ -3,8 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::intercept::{self, StandIn};
-use super::unrestricted;
-use crate::commands::function;
+use super::{store_watch, unrestricted};
 use crate::error::{Error, Result};
 use crate::keyspace::acl::{Caller, Refused, User};
 use crate::keyspace::command_filter;
@@ -125,7 +124,7 @@ fn function_command(ctx: Ctx, argv: &[Str<'_>], run: impl FnOnce() -> Result<Rep
     let is_load = args.first().is_some_and(|word| word.bytes().eq_ignore_ascii_case(b"LOAD"));
     let outcome = if is_load && is_servers(args) { Err(Error::LeftToServer) } else { run() };
     if outcome.is_err() && is_load {
-        function::store::note_change();
+        store_watch::note_change();
         return ctx.relay(c"FUNCTION", args);
     }
     outcome
