@@ -144,7 +144,7 @@ impl Bindings {
     }
 
     /// A holder gave back `count` holds or permits and has some left: as many are not bound any more, those of the connection that gave
-    /// them back before those of others. Takes a step for each share that is gone, and one more.
+    /// them back before those of others, from the oldest connection on. Takes a step for each share that is gone, and one more.
     pub fn released(&mut self, holder: &Holder, client: ClientId, count: u64) {
         let mut left = count;
         while left > 0 {
@@ -255,9 +255,9 @@ mod tests {
         }
         bindings.released(&holder("a", "me"), 1, 5);
         bindings.released(&holder("a", "me"), 3, 2);
-        // Five of the first connection's six; two of those that are left to others.
-        assert_eq!(shares(&bindings.end(1)), [Share::Permits(1)]);
-        assert_eq!(shares(&bindings.end(2)), [Share::Permits(1)]);
+        // Five of the first connection's six; of those that are left to others the one of the oldest connection first.
+        assert_eq!(shares(&bindings.end(1)), []);
+        assert_eq!(shares(&bindings.end(2)), [Share::Permits(2)]);
         assert_eq!(bindings.count(), 0);
         bindings.add(1, hold("a", "me", 1), UnixMs(0));
         bindings.add(1, hold("a", "me", 1), UnixMs(0));
