@@ -4,7 +4,7 @@
 //! every connection the last command that it sent. The first two run it later, so the unload is refused; and the last one is read by
 //! `CLIENT LIST`, by the log, and (Redis 8) by the next command of that name, so that those connections are closed. Some servers parse
 //! what a client has sent behind a command that blocks it, and some do so in threads: there other connections are closed, too, since
-//! nothing tells what they have sent. A plain crash would close them all.
+//! nothing tells what they have sent.
 
 use crate::commands::scripting::filter;
 use crate::commands::{registered, scripted};
@@ -65,12 +65,13 @@ enum Reading {
 
 impl Reading {
     fn of(ctx: Ctx) -> Self {
-        let number = |name: &[u8]| ctx.config(name).and_then(|value| value.parse::<u32>().ok());
-        let valkey = ctx.info_field(c"server", c"valkey_version");
-        let valkey = valkey.and_then(|version| version.split('.').next()?.parse::<u32>().ok());
-        if number(b"io-threads").is_some_and(|threads| threads > 1) {
+        let more_than_one = |name: &[u8]| ctx.config(name).and_then(|value| value.parse::<u32>().ok()).is_some_and(|it| it > 1);
+        let major = |field| ctx.info_field(c"server", field).and_then(|version| version.split('.').next()?.parse::<u32>().ok());
+        // Valkey names a version of Redis, too.
+        let (valkey, redis) = (major(c"valkey_version"), major(c"redis_version"));
+        if more_than_one(b"io-threads") && valkey.or(redis).is_some_and(|major| major >= 8) {
             Self::InThreads
-        } else if valkey.is_some_and(|major| major >= 9) || number(b"lookahead").is_some_and(|commands| commands > 1) {
+        } else if valkey.is_some_and(|major| major >= 9) || more_than_one(b"lookahead") {
             Self::Ahead
         } else {
             Self::InTurn

@@ -26,7 +26,8 @@ fn cost(server: &Server, command: &dyn Fn(usize) -> String) -> i64 {
         .collect();
     eventually("all are blocked and their buffers are small", || {
         let list = server.run("CLIENT LIST").text();
-        let small = list.lines().filter(|line| line.contains(" flags=b ") && line.contains(" qbuf-free=0 ")).count();
+        let is_small = |line: &&str| [" flags=b ", " qbuf-free=0 ", " rbs=1024 "].iter().all(|field| line.contains(field));
+        let small = list.lines().filter(is_small).count();
         (small >= clients.len()).then_some(())
     });
     (used(server) - before) / i64::try_from(CLIENTS).unwrap()
