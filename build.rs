@@ -30,6 +30,7 @@ pub struct Head {
 }
 
 impl Head {
+    /// That of the checkout in this folder; `None` when it is none.
     pub fn of(root: &Path) -> Option<Self> {
         let git = root.join(".git");
         let own = match fs::read_to_string(&git) {

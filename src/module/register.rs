@@ -108,7 +108,10 @@ fn categorize(command: *mut raw::RedisModuleCommand, spec: &SpecOf<'_>) {
     // SAFETY: as above.
     let with_ours = unsafe { raw::RedisModule_AddACLCategory }.is_some();
     let ours = if with_ours { " atomic" } else { "" };
-    let Ok(categories) = CString::new(format!("{}{ours}{}", spec.categories.to_string_lossy(), implied(spec))) else { return };
+    let Ok(categories) = CString::new(format!("{}{ours}{}", spec.categories.to_string_lossy(), implied(spec)).trim_start())
+    else {
+        return;
+    };
     // SAFETY: the command was created by this load; the server reads the C string.
     unsafe { set(command, categories.as_ptr()) };
 }
