@@ -101,11 +101,22 @@ fn called(command: &str) -> String {
     format!("return redis.call({})", words.join(", "))
 }
 
+/// Whether the server queues anything in MULTI while it is out of memory. Redis 7.0 does not: the queue itself takes memory.
+fn queues_anything(server: &Server) -> bool {
+    let mut connection = server.connect();
+    server.run("CONFIG SET maxmemory 1");
+    connection.run("MULTI");
+    let queued = connection.run("DEL none");
+    connection.run("DISCARD");
+    !matches!(queued, Value::Error(_))
+}
+
 #[test]
 fn a_full_server_refuses_what_grows_and_runs_what_frees_or_finishes() {
     each_server(|server| {
         server.run("CONFIG SET maxmemory-policy noeviction");
         let mut connection = server.connect();
+        let queues = queues_anything(server);
         for (setup, command, fate) in FORMS {
             let sent = prepare(server, setup, command);
             match fate {
@@ -117,6 +128,7 @@ fn a_full_server_refuses_what_grows_and_runs_what_frees_or_finishes() {
             let queued = connection.run(&sent);
             let ran = connection.run("EXEC");
             match fate {
+                _ if !queues => assert!(ran.error().starts_with("EXECABORT "), "{command}: {ran}"),
                 Grows => assert!(
                     queued.error().starts_with("OOM ") && ran.error().starts_with("EXECABORT "),
                     "{command}: {queued}, {ran}"

@@ -270,5 +270,5 @@ fn expect_same_without_module(plain: &Server, server: &Server) {
     assert!(plain.run("ATOMIC.LOCKINFO lock").error().starts_with("ERR unknown command"), "the module is there");
     assert_eq!(data(plain), data(server));
     assert_eq!(plain.run("DEBUG DIGEST"), server.run("DEBUG DIGEST"));
-    assert_eq!(plain.run("STRLEN bucket"), Value::Integer(24));
+    assert_eq!(plain.run("STRLEN bucket"), Value::Integer(25));
 }

@@ -231,27 +231,6 @@ fn as_little_as_possible_is_written() {
 }
 
 #[test]
-fn what_one_request_writes_does_not_grow_with_the_permits() {
-    let long = "o".repeat(255);
-    let mut set = Set::default();
-    assert_eq!(set.claim(&long, 10_000, 9_999, 1000, START), granted(9_999, 1000));
-    for decide in [
-        (&|draft: &mut Draft, set: &mut Set| assert!(draft.renew(set, long.as_bytes(), DurationMs(5)).is_ok()))
-            as &dyn Fn(&mut Draft, &mut Set),
-        &|draft, set| assert!(draft.release(set, long.as_bytes(), 5_000).is_ok()),
-        &|draft, set| {
-            let claim = Claim { owner: b"b", capacity: 10_000, permits: 1, lease: DurationMs(5) };
-            assert!(draft.claim(set, &claim).is_ok());
-        },
-    ] {
-        let mut draft = Draft::read(&mut set, UnixMs(START)).unwrap();
-        decide(&mut draft, &mut set);
-        let Effect::Members { set: written, removed, .. } = draft.effect(&mut set).unwrap() else { panic!("nothing is written") };
-        assert!(written.len() + removed.len() <= 3, "{} members", written.len() + removed.len());
-    }
-}
-
-#[test]
 fn a_draft_sees_its_own_decisions() {
     let mut set = Set::of(&[("a", 1, 100), ("b", 1, 200), ("c", 1, 300)]);
     let mut draft = Draft::read(&mut set, UnixMs(START)).unwrap();
