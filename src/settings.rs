@@ -162,8 +162,8 @@ pub static SCRIPT_STORE_MAX_BYTES: Setting = Setting::new(
     Kind::Bytes,
     64 << 20,
     0..=1 << 40,
-    "Memory for scripts that `ATOMIC.SCRIPT LOAD` stores in the server's function store: each takes 2.5 KiB and twice its source. Beyond it a \
-     script is loaded but not stored: it can be evicted, and ends with the process. 0 stores nothing.",
+    "Memory for scripts that `ATOMIC.SCRIPT LOAD` stores in the server's function store: each takes 2.5 KiB and two and a half times its \
+     source. Beyond it a script is loaded but not stored: it can be evicted, and ends with the process. 0 stores nothing.",
 );
 
 /// Other modules' command names.

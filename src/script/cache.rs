@@ -25,10 +25,11 @@ pub const EVICTABLE_BYTES: usize = 16 << 20;
 /// on every server.
 const STORED_OVERHEAD: usize = 2560;
 
-/// The memory that storing a source takes: the server keeps one copy of it, and the engine another.
+/// The memory that storing a source takes, at most: the server keeps one copy of it and the engine another, and an allocation has up to a
+/// quarter more than was asked for.
 #[must_use]
 pub const fn stored_memory(source_bytes: usize) -> usize {
-    source_bytes.saturating_mul(2).saturating_add(STORED_OVERHEAD)
+    source_bytes.saturating_mul(2).saturating_add(source_bytes / 2).saturating_add(STORED_OVERHEAD)
 }
 
 /// A function in a VM.
@@ -119,6 +120,7 @@ pub(super) struct Cache {
     /// The evictable scripts by the time at which they were used, as of when they were put here: using a script costs nothing here.
     evictable: BTreeMap<u64, Digest>,
     evictable_bytes: usize,
+    stored_memory: usize,
     evicted: u64,
 }
 
@@ -163,6 +165,7 @@ impl Cache {
         if let Some(place) = script.place.take() {
             self.evictable.remove(&place);
             self.evictable_bytes -= script.source.len();
+            self.stored_memory += stored_memory(script.source.len());
         }
     }
 
@@ -172,6 +175,7 @@ impl Cache {
         script.place = Some(script.used);
         self.evictable.insert(script.used, digest);
         self.evictable_bytes += script.source.len();
+        self.stored_memory -= stored_memory(script.source.len());
     }
 
     /// Notes that of the known scripts these are stored, and no others.
@@ -215,13 +219,12 @@ impl Cache {
 
     /// What there is.
     pub fn stats(&self) -> CacheStats {
-        let (stored, stored_bytes) = (self.scripts.len() - self.evictable.len(), self.bytes - self.evictable_bytes);
         CacheStats {
             scripts: self.scripts.len(),
             bytes: self.bytes,
-            stored,
-            stored_bytes,
-            stored_memory: stored * STORED_OVERHEAD + 2 * stored_bytes,
+            stored: self.scripts.len() - self.evictable.len(),
+            stored_bytes: self.bytes - self.evictable_bytes,
+            stored_memory: self.stored_memory,
             evicted: self.evicted,
         }
     }
