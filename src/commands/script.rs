@@ -29,5 +29,8 @@ pub const CONTAINER: Spec = Spec {
 /// The flags of the subcommands that read.
 const READS: &std::ffi::CStr = c"allow-stale deny-script";
 
+/// The flags of LOAD: it does not wait while writes are paused, as the server's own does not. What it stores waits (see [`store`]).
+const LOADS: &std::ffi::CStr = c"allow-stale deny-script";
+
 /// The flags of the subcommands that change the function store.
 const CHANGES: &std::ffi::CStr = c"may-replicate allow-stale deny-script";

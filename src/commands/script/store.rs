@@ -6,11 +6,14 @@
 
 use std::collections::HashSet;
 
+use redis_module::raw;
+
 use crate::commands::scripting::{self, Scripting};
 use crate::error::Result;
-use crate::keyspace::libraries;
 use crate::keyspace::module_api::Ctx;
-use crate::script::{Digest, Engine, library};
+use crate::keyspace::server::Moment;
+use crate::keyspace::{libraries, server_events};
+use crate::script::{Digest, EVICTABLE_SCRIPTS, Engine, library};
 use crate::settings;
 
 /// What was not stored.
@@ -18,7 +21,14 @@ use crate::settings;
 pub struct Store {
     refused: u64,
     said: bool,
+    /// Scripts that were loaded while writes were paused, to be stored afterwards.
+    waiting: Vec<Digest>,
+    /// Whether the end of a pause is waited for.
+    follows: bool,
 }
+
+/// More scripts than that are not kept for later: others are evicted for them anyway.
+const MOST_WAITING: usize = EVICTABLE_SCRIPTS;
 
 impl Store {
     /// How many scripts were loaded and not stored.
@@ -86,9 +96,55 @@ pub fn reconcile(ctx: Ctx, engine: &mut Engine) {
 pub fn load(ctx: Ctx, scripting: &mut Scripting, source: &[u8]) -> Result<Digest> {
     let Scripting { engine, store, .. } = scripting;
     let digest = engine.load(source)?;
-    if adopt(ctx, engine, digest) || ctx.flags().is_replica() {
+    if adopt(ctx, engine, digest) {
         return Ok(digest);
     }
+    match ctx.moment() {
+        Moment::Now => store_now(ctx, engine, store, digest, source),
+        Moment::Later => store_later(ctx, store, digest),
+        Moment::Never => {}
+    }
+    Ok(digest)
+}
+
+/// Stores a script that was loaded while writes were paused, at the end of the pause.
+fn store_later(ctx: Ctx, store: &mut Store, digest: Digest) {
+    if store.waiting.contains(&digest) {
+        return;
+    }
+    if !store.follows {
+        let followed = server_events::subscribe(ctx, raw::REDISMODULE_EVENT_CRON_LOOP, |ctx, _, _| {
+            store_waiting(ctx);
+            Ok(())
+        });
+        store.follows = followed.is_ok();
+    }
+    if store.follows && store.waiting.len() < MOST_WAITING {
+        store.waiting.push(digest);
+    } else {
+        store.refuse(ctx, "writes are paused");
+    }
+}
+
+/// Called from time to time, while no script runs.
+fn store_waiting(ctx: Ctx) {
+    let Ok(mut scripting) = scripting::engine() else { return };
+    let Scripting { engine, store, .. } = &mut *scripting;
+    if store.waiting.is_empty() || ctx.moment() == Moment::Later {
+        return;
+    }
+    for digest in std::mem::take(&mut store.waiting) {
+        // What was forgotten meanwhile, or is a replica's now, is not stored.
+        let source = engine.source(digest).filter(|_| ctx.moment() == Moment::Now).map(<[u8]>::to_vec);
+        if let Some(source) = source
+            && !adopt(ctx, engine, digest)
+        {
+            store_now(ctx, engine, store, digest, &source);
+        }
+    }
+}
+
+fn store_now(ctx: Ctx, engine: &mut Engine, store: &mut Store, digest: Digest, source: &[u8]) {
     let stored = if has_room(ctx, engine, source) {
         libraries::load(ctx, &library::text(digest, source)).map_err(|error| error.wire())
     } else {
@@ -100,7 +156,6 @@ pub fn load(ctx: Ctx, scripting: &mut Scripting, source: &[u8]) -> Result<Digest
         }
         Err(why) => store.refuse(ctx, &why),
     }
-    Ok(digest)
 }
 
 fn has_room(ctx: Ctx, engine: &mut Engine, source: &[u8]) -> bool {
