@@ -169,7 +169,7 @@ pub fn engine() -> Result<RefMut<'static, Scripting>> {
 
 /// The figures of INFO; `None` while a script runs.
 #[must_use]
-pub fn figures() -> Option<[(&'static CStr, u64); 10]> {
+pub fn figures() -> Option<[(&'static CStr, u64); 11]> {
     let scripting = engine().ok()?;
     let stats = scripting.engine.stats();
     let (libraries, functions) = scripting.engine.functions().count();
@@ -183,6 +183,7 @@ pub fn figures() -> Option<[(&'static CStr, u64); 10]> {
         (c"libraries", count(libraries)),
         (c"functions", count(functions)),
         (c"vm_memory", count(stats.vm_bytes)),
+        (c"vm_memory_limit", count(limits().memory_bytes)),
         (c"runs", scripting.runs),
         (c"failures", scripting.failures),
     ])

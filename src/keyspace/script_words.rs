@@ -120,7 +120,8 @@ fn provoke(ctx: Ctx, refusal: &str, call: &[&str]) -> Answer {
         // The table is called `server` where that would crash.
         let answer = answer(ctx, &[SETRESP]).unwrap_or_default();
         match answer.strip_prefix("ERR ").and_then(|text| text.split_once('.')) {
-            None | Some(("redis", _)) => self::answer(ctx, call),
+            None => None,
+            Some(("redis", _)) => self::answer(ctx, call),
             Some((table, _)) => (refusal == INVALID_COMMAND).then(|| refusal.replace(" redis.", &format!(" {table}."))),
         }
     } else {

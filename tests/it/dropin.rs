@@ -9,6 +9,7 @@ mod script_cache; // both caches: what is loaded where, and who finds it
 mod state; // MULTI, WATCH, replicas, OOM, AOF, RDB, cluster
 mod store_watch; // functions follow the store, whoever changes it
 mod switch; // on, off, unload, and whose commands stay whose
+mod transparent; // what an application could notice, beside the server without it
 
 use crate::support::{Binary, Connection, Server, Setup, Value, argv};
 
