@@ -11,8 +11,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// At most this many user bytes are quoted in an error text.
 pub const QUOTED_BYTES: usize = 64;
 
-/// At most this many bytes of a script's own message are echoed.
+/// At most this many bytes are echoed of a message that is ours, the compiler's, or meant for the log.
 pub const MESSAGE_BYTES: usize = 4096;
+
+/// No limit for [`printable`]: what a script returns is not cut, and the limit of its replies bounds it.
+pub const UNCUT: usize = usize::MAX;
 
 /// The result of everything that can be refused.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -60,7 +63,7 @@ pub enum Error {
     NoScript,
     /// A script that the server's own engine is to run, by a caller that can ask it to.
     LeftToServer,
-    /// A script failed. The text starts with its code.
+    /// A script failed. The text starts with its code, and is sent as long as it is.
     Script(Vec<u8>),
     /// A panic was caught at the edge. The text is the panic's message.
     Internal(String),
@@ -82,7 +85,7 @@ impl Error {
             Self::Text(text) => (*text).to_owned(),
             Self::LeftToServer => "ERR this script is left to the server's own engine".to_owned(),
             Self::NoScript => "NOSCRIPT No matching script. Please use ATOMIC.EVAL.".to_owned(),
-            Self::Script(text) => with_code(printable(text, MESSAGE_BYTES)),
+            Self::Script(text) => with_code(printable(text, UNCUT)),
             Self::Internal(text) => {
                 format!("ERR internal error, please report it: {}", printable(text.as_bytes(), MESSAGE_BYTES))
             }
@@ -176,6 +179,7 @@ mod tests {
         );
         check(Error::Syntax { near: vec![b'a'; 65] }, &format!("ERR syntax error near '{}...'", "a".repeat(64)));
         check(Error::Script("\u{4e00}".as_bytes().to_vec()), "ERR \\xe4\\xb8\\x80");
+        check(Error::Script(vec![b'a'; 5000]), &format!("ERR {}", "a".repeat(5000)));
     }
 
     #[test]

@@ -32,11 +32,16 @@ pub enum Kind {
     Number,
     /// Bytes, so that `64mb` is understood.
     Bytes,
+    /// Bytes, or `auto`, stored as [`AUTO`].
+    AutoBytes,
     /// `yes` or `no`, stored as 1 or 0; fixed when the module loads.
     Switch,
     /// `yes` or `no`, stored as 1 or 0; changed at any time.
     Toggle,
 }
+
+/// The value of a setting that is `auto`.
+pub const AUTO: i64 = 0;
 
 /// Set when a value changed since [`take_changed`] asked.
 static CHANGED: AtomicBool = AtomicBool::new(false);
@@ -55,8 +60,13 @@ impl Setting {
     /// Changes the value. The caller has checked the range.
     pub fn set(&self, value: i64) {
         self.value.store(value, Ordering::Relaxed);
-        CHANGED.store(true, Ordering::Relaxed);
+        note_change();
     }
+}
+
+/// What the values mean has changed: a setting of the server stands behind one of ours.
+pub fn note_change() {
+    CHANGED.store(true, Ordering::Relaxed);
 }
 
 /// Whether a setting changed since the last time this was asked.
@@ -67,10 +77,11 @@ pub fn take_changed() -> bool {
 /// Memory of the script engine.
 pub static SCRIPT_MEMORY_LIMIT: Setting = Setting::new(
     c"script-memory-limit",
-    Kind::Bytes,
-    64 << 20,
+    Kind::AutoBytes,
+    AUTO,
     4 << 20..=1 << 40,
-    "Memory that the script engine may use, its cached scripts included. A script that needs more ends with an error.",
+    "Memory that the script engine may use, its cached scripts included. A script that needs more ends with an error. `auto` is a quarter \
+     of `maxmemory`, and at least 512 MiB.",
 );
 
 /// Memory of one run.

@@ -18,7 +18,7 @@ mod unrestricted;
 
 use std::cell::RefMut;
 use std::ffi::CStr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use redis_module::raw;
 
@@ -34,13 +34,14 @@ use crate::keyspace::clock::Frozen;
 use crate::keyspace::module_api::{Ctx, Str};
 use crate::keyspace::reply::Reply;
 use crate::keyspace::script_calls::{KnownCommands, Natives};
+use crate::keyspace::script_words::Words;
 use crate::keyspace::server_events;
 use crate::keyspace::server_thread::ServerThread;
 use crate::script::port::Strings;
 use crate::script::{Engine, Limits, NumberText, Run, ServerVersion, Version};
 use crate::settings;
 
-/// Commands came or went since scripts last ran: what is known of them is old.
+/// Commands came or went, or settings changed, since scripts last ran: what is known of the server is old.
 static MODULES_CHANGED: AtomicBool = AtomicBool::new(false);
 
 static SCRIPTING: ServerThread<Option<Scripting>> = ServerThread::new(None);
@@ -53,25 +54,53 @@ pub struct Scripting {
     pub store: Store,
     /// Libraries that are not ours.
     pub refused: Refused,
-    known_commands: KnownCommands,
+    known_commands: Known,
     natives: Natives,
     runs: u64,
     failures: u64,
 }
 
+/// What the server has said about its commands and its refusals. It may change.
+#[derive(Default)]
+struct Known {
+    commands: KnownCommands,
+    words: Words,
+}
+
 /// Starts the engine, at load.
 pub fn start(ctx: Ctx) -> Result<()> {
     let (functions, natives) = natives::all(ctx);
+    follow_server(ctx);
     let field = |name| ctx.info_field(c"server", name);
     let redis = version(field(c"redis_version").unwrap_or_default());
     let version = ServerVersion { redis, valkey: field(c"valkey_version").map(version) };
     let engine = Engine::new(limits(), version, functions)?;
     if let Some(mut slot) = SCRIPTING.try_borrow_mut() {
-        let (store, known_commands) = (Store::default(), KnownCommands::default());
+        let (store, known_commands) = (Store::default(), Known::default());
         let refused = Refused::default();
         *slot = Some(Scripting { engine, store, refused, known_commands, natives, runs: 0, failures: 0 });
     }
     Ok(())
+}
+
+/// What `script-memory-limit auto` comes to.
+static AUTO_MEMORY: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// Whether the server lets scripts have what it calls its deprecated, or insecure, API.
+static DEPRECATED_API: AtomicBool = AtomicBool::new(true);
+
+/// Reads the settings of the server that stand behind ours.
+fn follow_server(ctx: Ctx) {
+    /// More than applications need in a script, and little enough for a server that has no limit of its own.
+    const LEAST: u64 = 512 << 20;
+    let settings = ctx.configs(&["maxmemory", "lua-enable-deprecated-api", "lua-enable-insecure-api"]);
+    let value = |name| settings.iter().find(|(setting, _)| setting == name).map(|(_, value)| value.as_str());
+    let maxmemory = value("maxmemory").and_then(|bytes| bytes.parse::<u64>().ok()).unwrap_or_default();
+    AUTO_MEMORY.store(LEAST.max(maxmemory / 4), Ordering::Relaxed);
+    // Valkey gave the setting another name. A server that has neither gives scripts all of it.
+    let mut api = ["lua-enable-deprecated-api", "lua-enable-insecure-api"].into_iter().filter_map(value).peekable();
+    DEPRECATED_API.store(api.peek().is_none() || api.any(|value| value == "yes"), Ordering::Relaxed);
+    settings::note_change();
 }
 
 /// Follows what decides whether scripts may run, from the end of the load on.
@@ -80,6 +109,13 @@ pub fn watch(ctx: Ctx) {
     let _ = admission::watch(ctx);
     let _ = server_events::subscribe(ctx, raw::REDISMODULE_EVENT_MODULE_CHANGE, |_, _, _| {
         MODULES_CHANGED.store(true, Ordering::Relaxed);
+        Ok(())
+    });
+    // Redis 7.0.0 has no such event.
+    let _ = server_events::subscribe(ctx, raw::REDISMODULE_EVENT_CONFIG, |ctx, _, _| {
+        // The server's words depend on its settings, too.
+        MODULES_CHANGED.store(true, Ordering::Relaxed);
+        follow_server(ctx);
         Ok(())
     });
 }
@@ -100,8 +136,12 @@ fn version(text: String) -> Version {
 
 fn limits() -> Limits {
     let bytes = |setting: &settings::Setting| usize::try_from(setting.get()).unwrap_or(usize::MAX);
+    let memory = match settings::SCRIPT_MEMORY_LIMIT.get() {
+        0 => AUTO_MEMORY.load(Ordering::Relaxed),
+        bytes => bytes,
+    };
     Limits {
-        memory_bytes: bytes(&settings::SCRIPT_MEMORY_LIMIT),
+        memory_bytes: usize::try_from(memory).unwrap_or(usize::MAX),
         run_memory_bytes: bytes(&settings::SCRIPT_RUN_MEMORY_LIMIT),
         timeout_ms: settings::SCRIPT_TIMEOUT_MS.get(),
         budget_ms: settings::SCRIPT_BUDGET_MS.get(),
@@ -110,6 +150,7 @@ fn limits() -> Limits {
         reply_bytes: bytes(&settings::SCRIPT_REPLY_LIMIT),
         reply_depth: bytes(&settings::SCRIPT_REPLY_DEPTH),
         native_code: settings::SCRIPT_NATIVE_CODE.get() == 1,
+        deprecated_api: DEPRECATED_API.load(Ordering::Relaxed),
     }
 }
 
@@ -127,7 +168,7 @@ pub fn engine() -> Result<RefMut<'static, Scripting>> {
 
 /// The figures of INFO; `None` while a script runs.
 #[must_use]
-pub fn figures() -> Option<[(&'static CStr, u64); 12]> {
+pub fn figures() -> Option<[(&'static CStr, u64); 13]> {
     let scripting = engine().ok()?;
     let stats = scripting.engine.stats();
     let (libraries, functions) = scripting.engine.functions().count();
@@ -143,6 +184,7 @@ pub fn figures() -> Option<[(&'static CStr, u64); 12]> {
         (c"libraries", count(libraries)),
         (c"functions", count(functions)),
         (c"vm_memory", count(stats.vm_bytes)),
+        (c"vm_memory_limit", count(limits().memory_bytes)),
         (c"runs", scripting.runs),
         (c"failures", scripting.failures),
     ])
@@ -219,9 +261,9 @@ fn numbers() -> NumberText {
     if exact { NumberText::Exact } else { NumberText::Lua51 }
 }
 
-fn forget_old_commands(known: &mut KnownCommands) {
+fn forget_old_commands(known: &mut Known) {
     if MODULES_CHANGED.load(Ordering::Relaxed) && MODULES_CHANGED.swap(false, Ordering::Relaxed) {
-        *known = KnownCommands::default();
+        *known = Known::default();
     }
 }
 

@@ -48,19 +48,14 @@ impl User {
     }
 
     /// Whether the user may run a command with these words. Nobody may run what does not exist.
-    #[must_use]
-    pub fn may(&self, words: &[Str<'_>]) -> bool {
-        self.ask(words) == Verdict::Allowed
-    }
-
-    /// What the server says of a command with these words.
     ///
     /// Most servers look for a command's number of keys without a look at how many words there are (redis/redis#14843), one or a few
     /// places behind the last: so words stand there, which are no numbers. A command that takes as many words as there are needs none.
-    fn ask(&self, words: &[Str<'_>]) -> Verdict {
+    #[must_use]
+    pub fn may(&self, words: &[Str<'_>]) -> bool {
         /// Far behind the place of any command's number of keys.
         const FEW: usize = 16;
-        let Some(&name) = words.first() else { return Verdict::Denied };
+        let Some(&name) = words.first() else { return false };
         let mut few = [name; 2 * FEW];
         let argv = match few.get_mut(..words.len()) {
             Some(start) if start.len() <= FEW => {
@@ -69,28 +64,11 @@ impl User {
             }
             _ => words.as_ptr(),
         };
+        let argv = argv.cast_mut().cast::<*mut raw::RedisModuleString>();
         let argc = c_int::try_from(words.len()).unwrap_or(c_int::MAX);
         // SAFETY: the user is alive until `drop`, and so are the words; `Str` is a transparent pointer, and the server changes none.
-        let status = unsafe {
-            api!(RedisModule_ACLCheckCommandPermissions)(self.0, argv.cast_mut().cast::<*mut raw::RedisModuleString>(), argc)
-        };
-        if status == raw::REDISMODULE_OK as c_int {
-            return Verdict::Allowed;
-        }
-        // Set by the server for every refusal.
-        if std::io::Error::last_os_error().raw_os_error() == Some(EINVAL) { Verdict::WrongNumber } else { Verdict::Denied }
+        unsafe { api!(RedisModule_ACLCheckCommandPermissions)(self.0, argv, argc) == raw::REDISMODULE_OK as c_int }
     }
-}
-
-/// The number of `EINVAL` on every system that the servers run on.
-const EINVAL: i32 = 22;
-
-#[derive(PartialEq, Eq)]
-enum Verdict {
-    Allowed,
-    Denied,
-    /// The command does not take as many arguments. Redis 8.6 says so; before it, only the right to the command counts.
-    WrongNumber,
 }
 
 impl User {
@@ -160,12 +138,6 @@ impl Ctx {
     #[must_use]
     pub fn caller_may(self, words: &[Str<'_>]) -> bool {
         self.user_of(self.client_id()).may(words)
-    }
-
-    /// Whether the server refuses these words before it looks at the rights of the calling user, for their number.
-    #[must_use]
-    pub fn refuses_number(self, words: &[Str<'_>]) -> bool {
-        matches!(self.user_of(self.client_id()), Caller::User(user) if user.ask(words) == Verdict::WrongNumber)
     }
 
     /// Writes a refusal of the running command into the ACL's log, in the name of its client.

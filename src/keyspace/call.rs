@@ -68,6 +68,17 @@ impl Ctx {
         text.split("\r\n").nth(4).map(str::to_owned)
     }
 
+    /// Several settings of the server, in one call. Those that it does not know are left out.
+    #[must_use]
+    pub fn configs(self, names: &[&str]) -> Vec<(String, String)> {
+        let words = ["GET"].iter().chain(names).map(|word| OwnedStr::new(word.as_bytes())).collect::<Vec<_>>();
+        let reply = CallReply::of(self, c"CONFIG", c"vE", &words);
+        let text = String::from_utf8_lossy(reply.text());
+        // *4 $len name $len value $len name $len value
+        let mut fields = text.split("\r\n").skip(2).step_by(2).map(str::to_owned);
+        std::iter::from_fn(|| Some((fields.next()?, fields.next()?))).collect()
+    }
+
     /// Whether the server really cannot tell whose rights apply. Asked with a command of the server's own, since another module's command
     /// may answer any text, and must not lift the caller's limits by it.
     #[must_use]

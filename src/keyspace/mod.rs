@@ -17,6 +17,7 @@ pub mod libraries;
 pub mod module_api;
 pub mod reply;
 pub mod script_calls;
+pub mod script_words;
 pub mod server;
 pub mod server_events;
 pub mod server_thread;

@@ -255,6 +255,12 @@ impl OwnedStr {
         self.0
     }
 
+    /// The string, for whoever frees it.
+    #[must_use]
+    pub fn into_raw(self) -> *mut raw::RedisModuleString {
+        std::mem::ManuallyDrop::new(self).0
+    }
+
     /// The string, as long as this lives.
     #[must_use]
     pub fn as_str(&self) -> Str<'_> {

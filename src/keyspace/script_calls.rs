@@ -33,7 +33,6 @@ const MAY_REPLICATE: &[&str] = &["publish", "spublish", "pfcount"];
 const IN_SCRIPT_WORDS: &[(&[u8], &[u8])] = &[
     (b"-ERR unknown command", UNKNOWN),
     (b"-ERR unknown subcommand '", UNKNOWN),
-    (b"-ERR acl verification failed", b"-NOPERM The user executing the script can't run this command or access its keys\r\n"),
     (NOT_LOCAL, b"-ERR Script attempted to access a non local key in a cluster node\r\n"),
     (DOWN_FOR_WRITES, b"-ERR Script attempted to execute a write command while the cluster is down and readonly\r\n"),
     (DOWN, b"-ERR Script attempted to execute a command while the cluster is down\r\n"),
@@ -303,16 +302,11 @@ impl<'a> Calls<'a> {
         if failed { in_script_words(text, refuses_arity).unwrap_or(text) } else { text }
     }
 
-    /// Whether the caller may run a command; what is no call of one is an error.
-    pub fn may_call(&mut self, argv: &[&[u8]]) -> Result<bool, &'static [u8]> {
-        let known = self.known.get(self.ctx, argv).map_err(|_| &b"ERR Invalid command passed to redis.acl_check_cmd()"[..])?;
-        let takes = known.takes(argv.len());
+    /// Whether the caller may run a command, and whether it may have so many words; `None` if there is no such command.
+    pub fn may_call(&mut self, argv: &[&[u8]]) -> Option<(bool, bool)> {
+        let takes = self.known.get(self.ctx, argv).ok()?.takes(argv.len());
         let args: Vec<_> = argv.iter().map(|arg| OwnedStr::new(arg)).collect();
-        let words = OwnedStr::slice_as_str(&args);
-        if !takes && self.ctx.refuses_number(words) {
-            return Err(b"ERR Wrong number of args for redis.acl_check_cmd()");
-        }
-        Ok(self.ctx.caller_may(words))
+        Some((self.ctx.caller_may(OwnedStr::slice_as_str(&args)), takes))
     }
 }
 

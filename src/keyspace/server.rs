@@ -17,6 +17,12 @@ impl Flags {
         self.0 & flags != 0
     }
 
+    /// Whether a script of the server's own engine runs.
+    #[must_use]
+    pub fn is_in_script(self) -> bool {
+        self.has(raw::REDISMODULE_CTX_FLAGS_LUA)
+    }
+
     /// Whether the command may not block its client: in MULTI, in a script, for a caller that cannot wait.
     #[must_use]
     pub fn deny_blocking(self) -> bool {

@@ -12,7 +12,7 @@ use crate::commands::scripting::filter;
 use crate::error::{Error, Result, guarded, quoted};
 use crate::keyspace::module_api::{Ctx, OwnedStr, Str, api};
 use crate::keyspace::server_thread::ServerThread;
-use crate::settings::{ALL, COMMANDS_DIR, Kind, Setting};
+use crate::settings::{ALL, AUTO, COMMANDS_DIR, Kind, Setting};
 
 /// Reads the module arguments, `name value` pairs, into the default of each setting.
 pub fn arguments(args: &[RedisString]) -> Result<Vec<i64>> {
@@ -51,12 +51,17 @@ fn value_of(setting: &Setting, text: &[u8]) -> Result<i64> {
     let value = match setting.kind {
         Kind::Number => plain(text),
         Kind::Bytes => bytes(text),
+        Kind::AutoBytes if text.eq_ignore_ascii_case(b"auto") => return Ok(AUTO),
+        Kind::AutoBytes => bytes(text),
         Kind::Switch | Kind::Toggle => switch(text),
     };
     let argument = setting.name.to_str().unwrap_or("setting");
     value.filter(|value| (setting.min..=setting.max).contains(value)).ok_or(match setting.kind {
         Kind::Switch | Kind::Toggle => Error::Argument { argument, expected: "must be yes or no" },
         Kind::Number | Kind::Bytes => Error::Range { argument, min: setting.min, max: setting.max },
+        Kind::AutoBytes => Error::Script(
+            format!("ERR {argument} must be auto or a number of bytes in {}..={}", setting.min, setting.max).into_bytes(),
+        ),
     })
 }
 
@@ -96,6 +101,7 @@ pub fn register(ctx: Ctx, defaults: &[i64]) -> Result<()> {
         let registered = match setting.kind {
             Kind::Switch | Kind::Toggle => register_switch(ctx, setting, *default),
             Kind::Number | Kind::Bytes => register_number(ctx, setting, *default),
+            Kind::AutoBytes => register_auto(ctx, setting, *default),
         };
         if registered != raw::REDISMODULE_OK as c_int {
             return Err(refused("a setting"));
@@ -134,6 +140,22 @@ fn register_switch(ctx: Ctx, setting: &'static Setting, default: i64) -> c_int {
     }
 }
 
+/// The server has no type for a number or a word: to it the value is text.
+fn register_auto(ctx: Ctx, setting: &'static Setting, default: i64) -> c_int {
+    let row = std::ptr::from_ref(setting).cast_mut().cast();
+    let Ok(default) = CString::new(auto_text(default)) else { return raw::REDISMODULE_ERR as c_int };
+    let (name, flags) = (setting.name.as_ptr(), raw::REDISMODULE_CONFIG_DEFAULT as c_uint);
+    // SAFETY: as in `register_number`; the server copies the default.
+    unsafe {
+        let register = api!(RedisModule_RegisterStringConfig);
+        register(ctx.raw(), name, default.as_ptr(), flags, Some(read_auto), Some(write_auto), None, row)
+    }
+}
+
+fn auto_text(value: i64) -> String {
+    if value == AUTO { "auto".to_owned() } else { value.to_string() }
+}
+
 fn register_directory(ctx: Ctx) -> c_int {
     let Ok(default) = CString::new(COMMANDS_DIR.get()) else { return raw::REDISMODULE_ERR as c_int };
     let (name, flags) = (COMMANDS_DIR.name.as_ptr(), raw::REDISMODULE_CONFIG_IMMUTABLE as c_uint);
@@ -145,7 +167,7 @@ fn register_directory(ctx: Ctx) -> c_int {
     }
 }
 
-/// What the server was shown last of `commands-dir`: it reads the string after the callback has returned.
+/// What the server was shown last of a setting that is text: it copies the string after the callback has returned.
 static SHOWN: ServerThread<Option<OwnedStr>> = ServerThread::new(None);
 
 /// Frees what is kept, for the unload of the module.
@@ -204,6 +226,35 @@ unsafe extern "C" fn apply(
     }
 }
 
+unsafe extern "C" fn read_auto(_name: *const c_char, setting: *mut c_void) -> *mut raw::RedisModuleString {
+    let Some(mut shown) = SHOWN.try_borrow_mut() else { return std::ptr::null_mut() };
+    // SAFETY: as in `read`.
+    let value = i64::try_from(unsafe { &*setting.cast::<Setting>() }.get()).unwrap_or(i64::MAX);
+    shown.insert(OwnedStr::new(auto_text(value).as_bytes())).as_str().raw()
+}
+
+unsafe extern "C" fn write_auto(
+    _name: *const c_char,
+    value: *mut raw::RedisModuleString,
+    setting: *mut c_void,
+    error: *mut *mut raw::RedisModuleString,
+) -> c_int {
+    let mut value = value;
+    // SAFETY: as in `read`; the server passes one string, which lives until we return.
+    let (setting, value) = unsafe { (&*setting.cast::<Setting>(), Str::slice(&raw mut value, 1)) };
+    match value_of(setting, value.first().map(|value| value.bytes()).unwrap_or_default()) {
+        Ok(value) => {
+            setting.set(value);
+            raw::REDISMODULE_OK as c_int
+        }
+        Err(refusal) => {
+            // SAFETY: the server takes the string over and frees it.
+            unsafe { *error = OwnedStr::new(refusal.wire().trim_start_matches("ERR ").as_bytes()).into_raw() };
+            raw::REDISMODULE_ERR as c_int
+        }
+    }
+}
+
 unsafe extern "C" fn read_directory(_name: *const c_char, _: *mut c_void) -> *mut raw::RedisModuleString {
     let Some(mut shown) = SHOWN.try_borrow_mut() else { return std::ptr::null_mut() };
     shown.insert(OwnedStr::new(&COMMANDS_DIR.get())).as_str().raw()
@@ -239,6 +290,12 @@ mod tests {
     fn a_value_out_of_range_is_refused_with_its_range() {
         let refusal = value_of(&crate::settings::SCRIPT_BUDGET_MS, b"-1").map_err(|error| error.wire());
         assert_eq!(refusal, Err("ERR script-budget-ms must be an integer in 0..=86400000".to_owned()));
-        assert_eq!(value_of(&crate::settings::SCRIPT_MEMORY_LIMIT, b"64mb"), Ok(64 << 20));
+        let limit = &crate::settings::SCRIPT_MEMORY_LIMIT;
+        assert_eq!(["64mb", "auto", "AUTO"].map(|text| value_of(limit, text.as_bytes())), [Ok(64 << 20), Ok(AUTO), Ok(AUTO)]);
+        for wrong in ["0", "4194303", "automatic", ""] {
+            let refusal = value_of(limit, wrong.as_bytes()).map_err(|error| error.wire());
+            let expected = "ERR script-memory-limit must be auto or a number of bytes in 4194304..=1099511627776";
+            assert_eq!(refusal, Err(expected.to_owned()), "{wrong}");
+        }
     }
 }

@@ -12,6 +12,7 @@ use crate::commands;
 use crate::commands::guard::{self, Entry};
 use crate::commands::spec::{Arg, ArgKind, KeyFlags, Keys, SpecOf};
 use crate::error::Result;
+use crate::keyspace::command_filter;
 use crate::keyspace::module_api::{Ctx, api};
 use crate::script::Positions;
 
@@ -65,7 +66,10 @@ fn create(ctx: Ctx, spec: &SpecOf<'_>, function: raw::RedisModuleCmdFunc) -> boo
     let (first, last, step) = legacy_range(&spec.keys);
     // In a cluster the server finds counted keys only by asking the command for them.
     let more = if spec.keys.counted().is_some() { " getkeys-api" } else { "" };
-    let Ok(flags) = CString::new(format!("{}{more}", spec.flags.to_string_lossy())) else { return false };
+    // Redis 7.0 does not track what a script reads for the cache of its client. For a command that is read-only itself it tracks the
+    // declared keys. Later servers track both, and take the flag for a claim about the declared keys only.
+    let tracked = if matches!(spec.keys, Keys::ScriptKeysRead) && !command_filter::tells_clients() { " readonly" } else { "" };
+    let Ok(flags) = CString::new(format!("{}{more}{tracked}", spec.flags.to_string_lossy())) else { return false };
     // SAFETY: all strings are C strings, and the server copies them.
     let status = unsafe {
         let (name, flags) = (spec.name.as_ptr(), flags.as_ptr());

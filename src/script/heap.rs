@@ -16,6 +16,9 @@ use super::limits::Slot;
 /// What `malloc` guarantees, which is what Luau relies on.
 const ALIGN: usize = 16;
 
+/// So much garbage is never collected for its size alone.
+const GARBAGE: usize = 32 << 20;
+
 /// What a run may take beyond the limit once it was refused memory and must end: the error handler needs a little.
 const SLACK: usize = 64 << 10;
 
@@ -50,12 +53,13 @@ impl Heap {
         self.limit.set(bytes);
     }
 
-    /// The garbage is to be collected when half of what is free now is taken. Luau's own collector works in small steps, which large
-    /// strings outrun.
+    /// The garbage is to be collected when half of what is free now is taken, and before it outweighs what is there by far: a large limit
+    /// is for scripts that need the memory. Luau's own collector works in small steps, which large strings outrun.
     pub fn watch_pressure(&self) {
         let free = self.limit.get().saturating_sub(self.used.get());
+        let garbage = (free / 2).min(self.used.get().max(GARBAGE));
         self.pressed.set(false);
-        self.pressure.set(if free > SLACK { self.used.get().saturating_add(free / 2) } else { usize::MAX });
+        self.pressure.set(if free > SLACK { self.used.get().saturating_add(garbage) } else { usize::MAX });
     }
 
     /// Whether the garbage is to be collected now.

@@ -36,6 +36,8 @@ pub struct Limits {
     pub reply_bytes: usize,
     /// Scripts that compute much become machine code. Holds from the next VM on.
     pub native_code: bool,
+    /// Scripts have `getfenv`, `setfenv` and `newproxy`. Another value takes another VM.
+    pub deprecated_api: bool,
     /// Levels of nesting in one reply; what lies deeper becomes an error inside the reply, as in Redis. At most [`MAX_DEPTH`].
     pub reply_depth: usize,
 }

@@ -150,8 +150,11 @@ pub trait Port {
     /// Does what one of the native commands does, by its number; `call` is the command itself. The answer is that of [`Port::call`].
     fn run(&mut self, native: usize, call: Call<'_>) -> &[u8];
 
-    /// Whether the calling user may run a command; what is no call of one is an error.
-    fn may_call(&mut self, argv: &[&[u8]]) -> std::result::Result<bool, &'static [u8]>;
+    /// Whether the calling user may run a command. The error is the server's refusal to say, of a command that does not exist.
+    fn may_call(&mut self, argv: &[&[u8]]) -> std::result::Result<bool, &[u8]>;
+
+    /// A refusal of the engine, given in the words of Redis, in those of the server. Valid until the next call.
+    fn refusal(&mut self, text: &'static [u8]) -> &[u8];
 
     /// How many commands that may write have been applied by this run so far.
     fn writes(&self) -> u64;

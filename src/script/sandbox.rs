@@ -169,6 +169,9 @@ const BASE: &[Allowed] = &[
     Allowed(c"xpcall", Luau, CALLER),
 ];
 
+/// What servers hide from scripts unless their operator wants it, as `lua-enable-deprecated-api` or `lua-enable-insecure-api`.
+const DEPRECATED: &[&CStr] = &[c"getfenv", c"newproxy", c"setfenv"];
+
 const STRING: &[Allowed] = &[
     Allowed(c"byte", Luau, PURE),
     Allowed(c"char", Luau, PURE),
@@ -292,7 +295,8 @@ fn push_prelude(s: Stack) {
 /// Puts a library into the globals of scripts, or its functions if it has no name.
 fn push_library(s: Stack, &Library(name, allowed): &Library) {
     if name.is_empty() {
-        for entry in allowed {
+        let hides = !s.context().limits.get().deprecated_api;
+        for entry in allowed.iter().filter(|entry| !(hides && DEPRECATED.contains(&entry.0))) {
             push_allowed(s, 1, 2, entry);
             s.raw_set_field(3, entry.0);
         }

@@ -26,9 +26,6 @@ use super::sandbox;
 use super::stack::{Native, Ref, Stack, native};
 use crate::error::{Error, MESSAGE_BYTES, Result};
 
-/// Room for ` script: <sha>, on <place>.` behind a message.
-const MESSAGE_LIMIT: usize = MESSAGE_BYTES - 256;
-
 /// How much the collector does at a time. Luau's own 1 KiB is outrun by strings of a few of them.
 const STEP_KIB: c_int = 64;
 
@@ -119,7 +116,10 @@ impl Vm {
     pub fn set_limits(&mut self, limits: Limits) -> Result<()> {
         let started = self.context.watchdog.set_limits(&limits);
         started.map_err(|e| Error::Internal(format!("the watchdog thread cannot be started: {e}")))?;
-        self.context.limits.set(limits);
+        let before = self.context.limits.replace(limits);
+        if self.state.is_some() && before.deprecated_api != limits.deprecated_api {
+            return self.replace();
+        }
         self.apply_memory_limit();
         Ok(())
     }
@@ -247,7 +247,11 @@ impl Vm {
             self.context.set_ended(Some(Verdict::Memory));
             return Err(b"not enough memory".to_vec());
         }
-        compiled.ok_or_else(|| shortened(&failure.message).to_vec())
+        compiled.ok_or_else(|| {
+            let mut message = failure.message;
+            message.truncate(MESSAGE_BYTES);
+            message
+        })
     }
 
     /// Whether what was compiled last means something else in Lua 5.1.
@@ -398,6 +402,8 @@ impl Vm {
             };
         } else if failure.message.is_empty() {
             failure.message = b"ERR error in error handling".to_vec();
+        } else if failure.message.len() > self.context.limits.get().reply_bytes {
+            failure.message = Verdict::Reply.text(&self.context.limits.get(), self.context.writes()).into_bytes();
         }
         Err(Error::Script(with_place(&failure, name)))
     }
@@ -437,10 +443,6 @@ fn secret() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-fn shortened(message: &[u8]) -> &[u8] {
-    message.get(..MESSAGE_LIMIT).unwrap_or(message)
-}
-
 /// The message behind its position, unless it has that already.
 fn with_line(message: &[u8], place: &[u8]) -> Vec<u8> {
     let place = place.strip_prefix(b"@").unwrap_or(place);
@@ -451,10 +453,7 @@ fn with_line(message: &[u8], place: &[u8]) -> Vec<u8> {
 
 /// The message, with the position that Redis adds.
 fn with_place(failure: &Failure, name: Name<'_>) -> Vec<u8> {
-    let mut text = shortened(&failure.message).to_vec();
-    if text.len() < failure.message.len() {
-        text.extend_from_slice(b"...");
-    }
+    let mut text = failure.message.clone();
     let hex;
     let name = match name {
         Name::Script(digest) => {

@@ -10,6 +10,7 @@ mod sources; // what compiles there and not here, or means something else
 mod state; // MULTI, WATCH, replicas, OOM, AOF, RDB, cluster
 mod store_watch; // functions follow the store, whoever changes it
 mod switch; // on, off, unload, and whose commands stay whose
+mod transparent; // what an application could notice, beside the server without it
 
 use crate::support::{Binary, Connection, Server, Setup, Value, argv};
 

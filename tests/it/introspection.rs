@@ -138,7 +138,10 @@ fn arity_flags_and_key_specs_are_as_promised() {
             let info = server.run(&format!("COMMAND INFO {}", row.name));
             let Value::Array(fields) = &info.array()[0] else { panic!("COMMAND INFO {}: {info}", row.name) };
             assert_eq!(fields[1], Value::Integer(row.arity), "arity of {}", row.name);
-            assert_eq!(words(&fields[2]), sorted(&format!("{} module", row.flags)), "flags of {}", row.name);
+            // Redis 7.0 tracks what a script reads for the client's cache by this flag only.
+            let tracks = !server.binary.is_valkey && !server.binary.is_redis_from(7, 2) && row.name.ends_with("_ro");
+            let more = if tracks && !row.flags.contains("readonly") { "readonly" } else { "" };
+            assert_eq!(words(&fields[2]), sorted(&format!("{} module {more}", row.flags)), "flags of {}", row.name);
             let specs = fields[8].array();
             let flags: Vec<Vec<String>> = specs.iter().map(|spec| words(&spec.field("flags").unwrap())).collect();
             assert_eq!(flags, row.key.map(sorted).into_iter().collect::<Vec<_>>(), "key spec of {}", row.name);

@@ -27,6 +27,7 @@ fn readme_settings_are_those_of_the_module() {
             Kind::Switch | Kind::Toggle => ((if setting.default == 1 { "yes" } else { "no" }).to_owned(), "yes, no".to_owned()),
             Kind::Number => (setting.default.to_string(), format!("{}..={}", setting.min, setting.max)),
             Kind::Bytes => (format!("{} bytes", setting.default), format!("{}..={}", setting.min, setting.max)),
+            Kind::AutoBytes => ("auto".to_owned(), format!("auto, {}..={}", setting.min, setting.max)),
         };
         format!("| `{name}` | {default} | {range} | {} |\n", setting.doc)
     };

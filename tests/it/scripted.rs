@@ -70,11 +70,12 @@ fn command(name: &str, fields: &str, body: &str) -> String {
 /// Runs `body` on a server of every version that has one file with this command.
 fn each_server_with_command(name: &str, fields: &str, code: &str, body: impl Fn(&Server)) {
     let directory = Directory::new(&[("file.lua", &command(name, fields, code))]);
-    each_installed(|binary| body(&Server::start(binary, &directory.setup())));
+    each_installed(|binary| body(&Server::start(binary, &directory.setup().deprecated_api())));
 }
 
 /// Loads the module into a running server.
 fn load(server: &Server, directory: &Path) -> Value {
     let path = module_path();
-    server.call(&["MODULE", "LOAD", path.to_str().unwrap(), "commands-dir", directory.to_str().unwrap()])
+    let arguments = ["commands-dir", directory.to_str().unwrap(), "script-memory-limit", "64mb"];
+    server.call(&[&["MODULE", "LOAD", path.to_str().unwrap()][..], &arguments].concat())
 }

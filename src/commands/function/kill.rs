@@ -34,7 +34,7 @@ impl Command for Kill {
         args.finish()
     }
 
-    fn run(_keyspace: &Keyspace, (): ()) -> Result<Reply> {
-        busy::kill(busy::FUNCTION_KILL).map(|()| Reply::Ok)
+    fn run(keyspace: &Keyspace, (): ()) -> Result<Reply> {
+        busy::kill(keyspace.ctx(), busy::FUNCTION_KILL).map(|()| Reply::Ok)
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Reply: that of FUNCTION STATS, a map: `running_script`, null or a map of `name`, `command` and `duration_ms`; `engines`, a map of
 //! `libraries_count` and `functions_count` by engine.
+//! Errors: `BUSY` while a script runs that is no function.
 
 use crate::commands::scripting::busy;
 use crate::commands::spec::{Command, Keys, Spec};
@@ -37,6 +38,7 @@ impl Command for Stats {
 
     fn run(keyspace: &Keyspace, (): ()) -> Result<Reply> {
         let ctx = keyspace.ctx();
+        busy::refuse_during_script(ctx)?;
         let Some(running) = busy::running_function() else {
             libraries::relay(ctx, b"STATS", &[])?;
             return Ok(Reply::Sent);

@@ -3,11 +3,11 @@
 //! Reply: its SHA1, in hex. The script is stored in the server's function store, as a library `atomic_<sha1>`: so it is there after a
 //! restart, on every replica and after a failover, until SCRIPT FLUSH. When the store has no room for it (`script-store-max-bytes`,
 //! `maxmemory`) or has another library of that name, and on a replica, it is loaded all the same, but can be evicted like one that
-//! ATOMIC.EVAL has seen.
+//! ATOMIC.EVAL has seen. While writes are paused (CLIENT PAUSE, a failover) it is loaded at once and stored when the pause ends.
 //! Replicates: `FUNCTION LOAD REPLACE <library>`, once; nothing when the script is stored already.
 //! Errors: a script that does not compile, with its line.
 
-use super::{CHANGES, store};
+use super::{LOADS, store};
 use crate::commands::scripting;
 use crate::commands::spec::{Arg, Command, Keys, Spec};
 use crate::error::Result;
@@ -21,7 +21,7 @@ pub struct Load;
 impl Command for Load {
     const SPEC: Spec = Spec {
         name: c"atomic.script|load",
-        flags: CHANGES,
+        flags: LOADS,
         categories: c"scripting write",
         summary: c"Compiles a Lua script and stores it, on this server and its replicas.",
         complexity: c"O(N) in the length of the script",

@@ -7,19 +7,26 @@
 
 use std::collections::HashSet;
 
+use redis_module::raw;
+
 use crate::commands::scripting::store_watch::{self, Follower};
 use crate::commands::scripting::{self, Scripting, filter};
 use crate::error::Result;
-use crate::keyspace::libraries;
 use crate::keyspace::module_api::Ctx;
-use crate::script::{Digest, Engine, library, stored_memory};
+use crate::keyspace::server::Moment;
+use crate::keyspace::{libraries, server_events};
+use crate::script::{Digest, EVICTABLE_SCRIPTS, Engine, library, stored_memory};
 use crate::settings;
 
 /// What was not stored.
 #[derive(Default)]
 pub struct Store {
     refused: u64,
-    said: [bool; 3],
+    said: [bool; 4],
+    /// Scripts that were loaded while writes were paused, to be stored afterwards.
+    waiting: Vec<Digest>,
+    /// Whether the end of a pause is waited for.
+    follows: bool,
 }
 
 /// Why a script was not stored.
@@ -28,9 +35,14 @@ enum Refusal {
     Full,
     /// Another library has the name.
     NameTaken,
+    /// Writes are paused, and enough scripts wait for the end of it.
+    Paused,
     /// The server refused it.
     ByServer(String),
 }
+
+/// More scripts than that are not kept for later: others are evicted for them anyway.
+const MOST_WAITING: usize = EVICTABLE_SCRIPTS;
 
 impl Store {
     /// How many scripts were loaded and not stored.
@@ -46,11 +58,12 @@ impl Store {
 
     /// Counts a script that is not stored. Only the first of a kind is logged: LOAD is a client's to call, the log is the operator's.
     fn refuse(&mut self, ctx: Ctx, digest: Digest, refusal: &Refusal) {
-        let [full, taken, by_server] = &mut self.said;
+        let [full, taken, paused, by_server] = &mut self.said;
         let name = String::from_utf8_lossy(&library::name(digest)).into_owned();
         let (said, why) = match refusal {
             Refusal::Full => (full, "script-store-max-bytes is reached".to_owned()),
             Refusal::NameTaken => (taken, format!("the library {name} is not one of this module, and stays as it is")),
+            Refusal::Paused => (paused, "writes are paused".to_owned()),
             Refusal::ByServer(why) => (by_server, why.clone()),
         };
         if !std::mem::replace(said, true) {
@@ -122,13 +135,54 @@ pub fn reconcile(ctx: Ctx, engine: &mut Engine) {
 pub fn load(ctx: Ctx, scripting: &mut Scripting, source: &[u8]) -> Result<Digest> {
     let Scripting { engine, store, .. } = scripting;
     let digest = engine.load(source)?;
-    if ctx.flags().is_replica() {
-        return Ok(digest);
+    match ctx.moment() {
+        Moment::Now => keep_or_say(ctx, engine, store, digest, source),
+        Moment::Later if engine.is_stored(digest) && is_up_to_date(ctx) => {}
+        Moment::Later => store_later(ctx, store, digest),
+        Moment::Never => {}
     }
+    Ok(digest)
+}
+
+/// Stores a script that was loaded while writes were paused, at the end of the pause.
+fn store_later(ctx: Ctx, store: &mut Store, digest: Digest) {
+    if store.waiting.contains(&digest) {
+        return;
+    }
+    if !store.follows {
+        let followed = server_events::subscribe(ctx, raw::REDISMODULE_EVENT_CRON_LOOP, |ctx, _, _| {
+            store_waiting(ctx);
+            Ok(())
+        });
+        store.follows = followed.is_ok();
+    }
+    if store.follows && store.waiting.len() < MOST_WAITING {
+        store.waiting.push(digest);
+    } else {
+        store.refuse(ctx, digest, &Refusal::Paused);
+    }
+}
+
+/// Called from time to time, while no script runs.
+fn store_waiting(ctx: Ctx) {
+    let Ok(mut scripting) = scripting::engine() else { return };
+    let Scripting { engine, store, .. } = &mut *scripting;
+    if store.waiting.is_empty() || ctx.moment() == Moment::Later {
+        return;
+    }
+    for digest in std::mem::take(&mut store.waiting) {
+        // What was forgotten meanwhile, or is a replica's now, is not stored.
+        let source = engine.source(digest).filter(|_| ctx.moment() == Moment::Now).map(<[u8]>::to_vec);
+        if let Some(source) = source {
+            keep_or_say(ctx, engine, store, digest, &source);
+        }
+    }
+}
+
+fn keep_or_say(ctx: Ctx, engine: &mut Engine, store: &mut Store, digest: Digest, source: &[u8]) {
     if let Err(refusal) = keep(ctx, engine, digest, source) {
         store.refuse(ctx, digest, &refusal);
     }
-    Ok(digest)
 }
 
 /// Stores a script that the engine knows, unless it is stored. Does not rely on what the engine knows of the store, which may be old: the

@@ -3,7 +3,7 @@
 //! While a run lets the server see to other clients, ATOMIC.SCRIPT KILL reaches it through one atomic value: everything else of the
 //! engine is borrowed by the run.
 
-use std::ffi::CStr;
+use std::ffi::CString;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
@@ -65,26 +65,29 @@ impl Subject<'_> {
         }
     }
 
-    /// What other clients are told. In drop-in mode they may know the server's own words.
-    fn busy(self) -> &'static CStr {
-        match (self, filter::is_intercepting()) {
-            (Self::Script | Self::Command(_), false) => {
-                c"Redis is busy running a script. You can only call ATOMIC.SCRIPT KILL or SHUTDOWN NOSAVE."
-            }
-            (Self::Script | Self::Command(_), true) => {
-                c"Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
-            }
-            (Self::Function(..), false) => {
-                c"Redis is busy running a script. You can only call ATOMIC.FUNCTION KILL or SHUTDOWN NOSAVE."
-            }
-            (Self::Function(..), true) => c"Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.",
-        }
-    }
-
     fn running(self, since: Instant) -> Option<Running> {
         let Self::Function(request, command) = self else { return None };
         Some(Running { name: request.script.to_vec(), command: request.command(command), since })
     }
+}
+
+/// What clients are told while a run lets them in, behind the code. In drop-in mode they may know the server's own words.
+fn busy_text(ctx: Ctx, killer: &str) -> String {
+    // A Valkey calls itself Redis when it is told to; a Redis has no such setting.
+    let valkey = ctx.config(b"extended-redis-compatibility").is_some_and(|compatible| compatible == "no");
+    let (server, prefix) = (if valkey { "Valkey" } else { "Redis" }, if filter::is_intercepting() { "" } else { "ATOMIC." });
+    format!("{server} is busy running a script. You can only call {prefix}{killer} or SHUTDOWN NOSAVE.")
+}
+
+/// The refusal of what cannot be done while a script runs.
+fn busy_error(ctx: Ctx, killer: &str) -> Error {
+    Error::Script(format!("BUSY {}", busy_text(ctx, killer)).into_bytes())
+}
+
+/// Refuses to tell of functions while a script runs, as the server does.
+pub fn refuse_during_script(ctx: Ctx) -> Result<()> {
+    let in_script = lets_others_in() && running_function().is_none();
+    if in_script { Err(busy_error(ctx, SCRIPT_KILL)) } else { Ok(()) }
 }
 
 /// Ends a script.
@@ -93,28 +96,20 @@ pub const SCRIPT_KILL: &str = "SCRIPT KILL";
 pub const FUNCTION_KILL: &str = "FUNCTION KILL";
 
 /// Asks to end the run that lets this command in, if it is one that `command` ends.
-pub fn kill(command: &str) -> Result<()> {
+pub fn kill(ctx: Ctx, command: &str) -> Result<()> {
     let subject = if running_function().is_some() { FUNCTION_KILL } else { SCRIPT_KILL };
     match STATE.load(Ordering::Relaxed) {
         KILLABLE | KILLED if subject == command => {
             STATE.store(KILLED, Ordering::Relaxed);
             Ok(())
         }
-        KILLABLE | KILLED => Err(Error::Script(
-            format!("BUSY Redis is busy running a script. You can only call {}{subject} or SHUTDOWN NOSAVE.", prefix())
-                .into_bytes(),
-        )),
+        KILLABLE | KILLED => Err(busy_error(ctx, subject)),
         DIRTY => Err(Error::Text(
             "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the script \
              termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.",
         )),
         _ => Err(Error::Text("NOTBUSY No scripts in execution right now.")),
     }
-}
-
-/// What stands before the names of our commands for clients.
-fn prefix() -> &'static str {
-    if filter::is_intercepting() { "" } else { "ATOMIC." }
 }
 
 /// Whether a run lets other clients in.
@@ -129,6 +124,8 @@ pub struct Busy<'a> {
     subject: Subject<'a>,
     script: Option<Digest>,
     slow: Option<Slow>,
+    /// What other clients are told, from the first pause on.
+    busy: Option<CString>,
     /// [`RUNNING`] says what this runs.
     shown: bool,
 }
@@ -151,7 +148,7 @@ struct Slow {
 impl<'a> Busy<'a> {
     /// Nothing yet.
     pub fn new(ctx: Ctx, subject: Subject<'a>) -> Self {
-        Self { ctx, subject, script: None, slow: None, shown: false }
+        Self { ctx, subject, script: None, slow: None, busy: None, shown: false }
     }
 
     /// The script that runs.
@@ -176,7 +173,9 @@ impl<'a> Busy<'a> {
             self.shown = true;
             set_running(self.subject.running(self.slow.as_ref().map_or_else(Instant::now, |slow| slow.since)));
         }
-        self.ctx.yield_to_clients(self.subject.busy());
+        let (ctx, killer) = (self.ctx, self.subject.killer());
+        let busy = self.busy.get_or_insert_with(|| CString::new(busy_text(ctx, killer)).unwrap_or_default());
+        ctx.yield_to_clients(busy);
         match STATE.swap(NONE, Ordering::Relaxed) {
             KILLED => Pause::Killed(self.subject.killer()),
             _ => Pause::Done,

@@ -1,6 +1,6 @@
 //! What a script returns, on its way to the client.
 
-use crate::error::{Error, MESSAGE_BYTES, printable};
+use crate::error::{Error, UNCUT, printable};
 use crate::keyspace::module_api::Ctx;
 use crate::script::port::ReplySink;
 
@@ -19,7 +19,7 @@ impl ReplySink for ClientReply {
     fn status(&mut self, value: &[u8]) {
         match value {
             b"OK" => self.0.reply_ok(),
-            _ => self.0.reply_status(&printable(value, MESSAGE_BYTES)),
+            _ => self.0.reply_status(&printable(value, UNCUT)),
         }
     }
 

@@ -3,16 +3,22 @@
 use super::admission;
 use crate::error::{MESSAGE_BYTES, Result, printable};
 use crate::keyspace::module_api::{Ctx, Str};
-use crate::keyspace::script_calls::{self, Calls, Invocation, KnownCommands, Natives};
+use crate::keyspace::script_calls::{self, Calls, Invocation, Natives};
+use crate::keyspace::script_words::{INVALID_ARITY, INVALID_COMMAND, Words};
 use crate::keyspace::slots::OneSlot;
 use crate::script::port::{Call, LogLevel, Pause, Port, Protocol, Rules};
 
+use super::Known;
 use super::busy::{Busy, Subject};
+
+/// Bytes of the message in a line of the log; the name of the module and the time stand before it.
+const LOG_LINE: usize = 1000;
 
 /// See the module's documentation.
 pub struct ServerPort<'a> {
     ctx: Ctx,
     calls: Calls<'a>,
+    words: &'a mut Words,
     natives: &'a Natives,
     keys: &'a [Str<'a>],
     busy: Busy<'a>,
@@ -20,8 +26,9 @@ pub struct ServerPort<'a> {
 
 impl<'a> ServerPort<'a> {
     /// The port of a run with these keys, for the command that `ctx` belongs to.
-    pub fn new(ctx: Ctx, known: &'a mut KnownCommands, natives: &'a Natives, keys: &'a [Str<'a>], subject: Subject<'a>) -> Self {
-        Self { ctx, calls: Calls::new(ctx, known), natives, keys, busy: Busy::new(ctx, subject) }
+    pub fn new(ctx: Ctx, known: &'a mut Known, natives: &'a Natives, keys: &'a [Str<'a>], subject: Subject<'a>) -> Self {
+        let Known { commands, words } = known;
+        Self { ctx, calls: Calls::new(ctx, commands), words, natives, keys, busy: Busy::new(ctx, subject) }
     }
 
     fn slot_of_keys(&self) -> OneSlot {
@@ -64,15 +71,23 @@ impl Port for ServerPort<'_> {
     }
 
     fn call(&mut self, call: Call<'_>) -> &[u8] {
-        self.calls.call(&invocation(self.keys, call))
+        self.words.of_reply(self.ctx, self.calls.call(&invocation(self.keys, call)))
     }
 
     fn run(&mut self, native: usize, call: Call<'_>) -> &[u8] {
-        self.calls.run(self.natives, native, &invocation(self.keys, call))
+        self.words.of_reply(self.ctx, self.calls.run(self.natives, native, &invocation(self.keys, call)))
     }
 
-    fn may_call(&mut self, argv: &[&[u8]]) -> std::result::Result<bool, &'static [u8]> {
-        self.calls.may_call(argv)
+    fn may_call(&mut self, argv: &[&[u8]]) -> std::result::Result<bool, &[u8]> {
+        match self.calls.may_call(argv) {
+            Some((allowed, true)) => Ok(allowed),
+            Some((allowed, false)) => self.words.asked(self.ctx, INVALID_ARITY.as_bytes()).map_or(Ok(allowed), Err),
+            None => Err(self.words.of_refusal(self.ctx, INVALID_COMMAND.as_bytes())),
+        }
+    }
+
+    fn refusal(&mut self, text: &'static [u8]) -> &[u8] {
+        self.words.of_refusal(self.ctx, text)
     }
 
     fn writes(&self) -> u64 {
@@ -91,6 +106,13 @@ impl Port for ServerPort<'_> {
             LogLevel::Notice => c"notice",
             LogLevel::Warning => c"warning",
         };
-        self.ctx.log(level, &printable(message, MESSAGE_BYTES));
+        // The server cuts a line of its log without a word.
+        let mut rest = printable(message, MESSAGE_BYTES);
+        while rest.len() > LOG_LINE {
+            let next = rest.split_off(LOG_LINE);
+            self.ctx.log(level, &rest);
+            rest = next;
+        }
+        self.ctx.log(level, &rest);
     }
 }

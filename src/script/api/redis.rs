@@ -153,7 +153,7 @@ fn dispatch(s: Stack, target: Target) -> Pushed {
     match run(s, context, target) {
         Outcome::Refused(Refusal::BadArgument) => push_refusal(s, BAD_ARGUMENT),
         Outcome::Refused(Refusal::TooMany) => push_refusal(s, TOO_MANY),
-        Outcome::Refused(Refusal::Unknown(name)) => push_refusal(s, atomic::unknown(name).bytes()),
+        Outcome::Refused(Refusal::Unknown(name)) => push_error(s, atomic::unknown(name).bytes()),
         Outcome::Ended => {
             // The engine reports why; this only ends the run.
             s.push_nil();
@@ -226,8 +226,15 @@ pub(super) fn take(s: Stack, index: c_int, arguments: &mut Arguments) -> bool {
     true
 }
 
-/// Pushes an error that no command gave.
-fn push_refusal(s: Stack, text: &[u8]) -> Pushed {
+/// Pushes an error that no command gave, in the words of the server.
+fn push_refusal(s: Stack, text: &'static [u8]) -> Pushed {
+    let words = s.context().with_port(|port| -> *const [u8] { port.refusal(text) });
+    // SAFETY: the port keeps the text until its next call, and nothing below makes one.
+    push_error(s, words.map_or(text, |words| unsafe { &*words }))
+}
+
+/// Pushes an error.
+fn push_error(s: Stack, text: &[u8]) -> Pushed {
     s.push_table(0, 1);
     s.push_ref(s.context().names.get().err);
     s.push_bytes(text);
@@ -236,7 +243,7 @@ fn push_refusal(s: Stack, text: &[u8]) -> Pushed {
 }
 
 /// Raises an error that no command gave.
-pub(super) fn refuse(s: Stack, text: &[u8]) -> ! {
+pub(super) fn refuse(s: Stack, text: &'static [u8]) -> ! {
     push_refusal(s, text);
     s.raise()
 }
@@ -350,12 +357,19 @@ fn acl_check_cmd(s: Stack) -> c_int {
     }
     let mut arguments = context.arguments.take();
     let collected = collect(s, &mut arguments);
-    let answer = if collected { context.with_port(|port| port.may_call(arguments.values())) } else { Some(Err(BAD_ARGUMENT)) };
+    let answer = context.with_port(|port| -> std::result::Result<bool, *const [u8]> {
+        if collected { port.may_call(arguments.values()).map_err(std::ptr::from_ref) } else { Ok(false) }
+    });
     arguments.clear();
     context.arguments.set(arguments);
     match answer {
+        _ if !collected => refuse(s, BAD_ARGUMENT),
         Some(Ok(allowed)) => s.push_bool(allowed),
-        Some(Err(text)) => refuse(s, text),
+        Some(Err(refusal)) => {
+            // SAFETY: the port keeps the text until its next call, and nothing below makes one.
+            push_error(s, unsafe { &*refusal });
+            s.raise();
+        }
         None => {
             s.push_nil();
             s.raise();

@@ -80,8 +80,12 @@ impl Port for FakePort {
         self.writes
     }
 
-    fn may_call(&mut self, argv: &[&[u8]]) -> std::result::Result<bool, &'static [u8]> {
-        if argv[0] == b"NOSUCH" { Err(b"ERR Invalid command passed to redis.acl_check_cmd()") } else { Ok(argv[0] != b"DENIED") }
+    fn may_call(&mut self, argv: &[&[u8]]) -> Result<bool, &[u8]> {
+        if argv[0] == b"NOSUCH" { Err(b"ERR Invalid command") } else { Ok(argv[0] != b"DENIED") }
+    }
+
+    fn refusal(&mut self, text: &'static [u8]) -> &[u8] {
+        text
     }
 
     fn pause(&mut self) -> Pause {
@@ -164,6 +168,7 @@ pub(super) const LIMITS: Limits = Limits {
     argument_bytes: 1 << 20,
     reply_bytes: 1 << 20,
     native_code: true,
+    deprecated_api: true,
     reply_depth: 1000,
 };
 

@@ -17,8 +17,11 @@ impl Port for Null {
     fn run(&mut self, _: usize, call: Call<'_>) -> &[u8] {
         self.call(call)
     }
-    fn may_call(&mut self, _: &[&[u8]]) -> std::result::Result<bool, &'static [u8]> {
+    fn may_call(&mut self, _: &[&[u8]]) -> Result<bool, &[u8]> {
         Ok(false)
+    }
+    fn refusal(&mut self, text: &'static [u8]) -> &[u8] {
+        text
     }
     fn pause(&mut self) -> Pause {
         Pause::Done

@@ -112,7 +112,7 @@ fn a_script_cannot_run_a_script() {
             let script = format!("return redis.call('{command}', 'return 1', 0)");
             for outer in ["EVAL", "ATOMIC.EVAL"] {
                 let reply = server.call(&call(outer, &script, "0"));
-                assert!(reply.error().starts_with("ERR This Redis command is not allowed from script"), "{command}: {reply}");
+                assert!(reply.error().contains("command is not allowed from script"), "{command}: {reply}");
             }
         }
         let script = "return redis.call('SCRIPT', 'LOAD', 'return 1')";

@@ -31,7 +31,7 @@ const ATTEMPTS: &[&str] = &[
 
 #[test]
 fn code_that_is_loaded_reaches_no_command() {
-    each_server(|server| {
+    each_server_with(&Setup::with_module().deprecated_api(), |server| {
         let mut replica = FakeReplica::attach(server);
         for attempt in ATTEMPTS {
             let error = refused(server, &format!("{attempt}\n{}", function("f", "return 1")));
@@ -46,7 +46,7 @@ fn code_that_is_loaded_reaches_no_command() {
 
 #[test]
 fn a_failed_load_keeps_the_library_that_was_there() {
-    each_server(|server| {
+    each_server_with(&Setup::with_module().deprecated_api(), |server| {
         load(server, "kept", &function("f", "return 'old'"));
         let mut replica = FakeReplica::attach(server);
         let long = format!("while true do end {}", function("f", "return 'new'"));

@@ -1,7 +1,7 @@
 //! What is cached and for how long; and that nothing else is kept from one run to another.
 
 use super::{eval, evalsha, expect_working, sha1};
-use crate::support::{RealReplica, Server, Value, each_server, module_path};
+use crate::support::{RealReplica, Server, Setup, Value, each_server, each_server_with, module_path};
 
 const SCRIPT: &str = "return {KEYS[1], ARGV[1]}";
 const NONE: &str = "0000000000000000000000000000000000000000";
@@ -115,7 +115,7 @@ const LEAKS: &[(&str, &str, i64)] = &[
 
 #[test]
 fn no_run_sees_anything_of_another() {
-    each_server(|server| {
+    each_server_with(&Setup::with_module().deprecated_api(), |server| {
         let (mut one, mut other) = (server.connect(), server.connect());
         for &(leak, probe, expected) in LEAKS {
             for _ in 0..2 {
@@ -138,7 +138,7 @@ fn no_run_sees_anything_of_another() {
 
 #[test]
 fn a_cached_script_starts_afresh_each_time() {
-    each_server(|server| {
+    each_server_with(&Setup::with_module().deprecated_api(), |server| {
         let script = "local n = 0 local t = {} n = n + 1 t[#t + 1] = n setfenv(1, {n = 5}) return {n, #t}";
         for call in [eval(script, "0"), evalsha(script, "0"), evalsha(script, "0")] {
             assert_eq!(server.call(&call), Value::integers(&[1, 1]));

@@ -224,8 +224,8 @@ fn the_servers_wording_is_what_is_mapped_and_nothing_else() {
     let error = |text: &str| Value::Error(text.to_owned());
     assert_eq!(in_common_words(&error("ERR x script: abc, on @user_script:1.")), error("ERR x"));
     assert_eq!(
-        in_common_words(&error("ERR This Valkey command is not allowed from script")),
-        error("ERR This Redis command is not allowed from script")
+        in_common_words(&error("NOSCRIPT No matching script. Please use ATOMIC.EVAL.")),
+        in_common_words(&error("NOSCRIPT No matching script. Please use EVAL."))
     );
     for other in [error("WRONGTYPE x"), Value::bulk("a script: b"), Value::Status("script: x".to_owned())] {
         assert_eq!(in_common_words(&other), other);

@@ -60,7 +60,7 @@ impl Must {
         match (self, reply) {
             (Answer(text), reply) => reply.to_string() == text,
             (Items(count), Value::Array(items)) => items.len() == count,
-            (Fail(start), Value::Error(text)) => text.starts_with(start),
+            (Fail(start), Value::Error(text)) => super::in_words_of_redis(text).starts_with(start),
             (EndInTime, Value::Error(text)) => text.starts_with(BY_TIME),
             (EndInMemory, Value::Error(text)) => text.starts_with(BY_MEMORY),
             (End, Value::Error(text)) => text.starts_with(BY_TIME) || text.starts_with(BY_MEMORY),
@@ -81,7 +81,7 @@ fn each_limited_server(body: impl Fn(&Server)) {
         "script-budget-ms",
         LONG_MS,
     ]);
-    each_server_with(&setup, body);
+    each_server_with(&setup.deprecated_api(), body);
 }
 
 fn set_budget(server: &Server, milliseconds: &str) {

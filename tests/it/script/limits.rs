@@ -188,7 +188,8 @@ const BOMBS: &[&str] = &[
 fn the_memory_limit_ends_bombs_and_the_memory_comes_back() {
     const SLACK: u64 = 16 << 20;
     // A bomb takes its time when a sanitizer watches: the other limit shall not end it first.
-    each_server_with(&Setup::with_module().module_args(&["script-budget-ms", "60000"]), |server| {
+    let setup = Setup::with_module().module_args(&["script-budget-ms", "60000", "script-memory-limit", "64mb"]);
+    each_server_with(&setup, |server| {
         server.call(&["SET", "big", &"b".repeat(1 << 20)]);
         let mut connection = server.connect();
         expect_working(&mut connection, "the start");

@@ -22,6 +22,7 @@ use super::{Binary, Connection, DEADLINE, Value, eventually};
 pub struct Setup {
     module: Option<Vec<String>>,
     lines: Vec<String>,
+    optional: Vec<String>,
 }
 
 impl Setup {
@@ -47,6 +48,17 @@ impl Setup {
         self
     }
 
+    /// Adds a line that a server may not know, and then starts without.
+    pub fn config_if_known(mut self, line: &str) -> Self {
+        self.optional.push(line.to_owned());
+        self
+    }
+
+    /// Lets scripts have `getfenv`, `setfenv` and `newproxy`, which most servers hide.
+    pub fn deprecated_api(self) -> Self {
+        self.config_if_known("lua-enable-deprecated-api yes")
+    }
+
     /// Turns on the append-only file; `fsync` is `always`, `everysec` or `no`.
     pub fn appendonly(self, fsync: &str) -> Self {
         self.config("appendonly yes").config(&format!("appendfsync {fsync}"))
@@ -64,7 +76,7 @@ impl Setup {
             args.iter().for_each(|arg| text.push_str(&format!(" {}", quoted(arg.as_bytes()))));
             text.push('\n');
         }
-        self.lines.iter().for_each(|line| text.push_str(&format!("{line}\n")));
+        self.lines.iter().chain(&self.optional).for_each(|line| text.push_str(&format!("{line}\n")));
         text
     }
 }
@@ -102,6 +114,9 @@ impl Server {
             match server.await_ready() {
                 Ok(()) => return Ok(server),
                 Err(log) if log.contains("in use") => drop(server),
+                Err(log) if log.contains("Bad directive") && !setup.optional.is_empty() => {
+                    return Self::try_start(binary, &Setup { optional: Vec::new(), ..setup.clone() });
+                }
                 Err(log) => return Err(log),
             }
         }

@@ -2,6 +2,8 @@
 
 /// Errors as values. Run as the scripts of `rows`.
 pub const ERRORS: &[&str] = &[
+    "redis.log(7, 'x')",
+    "redis.log(-1, 'x')",
     // What redis.pcall returns.
     "local e = redis.pcall('LPUSH', 's', 1) local n = {} for k in pairs(e) do n[#n + 1] = k end table.sort(n) return n",
     "local e = redis.pcall('nosuch') local n = {} for k in pairs(e) do n[#n + 1] = k end table.sort(n) return n",

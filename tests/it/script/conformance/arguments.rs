@@ -34,7 +34,7 @@ struct Program {
 }
 
 impl Program {
-    fn new(seed: u64) -> String {
+    fn text(seed: u64) -> String {
         let mut program = Self { dice: Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1), text: SHOW.to_owned(), functions: 0 };
         program.block(0, true);
         program.text + " return out"
@@ -132,7 +132,7 @@ impl Program {
 
 #[test]
 fn random_programs_around_arg_are_those_of_the_servers_own_eval() {
-    let programs: Vec<_> = (1..=PROGRAMS).map(|seed| with_arguments(&Program::new(seed))).collect();
+    let programs: Vec<_> = (1..=PROGRAMS).map(|seed| with_arguments(&Program::text(seed))).collect();
     let mention = |word: &str| programs.iter().filter(|call| String::from_utf8_lossy(&call[0]).contains(word)).count();
     assert!(mention("show(arg)") > 200 && mention("...)") > 200, "the programs are about something else");
     each_server(|server| expect_same(server, &programs));

@@ -223,14 +223,6 @@ pub const DIFFERENCES: &[Difference] = &[
         rows: &[("return type(cjson.decode_array_with_array_mt)", r#""nil""#, r#""function""#)],
     },
     Difference {
-        reason: "Redis 7.0 said debug level.",
-        on: &["redis-8", "valkey"],
-        rows: &[
-            ("redis.log(7, 'x')", "(error) ERR Invalid log level.", "(error) ERR Invalid debug level."),
-            ("redis.log(-1, 'x')", "(error) ERR Invalid log level.", "(error) ERR Invalid debug level."),
-        ],
-    },
-    Difference {
         reason: "Valkey's engines are modules since 8.1.",
         on: &["valkey-8.1", "valkey-9"],
         rows: &[(
@@ -279,32 +271,6 @@ pub const DIFFERENCES: &[Difference] = &[
                 "return type(server.call)",
                 "(error) ERR user_script:1: Script attempted to access nonexistent global variable 'server'",
                 r#""function""#,
-            ),
-        ],
-    },
-    Difference {
-        reason: "The server hides what it considers insecure.",
-        on: &["redis", "valkey-8.1", "valkey-9"],
-        rows: &[
-            (
-                "return type(getfenv())",
-                "(error) ERR user_script:1: Script attempted to access nonexistent global variable 'getfenv'",
-                r#""table""#,
-            ),
-            (
-                "return _G == getfenv(0)",
-                "(error) ERR user_script:1: Script attempted to access nonexistent global variable 'getfenv'",
-                "(integer) 1",
-            ),
-            (
-                "local f = function() return y end setfenv(f, {y = 5}) return f()",
-                "(error) ERR user_script:1: Script attempted to access nonexistent global variable 'setfenv'",
-                "(integer) 5",
-            ),
-            (
-                "return type(newproxy())",
-                "(error) ERR user_script:1: Script attempted to access nonexistent global variable 'newproxy'",
-                r#""userdata""#,
             ),
         ],
     },
