@@ -121,7 +121,8 @@ fn a_library_that_only_the_server_can_run_is_run_by_the_server() {
         server.run("ATOMIC.FUNCTION DELETE good");
         server.run("ATOMIC.FCALL odd 1 k");
         assert_eq!(said(), 1);
-        let refused = server.call(&["ATOMIC.FUNCTION", "LOAD", "REPLACE", &library("odd", &function("odd", "return 0x1p4 .. ''"))]);
+        let refused =
+            server.call(&["ATOMIC.FUNCTION", "LOAD", "REPLACE", &library("odd", &function("odd", "return 0x1p4 .. ''"))]);
         assert!(refused.error().starts_with("ERR Error compiling function: user_function:2: "), "{refused:?}");
         load(server, "odd", &function("odd", "return 'even'"));
         expect_ours(server, "ATOMIC.FCALL odd 0", &Value::bulk("even"));
