@@ -14,6 +14,7 @@
 mod escapes;
 mod lexer;
 mod parser;
+mod shapes;
 #[cfg(test)]
 mod tests;
 

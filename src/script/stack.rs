@@ -478,8 +478,7 @@ impl Stack {
                 let text = &translation.text;
                 owner.write(ffi::luau_compile_(text.as_ptr().cast(), text.len(), &mut options, &mut size).cast());
             }
-            let code = owner.read().cast();
-            let done = ffi::luau_load(self.0, name.as_ptr(), code, size, 0) == 0;
+            let done = ffi::luau_load(self.0, name.as_ptr(), owner.read().cast(), size, 0) == 0;
             free_bytecode(self.0, owner.cast());
             self.remove(-2);
             done

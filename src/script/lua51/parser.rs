@@ -2,38 +2,13 @@
 
 use super::escapes::{Escape, escape_of};
 use super::lexer::{Kind, Lexer, NotLua51, Token, value};
+use super::shapes::{Function, Named, Shape, is_library};
 use super::{Change, Edit};
 
 /// So deep blocks and expressions may be nested, together (`LUAI_MAXCCALLS`).
 const MOST_LEVELS: u16 = 200;
 
 pub(super) type Parsed<T = ()> = Result<T, NotLua51>;
-
-/// What an expression is, as far as that matters.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Shape<'a> {
-    /// A name, which can be assigned to.
-    Name(&'a [u8]),
-    /// An index, which can be assigned to, with the field's name.
-    Index(Option<&'a [u8]>),
-    /// A call of what has this name.
-    Call(Option<&'a [u8]>),
-    /// A number.
-    Number(&'a [u8]),
-    /// Anything else.
-    Other,
-}
-
-/// A function around the current place.
-#[derive(Default)]
-struct Function<'a> {
-    name: Option<&'a [u8]>,
-    vararg: bool,
-    /// It is the whole source, which takes `...` and has no `arg`.
-    is_main: bool,
-    uses_dots: bool,
-    mentions_arg: bool,
-}
 
 /// Reads a source once.
 pub(super) struct Parser<'a> {
@@ -43,7 +18,7 @@ pub(super) struct Parser<'a> {
     levels: u16,
     functions: Vec<Function<'a>>,
     /// What the function that begins here is assigned to.
-    naming: Option<&'a [u8]>,
+    naming: Option<Named<'a>>,
     pub edits: Vec<Edit>,
     /// Something in it means something else in Luau.
     pub differs: bool,
@@ -207,13 +182,14 @@ impl<'a> Parser<'a> {
 
     fn function_statement(&mut self) -> Parsed {
         self.advance()?;
-        let mut name = self.name()?;
-        self.use_name(name);
+        let first = self.name()?;
+        self.use_name(first);
+        let mut name = Named::Variable(first);
         while self.accept(b".")? {
-            name = self.name()?;
+            name = Named::Field(self.name()?);
         }
         if self.accept(b":")? {
-            name = self.name()?;
+            name = Named::Field(self.name()?);
         }
         self.body(Some(name))
     }
@@ -221,7 +197,7 @@ impl<'a> Parser<'a> {
     fn local_statement(&mut self) -> Parsed {
         self.advance()?;
         if self.accept(b"function")? {
-            let name = self.name()?;
+            let name = Named::Variable(self.name()?);
             return self.body(Some(name));
         }
         let name = self.name()?;
@@ -231,7 +207,7 @@ impl<'a> Parser<'a> {
             alone = false;
         }
         if self.accept(b"=")? {
-            self.name_function(alone.then_some(name));
+            self.name_function(alone.then_some(Named::Variable(name)));
             self.expressions()?;
         }
         Ok(())
@@ -275,14 +251,16 @@ impl<'a> Parser<'a> {
             target = self.primary()?;
         }
         self.need(b"=")?;
-        if let Shape::Name(name) | Shape::Index(Some(name)) = first {
-            self.name_function(Some(name));
-        }
+        self.name_function(match first {
+            Shape::Name(name) => Some(Named::Variable(name)),
+            Shape::Index(name) => name.map(Named::Field),
+            _ => None,
+        });
         self.expressions()
     }
 
     /// If a function begins here it has this name.
-    fn name_function(&mut self, name: Option<&'a [u8]>) {
+    fn name_function(&mut self, name: Option<Named<'a>>) {
         self.naming = name.filter(|_| self.token.is(b"function"));
     }
 
@@ -361,39 +339,42 @@ impl<'a> Parser<'a> {
     }
 
     fn primary(&mut self) -> Parsed<Shape<'a>> {
-        let (mut shape, mut last) = if self.token.kind == Kind::Name {
+        let (mut shape, mut callee, mut is_ours) = if self.token.kind == Kind::Name {
             let name = self.advance()?.text;
             self.use_name(name);
-            (Shape::Name(name), Some(name))
+            (Shape::Name(name), Some(Named::Variable(name)), !is_library(name))
         } else {
             self.need(b"(")?;
             self.expression()?;
             self.need(b")")?;
-            (Shape::Other, None)
+            (Shape::Other, None, true)
         };
         loop {
             match (self.token.kind, self.token.text) {
                 (Kind::Fixed, b".") => {
                     self.advance()?;
-                    last = Some(self.name()?);
-                    shape = Shape::Index(last);
+                    let name = self.name()?;
+                    callee = is_ours.then_some(Named::Field(name));
+                    shape = Shape::Index(Some(name));
                 }
                 (Kind::Fixed, b"[") => {
                     self.advance()?;
                     self.expression()?;
                     self.need(b"]")?;
-                    last = None;
+                    callee = None;
                     shape = Shape::Index(None);
                 }
                 (Kind::Fixed, b":") => {
                     self.advance()?;
-                    last = Some(self.name()?);
+                    let name = self.name()?;
                     self.arguments()?;
-                    shape = Shape::Call(last.take());
+                    shape = Shape::Call(Some(Named::Field(name)));
+                    (callee, is_ours) = (None, true);
                 }
                 (Kind::Fixed, b"(" | b"{") | (Kind::Quoted | Kind::Long, _) => {
                     self.arguments()?;
-                    shape = Shape::Call(last.take());
+                    shape = Shape::Call(callee.take());
+                    is_ours = true;
                 }
                 _ => return Ok(shape),
             }
@@ -424,7 +405,7 @@ impl<'a> Parser<'a> {
             if self.token.kind == Kind::Name && self.ahead_is(b"=")? {
                 let name = self.name()?;
                 self.advance()?;
-                self.name_function(Some(name));
+                self.name_function(Some(Named::Field(name)));
                 self.expression()?;
             } else if self.accept(b"[")? {
                 if let Shape::Number(number) = self.expression()? {
@@ -446,7 +427,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Parameters and body of a function.
-    fn body(&mut self, name: Option<&'a [u8]>) -> Parsed {
+    fn body(&mut self, name: Option<Named<'a>>) -> Parsed {
         self.need(b"(")?;
         let mut vararg = false;
         while !self.token.is(b")") {

@@ -93,6 +93,10 @@ fn what_means_something_else_differs() {
         "local function f(n) return (f(n - 1)) end",
         "local function f(n) return f(n - 1), 1 end",
         "local function f(n) return g(n) end return f()",
+        "local function call(...) return redis.call(...) end",
+        "function m.call(...) return redis.call(...) end",
+        "local function get(k) return store.get(k) end",
+        "function m.get(k) return get(k) end",
         "a, a = 1, atomic.incrby('k', 1)",
         "x += 1 a, a = 1, 2",
     ] {
