@@ -225,7 +225,7 @@ pub static COMMANDS_DIR: TextSetting = TextSetting {
 };
 
 /// All settings that are numbers.
-pub static ALL: [&Setting; 13] = [
+pub static ALL: [&Setting; 14] = [
     &SCRIPT_MEMORY_LIMIT,
     &SCRIPT_RUN_MEMORY_LIMIT,
     &SCRIPT_ARGUMENT_LIMIT,
