@@ -196,6 +196,16 @@ pub static INTERCEPT: Setting = Setting::new(
      [drop-in mode](docs/drop-in.md).",
 );
 
+/// Drop-in mode in a cluster.
+pub static INTERCEPT_ONE_SLOT: Setting = Setting::new(
+    c"intercept-one-slot",
+    Kind::Toggle,
+    0,
+    0..=1,
+    "Drop-in mode in a cluster also serves scripts that declare keys and have no `#!lua` line. A call with a key of another slot than that of \
+     the declared keys is an error then; the server's own engine allows it. See [drop-in mode](docs/drop-in.md).",
+);
+
 /// A setting that is text, empty without any configuration; fixed when the module loads.
 pub struct TextSetting {
     /// The module argument, and `CONFIG GET atomic.<name>`.
@@ -226,7 +236,7 @@ pub static COMMANDS_DIR: TextSetting = TextSetting {
 };
 
 /// All settings that are numbers.
-pub static ALL: [&Setting; 13] = [
+pub static ALL: [&Setting; 14] = [
     &SCRIPT_MEMORY_LIMIT,
     &SCRIPT_RUN_MEMORY_LIMIT,
     &SCRIPT_ARGUMENT_LIMIT,
@@ -239,5 +249,6 @@ pub static ALL: [&Setting; 13] = [
     &SCRIPT_NATIVE_CODE,
     &SCRIPT_EXACT_NUMBERS,
     &INTERCEPT,
+    &INTERCEPT_ONE_SLOT,
     &COMPAT,
 ];

@@ -12,8 +12,10 @@ pub mod functions;
 mod intercept;
 mod natives;
 mod server_port;
+mod serving;
 pub mod stand_in;
 pub mod store_watch;
+mod transactions;
 mod unrestricted;
 
 use std::cell::RefMut;
@@ -37,6 +39,7 @@ use crate::keyspace::script_calls::{KnownCommands, Natives};
 use crate::keyspace::script_words::Words;
 use crate::keyspace::server_events;
 use crate::keyspace::server_thread::ServerThread;
+use crate::keyspace::slots;
 use crate::script::port::Strings;
 use crate::script::{Engine, Limits, NumberText, Run, ServerVersion, Version};
 use crate::settings;
@@ -69,6 +72,7 @@ struct Known {
 
 /// Starts the engine, at load.
 pub fn start(ctx: Ctx) -> Result<()> {
+    slots::look(ctx);
     let (functions, natives) = natives::all(ctx);
     follow_server(ctx);
     let field = |name| ctx.info_field(c"server", name);

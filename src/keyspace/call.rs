@@ -9,6 +9,7 @@ use redis_module::raw;
 use super::key;
 use super::module_api::{Ctx, OwnedStr, Str, api};
 use super::reply::Reply;
+use super::slots;
 use crate::error::{Error, Result};
 
 /// As many arguments of a script's command are spelled out.
@@ -86,6 +87,16 @@ impl Ctx {
         CallReply::of(self, c"PING", c"vEC", &[]).says_no_user()
     }
 
+    /// Whether the server refuses every command that writes, with the reason: a failing disk, too few replicas, a replica that is read-only.
+    /// Asked with a command that has no keys and does nothing. Only for servers that tell ([`Ctx::tells_refusals`]).
+    #[must_use]
+    pub fn refuses_writes(self) -> bool {
+        const REASONS: [&[u8]; 3] = [b"-MISCONF ", b"-NOREPLICAS ", b"-READONLY "];
+        let zero = OwnedStr::new(b"0");
+        let refusal = CallReply::refusal(self, c"SWAPDB", b"ES", &[zero.as_str(), zero.as_str()]);
+        refusal.is_some_and(|refusal| REASONS.iter().any(|reason| refusal.text().starts_with(reason)))
+    }
+
     /// Whether this node of the cluster serves the key.
     #[must_use]
     pub fn is_local(self, key: Str<'_>) -> bool {
@@ -143,6 +154,7 @@ impl Ctx {
 impl Ctx {
     /// Runs one and sends its reply to the caller, in the caller's protocol.
     pub fn relay(self, name: &CStr, args: &[Str<'_>]) -> Result<Reply> {
+        slots::check_relay(self, name, args)?;
         CallReply::as_caller(self, name, args).relay(self).map(|()| Reply::Sent)
     }
 

@@ -5,6 +5,7 @@
 //! scripts, the state of the server can refuse the first write and none after it: from then on `S` and `M` are left out, and what `S`
 //! forbids besides is looked up here.
 
+mod keys;
 mod native;
 
 use std::collections::HashMap;
@@ -15,8 +16,9 @@ use super::call::CallReply;
 use super::growth;
 use super::key::Kind;
 use super::module_api::{Ctx, OwnedStr, Str};
-use super::slots::OneSlot;
+use super::slots::Slots;
 
+use self::keys::Keys;
 use self::native::{Check, Passed};
 pub use self::native::{Native, Natives, Run};
 
@@ -24,7 +26,6 @@ const UNKNOWN: &[u8] = b"-ERR Unknown Redis command called from script\r\n";
 const WRONG_ARITY: &[u8] = b"-ERR Wrong number of args calling Redis command from script\r\n";
 const NOSCRIPT: &[u8] = b"-ERR This Redis command is not allowed from script\r\n";
 const READ_ONLY: &[u8] = b"-ERR Write commands are not allowed from read-only scripts.\r\n";
-const OTHER_SLOT: &[u8] = b"-ERR Script attempted to access keys that do not hash to the same slot\r\n";
 
 /// Commands that write nothing and reach the replicas. The server does not tell of that flag.
 const MAY_REPLICATE: &[&str] = &["publish", "spublish", "pfcount"];
@@ -74,6 +75,7 @@ struct Known {
     /// It has subcommands, each with flags of its own.
     container: bool,
     special: Special,
+    keys: Keys,
 }
 
 /// A command that means something else in a script.
@@ -149,6 +151,11 @@ impl Known {
         if self.arity < 0 { words >= self.arity.saturating_neg() } else { words == self.arity }
     }
 
+    /// Refuses a call whose keys are not in the slots of the run.
+    fn check(&self, slots: &mut Slots, ctx: Ctx, argv: &[&[u8]]) -> Result<(), &'static [u8]> {
+        if self.keys == Keys::OverAll { slots.check_all_keys() } else { slots.check(self.keys.find(ctx, argv).into_iter()) }
+    }
+
     /// Asks the server about `full`, a command or `container|subcommand`, that is called by `name`.
     fn ask(ctx: Ctx, name: &[u8], full: &[u8]) -> Result<Self, &'static [u8]> {
         let reply = information(ctx, full);
@@ -169,6 +176,7 @@ impl Known {
                 b"sort" | b"sort_ro" => Special::Sort,
                 _ => Special::None,
             },
+            keys: Keys::of(name, reply.text()),
         })
     }
 }
@@ -185,8 +193,8 @@ pub struct Rules {
     pub read_only: bool,
     /// Writes whatever the memory.
     pub allow_oom: bool,
-    /// Keys of one slot only, which is that of the declared ones if there are any.
-    pub one_slot: Option<OneSlot>,
+    /// Whose keys it uses in a cluster.
+    pub slots: Slots,
 }
 
 /// A command to run.
@@ -265,11 +273,11 @@ impl<'a> Calls<'a> {
         if self.rules.read_only && (known.write || known.may_replicate) {
             return if known.takes(call.argv.len()) { READ_ONLY } else { WRONG_ARITY };
         }
-        let slot = self.rules.one_slot;
-        if let Some(slot) = &mut self.rules.one_slot
-            && !slot.allows(self.ctx, call.argv)
+        let slots = self.rules.slots;
+        if !slots.are_all()
+            && let Err(refusal) = known.check(&mut self.rules.slots, self.ctx, call.argv)
         {
-            return OTHER_SLOT;
+            return refusal;
         }
         let reordered = if known.special == Special::Sort { order_of_set(self.ctx, call.argv) } else { None };
         let args = reordered.as_deref().unwrap_or(call.argv).get(1 + usize::from(call.key.is_some())..).unwrap_or_default();
@@ -292,7 +300,7 @@ impl<'a> Calls<'a> {
             self.writes = self.writes.saturating_add(1);
         }
         if failed && NOT_HERE.iter().any(|words| reply.text().starts_with(words)) {
-            self.rules.one_slot = slot;
+            self.rules.slots = slots;
         }
         let refuses_arity = !known.takes(call.argv.len());
         if let Some(check) = check.filter(|_| !failed) {

@@ -176,13 +176,22 @@ impl Ctx {
     /// Whether what this connection has sent may run later: it is in a transaction, or held.
     #[must_use]
     pub fn waits_to_run(self, client: u64) -> bool {
-        const WAITS: u32 = raw::REDISMODULE_CLIENTINFO_FLAG_MULTI | raw::REDISMODULE_CLIENTINFO_FLAG_BLOCKED;
+        self.client_is(client, raw::REDISMODULE_CLIENTINFO_FLAG_MULTI | raw::REDISMODULE_CLIENTINFO_FLAG_BLOCKED)
+    }
+
+    /// Whether what this connection sends is queued for its EXEC.
+    #[must_use]
+    pub fn is_in_multi(self, client: u64) -> bool {
+        self.client_is(client, raw::REDISMODULE_CLIENTINFO_FLAG_MULTI)
+    }
+
+    fn client_is(self, client: u64, flags: u32) -> bool {
         // SAFETY: integers, for which zero is a value; the version is the one that every server fills in.
         unsafe {
             let mut info: raw::RedisModuleClientInfoV1 = std::mem::zeroed();
             info.version = 1;
             let known = api!(RedisModule_GetClientInfoById)((&raw mut info).cast(), client);
-            known == raw::REDISMODULE_OK as c_int && info.flags & u64::from(WAITS) != 0
+            known == raw::REDISMODULE_OK as c_int && info.flags & u64::from(flags) != 0
         }
     }
 

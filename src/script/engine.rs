@@ -206,6 +206,25 @@ impl Engine {
         result
     }
 
+    /// Whether a script that is known, or whose source this is, runs here as in the server's engine. What that compiles is remembered.
+    pub fn runs_here(&mut self, digest: Digest, source: Option<&[u8]>) -> bool {
+        if self.left.contains(digest) {
+            return false;
+        }
+        if !self.cache.contains(digest) && !source.is_some_and(|source| self.add(digest, source).is_ok()) {
+            if source.is_some() && !self.vm.ended_by_limit() {
+                self.left.add(digest);
+            }
+            return false;
+        }
+        let runs =
+            self.cache.get(digest).is_some_and(|script| ready(&mut self.vm, script).is_ok_and(|compiled| !compiled.differs));
+        if !runs && !self.vm.ended_by_limit() {
+            self.left.add(digest);
+        }
+        runs
+    }
+
     /// Remembers that the server's engine runs this script.
     pub fn leave_to_server(&mut self, source: &[u8]) {
         self.left.add(Digest::of(source));

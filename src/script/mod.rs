@@ -58,10 +58,15 @@ pub use number_text::NumberText;
 pub use runs::RunFigures;
 pub use sandbox::SOURCE_BYTES;
 
+/// The flags that a script declares, if it declares any. The error is that of a first line which says something else.
+pub fn flags(source: &[u8]) -> crate::error::Result<Option<port::Flags>> {
+    shebang::read(source).map(|header| header.flags)
+}
+
 /// Whether a script declares that it writes nothing.
 #[must_use]
 pub fn writes_nothing(source: &[u8]) -> bool {
-    shebang::read(source).is_ok_and(|header| header.flags.is_some_and(|flags| flags.no_writes))
+    flags(source).is_ok_and(|flags| flags.is_some_and(|flags| flags.no_writes))
 }
 
 /// Whether a source is refused before it is compiled.

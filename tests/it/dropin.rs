@@ -2,9 +2,11 @@
 
 mod acl; // no privilege changes hands
 mod busy; // BUSY, SCRIPT KILL, CLIENT PAUSE
+mod cluster; // what runs here in a cluster, and what stays with the server's own engine
 mod conformance; // rows of the script tests, through EVAL itself
 mod debugger; // SCRIPT DEBUG is the server's
 mod functions; // FUNCTION and FCALL, here or in the server's engine
+mod queued; // what the server refuses when it is queued
 mod script_cache; // both caches: what is loaded where, and who finds it
 mod sources; // what compiles there and not here, or means something else
 mod state; // MULTI, WATCH, replicas, OOM, AOF, RDB, cluster

@@ -24,6 +24,7 @@ mod readme; // the generated parts of README.md
 mod replication; // the exact stream, and real replicas without the module
 mod script; // ATOMIC.EVAL, ATOMIC.EVALSHA and ATOMIC.SCRIPT
 mod scripted; // commands from files: `commands-dir` and ATOMIC.COMMANDS
+mod slots; // keys in a cluster: whatever a script does, each is where the server looks for it
 #[allow(dead_code, unused_imports)] // a helper may be here before the first test that needs it
 mod support; // real servers, a raw client, replicas as witnesses, transcripts as tests
 mod tidy; // the architecture rules, read from the sources; needs no server

@@ -20,7 +20,7 @@ pub fn examples() -> Setup {
 }
 
 /// A directory of files, removed when it goes out of scope.
-struct Directory(PathBuf);
+pub struct Directory(PathBuf);
 
 impl Directory {
     /// A directory with these files.
@@ -31,6 +31,11 @@ impl Directory {
         fs::create_dir_all(&directory.0).unwrap();
         files.iter().for_each(|(name, text)| directory.write(name, text));
         directory
+    }
+
+    /// A directory with a file of one command.
+    pub fn with_command(name: &str, fields: &str, code: &str) -> Self {
+        Self::new(&[("file.lua", &command(name, fields, code))])
     }
 
     fn path(&self) -> &str {
@@ -49,7 +54,8 @@ impl Directory {
         fs::remove_file(self.join(name)).unwrap();
     }
 
-    fn setup(&self) -> Setup {
+    /// A server with its commands.
+    pub fn setup(&self) -> Setup {
         Setup::with_module().module_args(&["commands-dir", self.path()])
     }
 }
@@ -69,7 +75,7 @@ fn command(name: &str, fields: &str, body: &str) -> String {
 
 /// Runs `body` on a server of every version that has one file with this command.
 fn each_server_with_command(name: &str, fields: &str, code: &str, body: impl Fn(&Server)) {
-    let directory = Directory::new(&[("file.lua", &command(name, fields, code))]);
+    let directory = Directory::with_command(name, fields, code);
     each_installed(|binary| body(&Server::start(binary, &directory.setup().deprecated_api())));
 }
 

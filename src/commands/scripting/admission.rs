@@ -19,17 +19,8 @@ const STALE: Error = Error::Text("MASTERDOWN Link with MASTER is down and replic
 /// Whether this server may be a replica without a link to its master. Asking the server before each run would cost too much.
 static MAYBE_STALE: AtomicBool = AtomicBool::new(false);
 
-/// Whether this server is a node of a cluster. It cannot become one.
-static CLUSTER: AtomicBool = AtomicBool::new(false);
-
-/// See [`CLUSTER`].
-pub fn is_cluster() -> bool {
-    CLUSTER.load(Ordering::Relaxed)
-}
-
 /// Follows the link to the master.
 pub fn watch(ctx: Ctx) -> Result<()> {
-    CLUSTER.store(ctx.flags().is_cluster(), Ordering::Relaxed);
     MAYBE_STALE.store(ctx.flags().is_stale(), Ordering::Relaxed);
     server_events::subscribe(ctx, raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED, |_, sub, _| {
         MAYBE_STALE.store(sub == raw::REDISMODULE_EVENT_REPLROLECHANGED_NOW_REPLICA, Ordering::Relaxed);

@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{intercept, stand_in, store_watch, unrestricted};
+use super::{intercept, stand_in, store_watch, transactions, unrestricted};
 use crate::error::Result;
 use crate::keyspace::command_filter::{self, Filtered, Look};
 use crate::keyspace::module_api::Ctx;
@@ -70,6 +70,7 @@ pub fn settle(ctx: Ctx) -> Result<()> {
     let was = INTERCEPTING.swap(intercept, Ordering::Relaxed);
     // The context of a setting is none to run commands with.
     if let Some(ctx) = command_filter::context().filter(|_| intercept && !was) {
+        transactions::begin(ctx);
         intercept::warn(ctx);
     }
     Ok(())
@@ -84,7 +85,7 @@ impl Look for Commands {
         store_watch::next_command();
         unrestricted::next_command();
         let [first, second, ..] = name else { return false };
-        // ACL and AUTH; EVAL, EVALSHA, EVAL_RO and EVALSHA_RO; EXEC; FCALL, FCALL_RO and FUNCTION; HELLO, RESET, SCRIPT. Others
+        // ACL and AUTH; EVAL, EVALSHA, EVAL_RO and EVALSHA_RO; EXEC; FCALL, FCALL_RO and FUNCTION; HELLO, RESET, MULTI, SCRIPT. Others
         // that begin so only take a little longer.
         matches!(
             (name.len(), first | 0x20, second | 0x20),
@@ -94,6 +95,7 @@ impl Look for Commands {
                 | (4, b'e', b'x')
                 | (5 | 8, b'f', b'c' | b'u')
                 | (5, b'h' | b'r', b'e')
+                | (5, b'm', b'u')
                 | (6, b's', b'c')
         )
     }
@@ -105,9 +107,12 @@ impl Look for Commands {
         let is = |name: &[u8]| command.arg(0).is_some_and(|word| word.bytes().eq_ignore_ascii_case(name));
         if is(b"ACL") {
             unrestricted::acl();
+        } else if is(b"MULTI") {
+            transactions::multi(command);
         } else if is(b"AUTH") || is(b"HELLO") || is(b"RESET") {
             unrestricted::user_changes(command, false);
         } else if is(b"EXEC") {
+            transactions::end(command);
             unrestricted::user_changes(command, true);
             store_watch::exec(command);
         } else if is(b"FUNCTION") && WATCHING.load(Ordering::Relaxed) {

@@ -8,7 +8,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{busy, stand_in, unrestricted};
+use super::{busy, serving, stand_in, unrestricted};
 use crate::commands::scripting;
 use crate::error::{QUOTED_BYTES, printable};
 use crate::keyspace::acl::{Caller, User};
@@ -124,7 +124,8 @@ fn is_debugger(client: u64) -> bool {
 
 /// The stand-in, if its caller may run it as well as the command itself.
 fn permitted(command: &Filtered, row: &'static StandIn) -> Option<&'static StandIn> {
-    let Some(client) = command.client() else { return Some(row) };
+    let serves = || serving::may_serve(command, row.original.word());
+    let Some(client) = command.client() else { return serves().then_some(row) };
     if row.original.word().starts_with("EVAL") && is_debugger(client) {
         return None;
     }
@@ -145,6 +146,9 @@ fn permitted(command: &Filtered, row: &'static StandIn) -> Option<&'static Stand
         unrestricted::learn(client, &user);
         chosen
     };
+    if !serves() {
+        return None;
+    }
     stand_in::permit_next(client);
     Some(chosen)
 }

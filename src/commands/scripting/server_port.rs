@@ -5,7 +5,7 @@ use crate::error::{MESSAGE_BYTES, Result, printable};
 use crate::keyspace::module_api::{Ctx, Str};
 use crate::keyspace::script_calls::{self, Calls, Invocation, Natives};
 use crate::keyspace::script_words::{INVALID_ARITY, INVALID_COMMAND, Words};
-use crate::keyspace::slots::OneSlot;
+use crate::keyspace::slots::{Allowed, Slots};
 use crate::script::port::{Call, LogLevel, Pause, Port, Protocol, Rules};
 
 use super::Known;
@@ -31,8 +31,8 @@ impl<'a> ServerPort<'a> {
         Self { ctx, calls: Calls::new(ctx, commands), words, natives, keys, busy: Busy::new(ctx, subject) }
     }
 
-    fn slot_of_keys(&self) -> OneSlot {
-        OneSlot::of(self.keys.first().map(|key| key.bytes()))
+    fn slots(&self, allowed: Allowed) -> Slots {
+        Slots::of_run(self.ctx, self.keys.first().map(|key| key.bytes()), allowed)
     }
 }
 
@@ -49,23 +49,21 @@ fn invocation<'c>(keys: &'c [Str<'c>], call: Call<'c>) -> Invocation<'c> {
 impl Port for ServerPort<'_> {
     fn begin(&mut self, rules: Rules) -> Result<()> {
         self.busy.watch(rules.digest);
+        let read_only = rules.read_only;
         if self.busy.is_command() {
-            let one_slot = admission::is_cluster().then(|| self.slot_of_keys());
-            self.calls.obey(script_calls::Rules { read_only: rules.read_only, one_slot, ..Default::default() });
+            self.calls.obey(script_calls::Rules { read_only, slots: self.slots(Allowed::One), ..Default::default() });
             return Ok(());
         }
         let Some(flags) = rules.flags else {
             admission::admit_undeclared(self.ctx)?;
-            self.calls.obey(script_calls::Rules { read_only: rules.read_only, ..Default::default() });
+            self.calls.obey(script_calls::Rules { read_only, slots: self.slots(Allowed::All), ..Default::default() });
             return Ok(());
         };
-        let server = self.ctx.flags();
-        admission::admit(self.ctx, server, flags, rules.read_only)?;
-        let one_slot = server.is_cluster() && !flags.allow_cross_slot_keys;
+        admission::admit(self.ctx, self.ctx.flags(), flags, read_only)?;
         self.calls.obey(script_calls::Rules {
-            read_only: rules.read_only || flags.no_writes,
+            read_only: read_only || flags.no_writes,
             allow_oom: flags.allow_oom,
-            one_slot: one_slot.then(|| self.slot_of_keys()),
+            slots: self.slots(if flags.allow_cross_slot_keys { Allowed::All } else { Allowed::One }),
         });
         Ok(())
     }

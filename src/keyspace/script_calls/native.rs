@@ -10,7 +10,8 @@ use std::ffi::CStr;
 
 use redis_module::raw;
 
-use super::{Calls, Invocation, Modifiers, NOT_HERE, OTHER_SLOT, READ_ONLY, in_script_words};
+use super::keys::Keys;
+use super::{Calls, Invocation, Modifiers, NOT_HERE, READ_ONLY, in_script_words};
 use crate::error::{Error, Result, guarded};
 use crate::keyspace::Keyspace;
 use crate::keyspace::call::CallReply;
@@ -100,11 +101,12 @@ impl Calls<'_> {
         if self.rules.read_only && native.write {
             return READ_ONLY;
         }
-        let slot_before = self.rules.one_slot;
-        if let Some(slot) = &mut self.rules.one_slot
-            && !slot.allows(self.ctx, call.argv)
-        {
-            return OTHER_SLOT;
+        let slots_before = self.rules.slots;
+        if !slots_before.are_all() {
+            let keys = if native.one_key { Keys::Range(1, 1, 1) } else { Keys::Api };
+            if let Err(refusal) = self.rules.slots.check(keys.find(self.ctx, call.argv).into_iter()) {
+                return refusal;
+            }
         }
         let own = call.argv.get(1 + usize::from(call.key.is_some())..).unwrap_or_default();
         let own: Vec<_> = own.iter().map(|arg| OwnedStr::new(arg)).collect();
@@ -112,7 +114,7 @@ impl Calls<'_> {
         if !passed {
             if let Some(refusal) = self.refusal(native.name, call, &args) {
                 if NOT_HERE.iter().any(|words| refusal.text().starts_with(words)) {
-                    self.rules.one_slot = slot_before;
+                    self.rules.slots = slots_before;
                 }
                 let text = self.reply.insert(refusal).text();
                 // No command ran, so that a refusal of their number is the server's.

@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::{in_common_words, sha1};
+use crate::slots::has_tables;
 use crate::support::cluster::{self, Cluster, slot};
 use crate::support::{
     Connection, RealReplica, Server, Setup, Value, argv, each_installed, each_server, each_server_with, eventually,
@@ -250,11 +251,16 @@ fn expect_same_in_cluster(node: &Server) {
     let mut connection = node.connect();
     let mut differing = Vec::new();
     for first_line in FIRST_LINES {
+        // What the server finds in any slot, and we in that of the declared keys only.
+        let refused = has_tables(&node.binary) && (first_line.is_empty() || first_line.contains("cross-slot"));
         for (script, rest) in CLUSTERED.iter().map(|(body, rest)| (format!("{first_line}{body}"), rest)) {
+            let refused = refused && *rest == "1 {a}1" && script.contains("{b}1");
             for command in COMMANDS {
                 connection.run("FLUSHALL");
                 let [theirs, ours] = both(&mut connection, command, &script, rest).map(|answer| without(&answer, ELSEWHERE));
-                if theirs != ours {
+                // An error table has no first element.
+                let is_refused = matches!(ours, Value::Error(_)) || (script.contains("LOCK") && ours == Value::Null);
+                if theirs != ours && !(refused && is_refused) {
                     differing.push(format!("{command} {script} {rest}\n    the server: {theirs}\n    ATOMIC: {ours}"));
                 }
             }

@@ -1,0 +1,147 @@
+//! What a script or a function declares counts when it is queued: then the server refuses it, and EXEC runs nothing of the transaction.
+
+use std::fs;
+
+use super::{call, intercepting, ours, sha1, tells_clients};
+use crate::support::{RealReplica, Server, Setup, Value, each_installed, each_server_with, eventually};
+
+const WRITES: &str = "#!lua\nreturn redis.call('SET', 'b', '1')";
+const UNDECLARED: &str = "return redis.call('SET', 'b', '1')";
+
+/// What the server refuses in this situation, by the first word of the refusal, with drop-in mode and without.
+#[track_caller]
+fn expect_half_of_nothing(server: &Server, code: &str) {
+    let mut client = server.connect();
+    for intercept in ["no", "yes"] {
+        assert_eq!(client.run(&format!("CONFIG SET atomic.intercept {intercept}")), Value::ok());
+        for command in [call("EVAL", WRITES, "0"), call("EVALSHA", &sha1(WRITES), "0"), call("FCALL", "writes", "0")] {
+            client.run("MULTI");
+            assert_eq!(client.run("DEL a"), Value::Status("QUEUED".to_owned()));
+            let name = String::from_utf8_lossy(&command[0]).into_owned();
+            let refused = client.call(&command);
+            assert!(matches!(&refused, Value::Error(text) if text.starts_with(code)), "{name}, intercept {intercept}: {refused}");
+            assert!(client.run("EXEC").error().starts_with("EXECABORT "), "{name}, intercept {intercept}");
+            assert_eq!(client.run("EXISTS a"), Value::Integer(1));
+        }
+        // Without flags it is refused at its first write, by both engines.
+        client.run("MULTI");
+        assert_eq!(client.call(&call("EVAL", UNDECLARED, "0")), Value::Status("QUEUED".to_owned()));
+        let replies = client.run("EXEC");
+        assert!(replies.array()[0].error().starts_with(code), "intercept {intercept}: {replies}");
+    }
+}
+
+fn prepare(server: &Server) {
+    server.run("SET a 1");
+    let code = "#!lua name=lib\nredis.register_function('writes', function() return redis.call('SET', 'b', '1') end)";
+    assert_eq!(server.call(&["FUNCTION", "LOAD", "REPLACE", code]), Value::bulk("lib"));
+    server.call(&["SCRIPT", "LOAD", WRITES]);
+}
+
+#[test]
+fn above_maxmemory() {
+    each_server_with(&intercepting(), |server| {
+        prepare(server);
+        assert_eq!(server.run("CONFIG SET maxmemory 1"), Value::ok());
+        // DEL is no command that needs memory.
+        if tells_clients(&server.binary) {
+            expect_half_of_nothing(server, "OOM ");
+        }
+    });
+}
+
+#[test]
+fn with_too_few_replicas() {
+    each_server_with(&intercepting(), |server| {
+        prepare(server);
+        assert_eq!(server.run("CONFIG SET min-replicas-to-write 1"), Value::ok());
+        let mut client = server.connect();
+        client.run("MULTI");
+        assert_eq!(client.run("GET a"), Value::Status("QUEUED".to_owned()));
+        let refused = client.call(&call("EVAL", WRITES, "0"));
+        if tells_clients(&server.binary) {
+            assert!(refused.error().starts_with("NOREPLICAS "), "{refused}");
+            assert!(client.run("EXEC").error().starts_with("EXECABORT "));
+            for command in [call("EVALSHA", &sha1(WRITES), "0"), call("FCALL", "writes", "0")] {
+                client.run("MULTI");
+                assert!(client.call(&command).error().starts_with("NOREPLICAS "));
+                assert!(client.run("EXEC").error().starts_with("EXECABORT "));
+            }
+        } else {
+            // Not known there: the module API of 7.0 does not tell who sends a command.
+            assert!(client.run("EXEC").array()[1].error().starts_with("NOREPLICAS "));
+        }
+        assert_eq!(server.run("CONFIG SET min-replicas-to-write 0"), Value::ok());
+        assert_eq!(server.call(&call("EVAL", WRITES, "0")), Value::ok());
+    });
+}
+
+#[test]
+fn with_a_failing_disk() {
+    each_server_with(&intercepting().config("save 3600 1000000"), |server| {
+        prepare(server);
+        // Nothing can be renamed to the name of a directory.
+        fs::create_dir(server.dir().join("dump.rdb")).unwrap();
+        server.run("BGSAVE");
+        eventually("saving failed", || (server.info("rdb_last_bgsave_status") == "err").then_some(()));
+        let mut client = server.connect();
+        client.run("MULTI");
+        let refused = client.call(&call("EVAL", WRITES, "0"));
+        if tells_clients(&server.binary) {
+            assert!(refused.error().starts_with("MISCONF "), "{refused}");
+            assert!(client.run("EXEC").error().starts_with("EXECABORT "));
+        } else {
+            assert!(client.run("EXEC").array()[0].error().starts_with("MISCONF "));
+        }
+    });
+}
+
+#[test]
+fn on_a_read_only_replica() {
+    each_installed(|binary| {
+        let primary = Server::start(binary, &Setup::with_module());
+        prepare(&primary);
+        let replica = RealReplica::with(&primary, &intercepting());
+        replica.server.call(&["SCRIPT", "LOAD", WRITES]);
+        let mut client = replica.server.connect();
+        for command in [call("EVAL", WRITES, "0"), call("EVALSHA", &sha1(WRITES), "0"), call("FCALL", "writes", "0")] {
+            client.run("MULTI");
+            assert_eq!(client.run("GET a"), Value::Status("QUEUED".to_owned()));
+            let refused = client.call(&command);
+            assert!(matches!(&refused, Value::Error(text) if text.starts_with("READONLY ")), "{refused}");
+            assert!(client.run("EXEC").error().starts_with("EXECABORT "));
+        }
+    });
+}
+
+/// A transaction that was begun before drop-in mode was switched on is known, and one that ended is forgotten.
+#[test]
+fn who_is_in_a_transaction_is_known() {
+    each_server_with(&Setup::with_module(), |server| {
+        if !tells_clients(&server.binary) {
+            return;
+        }
+        prepare(server);
+        let who = "#!lua\nreturn tostring(1e15)";
+        let mut early = server.connect();
+        early.run("MULTI");
+        assert_eq!(server.run("CONFIG SET atomic.intercept yes"), Value::ok());
+        assert_eq!(server.run("CONFIG SET min-replicas-to-write 1"), Value::ok());
+        assert!(early.call(&call("EVAL", who, "0")).error().starts_with("NOREPLICAS "));
+        for end in ["EXEC", "DISCARD"] {
+            early.run(end);
+            assert_eq!(early.call(&call("EVAL", who, "0")), ours(), "after {end}");
+            early.run("MULTI");
+        }
+        // More transactions than are noted.
+        let mut many: Vec<_> = (0..1030).map(|_| server.connect()).collect();
+        for client in &mut many {
+            client.run("MULTI");
+        }
+        for at in [0, 1029] {
+            let client = &mut many[at];
+            assert!(client.call(&call("EVAL", who, "0")).error().starts_with("NOREPLICAS "));
+        }
+        assert_eq!(server.call(&call("EVAL", who, "0")), ours());
+    });
+}
