@@ -204,10 +204,13 @@ mod tests {
         assert!(has_tables("255.255.255") && has_tables("unstable") && has_tables(""));
     }
 
+    /// What a run may use, words of calls, and the refusal that the last of them gets.
+    type Row = (Slots, &'static [&'static [&'static str]], Option<&'static [u8]>);
+
     #[test]
     fn a_run_keeps_to_its_slots() {
         let keys = |keys: &[&'static str]| keys.iter().map(|key| key.as_bytes()).collect::<Vec<_>>();
-        let rows: &[(Slots, &[&[&'static str]], Option<&[u8]>)] = &[
+        let rows: &[Row] = &[
             (Slots::All, &[&["a"], &["b"], &["a", "b"]], None),
             (Slots::First(None), &[&[], &["{a}1"], &["a", "{a}2"]], None),
             (Slots::First(None), &[&["a"], &["b"]], Some(OTHER_SLOT)),
