@@ -112,6 +112,7 @@ fn load(ctx: Ctx, args: &[RedisString]) -> Result<()> {
     events::start(ctx);
     // Nothing may fail behind it: the server does not take a filter back.
     let _ = guarded(|| filter::start(ctx));
+    unload::note_load(ctx);
     Ok(())
 }
 
