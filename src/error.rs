@@ -58,6 +58,8 @@ pub enum Error {
     Text(&'static str),
     /// No script with this digest is known.
     NoScript,
+    /// A script that the server's own engine is to run, by a caller that can ask it to.
+    LeftToServer,
     /// A script failed. The text starts with its code.
     Script(Vec<u8>),
     /// A panic was caught at the edge. The text is the panic's message.
@@ -78,6 +80,7 @@ impl Error {
             Self::WriteRefused => "ERR the server refused to change the key".to_owned(),
             Self::Recursion => "ERR a script cannot run a script".to_owned(),
             Self::Text(text) => (*text).to_owned(),
+            Self::LeftToServer => "ERR this script is left to the server's own engine".to_owned(),
             Self::NoScript => "NOSCRIPT No matching script. Please use ATOMIC.EVAL.".to_owned(),
             Self::Script(text) => with_code(printable(text, MESSAGE_BYTES)),
             Self::Internal(text) => {

@@ -29,31 +29,9 @@ pub mod script;
 pub mod settings;
 pub mod waiting;
 
-use module::load::{on_load, on_unload};
-
 #[cfg(feature = "server-alloc")]
-macro_rules! module_allocator {
-    () => {
-        redis_module::alloc::RedisAlloc
-    };
-}
+#[global_allocator]
+static ALLOCATOR: redis_module::alloc::RedisAlloc = redis_module::alloc::RedisAlloc;
 #[cfg(not(feature = "server-alloc"))]
-macro_rules! module_allocator {
-    () => {
-        std::alloc::System
-    };
-}
-
-#[allow(missing_docs, clippy::undocumented_unsafe_blocks, clippy::indexing_slicing)]
-mod exports {
-    use super::{on_load, on_unload};
-
-    redis_module::redis_module! {
-        name: "atomic",
-        version: crate::module::load::VERSION,
-        allocator: (module_allocator!(), module_allocator!()),
-        data_types: [],
-        init: on_load,
-        deinit: on_unload,
-    }
-}
+#[global_allocator]
+static ALLOCATOR: std::alloc::System = std::alloc::System;

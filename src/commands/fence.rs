@@ -4,11 +4,13 @@
 //! Reply: 1 when it is at least the highest number seen, and it is remembered; 0 when it is older.
 //! TTL: an accepted number with PX ends the key `ms` from now; without PX the TTL stays as it is, none for a new key.
 //! Replicates: `SET key state [PXAT t | KEEPTTL]` for a newer number, `PEXPIREAT key t` for the same one with PX, else nothing.
+//! Above `maxmemory` a new key is refused with OOM, and a fence that exists works on.
 //! Errors: WRONGTYPE when the key holds anything else than a fence; `number|PX must be an integer in ...`; syntax error.
 
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::{Error, Result};
 use crate::keyspace::args::{Args, fill, is, syntax};
+use crate::keyspace::growth::Growth;
 use crate::keyspace::module_api::Str;
 use crate::keyspace::reply::Reply;
 use crate::keyspace::{Found, Keyspace};
@@ -28,7 +30,7 @@ pub struct Request<'a> {
 impl Command for Fence {
     const SPEC: Spec = Spec {
         name: c"atomic.fence",
-        flags: c"write deny-oom fast",
+        flags: c"write fast",
         categories: c"string",
         summary: c"Refuses a fencing number that is older than one already seen.",
         complexity: c"O(1)",
@@ -55,6 +57,7 @@ impl Command for Fence {
     }
 
     fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
+        keyspace.admit(Growth::NewKey, request.key)?;
         let verdict = keyspace.transact(request.key, decode, |highest, now| {
             Ok(judge(highest, request.number, request.kept.map(|kept| now.floor_ms().plus(kept))))
         })?;

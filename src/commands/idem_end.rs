@@ -4,6 +4,7 @@
 //! Reply: 1 stored; 0 when the request is not, or not any more, in the hands of this token: it is done, its lease ended, or
 //! somebody else began it; -1 no such key. TTL: the key ends `ms` from now. Replicates: `SET key state PXAT t` when stored, else
 //! nothing.
+//! Works above `maxmemory`, too: a request that was carried out must be recorded, or it is carried out again.
 //! Errors: WRONGTYPE when the key holds anything else than an idempotency record; `PX must be an integer in
 //! 1..=4611686018427387903`; syntax error.
 
@@ -31,7 +32,7 @@ pub struct Request<'a> {
 impl Command for IdemEnd {
     const SPEC: Spec = Spec {
         name: c"atomic.idem.end",
-        flags: c"write deny-oom fast",
+        flags: c"write",
         categories: c"string",
         summary: c"Stores the response of a request, for repetitions of it.",
         complexity: c"O(N) in the length of the response",

@@ -40,7 +40,7 @@ pub struct Request<'a> {
 impl Command for Lock {
     const SPEC: Spec = Spec {
         name: c"atomic.lock",
-        flags: c"write deny-oom fast blocking",
+        flags: c"write deny-oom blocking",
         categories: c"string",
         summary: c"Takes a lock for a time, waits for it, or tells how long it is taken.",
         complexity:

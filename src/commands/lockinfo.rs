@@ -72,7 +72,10 @@ fn ours(lock: &Lock, now: UnixMs, waiters: i64) -> Reply {
         Mode::Exclusive => "exclusive",
         Mode::Shared => "shared",
     };
-    let owners = lock.holders.iter().map(|holder| owner(holder, now)).collect();
+    // In the order in which they came: a place that was free is used again.
+    let mut holders: Vec<_> = lock.holders.iter().collect();
+    holders.sort_by_key(|holder| holder.fence);
+    let owners = holders.into_iter().map(|holder| owner(holder, now)).collect();
     info(mode, owners, number(lock.fence), lock.deadline().since(now).reply(), waiters)
 }
 

@@ -17,6 +17,7 @@
 //! `reset-after-ms`, `window-ms`.
 //! TTL: the key lives until the limiter would be full again. Replicates: `SET key state PXAT t`; a long LOG `SETRANGE` of what changed and
 //! `PEXPIREAT key t`; a reset or full refund `DEL key`; a denial writes and replicates nothing.
+//! Above `maxmemory` COST and UPTO are refused with OOM, and FORCE where there is no key; REFUND and RESET work on.
 //! Errors: WRONGTYPE when the key holds anything else than a rate limit; numbers out of range; syntax error.
 
 use std::ops::RangeInclusive;
@@ -25,6 +26,7 @@ use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
 use crate::keyspace::args::{Args, is, syntax};
+use crate::keyspace::growth::Growth;
 use crate::keyspace::module_api::Str;
 use crate::keyspace::reply::{Reply, number};
 use crate::primitives::codec::Corrupt;
@@ -85,7 +87,7 @@ const ACTION: Arg = Arg::one_of(
 impl Command for RateLimit {
     const SPEC: Spec = Spec {
         name: c"atomic.ratelimit",
-        flags: c"write deny-oom fast",
+        flags: c"write fast",
         categories: c"string",
         summary: c"Charges a request to a rate limit, or denies it and says when it would pass.",
         complexity: c"O(1) per policy; LOG O(log N) in the hits that it remembers",
@@ -105,11 +107,25 @@ impl Command for RateLimit {
     }
 
     fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
+        if let Some(growth) = growth(request.asked) {
+            keyspace.admit(growth, request.key)?;
+        }
         let mut entry = keyspace.entry(request.key);
         let decided = ratelimit::decide(entry.string()?, &request.policies, request.asked, keyspace.now());
         let (decision, effect) = decided.map_err(foreign)?;
         entry.apply(effect)?;
         Ok(reply(&decision, &request.policies, request.full))
+    }
+}
+
+/// What a request may add. One that gives back or forgets is served when memory is out, and so is one that settles a cost with a limiter
+/// that is there.
+fn growth(asked: ratelimit::Request) -> Option<Growth> {
+    use ratelimit::Request::{Charge, Force, Refund, Reset, UpTo};
+    match asked {
+        Charge(_) | UpTo(_) => Some(Growth::Any),
+        Force(_) => Some(Growth::NewKey),
+        Refund(_) | Reset => None,
     }
 }
 

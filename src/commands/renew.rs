@@ -2,7 +2,8 @@
 //!
 //! Reply: the new TTL in ms; -1 when `owner` is not the owner, or its lease ended. On a lock that was taken with
 //! `SET key token NX PX ms` the token is the owner.
-//! Replicates: `SET key state PXAT t`, or `PEXPIREAT key t` for another client's lock. Errors: as ATOMIC.LOCK.
+//! Replicates: `SET key state PXAT t`, in a lock with many readers `SETRANGE` of what changed and `PEXPIREAT key t`; `PEXPIREAT key t` for
+//! another client's lock. Errors: as ATOMIC.LOCK.
 
 use super::lock::owner;
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
@@ -37,10 +38,10 @@ impl<'a> Request<'a> {
 impl Command for Renew {
     const SPEC: Spec = Spec {
         name: c"atomic.renew",
-        flags: c"write fast",
+        flags: c"write",
         categories: c"string",
         summary: c"Extends or shortens the lease of a lock.",
-        complexity: c"O(1)",
+        complexity: c"O(1); O(N) in the number of owners of a SHARED lock",
         since: c"0.1.0",
         arity: 4,
         keys: Keys::First(KeyFlags::Update),

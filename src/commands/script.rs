@@ -29,5 +29,6 @@ pub const CONTAINER: Spec = Spec {
 /// The flags of the subcommands that read.
 const READS: &std::ffi::CStr = c"allow-stale deny-script";
 
-/// The flags of the subcommands that change the function store.
+/// The flags of the subcommands that change the function store. LOAD and FLUSH have the category `@write` without the
+/// flag: with it a replica would refuse them, where they are local.
 const CHANGES: &std::ffi::CStr = c"may-replicate allow-stale deny-script";

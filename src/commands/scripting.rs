@@ -25,7 +25,6 @@ use redis_module::raw;
 use self::busy::Subject;
 use self::client_reply::ClientReply;
 use self::server_port::ServerPort;
-use super::function;
 use super::function::store::Refused;
 use super::script::store::{self, Store};
 use crate::error::{Error, Result};
@@ -38,7 +37,7 @@ use crate::keyspace::script_calls::{KnownCommands, Natives};
 use crate::keyspace::server_events;
 use crate::keyspace::server_thread::ServerThread;
 use crate::script::port::Strings;
-use crate::script::{Engine, Limits, Run, ServerVersion, Version};
+use crate::script::{Engine, Limits, NumberText, Run, ServerVersion, Version};
 use crate::settings;
 
 /// Commands came or went since scripts last ran: what is known of them is old.
@@ -121,14 +120,14 @@ pub fn engine() -> Result<RefMut<'static, Scripting>> {
     if settings::take_changed() {
         scripting.engine.set_limits(limits())?;
         // What a limit kept out may run now.
-        function::store::note_change();
+        store_watch::note_change();
     }
     Ok(scripting)
 }
 
 /// The figures of INFO; `None` while a script runs.
 #[must_use]
-pub fn figures() -> Option<[(&'static CStr, u64); 10]> {
+pub fn figures() -> Option<[(&'static CStr, u64); 12]> {
     let scripting = engine().ok()?;
     let stats = scripting.engine.stats();
     let (libraries, functions) = scripting.engine.functions().count();
@@ -138,6 +137,8 @@ pub fn figures() -> Option<[(&'static CStr, u64); 10]> {
         (c"cached_bytes", count(stats.cache.bytes)),
         (c"stored", count(stats.cache.stored)),
         (c"stored_bytes", count(stats.cache.stored_bytes)),
+        (c"stored_memory", count(stats.cache.stored_memory)),
+        (c"evicted", stats.cache.evicted),
         (c"store_refused", scripting.store.refused()),
         (c"libraries", count(libraries)),
         (c"functions", count(functions)),
@@ -212,6 +213,12 @@ impl Request<'_> {
     }
 }
 
+/// How numbers become text in a run: as on the server where we stand in for it.
+fn numbers() -> NumberText {
+    let exact = settings::SCRIPT_EXACT_NUMBERS.get() == 1 && !stand_in::is_standing_in();
+    if exact { NumberText::Exact } else { NumberText::Lua51 }
+}
+
 fn forget_old_commands(known: &mut KnownCommands) {
     if MODULES_CHANGED.load(Ordering::Relaxed) && MODULES_CHANGED.swap(false, Ordering::Relaxed) {
         *known = KnownCommands::default();
@@ -237,7 +244,8 @@ pub fn run(keyspace: &Keyspace, request: &Request<'_>, form: Form, read_only: bo
     let _frozen = Frozen::new();
     let mut port = ServerPort::new(ctx, known_commands, natives, request.keys.0, Subject::Script);
     let mut reply = ClientReply(ctx);
-    let run = Run { keys: &request.keys, args: &request.args, read_only };
+    let leaves = stand_in::is_standing_in();
+    let run = Run { keys: &request.keys, args: &request.args, read_only, numbers: numbers(), leaves };
     let mut outcome = match form {
         Form::Source => engine.eval(request.script, &run, &mut port, &mut reply),
         Form::Sha => engine.eval_sha(request.script, &run, &mut port, &mut reply),

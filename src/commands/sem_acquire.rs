@@ -2,14 +2,14 @@
 //! time, or learn when there are some.
 //!
 //! `capacity` is how many permits may be in use, those of all owners together; it is the request's, and not stored. `owner` is a name
-//! of 1 to 255 bytes; the same owner may take more permits later, each with its own lease. `PERMITS` is how many are taken, all or
-//! none; 1 without it.
+//! of 1 to 255 bytes; the same owner may take more permits later: all of them end together, and none earlier than before. `PERMITS` is how
+//! many are taken, all or none; 1 without it.
 //! WAIT, MAXQUEUE and BIND are those of ATOMIC.LOCK; a request for few permits does not overtake one for many.
 //! Reply: `[granted, fence, in use, retry-after-ms, waiters]`: `[1, fence, in use, 0, waiters]` when you have the permits, `[0, 0, in use,
 //! retry-after-ms, waiters]` when there are not enough; retry-after-ms is when enough leases have ended if nobody gives anything
 //! back, -1 when `PERMITS` is more than `capacity`. Every grant has a fence of its own.
-//! TTL: the key lives until the last lease ends. Replicates: `ZADD key deadline permit ...`, `ZREM key permit ...` for what ended,
-//! `PEXPIREAT key t`, in MULTI/EXEC when more than one; a denial writes and replicates nothing.
+//! TTL: the key lives until the last lease ends. Replicates: `ZADD key score member ...` for the lease of the owner and the counts that
+//! changed, `ZREM key member ...` for what ended, `PEXPIREAT key t`, in MULTI/EXEC when more than one; a denial writes and replicates nothing.
 //! Errors: WRONGTYPE when the key holds another type or a sorted set that is no semaphore; `owner must be 1 to 255 bytes`; integers out
 //! of range; syntax error, also for MAXQUEUE without WAIT.
 
@@ -42,10 +42,10 @@ pub struct Request<'a> {
 impl Command for SemAcquire {
     const SPEC: Spec = Spec {
         name: c"atomic.sem.acquire",
-        flags: c"write deny-oom fast blocking",
+        flags: c"write deny-oom blocking",
         categories: c"sortedset",
         summary: c"Takes permits of a semaphore for a time, waits for them, or tells when there are some.",
-        complexity: c"O(P*log(N)) with P permits of the owner, and O(M) in the number of leases that ended or have to end first",
+        complexity: c"O(log(N)) with N owners, and O(M) in the number of leases that ended or have to end first",
         since: c"0.1.0",
         arity: -5,
         keys: Keys::First(KeyFlags::Update),

@@ -2,7 +2,7 @@
 //!
 //! Reply: a map (RESP2: a flat array of names and values), empty when no permit is in use:
 //!   `in-use`   how many permits are in use
-//!   `owners`   an array of `[owner, permits, ttl-ms until its last permit ends]`, by name
+//!   `owners`   an array of `[owner, permits, ttl-ms]`, by name
 //!   `ttl`      ms until the last lease of all ends
 //!   `waiters`  how many clients wait for permits
 //! Works on replicas. Errors: as ATOMIC.SEM.ACQUIRE.
@@ -25,7 +25,7 @@ impl Command for SemInfo {
         flags: c"readonly",
         categories: c"sortedset",
         summary: c"Tells who has permits of a semaphore, how many and how long.",
-        complexity: c"O(N) in the number of permits",
+        complexity: c"O(N*log(N)) with N owners",
         since: c"0.1.0",
         arity: 2,
         keys: Keys::First(KeyFlags::Read),

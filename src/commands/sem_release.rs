@@ -1,10 +1,10 @@
 //! `ATOMIC.SEM.RELEASE key owner [PERMITS n]`: give permits of a semaphore back.
 //!
-//! Gives back one permit, or as many as `PERMITS` says, those first whose lease ends first; all when the owner has fewer.
+//! Gives back one permit, or as many as `PERMITS` says; all when the owner has fewer.
 //! Reply: the permits that the owner has left; -1 when it had none, or their leases ended.
 //! Whoever waits is granted its permits in the same write.
-//! Replicates: `ZREM key permit ...`, `ZADD key deadline permit ...` for permits that move to another place, `PEXPIREAT key t` when the
-//! last lease ends earlier, in MULTI/EXEC when more than one. The key goes with the last permit. Errors: as ATOMIC.SEM.ACQUIRE.
+//! Replicates: `ZREM key member ...`, `ZADD key score member ...` for the counts that changed, `PEXPIREAT key t` when the last lease ends
+//! earlier, in MULTI/EXEC when more than one. The key goes with the last permit. Errors: as ATOMIC.SEM.ACQUIRE.
 
 use super::lock::owner;
 use super::sem_acquire::{PERMITS, permits};
@@ -30,10 +30,10 @@ pub struct Request<'a> {
 impl Command for SemRelease {
     const SPEC: Spec = Spec {
         name: c"atomic.sem.release",
-        flags: c"write fast",
+        flags: c"write",
         categories: c"sortedset",
         summary: c"Gives permits of a semaphore back.",
-        complexity: c"O(P*log(N)) with P permits of the owner, and O(M) in the number of leases that ended",
+        complexity: c"O(log(N)) with N owners, and O(M) in the number of leases that ended",
         since: c"0.1.0",
         arity: -3,
         keys: Keys::First(KeyFlags::Delete),

@@ -1,7 +1,7 @@
 //! `ATOMIC.SEM.RENEW key owner lease-ms`: let all your permits of a semaphore end `lease-ms` from now.
 //!
 //! Reply: the new TTL in ms; -1 when `owner` has no permit, or their leases ended.
-//! Replicates: `ZADD key deadline permit ...`, `ZREM key permit ...` for what ended, `PEXPIREAT key t` when the last lease ends at
+//! Replicates: `ZADD key deadline member`, `ZREM key member ...` for what ended, `PEXPIREAT key t` when the last lease ends at
 //! another time, in MULTI/EXEC when more than one. Errors: as ATOMIC.SEM.ACQUIRE.
 
 use super::renew::Request;
@@ -20,10 +20,10 @@ pub struct SemRenew;
 impl Command for SemRenew {
     const SPEC: Spec = Spec {
         name: c"atomic.sem.renew",
-        flags: c"write fast",
+        flags: c"write",
         categories: c"sortedset",
-        summary: c"Extends or shortens the leases of all permits of an owner.",
-        complexity: c"O(P*log(N)) with P permits of the owner, and O(M) in the number of leases that ended",
+        summary: c"Extends or shortens the lease of an owner's permits.",
+        complexity: c"O(log(N)) with N owners, and O(M) in the number of leases that ended",
         since: c"0.1.0",
         arity: 4,
         keys: Keys::First(KeyFlags::Update),

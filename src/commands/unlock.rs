@@ -28,10 +28,10 @@ pub struct Request<'a> {
 impl Command for Unlock {
     const SPEC: Spec = Spec {
         name: c"atomic.unlock",
-        flags: c"write fast",
+        flags: c"write",
         categories: c"string",
         summary: c"Gives a lock back.",
-        complexity: c"O(1)",
+        complexity: c"O(1); O(N) in the number of owners of a SHARED lock",
         since: c"0.1.0",
         arity: -3,
         keys: Keys::First(KeyFlags::Delete),

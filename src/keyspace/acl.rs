@@ -50,11 +50,47 @@ impl User {
     /// Whether the user may run a command with these words. Nobody may run what does not exist.
     #[must_use]
     pub fn may(&self, words: &[Str<'_>]) -> bool {
-        let argv = words.as_ptr().cast_mut().cast::<*mut raw::RedisModuleString>();
-        let argc = c_int::try_from(words.len()).unwrap_or(c_int::MAX);
-        // SAFETY: the user is alive until `drop`, and so are the words; `Str` is a transparent pointer.
-        unsafe { api!(RedisModule_ACLCheckCommandPermissions)(self.0, argv, argc) == raw::REDISMODULE_OK as c_int }
+        self.ask(words) == Verdict::Allowed
     }
+
+    /// What the server says of a command with these words.
+    ///
+    /// Most servers look for a command's number of keys without a look at how many words there are (redis/redis#14843), one or a few
+    /// places behind the last: so words stand there, which are no numbers. A command that takes as many words as there are needs none.
+    fn ask(&self, words: &[Str<'_>]) -> Verdict {
+        /// Far behind the place of any command's number of keys.
+        const FEW: usize = 16;
+        let Some(&name) = words.first() else { return Verdict::Denied };
+        let mut few = [name; 2 * FEW];
+        let argv = match few.get_mut(..words.len()) {
+            Some(start) if start.len() <= FEW => {
+                start.copy_from_slice(words);
+                few.as_ptr()
+            }
+            _ => words.as_ptr(),
+        };
+        let argc = c_int::try_from(words.len()).unwrap_or(c_int::MAX);
+        // SAFETY: the user is alive until `drop`, and so are the words; `Str` is a transparent pointer, and the server changes none.
+        let status = unsafe {
+            api!(RedisModule_ACLCheckCommandPermissions)(self.0, argv.cast_mut().cast::<*mut raw::RedisModuleString>(), argc)
+        };
+        if status == raw::REDISMODULE_OK as c_int {
+            return Verdict::Allowed;
+        }
+        // Set by the server for every refusal.
+        if std::io::Error::last_os_error().raw_os_error() == Some(EINVAL) { Verdict::WrongNumber } else { Verdict::Denied }
+    }
+}
+
+/// The number of `EINVAL` on every system that the servers run on.
+const EINVAL: i32 = 22;
+
+#[derive(PartialEq, Eq)]
+enum Verdict {
+    Allowed,
+    Denied,
+    /// The command does not take as many arguments. Redis 8.6 says so; before it, only the right to the command counts.
+    WrongNumber,
 }
 
 impl User {
@@ -124,6 +160,12 @@ impl Ctx {
     #[must_use]
     pub fn caller_may(self, words: &[Str<'_>]) -> bool {
         self.user_of(self.client_id()).may(words)
+    }
+
+    /// Whether the server refuses these words before it looks at the rights of the calling user, for their number.
+    #[must_use]
+    pub fn refuses_number(self, words: &[Str<'_>]) -> bool {
+        matches!(self.user_of(self.client_id()), Caller::User(user) if user.ask(words) == Verdict::WrongNumber)
     }
 
     /// Writes a refusal of the running command into the ACL's log, in the name of its client.

@@ -6,6 +6,7 @@ use std::slice;
 
 use redis_module::raw;
 
+use super::key;
 use super::module_api::{Ctx, OwnedStr, Str, api};
 use super::reply::Reply;
 use crate::error::{Error, Result};
@@ -208,6 +209,7 @@ impl CallReply {
 
     /// Runs a command; the format stands for one "v".
     pub fn with(ctx: Ctx, name: &CStr, format: &CStr, argv: &[Str<'_>]) -> Self {
+        key::assert_none_is_open();
         // SAFETY: "v" takes an array of module strings and its length; the context belongs to the running command.
         Self(unsafe { api!(RedisModule_Call)(ctx.raw(), name.as_ptr(), format.as_ptr(), argv.as_ptr(), argv.len()) })
     }
@@ -235,6 +237,7 @@ impl CallReply {
     /// so that nobody else holds them: it stores a number in its short form only then. Beyond [`SPELLED`] arguments they have to be made
     /// here, and a number among them stays text.
     pub fn of_script(ctx: Ctx, name: &CStr, modifiers: &[u8], key: Option<Str<'_>>, args: &[&[u8]]) -> Self {
+        key::assert_none_is_open();
         let strings = args.len().saturating_add(usize::from(key.is_some()));
         let mut format = [0_u8; SPELLED + 16];
         let letters: &[u8] = if strings > SPELLED { b"v" } else { LETTERS.get(..args.len()).unwrap_or_default() };

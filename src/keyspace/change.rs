@@ -2,7 +2,8 @@
 //!
 //! A write that the server would make itself just so (`HINCRBY`) is left to the server, which then also replicates and announces it.
 
-use super::module_api::{Event, KeyHandle, Kind, OwnedStr, Str};
+use super::key::{KeyHandle, Kind};
+use super::module_api::{Event, OwnedStr, Str};
 use super::sorted_set::SortedSet;
 use super::{Keyspace, replicate};
 use crate::error::{Error, Result};
@@ -11,7 +12,7 @@ use crate::primitives::time::UnixMs;
 
 /// Makes the change and replicates it. Returns the events to announce; none when nothing changed or the server announced it itself.
 pub(super) fn make<V: Payload>(keyspace: &Keyspace, key: Str<'_>, handle: KeyHandle, effect: Effect<V>) -> Result<Events> {
-    let missing = handle.kind() == Kind::Missing;
+    let missing = handle.value().is_none();
     let change = Change { keyspace, key, handle };
     match effect.settled(keyspace.now().floor_ms()) {
         Effect::Delete | Effect::Expire(_) if missing => Ok(Events::default()),
@@ -68,7 +69,8 @@ struct Change<'a> {
 
 impl Change<'_> {
     fn delete(mut self) -> Result<Events> {
-        self.handle.delete()?;
+        let Some(value) = self.handle.value_mut() else { return Ok(Events::default()) };
+        value.delete()?;
         replicate::delete(self.keyspace.ctx, self.key);
         Ok(Events::from([Event::Deleted]))
     }
@@ -86,14 +88,12 @@ impl Change<'_> {
     }
 
     fn patch(mut self, parts: &[Part], until: UnixMs) -> Result<Events> {
-        if self.handle.kind() != Kind::String {
-            return Err(Error::WriteRefused);
-        }
+        let mut string = self.handle.value_mut().filter(|value| value.kind() == Kind::String).ok_or(Error::WriteRefused)?;
         for part in parts {
-            self.handle.patch(part.offset, &part.bytes)?;
+            string.patch(part.offset, &part.bytes)?;
             replicate::patch(self.keyspace.ctx, self.key, part);
         }
-        self.handle.set_expiry(Some(until))?;
+        string.set_expiry(Some(until))?;
         replicate::expire(self.keyspace.ctx, self.key, until);
         Ok(Events::from([Event::Patched, Event::Expiring]))
     }
@@ -104,7 +104,7 @@ impl Change<'_> {
         Events::from([Event::FieldSet])
     }
 
-    fn add_to_field(mut self, field: &Value<'_>, delta: i64) -> Result<Events> {
+    fn add_to_field(self, field: &Value<'_>, delta: i64) -> Result<Events> {
         self.handle.close();
         self.keyspace.ctx.run(c"HINCRBY", &[self.key, field.as_str(), OwnedStr::number(delta).as_str()])?;
         Ok(Events::default())
@@ -130,11 +130,12 @@ impl Change<'_> {
 
     /// The server deletes a list with its last element, here and on replicas.
     fn pop(mut self, end: End, count: u64) -> Events {
-        let popped = (0..count).take_while(|_| self.handle.pop(end).is_some()).count();
+        let mut pop_one = || self.handle.value_mut()?.pop(end);
+        let popped = (0..count).map_while(|_| pop_one()).count();
         if popped == 0 {
             return Events::default();
         }
-        let gone = self.handle.length() == 0;
+        let gone = self.handle.value().is_none();
         replicate::pop(self.keyspace.ctx, self.key, end, popped);
         let event = if end == End::Left { Event::PoppedLeft } else { Event::PoppedRight };
         Events::from([event]).and(gone.then_some(Event::Deleted))
@@ -142,7 +143,7 @@ impl Change<'_> {
 
     /// Members are set before others are removed, so that a set that goes on is never empty in between, which would delete the key. The
     /// server deletes it with its last member, here and on replicas.
-    fn members(mut self, set: &[(Value<'_>, UnixMs)], removed: &[Value<'_>], until: Option<UnixMs>) -> Result<Events> {
+    fn members(mut self, set: &[(Value<'_>, i64)], removed: &[Value<'_>], until: Option<UnixMs>) -> Result<Events> {
         let (ctx, key) = (self.keyspace.ctx, self.key);
         let mut stored = SortedSet::at(&mut self.handle)?;
         let mut events = Events::default();
@@ -156,9 +157,12 @@ impl Change<'_> {
             replicate::remove_members(ctx, key, removed.iter().map(Value::as_str));
             events = events.and(Some(Event::MemberRemoved));
         }
-        let gone = self.handle.kind() == Kind::Missing;
-        if let Some(until) = until.filter(|until| !gone && self.handle.expiry() != Some(*until)) {
-            self.handle.set_expiry(Some(until))?;
+        let left = self.handle.value_mut();
+        let gone = left.is_none();
+        if let (Some(mut left), Some(until)) = (left, until)
+            && left.expiry() != Some(until)
+        {
+            left.set_expiry(Some(until))?;
             replicate::expire(ctx, key, until);
             events = events.and(Some(Event::Expiring));
         }
@@ -209,11 +213,12 @@ impl Value<'_> {
     /// Writes the value and settles its TTL. A string that keeps its length is overwritten in place: that is cheaper than taking the old
     /// one out of the keyspace, and the TTL stays.
     fn store(&self, handle: &mut KeyHandle, expiry: Expiry) -> Result<()> {
-        let in_place = handle.kind() == Kind::String && handle.overwrite(self.as_str().bytes());
+        let mut old = handle.value_mut();
+        let in_place = old.as_mut().is_some_and(|old| old.kind() == Kind::String && old.overwrite(self.as_str().bytes()));
         // A replaced string takes its TTL with it, so a TTL to keep is read before.
         let until = match expiry {
             Expiry::Keep if in_place => return Ok(()),
-            Expiry::Keep => handle.expiry(),
+            Expiry::Keep => old.and_then(|old| old.expiry()),
             Expiry::Clear => None,
             Expiry::At(at) => Some(at),
         };

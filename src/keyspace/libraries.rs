@@ -8,10 +8,23 @@ use super::call::CallReply;
 use super::module_api::{Ctx, OwnedStr, Str};
 use crate::error::Result;
 
-/// Loads a library, over one of the same name. Refused, with the server's words, when memory is short or the library does not compile.
+/// Loads a library, never over one of the same name. Refused, with the server's words, when memory is short or the library does not
+/// compile. It replicates as `FUNCTION LOAD REPLACE`: whatever a replica has under the name, afterwards it has ours.
 pub fn load(ctx: Ctx, code: &[u8]) -> Result<()> {
-    let args: [&[u8]; 3] = [b"LOAD", b"REPLACE", code];
-    CallReply::of(ctx, c"FUNCTION", c"v!EM", &args.map(OwnedStr::new)).done()
+    let words: [&[u8]; 3] = [b"LOAD", b"REPLACE", code];
+    let [load, replace, code] = words.map(OwnedStr::new);
+    CallReply::with(ctx, c"FUNCTION", c"vEM", &[load.as_str(), code.as_str()]).done()?;
+    ctx.replicate(c"FUNCTION", &[load.as_str(), replace.as_str(), code.as_str()]);
+    Ok(())
+}
+
+/// Whether there is a library of this name, however many there are: FUNCTION LIST takes time in their number. The server looks a name up
+/// before it looks at the code, and never keeps code that registers no function.
+#[must_use]
+pub fn has(ctx: Ctx, name: &[u8]) -> bool {
+    let code = [b"#!lua name=", name, b"\n"].concat();
+    CallReply::of(ctx, c"FUNCTION", c"vE", &[OwnedStr::new(b"LOAD"), OwnedStr::new(&code)]).text()
+        != b"-ERR No functions registered\r\n"
 }
 
 /// Deletes a library.
@@ -56,13 +69,6 @@ pub struct Engine {
 #[must_use]
 pub fn all(ctx: Ctx) -> Listing {
     Listing(CallReply::of(ctx, c"FUNCTION", c"vE", &[b"LIST".as_slice(), b"WITHCODE"].map(OwnedStr::new)))
-}
-
-/// The libraries whose name matches, without their code.
-#[must_use]
-pub fn names(ctx: Ctx, pattern: &[u8]) -> Listing {
-    let args: [&[u8]; 3] = [b"LIST", b"LIBRARYNAME", pattern];
-    Listing(CallReply::of(ctx, c"FUNCTION", c"vE", &args.map(OwnedStr::new)))
 }
 
 /// The libraries whose name matches, with their code.

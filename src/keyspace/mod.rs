@@ -10,7 +10,9 @@ pub mod call;
 pub mod clock;
 pub mod command_filter;
 pub mod fence;
+pub mod growth;
 pub mod kept;
+pub mod key;
 pub mod libraries;
 pub mod module_api;
 pub mod reply;
@@ -27,7 +29,8 @@ pub mod sorted_set;
 use std::cell::OnceCell;
 
 use self::change::{Events, Payload};
-use self::module_api::{Ctx, KeyHandle, Kind, OwnedStr, Str};
+use self::key::{KeyHandle, Kind, Value, ValueMut};
+use self::module_api::{Ctx, OwnedStr, Str};
 use self::server::Flags;
 use self::sorted_set::SortedSet;
 use crate::error::{Error, Result};
@@ -80,29 +83,29 @@ impl Keyspace {
         Entry { keyspace: self, key, handle: self.ctx.open_for_writing(key) }
     }
 
+    /// Whether there is a key. Works on replicas.
+    #[must_use]
+    pub fn exists(&self, key: Str<'_>) -> bool {
+        self.ctx.open_for_reading(key).value().is_some()
+    }
+
     /// Reads a string key and hands its bytes to `decode`. Works on replicas.
     pub fn read<T>(&self, key: Str<'_>, decode: impl FnOnce(Found<'_>) -> Result<T>) -> Result<Option<T>> {
-        match self.ctx.open_for_reading(key) {
-            None => Ok(None),
-            Some(mut handle) => read_string(&mut handle, decode),
-        }
+        read_string(&mut self.ctx.open_for_reading(key), decode)
     }
 
     /// The values of fields of a hash, `None` for each that is missing. Works on replicas.
     pub fn fields<'f>(&self, key: Str<'_>, fields: impl Iterator<Item = Str<'f>>) -> Result<Vec<Option<OwnedStr>>> {
-        match self.ctx.open_for_reading(key) {
-            None => Ok(fields.map(|_| None).collect()),
-            Some(handle) if handle.kind() == Kind::Hash => Ok(fields.map(|field| handle.field(field)).collect()),
-            Some(_) => Err(Error::WrongType),
-        }
+        let handle = self.ctx.open_for_reading(key);
+        let hash = of_kind(handle.value(), Kind::Hash)?;
+        Ok(fields.map(|field| hash.as_ref()?.field(field)).collect())
     }
 
     /// Reads a sorted set; a missing key is `None`. Works on replicas.
     pub fn read_sorted_set<T>(&self, key: Str<'_>, read: impl FnOnce(&mut SortedSet<'_>) -> Result<T>) -> Result<Option<T>> {
-        match self.ctx.open_for_reading(key) {
-            None => Ok(None),
-            Some(mut handle) => read(&mut SortedSet::at(&mut handle)?).map(Some),
-        }
+        let mut handle = self.ctx.open_for_reading(key);
+        let mut set = SortedSet::at(&mut handle)?;
+        if set.is_missing() { Ok(None) } else { read(&mut set).map(Some) }
     }
 
     /// Applies the effects of one decision about several keys: all are written and replicated before anybody is told. The keys are
@@ -138,15 +141,19 @@ impl Keyspace {
 }
 
 fn read_string<T>(handle: &mut KeyHandle, decode: impl FnOnce(Found<'_>) -> Result<T>) -> Result<Option<T>> {
-    match handle.kind() {
-        Kind::Missing => Ok(None),
-        Kind::String => decode(Found(handle)).map(Some),
-        _ => Err(Error::WrongType),
+    of_kind(handle.value_mut(), Kind::String)?.map(|string| decode(Found(string))).transpose()
+}
+
+/// Refuses a value of another type; a missing key is none.
+fn of_kind<'h, V: AsRef<Value<'h>>>(value: Option<V>, kind: Kind) -> Result<Option<V>> {
+    match value {
+        Some(value) if value.as_ref().kind() != kind => Err(Error::WrongType),
+        value => Ok(value),
     }
 }
 
 /// A string that was found at a key. Reading its TTL costs a lookup, so that is only done when asked for.
-pub struct Found<'h>(&'h mut KeyHandle);
+pub struct Found<'h>(ValueMut<'h>);
 
 impl Found<'_> {
     /// The value.
@@ -173,56 +180,37 @@ impl Entry<'_> {
     /// Compares the key's string with `expected`. Lengths first: only a value of the same length is read, since reading an embedded
     /// string makes the server store it apart (the value stays the same).
     pub fn compare(&mut self, expected: &[u8]) -> Result<Comparison> {
-        match self.handle.kind() {
-            Kind::Missing => Ok(Comparison::Missing),
-            Kind::String if self.handle.length() != expected.len() => Ok(Comparison::Different),
-            Kind::String if self.handle.string_bytes() == expected => Ok(Comparison::Equal),
-            Kind::String => Ok(Comparison::Different),
-            _ => Err(Error::WrongType),
-        }
+        let Some(mut string) = of_kind(self.handle.value_mut(), Kind::String)? else { return Ok(Comparison::Missing) };
+        let equal = string.length() == expected.len() && string.string_bytes() == expected;
+        Ok(if equal { Comparison::Equal } else { Comparison::Different })
     }
 
     /// Whether there is a string. Does not read it.
     pub fn holds_string(&self) -> Result<bool> {
-        match self.handle.kind() {
-            Kind::Missing => Ok(false),
-            Kind::String => Ok(true),
-            _ => Err(Error::WrongType),
-        }
+        Ok(of_kind(self.handle.value(), Kind::String)?.is_some())
     }
 
     /// The string, or `None` for a missing key.
     pub fn string(&mut self) -> Result<Option<&[u8]>> {
-        match self.handle.kind() {
-            Kind::Missing => Ok(None),
-            Kind::String => Ok(Some(self.handle.string_bytes())),
-            _ => Err(Error::WrongType),
-        }
+        Ok(of_kind(self.handle.value_mut(), Kind::String)?.map(ValueMut::into_string_bytes))
     }
 
     /// The value of a field, or `None` for a missing key or field.
     pub fn field(&self, field: Str<'_>) -> Result<Option<OwnedStr>> {
-        match self.handle.kind() {
-            Kind::Missing => Ok(None),
-            Kind::Hash => Ok(self.handle.field(field)),
-            _ => Err(Error::WrongType),
-        }
+        Ok(of_kind(self.handle.value(), Kind::Hash)?.and_then(|hash| hash.field(field)))
     }
 
     /// The number of elements of the list, 0 for a missing key.
     pub fn list_len(&self) -> Result<usize> {
-        match self.handle.kind() {
-            Kind::Missing => Ok(0),
-            Kind::List => Ok(self.handle.length()),
-            _ => Err(Error::WrongType),
-        }
+        Ok(of_kind(self.handle.value(), Kind::List)?.map_or(0, |list| list.length()))
     }
 
     /// The first `count` elements of the list as they would be popped at `end`.
     pub fn list_elements(&self, end: End, count: usize) -> Result<Vec<Vec<u8>>> {
-        let count = i64::try_from(count.min(self.list_len()?)).unwrap_or(i64::MAX);
+        let Some(list) = of_kind(self.handle.value(), Kind::List)? else { return Ok(Vec::new()) };
+        let count = i64::try_from(count.min(list.length())).unwrap_or(i64::MAX);
         let index = |nth: i64| if end == End::Left { nth } else { (-1_i64).saturating_sub(nth) };
-        let element = |nth| self.handle.element(index(nth)).map(|element| element.as_str().bytes().to_vec());
+        let element = |nth| list.element(index(nth)).map(|element| element.as_str().bytes().to_vec());
         Ok((0..count).filter_map(element).collect())
     }
 
@@ -234,7 +222,7 @@ impl Entry<'_> {
     /// When the key ends; `None` without a TTL or without a key.
     #[must_use]
     pub fn expiry(&self) -> Option<UnixMs> {
-        self.handle.expiry()
+        self.handle.value()?.expiry()
     }
 
     /// Makes the change, replicates it, then tells WATCH, client caches and subscribers.

@@ -1,9 +1,8 @@
-//! The thin wrapper around the raw module API, and the only place in this layer with `unsafe`.
+//! The thin wrapper around the raw module API: contexts, strings and events. Keys are in `key`.
 //!
 //! The `redis-module` crate's own wrappers copy arguments, abort on odd bytes or lack what we need, so we call the functions
 //! themselves. Every function used here exists on Redis 7.0 and Valkey 8.0 (`module/required.rs` checks that at load) or is
-//! looked up and may be absent. Handles borrow from the command that is running: none outlives it, none is kept across a call that
-//! could change the keyspace.
+//! looked up and may be absent. What is borrowed from the command that is running does not outlive it.
 
 use std::ffi::{CStr, c_char, c_int};
 use std::marker::PhantomData;
@@ -11,9 +10,8 @@ use std::slice;
 
 use redis_module::raw;
 
+use super::key;
 use crate::error::{Error, Result};
-use crate::primitives::effect::End;
-use crate::primitives::time::UnixMs;
 
 /// A function of the module API, for use in an unsafe block: the pointers are written once, by the load of the module, before any
 /// callback can run. A missing one is a bug (see `module/required.rs`), which the guard turns into an error.
@@ -60,22 +58,6 @@ impl Ctx {
         self.0
     }
 
-    /// Opens a key to change it. A missing key can be created through the handle.
-    #[must_use]
-    pub fn open_for_writing(self, key: Str<'_>) -> KeyHandle {
-        const MODE: c_int = (raw::REDISMODULE_READ | raw::REDISMODULE_WRITE) as c_int;
-        // SAFETY: context and key name belong to the running command.
-        KeyHandle(unsafe { api!(RedisModule_OpenKey)(self.0, key.0, MODE) }.cast())
-    }
-
-    /// Opens a key to read it; `None` when it does not exist.
-    #[must_use]
-    pub fn open_for_reading(self, key: Str<'_>) -> Option<KeyHandle> {
-        // SAFETY: context and key name belong to the running command.
-        let handle = unsafe { api!(RedisModule_OpenKey)(self.0, key.0, raw::REDISMODULE_READ as c_int) };
-        if handle.is_null() { None } else { Some(KeyHandle(handle.cast())) }
-    }
-
     /// Propagates one command to replicas and AOF, and counts it as a change. A refusal cannot be undone here; it only happens for a
     /// command name that the server does not know, and ours are those of `replicate.rs`.
     ///
@@ -110,6 +92,7 @@ impl Ctx {
 
     /// Tells WATCH, tracking clients and subscribers of keyspace events that the key changed.
     pub fn changed(self, key: Str<'_>, events: impl Iterator<Item = Event>) {
+        key::assert_none_is_open();
         // SAFETY: context and key name belong to the running command, and no handle of the key is open.
         unsafe { api!(RedisModule_SignalModifiedKey)(self.0, key.0) };
         for event in events {
@@ -283,188 +266,6 @@ impl Drop for OwnedStr {
     fn drop(&mut self) {
         // SAFETY: created without a context, freed once; the server counts references of its own.
         unsafe { api!(RedisModule_FreeString)(std::ptr::null_mut(), self.0) };
-    }
-}
-
-/// What a key holds, as far as we care.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Nothing.
-    Missing,
-    /// A string.
-    String,
-    /// A list.
-    List,
-    /// A hash.
-    Hash,
-    /// A sorted set.
-    SortedSet,
-    /// A set.
-    Set,
-    /// Another type.
-    Other,
-}
-
-/// An open key. Closed when dropped.
-pub struct KeyHandle(pub(super) *mut raw::RedisModuleKey);
-
-impl KeyHandle {
-    /// What the key holds.
-    #[must_use]
-    pub fn kind(&self) -> Kind {
-        // SAFETY: the handle is open; a null handle (a missing key) is allowed.
-        match unsafe { api!(RedisModule_KeyType)(self.0) } as isize {
-            raw::REDISMODULE_KEYTYPE_EMPTY => Kind::Missing,
-            raw::REDISMODULE_KEYTYPE_STRING => Kind::String,
-            raw::REDISMODULE_KEYTYPE_LIST => Kind::List,
-            raw::REDISMODULE_KEYTYPE_HASH => Kind::Hash,
-            raw::REDISMODULE_KEYTYPE_ZSET => Kind::SortedSet,
-            raw::REDISMODULE_KEYTYPE_SET => Kind::Set,
-            _ => Kind::Other,
-        }
-    }
-
-    /// The length of the string, the number of elements or fields; 0 for a missing key. Does not touch the value.
-    #[must_use]
-    pub fn length(&self) -> usize {
-        // SAFETY: the handle is open.
-        unsafe { api!(RedisModule_ValueLength)(self.0) }
-    }
-
-    /// The bytes of the string. The server turns an embedded or integer string into a plain one of the same content.
-    #[must_use]
-    pub fn string_bytes(&mut self) -> &[u8] {
-        let mut len = 0;
-        // SAFETY: the handle is open and holds a string (else the pointer is null); the borrow of `self` ends before any write.
-        unsafe {
-            let start = api!(RedisModule_StringDMA)(self.0, &raw mut len, raw::REDISMODULE_READ as c_int);
-            if start.is_null() { &[] } else { slice::from_raw_parts(start.cast::<u8>(), len) }
-        }
-    }
-
-    /// Writes `bytes` over the string when both have the same length; false when they do not, and nothing happened.
-    #[must_use]
-    pub fn overwrite(&mut self, bytes: &[u8]) -> bool {
-        if self.length() != bytes.len() {
-            return false;
-        }
-        let mut len = 0;
-        // SAFETY: the handle is open for writing and holds a string that nobody else shares after this call; `len` bytes are ours.
-        unsafe {
-            let start = api!(RedisModule_StringDMA)(self.0, &raw mut len, raw::REDISMODULE_WRITE as c_int);
-            if start.is_null() || len != bytes.len() {
-                return false;
-            }
-            slice::from_raw_parts_mut(start.cast::<u8>(), len).copy_from_slice(bytes);
-        }
-        true
-    }
-
-    /// Writes `bytes` at `offset` of an existing string, which grows when it has to.
-    pub fn patch(&mut self, offset: usize, bytes: &[u8]) -> Result<()> {
-        let end = offset.checked_add(bytes.len()).ok_or(Error::WriteRefused)?;
-        if end > self.length() {
-            // SAFETY: the handle is open for writing and holds a string.
-            done(unsafe { api!(RedisModule_StringTruncate)(self.0, end) })?;
-        }
-        let mut len = 0;
-        // SAFETY: the handle is open for writing and holds a string that nobody else shares after this call; `len` bytes are ours.
-        let value = unsafe {
-            let start = api!(RedisModule_StringDMA)(self.0, &raw mut len, raw::REDISMODULE_WRITE as c_int);
-            if start.is_null() {
-                return Err(Error::WriteRefused);
-            }
-            slice::from_raw_parts_mut(start.cast::<u8>(), len)
-        };
-        value.get_mut(offset..end).ok_or(Error::WriteRefused)?.copy_from_slice(bytes);
-        Ok(())
-    }
-
-    /// The value of a field of the hash.
-    #[must_use]
-    pub fn field(&self, field: Str<'_>) -> Option<OwnedStr> {
-        let mut value: *mut raw::RedisModuleString = std::ptr::null_mut();
-        const NONE: c_int = raw::REDISMODULE_HASH_NONE as c_int;
-        // SAFETY: pairs of a field and a place for its value, ended by a null; a string that comes back belongs to us.
-        unsafe { api!(RedisModule_HashGet)(self.0, NONE, field.0, &raw mut value, std::ptr::null_mut::<c_char>()) };
-        if value.is_null() { None } else { Some(OwnedStr(value)) }
-    }
-
-    /// Sets a field of the hash; a missing key becomes a hash.
-    pub fn set_field(&mut self, field: Str<'_>, value: Str<'_>) {
-        const NONE: c_int = raw::REDISMODULE_HASH_NONE as c_int;
-        // SAFETY: pairs of a field and its value, ended by a null; the server copies both. The count that comes back is that of fields
-        // that existed.
-        unsafe { api!(RedisModule_HashSet)(self.0, NONE, field.0, value.0, std::ptr::null_mut::<c_char>()) };
-    }
-
-    /// Adds an element to the list; a missing key becomes a list.
-    pub fn push(&mut self, end: End, value: Str<'_>) -> Result<()> {
-        // SAFETY: the handle is open for writing; the server copies the element.
-        done(unsafe { api!(RedisModule_ListPush)(self.0, list_end(end), value.0) })
-    }
-
-    /// Takes an element from the list; the key goes with the last one. `None` when there is none.
-    pub fn pop(&mut self, end: End) -> Option<OwnedStr> {
-        // SAFETY: the handle is open for writing; the element that comes back belongs to us.
-        let value = unsafe { api!(RedisModule_ListPop)(self.0, list_end(end)) };
-        if value.is_null() { None } else { Some(OwnedStr(value)) }
-    }
-
-    /// An element of the list by its index, negative from the tail.
-    #[must_use]
-    pub fn element(&self, index: i64) -> Option<OwnedStr> {
-        // SAFETY: the handle is open; the element that comes back belongs to us.
-        let value = unsafe { api!(RedisModule_ListGet)(self.0, index) };
-        if value.is_null() { None } else { Some(OwnedStr(value)) }
-    }
-
-    /// Makes `value` the key's value. The TTL is gone.
-    pub fn set_string(&mut self, value: Str<'_>) -> Result<()> {
-        // SAFETY: the handle is open for writing; the server takes a reference to the string.
-        done(unsafe { api!(RedisModule_StringSet)(self.0, value.0) })
-    }
-
-    /// When the key ends; `None` without a TTL.
-    #[must_use]
-    pub fn expiry(&self) -> Option<UnixMs> {
-        // SAFETY: the handle is open.
-        u64::try_from(unsafe { api!(RedisModule_GetAbsExpire)(self.0) }).ok().map(UnixMs)
-    }
-
-    /// Sets or removes the TTL of an existing key.
-    pub fn set_expiry(&mut self, until: Option<UnixMs>) -> Result<()> {
-        let until = until.map_or(raw::REDISMODULE_NO_EXPIRE.into(), UnixMs::as_i64);
-        // SAFETY: the handle is open for writing.
-        done(unsafe { api!(RedisModule_SetAbsExpire)(self.0, until) })
-    }
-
-    /// Deletes the key.
-    pub fn delete(&mut self) -> Result<()> {
-        // SAFETY: the handle is open for writing.
-        done(unsafe { api!(RedisModule_DeleteKey)(self.0) })
-    }
-
-    /// Closes the key before its owner is dropped, since events must not find it open.
-    pub fn close(&mut self) {
-        if !self.0.is_null() {
-            // SAFETY: the handle is open, and null from here on.
-            unsafe { api!(RedisModule_CloseKey)(self.0) };
-            self.0 = std::ptr::null_mut();
-        }
-    }
-}
-
-impl Drop for KeyHandle {
-    fn drop(&mut self) {
-        self.close();
-    }
-}
-
-fn list_end(end: End) -> c_int {
-    match end {
-        End::Left => raw::REDISMODULE_LIST_HEAD as c_int,
-        End::Right => raw::REDISMODULE_LIST_TAIL as c_int,
     }
 }
 

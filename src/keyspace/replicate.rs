@@ -49,9 +49,9 @@ pub fn pop(ctx: Ctx, key: Str<'_>, end: End, count: usize) {
     ctx.replicate_number(if end == End::Left { c"LPOP" } else { c"RPOP" }, &[key], count);
 }
 
-/// `ZADD key score member [score member ...]`, the scores being times in ms
-pub fn set_members<'a>(ctx: Ctx, key: Str<'a>, members: impl Iterator<Item = (Str<'a>, UnixMs)>) {
-    let members: Vec<_> = members.map(|(member, score)| (OwnedStr::number(score.as_i64()), member)).collect();
+/// `ZADD key score member [score member ...]`, the scores being whole numbers
+pub fn set_members<'a>(ctx: Ctx, key: Str<'a>, members: impl Iterator<Item = (Str<'a>, i64)>) {
+    let members: Vec<_> = members.map(|(member, score)| (OwnedStr::number(score), member)).collect();
     let pairs = members.iter().flat_map(|(score, member)| [score.as_str(), *member]);
     let args: Vec<_> = std::iter::once(key).chain(pairs).collect();
     ctx.replicate(c"ZADD", &args);

@@ -12,7 +12,9 @@ use std::ffi::{CString, c_int};
 
 use super::args::{is, parse_i64};
 use super::call::CallReply;
-use super::module_api::{Ctx, Kind, OwnedStr, Str};
+use super::growth;
+use super::key::Kind;
+use super::module_api::{Ctx, OwnedStr, Str};
 use super::slots::OneSlot;
 
 use self::native::{Check, Passed};
@@ -272,9 +274,11 @@ impl<'a> Calls<'a> {
         }
         let reordered = if known.special == Special::Sort { order_of_set(self.ctx, call.argv) } else { None };
         let args = reordered.as_deref().unwrap_or(call.argv).get(1 + usize::from(call.key.is_some())..).unwrap_or_default();
+        let exempt = self.writes > 0 || self.rules.allow_oom;
         let run = |as_user| {
             let modifiers = Modifiers::of(call, as_user, self.writes > 0, self.rules.allow_oom);
-            CallReply::of_script(self.ctx, &known.name, modifiers.bytes(), call.key, args)
+            let run = || CallReply::of_script(self.ctx, &known.name, modifiers.bytes(), call.key, args);
+            growth::exempt(exempt, run)
         };
         let mut reply = run(self.as_user);
         if self.as_user && reply.says_no_user() && self.ctx.has_no_user() {
@@ -299,11 +303,16 @@ impl<'a> Calls<'a> {
         if failed { in_script_words(text, refuses_arity).unwrap_or(text) } else { text }
     }
 
-    /// Whether the caller may run a command; `None` if there is no such command.
-    pub fn may_call(&mut self, argv: &[&[u8]]) -> Option<bool> {
-        self.known.get(self.ctx, argv).ok()?;
+    /// Whether the caller may run a command; what is no call of one is an error.
+    pub fn may_call(&mut self, argv: &[&[u8]]) -> Result<bool, &'static [u8]> {
+        let known = self.known.get(self.ctx, argv).map_err(|_| &b"ERR Invalid command passed to redis.acl_check_cmd()"[..])?;
+        let takes = known.takes(argv.len());
         let args: Vec<_> = argv.iter().map(|arg| OwnedStr::new(arg)).collect();
-        Some(self.ctx.caller_may(OwnedStr::slice_as_str(&args)))
+        let words = OwnedStr::slice_as_str(&args);
+        if !takes && self.ctx.refuses_number(words) {
+            return Err(b"ERR Wrong number of args for redis.acl_check_cmd()");
+        }
+        Ok(self.ctx.caller_may(words))
     }
 }
 
@@ -363,7 +372,7 @@ fn order_of_set<'a>(ctx: Ctx, argv: &[&'a [u8]]) -> Option<Vec<&'a [u8]>> {
     }
     sorted.push(b"ALPHA");
     let key = OwnedStr::new(command.get(1)?);
-    let is_set = || ctx.open_for_reading(key.as_str()).is_some_and(|key| key.kind() == Kind::Set);
+    let is_set = || ctx.open_for_reading(key.as_str()).value().is_some_and(|value| value.kind() == Kind::Set);
     (constant && is_set()).then_some(sorted)
 }
 

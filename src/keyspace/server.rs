@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use redis_module::raw;
 
+use super::key;
 use super::module_api::{Ctx, api};
 
 /// The state of the server and of the command that runs, as one set of flags. Asking costs: the server works its memory limit out.
@@ -98,6 +99,7 @@ impl Ctx {
     /// ask is refused with `BUSY` and `why`. The server aborts unless the command is its client's own, outside of MULTI and of scripts.
     pub fn yield_to_clients(self, why: &CStr) {
         const CLIENTS: c_int = raw::REDISMODULE_YIELD_FLAG_CLIENTS as c_int;
+        key::assert_none_is_open();
         YIELDING.store(true, Ordering::Relaxed);
         // SAFETY: the context belongs to the running command; the server uses the text during this call only.
         unsafe { api!(RedisModule_Yield)(self.raw(), CLIENTS, why.as_ptr()) };

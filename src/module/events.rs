@@ -2,8 +2,8 @@
 
 use redis_module::raw;
 
-use crate::commands::function;
 use crate::commands::script::store;
+use crate::commands::scripting::store_watch;
 use crate::error::{Result, guarded};
 use crate::keyspace::module_api::Ctx;
 use crate::keyspace::server_events;
@@ -24,7 +24,7 @@ fn on_loading(ctx: Ctx, sub: u64) -> Result<()> {
 }
 
 fn refresh(ctx: Ctx) -> Result<()> {
+    store_watch::note_change();
     store::refresh(ctx);
-    function::store::note_change();
     Ok(())
 }

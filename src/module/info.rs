@@ -1,9 +1,10 @@
 //! The module's section of INFO.
 
-use std::ffi::{CStr, c_int, c_ulonglong};
+use std::ffi::{CStr, CString, c_int, c_ulonglong};
 
 use redis_module::raw;
 
+use super::load::{BUILD, PACKAGE};
 use crate::commands::scripting;
 use crate::error::guarded;
 use crate::keyspace::module_api::{Ctx, api};
@@ -17,6 +18,7 @@ pub fn register(ctx: Ctx) {
 
 unsafe extern "C" fn report(info: *mut raw::RedisModuleInfoCtx, _for_crash_report: c_int) {
     let _ = guarded(|| {
+        about(info);
         if let Some(figures) = scripting::figures() {
             section(info, c"scripts", &figures);
         }
@@ -25,12 +27,26 @@ unsafe extern "C" fn report(info: *mut raw::RedisModuleInfoCtx, _for_crash_repor
     });
 }
 
+/// Which module this is. The section has the module's own name.
+fn about(info: *mut raw::RedisModuleInfoCtx) {
+    open(info, c"");
+    for (name, value) in [(c"version", PACKAGE), (c"build", BUILD)] {
+        let Ok(value) = CString::new(value) else { continue };
+        // SAFETY: called from `report` with the server's context; the server copies both strings.
+        unsafe { api!(RedisModule_InfoAddFieldCString)(info, name.as_ptr(), value.as_ptr()) };
+    }
+}
+
 fn section(info: *mut raw::RedisModuleInfoCtx, name: &CStr, figures: &[(&CStr, u64)]) {
-    // SAFETY: called from `report` with the server's context; the name is a constant.
-    unsafe { api!(RedisModule_InfoAddSection)(info, name.as_ptr()) };
+    open(info, name);
     for (name, value) in figures {
         field(info, name, *value);
     }
+}
+
+fn open(info: *mut raw::RedisModuleInfoCtx, section: &CStr) {
+    // SAFETY: called from `report` with the server's context; the name is a constant.
+    unsafe { api!(RedisModule_InfoAddSection)(info, section.as_ptr()) };
 }
 
 fn field(info: *mut raw::RedisModuleInfoCtx, name: &CStr, value: u64) {

@@ -7,10 +7,11 @@ use std::panic;
 
 use redis_module::{Context, RedisString, Status, raw};
 
-use super::{config, events, info, register, required, unload};
+use super::{config, events, info, register, required, tested, unload};
 use crate::commands::scripted;
 use crate::commands::scripting::{self, filter};
 use crate::error::{Error, Result, guarded};
+use crate::keyspace::growth;
 use crate::keyspace::kept;
 use crate::keyspace::module_api::{Ctx, api};
 use crate::keyspace::server_events;
@@ -20,6 +21,15 @@ use crate::waiting;
 pub const VERSION: i32 = number(env!("CARGO_PKG_VERSION_MAJOR")) * 10_000
     + number(env!("CARGO_PKG_VERSION_MINOR")) * 100
     + number(env!("CARGO_PKG_VERSION_PATCH"));
+
+/// The version as people write it.
+pub const PACKAGE: &str = env!("CARGO_PKG_VERSION");
+
+/// Which build this is: the commit of the checkout that it was built from, else the version. `build.rs` finds it out.
+pub const BUILD: &str = match option_env!("ATOMIC_COMMIT") {
+    Some(commit) => commit,
+    None => PACKAGE,
+};
 
 #[allow(clippy::indexing_slicing, clippy::as_conversions)]
 const fn number(text: &str) -> i32 {
@@ -107,12 +117,15 @@ fn load(ctx: Ctx, args: &[RedisString]) -> Result<()> {
     // SAFETY: the context belongs to the load that is running, here and below.
     unsafe { api!(RedisModule_SetModuleOptions)(ctx.raw(), (OPTIONS | slots) as i32) };
     info::register(ctx);
+    growth::watch(ctx);
     waiting::start(ctx);
     scripting::watch(ctx);
     events::start(ctx);
+    tested::check(ctx);
     // Nothing may fail behind it: the server does not take a filter back.
     let _ = guarded(|| filter::start(ctx));
     unload::note_load(ctx);
+    ctx.log(c"notice", &format!("loaded: version {PACKAGE}, build {BUILD}"));
     Ok(())
 }
 

@@ -2,8 +2,10 @@
 
 pub mod config;
 pub mod events;
+mod exports;
 pub mod info;
 pub mod load;
 mod register;
 mod required;
+pub mod tested;
 mod unload;

@@ -51,6 +51,7 @@ pub fn absent_functions() -> Vec<&'static str> {
         RedisModule_GetServerInfo,
         RedisModule_HashGet,
         RedisModule_HashSet,
+        RedisModule_InfoAddFieldCString,
         RedisModule_InfoAddFieldULongLong,
         RedisModule_InfoAddSection,
         RedisModule_IsKeysPositionRequest,

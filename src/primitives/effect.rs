@@ -60,10 +60,10 @@ pub enum Effect<V> {
         /// How many; at most as many as there are.
         count: u64,
     },
-    /// Members of the sorted set, whose scores are times in ms, are added or get another score, and members are removed.
+    /// Members of the sorted set, whose scores are whole numbers, are added or get another score, and members are removed.
     Members {
         /// The members that are set.
-        set: Vec<(V, UnixMs)>,
+        set: Vec<(V, i64)>,
         /// The members that are removed; none that is set.
         removed: Vec<V>,
         /// The new end of the key; `None` leaves its TTL as it is.
@@ -79,6 +79,32 @@ pub struct Part {
     /// What it becomes.
     pub bytes: Vec<u8>,
 }
+
+/// The parts that turn one string into another that is no shorter, each as a multiple of [`GRAIN`] bytes; `None` when they are many, so
+/// that the whole is the smaller write.
+#[must_use]
+pub fn differences(before: &[u8], after: &[u8]) -> Option<Vec<Part>> {
+    let mut parts: Vec<Part> = Vec::new();
+    for (index, grain) in after.chunks(GRAIN).enumerate() {
+        let offset = index.saturating_mul(GRAIN);
+        if before.get(offset..offset.saturating_add(grain.len())) == Some(grain) {
+            continue;
+        }
+        match parts.last_mut() {
+            Some(last) if last.offset.saturating_add(last.bytes.len()) == offset => last.bytes.extend(grain),
+            _ => parts.push(Part { offset, bytes: grain.to_vec() }),
+        }
+    }
+    let written: usize = parts.iter().map(|part| part.bytes.len()).sum();
+    let few = parts.len() <= MAX_PARTS && written <= after.len() / 2;
+    if few && before.len() <= after.len() { Some(parts) } else { None }
+}
+
+/// The unit in which strings are compared.
+const GRAIN: usize = 32;
+
+/// Each part is a command for the replicas.
+const MAX_PARTS: usize = 4;
 
 /// An end of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,6 +186,39 @@ impl ExpiryRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn few_differences_are_written_as_parts() {
+        let before = [0_u8; 300];
+        let part = |offset, bytes: &[u8]| Part { offset, bytes: bytes.to_vec() };
+        let with = |changes: &[(usize, u8)], length| {
+            let mut after = before.to_vec();
+            after.resize(length, 7);
+            changes.iter().for_each(|(at, byte)| {
+                if let Some(place) = after.get_mut(*at) {
+                    *place = *byte
+                }
+            });
+            after
+        };
+        let grain = |at: usize, byte| {
+            let mut grain = [0; GRAIN];
+            if let Some(place) = grain.get_mut(at) {
+                *place = byte;
+            }
+            grain
+        };
+        assert_eq!(differences(&before, &before), Some(Vec::new()));
+        assert_eq!(differences(&before, &with(&[(40, 1)], 300)), Some(vec![part(32, &grain(8, 1))]));
+        let joined = [grain(31, 1), grain(0, 2)].concat();
+        assert_eq!(differences(&before, &with(&[(63, 1), (64, 2)], 300)), Some(vec![part(32, &joined)]));
+        let grown = [[0; 12].as_slice(), &[7; 8]].concat();
+        assert_eq!(differences(&before, &with(&[], 308)), Some(vec![part(288, &grown)]));
+        assert_eq!(differences(&before, &with(&[], 299)), None, "it got shorter");
+        let far: Vec<_> = (0..5).map(|index| (index * 64, 1)).collect();
+        assert_eq!(differences(&before, &with(&far, 300)), None, "too many parts");
+        assert_eq!(differences(&before, &[1; 300]), None, "everything");
+    }
 
     #[test]
     fn an_expiry_in_the_past_is_a_deletion() {

@@ -1,19 +1,18 @@
-//! Counting semaphores: who has how many permits, each until when.
+//! Counting semaphores: who has how many permits, and until when.
 //!
-//! A semaphore is a sorted set with one member per permit, whose score is the end of its lease. So what a decision changes is a few
-//! members, however many permits there are. A decision reads no more than it needs: how many permits there are, those that ended, and
-//! those of the owner it is about.
+//! A semaphore is a sorted set. Each owner has one member, its lease, whose score is when it ends. An owner with more than one permit has a
+//! second member, whose score is minus their number; from the first such owner on there is one more, whose score is minus the number of
+//! all permits. So what a decision reads and changes is a few members, however many owners and permits there are: those of the owner it is
+//! about, those whose lease ended, and for a denial those that have to end first.
 //!
-//! What must stay true: the permits of one owner have the indices 0, 1, 2 and so on, so that asking for one after the other finds all
-//! of them. No more permits are granted than the request's capacity, those of all owners together. A permit whose lease ended counts
-//! no more, even while it is still stored; it is removed by the next change. A set that somebody else edited may have holes: what lies
-//! behind one counts until its lease ends, and is then removed too.
+//! What must stay true: no more permits are granted than the request's capacity, those of all owners together. All permits of an owner
+//! end together; acquiring more never lets them end earlier. A lease that ended counts no more, even while it is still stored; it is
+//! removed by the next change. Counts that somebody else edited are believed as far as they can be true.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::iter::repeat_n;
 
-use super::codec::{Corrupt, Reader, put_uint};
+use super::codec::Corrupt;
 use super::effect::Effect;
 use super::time::{DurationMs, UnixMs};
 
@@ -26,10 +25,17 @@ pub const FORMAT: &str = "a semaphore (format SM1)";
 /// The most permits of one semaphore, and the most that one request can ask for.
 pub const MAX_PERMITS: u16 = 10_000;
 
-/// The latest end of a permit: every whole number up to here is a score of its own.
+/// The latest end of a lease: every whole number up to here is a score of its own.
 const MAX_DEADLINE: u64 = 1 << 53;
 
 const MAGIC: &[u8] = b"\xa7SM\x01";
+const LEASE: u8 = 0;
+const COUNT: u8 = 1;
+/// The member whose score is minus the number of all stored permits.
+const TOTAL: &[u8] = b"\xa7SM\x01\x02";
+
+/// The lowest score of a lease. Counts lie below.
+const FIRST_LEASE: f64 = 0.0;
 
 /// The stored sorted set. A missing key is an empty one.
 ///
@@ -46,89 +52,100 @@ pub trait Permits {
     /// The score of a member, if there is one.
     fn score(&self, member: &[u8]) -> Option<f64>;
 
-    /// The members and their scores, the lowest score first.
-    fn ascending(&mut self) -> impl Iterator<Item = (Vec<u8>, f64)>;
+    /// The members and their scores from this score on, the lowest first.
+    fn ascending(&mut self, from: f64) -> impl Iterator<Item = (Vec<u8>, f64)>;
 
     /// The members and their scores, the highest score first.
     fn descending(&mut self) -> impl Iterator<Item = (Vec<u8>, f64)>;
 }
 
-/// One permit, as it is named in the set.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Permit {
-    index: u16,
-    owner: Vec<u8>,
+fn member(kind: u8, owner: &[u8]) -> Vec<u8> {
+    [MAGIC, &[kind], owner].concat()
 }
 
-impl Permit {
-    fn decode(member: &[u8]) -> Result<Self, Corrupt> {
-        let mut reader = Reader::new(member);
-        reader.literal(MAGIC)?;
-        let index = u16::try_from(reader.u64(2)?).map_err(|_| Corrupt)?;
-        let owner = member.get(MAGIC.len().saturating_add(2)..).unwrap_or_default();
-        let valid = index < MAX_PERMITS && (1..=super::lock::MAX_OWNER_BYTES).contains(&owner.len());
-        if valid { Ok(Self { index, owner: owner.to_vec() }) } else { Err(Corrupt) }
-    }
-}
-
-/// The name of a permit in the set.
-fn member(owner: &[u8], index: u16) -> Vec<u8> {
-    let mut out = Vec::with_capacity(MAGIC.len().saturating_add(owner.len()).saturating_add(2));
-    out.extend(MAGIC);
-    put_uint(&mut out, index.into(), 2);
-    out.extend(owner);
-    out
+/// The owner and the end of a lease.
+fn decode((member, score): (Vec<u8>, f64)) -> Result<(Vec<u8>, UnixMs), Corrupt> {
+    let owner = member.strip_prefix(MAGIC).and_then(|rest| rest.strip_prefix(&[LEASE])).ok_or(Corrupt)?;
+    if (1..=super::lock::MAX_OWNER_BYTES).contains(&owner.len()) { Ok((owner.to_vec(), deadline(score)?)) } else { Err(Corrupt) }
 }
 
 /// The end of a lease that a score stands for.
 fn deadline(score: f64) -> Result<UnixMs, Corrupt> {
-    // Whole and in range, so that nothing is rounded. No NaN passes.
+    whole(score, MAX_DEADLINE).map(UnixMs)
+}
+
+/// The number of permits that a score stands for.
+fn permits_of(score: f64) -> Result<u64, Corrupt> {
+    whole(-score, MAX_PERMITS.into()).and_then(|count| if count > 0 { Ok(count) } else { Err(Corrupt) })
+}
+
+/// Whole and in range, so that nothing is rounded. No NaN passes.
+fn whole(score: f64, most: u64) -> Result<u64, Corrupt> {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
-    if score >= 0.0 && score <= MAX_DEADLINE as f64 && score.fract() == 0.0 { Ok(UnixMs(score as u64)) } else { Err(Corrupt) }
+    if score >= 0.0 && score <= most as f64 && score.fract() == 0.0 { Ok(score as u64) } else { Err(Corrupt) }
 }
 
-fn decode((member, score): (Vec<u8>, f64)) -> Result<(Permit, UnixMs), Corrupt> {
-    Ok((Permit::decode(&member)?, deadline(score)?))
+/// The stored permits of an owner, when it has a lease. Without a total nobody has more than one.
+fn count(stored: &impl Permits, owner: &[u8], counted: bool) -> Result<Option<u64>, Corrupt> {
+    if counted { stored.score(&member(COUNT, owner)).map(permits_of).transpose() } else { Ok(None) }
 }
 
-/// The permits of one owner.
+/// What one owner has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    /// How many permits.
+    pub permits: u64,
+    /// When they end.
+    pub until: UnixMs,
+}
+
+/// An owner that a decision is about.
 struct Held {
-    /// As they are stored, by their indices.
-    before: Vec<UnixMs>,
-    /// As they are to be, the earliest first.
-    after: Vec<UnixMs>,
+    /// The end of its lease as it is stored, also of one that is over.
+    lease: Option<UnixMs>,
+    /// The number of its permits as it is stored.
+    count: Option<u64>,
+    /// What it has from here on.
+    after: Option<Owner>,
 }
 
 impl Held {
-    fn read(stored: &impl Permits, owner: &[u8], now: UnixMs) -> Result<Self, Corrupt> {
-        let scores = (0..MAX_PERMITS).map_while(|index| stored.score(&member(owner, index)));
-        let before = scores.map(deadline).collect::<Result<Vec<_>, _>>()?;
-        let mut after: Vec<_> = before.iter().copied().filter(|deadline| *deadline > now).collect();
-        after.sort_unstable();
-        Ok(Self { before, after })
+    fn read(stored: &impl Permits, owner: &[u8], counted: bool, now: UnixMs) -> Result<Self, Corrupt> {
+        let lease = stored.score(&member(LEASE, owner)).map(deadline).transpose()?;
+        let count = count(stored, owner, counted)?;
+        let after = lease.filter(|until| *until > now).map(|until| Owner { permits: count.unwrap_or(1), until });
+        Ok(Self { lease, count, after })
     }
 
-    /// What has to be written. A place keeps its deadline when that one stays, so that as little as possible is.
-    fn changes(&self, owner: &[u8], set: &mut Vec<(Vec<u8>, UnixMs)>, removed: &mut Vec<Vec<u8>>) {
-        let mut placeless = BTreeMap::<UnixMs, usize>::new();
-        for deadline in &self.after {
-            let count = placeless.entry(*deadline).or_default();
-            *count = count.saturating_add(1);
+    /// What has to be written.
+    fn changes(&self, owner: &[u8], changes: &mut Changes) {
+        let until = self.after.map(|after| after.until);
+        changes.member(member(LEASE, owner), self.lease.map(UnixMs::as_i64), until.map(UnixMs::as_i64));
+        let permits = self.after.map(|after| after.permits).filter(|permits| *permits > 1);
+        changes.member(member(COUNT, owner), self.count.map(score_of), permits.map(score_of));
+    }
+}
+
+/// The score that stands for a number of permits.
+fn score_of(permits: u64) -> i64 {
+    0_i64.saturating_sub_unsigned(permits)
+}
+
+/// Members that are set to a score, and members that are removed.
+#[derive(Default)]
+struct Changes {
+    set: Vec<(Vec<u8>, i64)>,
+    removed: Vec<Vec<u8>>,
+}
+
+impl Changes {
+    /// One member, as it is and as it is to be.
+    fn member(&mut self, member: Vec<u8>, before: Option<i64>, after: Option<i64>) {
+        match after {
+            Some(score) if before != after => self.set.push((member, score)),
+            None if before.is_some() => self.removed.push(member),
+            _ => {}
         }
-        let mut free = Vec::new();
-        for (index, deadline) in (0..MAX_PERMITS).zip(&self.before) {
-            if usize::from(index) >= self.after.len() {
-                removed.push(member(owner, index));
-                continue;
-            }
-            match placeless.get_mut(deadline) {
-                Some(count) if *count > 0 => *count = count.saturating_sub(1),
-                _ => free.push(index),
-            }
-        }
-        free.extend((0..MAX_PERMITS).take(self.after.len()).skip(self.before.len()));
-        let deadlines = placeless.into_iter().flat_map(|(deadline, count)| repeat_n(deadline, count));
-        set.extend(free.into_iter().zip(deadlines).map(|(index, deadline)| (member(owner, index), deadline)));
     }
 }
 
@@ -152,6 +169,8 @@ pub enum Acquired {
     Granted {
         /// How many permits are in use now, the caller's included.
         in_use: u64,
+        /// When all permits of the caller end.
+        until: UnixMs,
     },
     /// There are not as many left.
     Denied {
@@ -166,27 +185,42 @@ pub enum Acquired {
 pub struct Draft {
     now: UnixMs,
     in_use: u64,
-    /// The permits that ended and are still stored.
-    ended: Vec<Permit>,
+    /// The number of all permits as it is stored; `None` when there is one per lease.
+    total: Option<u64>,
+    /// The owners whose lease is over and still stored.
+    ended: Vec<Vec<u8>>,
     /// The owners that a decision was about.
     owners: BTreeMap<Vec<u8>, Held>,
     changed: bool,
 }
 
 impl Draft {
-    /// Looks at a stored semaphore. The first permit that did not end and the last one show whether it is one at all.
+    /// Looks at a stored semaphore. The total, or the lowest member, and the highest one show whether it is one at all.
     pub fn read(stored: &mut impl Permits, now: UnixMs) -> Result<Self, Corrupt> {
+        let members = u64::try_from(stored.len()).unwrap_or(u64::MAX);
+        let total = stored.score(TOTAL).map(permits_of).transpose()?;
+        // Every member but the total stands for a permit at least.
+        if total.is_some_and(|total| total < members.saturating_sub(1)) {
+            return Err(Corrupt);
+        }
+        if total.is_none() {
+            stored.ascending(f64::NEG_INFINITY).next().map(decode).transpose()?;
+        }
         stored.descending().next().map(decode).transpose()?;
         let mut ended = Vec::new();
-        for found in stored.ascending() {
-            let (permit, deadline) = decode(found)?;
+        for found in stored.ascending(FIRST_LEASE) {
+            let (owner, deadline) = decode(found)?;
             if deadline > now {
                 break;
             }
-            ended.push(permit);
+            ended.push(owner);
         }
-        let in_use = u64::try_from(stored.len().saturating_sub(ended.len())).unwrap_or(u64::MAX);
-        Ok(Self { now, in_use, ended, owners: BTreeMap::new(), changed: false })
+        let mut over: u64 = 0;
+        for owner in &ended {
+            over = over.saturating_add(count(stored, owner, total.is_some())?.unwrap_or(1));
+        }
+        let in_use = total.unwrap_or(members).saturating_sub(over);
+        Ok(Self { now, in_use, total, ended, owners: BTreeMap::new(), changed: false })
     }
 
     /// The time of the decisions.
@@ -201,7 +235,7 @@ impl Draft {
         self.in_use
     }
 
-    /// Takes permits, if there are enough.
+    /// Takes permits, if there are enough. What the owner has already ends no earlier than before.
     pub fn claim(&mut self, stored: &mut impl Permits, claim: &Claim<'_>) -> Result<Acquired, Corrupt> {
         let in_use = self.in_use.saturating_add(claim.permits);
         if in_use > claim.capacity {
@@ -210,51 +244,40 @@ impl Draft {
         }
         let deadline = self.now.plus(claim.lease);
         let after = &mut self.held(stored, claim.owner)?.after;
-        after.extend(repeat_n(deadline, count(claim.permits)));
-        after.sort_unstable();
+        let before = after.unwrap_or(Owner { permits: 0, until: deadline });
+        let permits = before.permits.saturating_add(claim.permits);
+        // More than there can be in all: somebody edited the counts.
+        if permits > MAX_PERMITS.into() {
+            return Err(Corrupt);
+        }
+        let until = before.until.max(deadline);
+        *after = Some(Owner { permits, until });
         (self.in_use, self.changed) = (in_use, true);
-        Ok(Acquired::Granted { in_use })
+        Ok(Acquired::Granted { in_use, until })
     }
 
-    /// Gives permits back, those that end first; all when there are fewer. The outcome is how many the owner has left, or `None` when
-    /// it had none.
+    /// Gives permits back; all when there are fewer. The outcome is how many the owner has left, or `None` when it had none.
     pub fn release(&mut self, stored: &impl Permits, owner: &[u8], permits: u64) -> Result<Option<u64>, Corrupt> {
         let after = &mut self.held(stored, owner)?.after;
-        if after.is_empty() {
-            return Ok(None);
-        }
-        let returned = after.drain(..count(permits).min(after.len())).count();
-        let left = u64::try_from(after.len()).unwrap_or(u64::MAX);
-        self.returned(returned);
+        let Some(has) = *after else { return Ok(None) };
+        let left = has.permits.saturating_sub(permits);
+        *after = Some(Owner { permits: left, ..has }).filter(|_| left > 0);
+        self.in_use = self.in_use.saturating_sub(has.permits.saturating_sub(left));
+        self.changed = true;
         Ok(Some(left))
-    }
-
-    /// Takes back permits that were granted until `deadline`. The outcome is how many of them were still there.
-    pub fn revoke(&mut self, stored: &impl Permits, owner: &[u8], permits: u64, deadline: UnixMs) -> Result<u64, Corrupt> {
-        let after = &mut self.held(stored, owner)?.after;
-        let first = after.partition_point(|held| *held < deadline);
-        let end = after.partition_point(|held| *held <= deadline).min(first.saturating_add(count(permits)));
-        let returned = after.drain(first..end).count();
-        Ok(self.returned(returned))
-    }
-
-    fn returned(&mut self, permits: usize) -> u64 {
-        let permits = u64::try_from(permits).unwrap_or(u64::MAX);
-        self.in_use = self.in_use.saturating_sub(permits);
-        self.changed |= permits > 0;
-        permits
     }
 
     /// Lets all permits of the owner end `lease` from now. The outcome is the new TTL, or `None` when it had none.
     pub fn renew(&mut self, stored: &impl Permits, owner: &[u8], lease: DurationMs) -> Result<Option<DurationMs>, Corrupt> {
-        let deadline = self.now.plus(lease);
-        let after = &mut self.held(stored, owner)?.after;
-        if after.is_empty() {
-            return Ok(None);
+        let until = self.now.plus(lease);
+        match &mut self.held(stored, owner)?.after {
+            None => Ok(None),
+            Some(after) => {
+                after.until = until;
+                self.changed = true;
+                Ok(Some(lease))
+            }
         }
-        after.fill(deadline);
-        self.changed = true;
-        Ok(Some(lease))
     }
 
     /// When a claim fits if nobody gives a permit back or gets one: now, or when enough leases have ended; `None` when never.
@@ -263,84 +286,78 @@ impl Draft {
         if permits > capacity {
             return Ok(None);
         }
-        let missing = count(self.in_use.saturating_add(permits).saturating_sub(capacity));
-        let Some(last) = missing.checked_sub(1) else { return Ok(Some(self.now)) };
-        let mut deadlines: Vec<_> = self.owners.values().flat_map(|held| held.after.iter().copied()).collect();
-        let live = |(permit, deadline): &(Permit, UnixMs)| *deadline > self.now && !self.replaces(permit);
-        for found in stored.ascending().map(decode).filter(|found| found.as_ref().map_or(true, live)).take(missing) {
-            deadlines.push(found?.1);
+        let missing = self.in_use.saturating_add(permits).saturating_sub(capacity);
+        if missing == 0 {
+            return Ok(Some(self.now));
         }
-        deadlines.sort_unstable();
-        Ok(deadlines.get(last).copied())
+        let live = |(owner, deadline): &(Vec<u8>, UnixMs)| *deadline > self.now && !self.owners.contains_key(owner);
+        let others = stored.ascending(FIRST_LEASE).map(decode).filter(|found| found.as_ref().map_or(true, live));
+        // A lease is a permit at least.
+        let others = others.take(usize::try_from(missing).unwrap_or(usize::MAX)).collect::<Result<Vec<_>, _>>()?;
+        let mut ends: Vec<_> = self.owners.values().filter_map(|held| held.after).collect();
+        for (owner, until) in others {
+            ends.push(Owner { permits: count(stored, &owner, self.total.is_some())?.unwrap_or(1), until });
+        }
+        ends.sort_unstable_by_key(|owner| owner.until);
+        let mut freed: u64 = 0;
+        let enough = ends.into_iter().find(|owner| {
+            freed = freed.saturating_add(owner.permits);
+            freed >= missing
+        });
+        Ok(enough.map(|owner| owner.until))
     }
 
     /// What the decisions change, and the removal of what ended. Nothing when that were all.
-    pub fn effect(mut self, stored: &mut impl Permits) -> Result<Effect<Vec<u8>>, Corrupt> {
+    pub fn effect(self, stored: &mut impl Permits) -> Result<Effect<Vec<u8>>, Corrupt> {
         if !self.changed {
             return Ok(Effect::Keep);
         }
-        let (mut set, mut removed) = (Vec::new(), Vec::new());
-        for permit in std::mem::take(&mut self.ended) {
-            self.held(stored, &permit.owner)?;
-            if !self.replaces(&permit) {
-                removed.push(member(&permit.owner, permit.index));
-            }
+        let mut changes = Changes::default();
+        let counted = self.total.is_some();
+        for owner in self.ended.iter().filter(|owner| !self.owners.contains_key(*owner)) {
+            Held { after: None, ..Held::read(stored, owner, counted, self.now)? }.changes(owner, &mut changes);
         }
         for (owner, held) in &self.owners {
-            held.changes(owner, &mut set, &mut removed);
+            held.changes(owner, &mut changes);
         }
-        Ok(Effect::Members { set, removed, until: self.until(stored)? })
+        let several = self.owners.values().any(|held| held.after.is_some_and(|after| after.permits > 1));
+        let total = Some(self.in_use).filter(|in_use| *in_use > 0 && (counted || several));
+        changes.member(TOTAL.to_vec(), self.total.map(score_of), total.map(score_of));
+        let until = self.until(stored)?;
+        Ok(Effect::Members { set: changes.set, removed: changes.removed, until })
     }
 
-    /// When the last permit ends; `None` when there is none.
+    /// When the last lease ends; `None` when there is none.
     fn until(&self, stored: &mut impl Permits) -> Result<Option<UnixMs>, Corrupt> {
-        let ours = self.owners.values().filter_map(|held| held.after.last()).copied().max();
-        for found in stored.descending() {
-            let (permit, deadline) = decode(found)?;
-            if !self.replaces(&permit) {
+        let ours = self.owners.values().filter_map(|held| held.after).map(|after| after.until).max();
+        for found in stored.descending().take_while(|(_, score)| *score >= FIRST_LEASE) {
+            let (owner, deadline) = decode(found)?;
+            if !self.owners.contains_key(&owner) {
                 return Ok(ours.max(Some(deadline).filter(|deadline| *deadline > self.now)));
             }
         }
         Ok(ours)
     }
 
-    /// Whether the draft knows better what becomes of a stored permit.
-    fn replaces(&self, permit: &Permit) -> bool {
-        let places = self.owners.get(&permit.owner).map_or(0, |held| held.before.len().max(held.after.len()));
-        usize::from(permit.index) < places
-    }
-
     fn held(&mut self, stored: &impl Permits, owner: &[u8]) -> Result<&mut Held, Corrupt> {
         match self.owners.entry(owner.to_vec()) {
             Entry::Occupied(known) => Ok(known.into_mut()),
-            Entry::Vacant(place) => Ok(place.insert(Held::read(stored, owner, self.now)?)),
+            Entry::Vacant(place) => Ok(place.insert(Held::read(stored, owner, self.total.is_some(), self.now)?)),
         }
     }
-}
-
-fn count(permits: u64) -> usize {
-    usize::try_from(permits).unwrap_or(usize::MAX)
-}
-
-/// What one owner has.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owner {
-    /// How many permits.
-    pub permits: u64,
-    /// When the last of them ends.
-    pub until: UnixMs,
 }
 
 /// Every owner that has permits, by name. Reads the whole set.
 pub fn owners(stored: &mut impl Permits, now: UnixMs) -> Result<BTreeMap<Vec<u8>, Owner>, Corrupt> {
-    let mut owners = BTreeMap::<Vec<u8>, Owner>::new();
-    for found in stored.ascending() {
-        let (permit, deadline) = decode(found)?;
-        if deadline > now {
-            let owner = owners.entry(permit.owner).or_insert(Owner { permits: 0, until: deadline });
-            owner.permits = owner.permits.saturating_add(1);
-            owner.until = owner.until.max(deadline);
-        }
+    let counted = stored.score(TOTAL).map(permits_of).transpose()?.is_some();
+    if !counted {
+        stored.ascending(f64::NEG_INFINITY).next().map(decode).transpose()?;
+    }
+    let leases = stored.ascending(FIRST_LEASE).map(decode).collect::<Result<Vec<_>, _>>()?;
+    let mut owners = BTreeMap::new();
+    for (owner, until) in leases.into_iter().filter(|(_, until)| *until > now) {
+        let permits = count(stored, &owner, counted)?.unwrap_or(1);
+        owners.insert(owner, Owner { permits, until });
     }
     Ok(owners)
 }

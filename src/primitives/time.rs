@@ -65,12 +65,6 @@ impl UnixMicros {
         UnixMs(self.0 / 1000)
     }
 
-    /// The first millisecond that is not before this point.
-    #[must_use]
-    pub fn ceil_ms(self) -> UnixMs {
-        UnixMs(self.0.div_ceil(1000))
-    }
-
     /// This point, `micros` later.
     #[must_use]
     pub fn plus(self, micros: u64) -> Self {

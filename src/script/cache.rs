@@ -1,15 +1,15 @@
-//! The scripts that the engine knows, by the SHA1 of their source: the one place that knows digests.
+//! The scripts that the engine knows, by the SHA1 of their source.
 //!
 //! A script that is stored outside, in a library of the server, stays as long as it is there: forgetting it would gain nothing. All
 //! others are evictable: they are bounded in count and in bytes, and the least recently used goes first. Sources are kept, so that a
 //! script outlives the VM it was compiled in: what is compiled carries the VM's number and is compiled again, when it is used, if
 //! that is not the current one.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::Bound;
 
-use sha1::{Digest as _, Sha1};
-
+pub use super::digest::Digest;
+use super::digest::DigestHash;
 use super::port::Flags;
 use super::runs::{RunFigures, Runs};
 use super::stack::Ref;
@@ -20,111 +20,16 @@ pub const EVICTABLE_SCRIPTS: usize = 500;
 /// At most this many bytes of source in evictable scripts.
 pub const EVICTABLE_BYTES: usize = 16 << 20;
 
-/// The SHA1 of a script's source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Digest([u8; 20]);
+/// What a stored script takes beside its source, at most: the library in the server (its names, its function, its entries in two tables)
+/// and the entry here, with what a short script is compiled to. Measured were 1,900 to 2,450 bytes; `tests/it/script/store/cost.rs` checks it
+/// on every server.
+const STORED_OVERHEAD: usize = 2560;
 
-impl Digest {
-    /// The digest of a source.
-    #[must_use]
-    pub fn of(source: &[u8]) -> Self {
-        Self(Sha1::digest(source).into())
-    }
-
-    /// Reads 40 hexadecimal digits of either case; `None` for anything else.
-    #[must_use]
-    pub fn parse(hex: &[u8]) -> Option<Self> {
-        let (pairs, rest) = hex.as_chunks::<2>();
-        let pairs: &[[u8; 2]; 20] = pairs.try_into().ok()?;
-        if !rest.is_empty() {
-            return None;
-        }
-        let mut bytes = [0; 20];
-        let mut wrong = 0;
-        for (byte, &[high, low]) in bytes.iter_mut().zip(pairs) {
-            let (high, low) = (nibble(high), nibble(low));
-            *byte = high << 4 | low;
-            wrong |= high | low;
-        }
-        (wrong & NO_DIGIT == 0).then_some(Self(bytes))
-    }
-
-    /// 40 hexadecimal digits in lower case.
-    #[must_use]
-    pub fn hex(self) -> [u8; 40] {
-        let mut hex = [0; 40];
-        for (pair, byte) in hex.as_chunks_mut::<2>().0.iter_mut().zip(self.0) {
-            *pair = [digit(byte >> 4), digit(byte & 15)];
-        }
-        hex
-    }
-}
-
-/// A bit that no digit has.
-const NO_DIGIT: u8 = 0x80;
-
-/// The values of hexadecimal digits. Every EVALSHA reads forty.
-const NIBBLES: [u8; 256] = {
-    let mut nibbles = [NO_DIGIT; 256];
-    let mut at = 0;
-    #[allow(clippy::indexing_slicing)]
-    while at < 16 {
-        nibbles[b"0123456789abcdef"[at] as usize] = at as u8;
-        nibbles[b"0123456789ABCDEF"[at] as usize] = at as u8;
-        at += 1;
-    }
-    nibbles
-};
-
-fn nibble(digit: u8) -> u8 {
-    // A byte is always within.
-    NIBBLES.get(usize::from(digit)).copied().unwrap_or(NO_DIGIT)
-}
-
-fn digit(nibble: u8) -> u8 {
-    if nibble < 10 { b'0' + nibble } else { b'a' + (nibble - 10) }
-}
-
-/// Hashes a digest by mixing its first bytes with a secret: the bytes are uniform already, and without the secret nobody can
-/// choose scripts that collide.
-#[derive(Clone)]
-struct DigestHash {
-    secret: u64,
-}
-
-impl Default for DigestHash {
-    fn default() -> Self {
-        Self { secret: RandomState::new().build_hasher().finish() }
-    }
-}
-
-impl BuildHasher for DigestHash {
-    type Hasher = DigestHasher;
-
-    fn build_hasher(&self) -> DigestHasher {
-        DigestHasher { secret: self.secret, hash: 0 }
-    }
-}
-
-struct DigestHasher {
-    secret: u64,
-    hash: u64,
-}
-
-impl Hasher for DigestHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        let first = bytes.first_chunk::<8>().map_or(0, |first| u64::from_le_bytes(*first));
-        let mixed = u128::from(first ^ self.secret) * 0x9E37_79B9_7F4A_7C15;
-        let [a, b, c, d, e, f, g, h, rest @ ..] = mixed.to_le_bytes();
-        self.hash ^= u64::from_le_bytes([a, b, c, d, e, f, g, h]) ^ u64::from_le_bytes(rest);
-    }
-
-    /// The length that a hashed array writes first: always the same.
-    fn write_usize(&mut self, _: usize) {}
-
-    fn finish(&self) -> u64 {
-        self.hash
-    }
+/// The memory that storing a source takes, at most: the server keeps one copy of it and the engine another, and an allocation has up to a
+/// quarter more than was asked for.
+#[must_use]
+pub const fn stored_memory(source_bytes: usize) -> usize {
+    source_bytes.saturating_mul(2).saturating_add(source_bytes / 2).saturating_add(STORED_OVERHEAD)
 }
 
 /// A function in a VM.
@@ -138,6 +43,8 @@ pub(super) struct Compiled {
     pub flags: Option<Flags>,
     /// What the VM's memory grew by.
     pub bytes: usize,
+    /// The script means something else in Lua 5.1.
+    pub differs: bool,
     /// Machine code was made of it, if Luau could.
     pub native: bool,
     /// Machine code was asked for.
@@ -196,6 +103,8 @@ pub struct CacheStats {
     pub stored: usize,
     /// Bytes of their sources.
     pub stored_bytes: usize,
+    /// The memory that they take, here and in the server: the sum of [`stored_memory`].
+    pub stored_memory: usize,
     /// Scripts that were evicted since the engine started or its statistics were reset.
     pub evicted: u64,
 }
@@ -204,11 +113,14 @@ pub struct CacheStats {
 #[derive(Default)]
 pub(super) struct Cache {
     scripts: HashMap<Digest, Script, DigestHash>,
+    /// The digests of all scripts, for [`Cache::list`].
+    order: BTreeSet<Digest>,
     clock: u64,
     bytes: usize,
     /// The evictable scripts by the time at which they were used, as of when they were put here: using a script costs nothing here.
     evictable: BTreeMap<u64, Digest>,
     evictable_bytes: usize,
+    stored_memory: usize,
     evicted: u64,
 }
 
@@ -243,6 +155,7 @@ impl Cache {
         self.bytes += source.len();
         self.evictable.insert(used, digest);
         self.evictable_bytes += source.len();
+        self.order.insert(digest);
         self.scripts.insert(digest, Script { source: source.into(), compiled, runs: Runs::default(), used, place });
     }
 
@@ -252,18 +165,23 @@ impl Cache {
         if let Some(place) = script.place.take() {
             self.evictable.remove(&place);
             self.evictable_bytes -= script.source.len();
+            self.stored_memory += stored_memory(script.source.len());
         }
+    }
+
+    /// Notes that a script is not stored any more: it can be evicted.
+    pub fn set_evictable(&mut self, digest: Digest) {
+        let Some(script) = self.scripts.get_mut(&digest).filter(|script| script.place.is_none()) else { return };
+        script.place = Some(script.used);
+        self.evictable.insert(script.used, digest);
+        self.evictable_bytes += script.source.len();
+        self.stored_memory -= stored_memory(script.source.len());
     }
 
     /// Notes that of the known scripts these are stored, and no others.
     pub fn set_all_stored(&mut self, stored: &HashSet<Digest>) {
-        for (&digest, script) in &mut self.scripts {
-            if script.place.is_none() && !stored.contains(&digest) {
-                script.place = Some(script.used);
-                self.evictable.insert(script.used, digest);
-                self.evictable_bytes += script.source.len();
-            }
-        }
+        let gone: Vec<_> = self.stored().filter(|digest| !stored.contains(digest)).collect();
+        gone.into_iter().for_each(|digest| self.set_evictable(digest));
         stored.iter().for_each(|&digest| self.set_stored(digest));
     }
 
@@ -287,6 +205,7 @@ impl Cache {
 
     fn remove(&mut self, digest: Digest) -> Option<Script> {
         let script = self.scripts.remove(&digest)?;
+        self.order.remove(&digest);
         self.bytes -= script.source.len();
         self.evictable_bytes -= script.source.len();
         self.evicted += 1;
@@ -305,19 +224,24 @@ impl Cache {
             bytes: self.bytes,
             stored: self.scripts.len() - self.evictable.len(),
             stored_bytes: self.bytes - self.evictable_bytes,
+            stored_memory: self.stored_memory,
             evicted: self.evicted,
         }
     }
 
-    /// All scripts, in the order of their digests.
-    pub fn list(&self) -> Vec<Listed> {
-        let listed = |(&digest, script): (&Digest, &Script)| {
-            let Script { source, runs, place, .. } = script;
-            Listed { digest, bytes: source.len(), stored: place.is_none(), calls: runs.calls() }
+    /// At most `count` scripts behind a digest, or from the first one on, in the order of their digests.
+    pub fn list(&self, after: Option<Digest>, count: usize) -> Vec<Listed> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let listed = |&digest: &Digest| {
+            let Script { source, runs, place, .. } = self.scripts.get(&digest)?;
+            Some(Listed { digest, bytes: source.len(), stored: place.is_none(), calls: runs.calls() })
         };
-        let mut list: Vec<_> = self.scripts.iter().map(listed).collect();
-        list.sort_unstable_by_key(|script| script.digest);
-        list
+        self.order.range((from, Bound::Unbounded)).filter_map(listed).take(count).collect()
+    }
+
+    /// The scripts that are stored, in no order.
+    pub fn stored(&self) -> impl Iterator<Item = Digest> {
+        self.scripts.iter().filter(|(_, script)| script.place.is_none()).map(|(&digest, _)| digest)
     }
 
     /// What there is of one script. `vm` is the number of the VM whose functions count.
@@ -342,23 +266,12 @@ mod tests {
     use super::*;
 
     const COMPILED: Compiled =
-        Compiled { vm: 0, function: Ref::NIL, flags: None, bytes: 3, native: false, tried_natively: false };
+        Compiled { vm: 0, function: Ref::NIL, flags: None, bytes: 3, differs: false, native: false, tried_natively: false };
 
     fn add(cache: &mut Cache, source: &[u8]) -> Digest {
         let digest = Digest::of(source);
         cache.insert(digest, source, Some(COMPILED));
         digest
-    }
-
-    #[test]
-    fn digest_reads_what_it_writes_in_any_case() {
-        let digest = Digest::of(b"return 1");
-        assert_eq!(&digest.hex(), b"e0e1f9fabfc9d4800c877a703b823ac0578ff8db");
-        assert_eq!(Digest::parse(b"E0E1F9fabfc9d4800c877a703b823ac0578ff8db"), Some(digest));
-        for wrong in [&b""[..], b"e0", b"g0e1f9fabfc9d4800c877a703b823ac0578ff8db", b"e0e1f9fabfc9d4800c877a703b823ac0578ff8dbe"]
-        {
-            assert_eq!(Digest::parse(wrong), None);
-        }
     }
 
     #[test]
@@ -397,7 +310,7 @@ mod tests {
                     stored.insert(digest);
                 }
                 (Some(_), 8) if step.is_multiple_of(50) => {
-                    stored.retain(|digest: &Digest| digest.0[0] < 128);
+                    stored.retain(|digest: &Digest| digest.hex()[0] < b'8');
                     cache.set_all_stored(&stored);
                 }
                 _ => order.push(add(&mut cache, format!("return {step}").as_bytes())),
@@ -437,11 +350,48 @@ mod tests {
         assert_eq!((cache.stats().stored, cache.stats().stored_bytes), (2, 3));
         cache.set_all_stored(&HashSet::from([b, c]));
         assert_eq!((cache.stats().stored, cache.stats().stored_bytes), (2, 5));
-        let mut stored: Vec<_> = cache.list().iter().map(|script| (script.bytes, script.stored)).collect();
+        let mut stored: Vec<_> = cache.list(None, 9).iter().map(|script| (script.bytes, script.stored)).collect();
         stored.sort_unstable();
         assert_eq!(stored, [(1, false), (2, true), (3, true)]);
         cache.set_all_stored(&HashSet::new());
         assert_eq!(cache.stats(), CacheStats { scripts: 3, bytes: 6, ..CacheStats::default() });
+    }
+
+    #[test]
+    fn a_list_goes_on_behind_a_digest_whether_that_is_there_or_not() {
+        let mut cache = Cache::default();
+        let mut digests: Vec<_> = (0..100).map(|i| add(&mut cache, format!("return {i}").as_bytes())).collect();
+        digests.sort_unstable();
+        let list = |cache: &Cache, after, count| cache.list(after, count).iter().map(|script| script.digest).collect::<Vec<_>>();
+        assert_eq!(list(&cache, None, 1000), digests);
+        let (mut pages, mut after) = (Vec::new(), None);
+        loop {
+            let page = list(&cache, after, 7);
+            pages.extend_from_slice(&page);
+            after = page.last().copied();
+            if page.len() < 7 {
+                break;
+            }
+        }
+        assert_eq!(pages, digests);
+        assert_eq!(list(&cache, Digest::parse(&[b'f'; 40]), 7), []);
+        cache.remove(digests[50]);
+        assert_eq!(list(&cache, Some(digests[50]), 1), digests[51..52]);
+        cache.clear();
+        assert_eq!(list(&cache, None, 7), []);
+    }
+
+    #[test]
+    fn a_stored_script_counts_with_what_it_takes_in_the_server() {
+        let mut cache = Cache::default();
+        let [a, b, _] = [&b"a"[..], b"bb", b"ccc"].map(|source| add(&mut cache, source));
+        cache.set_stored(a);
+        cache.set_stored(b);
+        assert_eq!(cache.stats().stored_memory, stored_memory(1) + stored_memory(2));
+        cache.set_evictable(a);
+        cache.set_evictable(a);
+        assert_eq!((cache.stats().stored, cache.stats().stored_memory), (1, stored_memory(2)));
+        assert_eq!(stored_memory(usize::MAX), usize::MAX);
     }
 
     #[test]

@@ -112,7 +112,7 @@ impl CommandFiles {
         file.be_ready(vm, port)?;
         let callback = file.resident.loaded.functions.get(place).map(|function: &Registered| function.callback).ok_or(REMOVED)?;
         let started = Instant::now();
-        let task = Task { entry: Entry::Function(callback), keys: run.keys, args: run.args };
+        let task = Task { entry: Entry::Function(callback), keys: run.keys, args: run.args, numbers: run.numbers };
         let admitted = port.begin(Rules { flags: None, read_only: run.read_only, digest: None });
         let result = admitted.and_then(|()| vm.run(task, Name::Function(name), port, Some(reply)));
         command.runs.add(started.elapsed(), result.is_err());

@@ -19,6 +19,7 @@ use super::heap::Heap;
 use super::json::Settings;
 use super::library_globals::Tables;
 use super::limits::{Limits, Slot, Verdict, Watchdog};
+use super::number_text::NumberText;
 use super::port::{Flags, NativeCommand, Pause, Port, Protocol, Replication, ReplySink, Strings};
 use super::random::Lrand48;
 use super::sandbox::{self, Original};
@@ -51,6 +52,8 @@ pub(super) struct Task<'a> {
     pub keys: &'a dyn Strings,
     /// The other arguments.
     pub args: &'a dyn Strings,
+    /// How numbers become text.
+    pub numbers: NumberText,
 }
 
 /// A compiled function of the VM, by how it is called.
@@ -210,6 +213,8 @@ pub(super) struct Context {
     pub task: Cell<Option<Task<'static>>>,
     /// The source to compile.
     pub source: Cell<Option<Source<'static>>>,
+    /// What was compiled last means something else in Lua 5.1.
+    pub differs: Cell<bool>,
     /// The function that was compiled.
     pub compiled: Cell<Option<Ref>>,
     /// What the library that is loaded has registered.
@@ -262,6 +267,7 @@ impl Context {
             slot: Cell::new(None),
             task: Cell::new(None),
             source: Cell::new(None),
+            differs: Cell::new(false),
             compiled: Cell::new(None),
             registered: Cell::default(),
             declared: Cell::default(),

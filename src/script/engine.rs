@@ -10,7 +10,9 @@ use super::cache::{Cache, CacheStats, Compiled, Digest, Listed, Script, ScriptSt
 use super::command_files::{CommandFile, CommandFiles};
 use super::context::{Entry, ServerVersion, Source, Task};
 use super::functions::{Candidate, FunctionId, Functions};
+use super::left::LeftToServer;
 use super::limits::Limits;
+use super::number_text::NumberText;
 use super::port::{NativeCommand, Port, ReplySink, Rules, Strings};
 use super::runs::{RunFigures, Runs};
 use super::vm::{Name, Vm};
@@ -35,6 +37,11 @@ pub struct Run<'a> {
     pub args: &'a dyn Strings,
     /// Nothing may be written.
     pub read_only: bool,
+    /// How numbers become text.
+    pub numbers: NumberText,
+    /// The server has an engine that runs what is Lua 5.1 and not the same here, or does not compile: such a script is
+    /// [`Error::LeftToServer`].
+    pub leaves: bool,
 }
 
 /// A sandboxed Lua VM with its script cache. Dropping it joins its watchdog thread.
@@ -43,6 +50,7 @@ pub struct Engine {
     cache: Cache,
     functions: Functions,
     command_files: CommandFiles,
+    left: LeftToServer,
 }
 
 impl Engine {
@@ -53,6 +61,7 @@ impl Engine {
             cache: Cache::default(),
             functions: Functions::default(),
             command_files: CommandFiles::default(),
+            left: LeftToServer::default(),
         })
     }
 
@@ -90,6 +99,12 @@ impl Engine {
         self.cache.is_stored(digest)
     }
 
+    /// Notes that a script is not stored elsewhere any more: it can be evicted.
+    pub fn set_evictable(&mut self, digest: Digest) {
+        self.cache.set_evictable(digest);
+        self.evict();
+    }
+
     /// Of the scripts that are known these are stored elsewhere, and no others.
     pub fn set_stored(&mut self, stored: &HashSet<Digest>) {
         self.cache.set_all_stored(stored);
@@ -111,6 +126,7 @@ impl Engine {
     /// Forgets all scripts and starts with a new VM.
     pub fn flush(&mut self) -> Result<()> {
         self.cache.clear();
+        self.left = LeftToServer::default();
         self.vm.replace()
     }
 
@@ -120,10 +136,16 @@ impl Engine {
         Stats { cache: self.cache.stats(), vm_bytes: self.vm.used() }
     }
 
-    /// All known scripts, in the order of their digests.
+    /// At most `count` of the known scripts, in the order of their digests, from behind one on.
     #[must_use]
-    pub fn list(&self) -> Vec<Listed> {
-        self.cache.list()
+    pub fn list(&self, after: Option<Digest>, count: usize) -> Vec<Listed> {
+        self.cache.list(after, count)
+    }
+
+    /// The scripts that are known to be stored elsewhere.
+    #[must_use]
+    pub fn stored(&self) -> Vec<Digest> {
+        self.cache.stored().collect()
     }
 
     /// What there is of one script.
@@ -142,8 +164,11 @@ impl Engine {
     /// is remembered, if it compiles, until it is evicted.
     pub fn eval(&mut self, source: &[u8], run: &Run<'_>, port: &mut dyn Port, reply: &mut dyn ReplySink) -> Result<()> {
         let digest = Digest::of(source);
+        if run.leaves && self.left.contains(digest) {
+            return Err(Error::LeftToServer);
+        }
         if !self.cache.contains(digest) {
-            self.add(digest, source)?;
+            self.add(digest, source).map_err(|error| self.leave(digest, run, error))?;
         }
         self.run(digest, run, port, reply)
     }
@@ -151,14 +176,21 @@ impl Engine {
     /// As [`Engine::eval`], for a script that is known, by its digest.
     pub fn eval_sha(&mut self, sha_hex: &[u8], run: &Run<'_>, port: &mut dyn Port, reply: &mut dyn ReplySink) -> Result<()> {
         let digest = Digest::parse(sha_hex).ok_or(Error::NoScript)?;
+        if run.leaves && self.left.contains(digest) {
+            return Err(Error::LeftToServer);
+        }
         self.run(digest, run, port, reply)
     }
 
     fn run(&mut self, digest: Digest, run: &Run<'_>, port: &mut dyn Port, reply: &mut dyn ReplySink) -> Result<()> {
         let script = self.cache.get(digest).ok_or(Error::NoScript)?;
-        let compiled = ready(&mut self.vm, script)?;
+        let compiled = match ready(&mut self.vm, script) {
+            Ok(compiled) if run.leaves && compiled.differs => return Err(self.leave(digest, run, Error::LeftToServer)),
+            Ok(compiled) => compiled,
+            Err(error) => return Err(self.leave(digest, run, error)),
+        };
         let started = Instant::now();
-        let task = Task { entry: Entry::Script(compiled.function), keys: run.keys, args: run.args };
+        let task = Task { entry: Entry::Script(compiled.function), keys: run.keys, args: run.args, numbers: run.numbers };
         let admitted = port.begin(Rules { flags: compiled.flags, read_only: run.read_only, digest: Some(digest) });
         let result = admitted.and_then(|()| self.vm.run(task, Name::Script(digest), port, Some(reply)));
         script.runs.add(started.elapsed(), result.is_err());
@@ -172,6 +204,23 @@ impl Engine {
             });
         }
         result
+    }
+
+    /// Remembers that the server's engine runs this script.
+    pub fn leave_to_server(&mut self, source: &[u8]) {
+        self.left.add(Digest::of(source));
+    }
+
+    /// What a run comes to whose script does not run here: the server's engine may run it.
+    fn leave(&mut self, digest: Digest, run: &Run<'_>, error: Error) -> Error {
+        if !run.leaves {
+            return error;
+        }
+        // With more memory it may compile.
+        if !self.vm.ended_by_limit() {
+            self.left.add(digest);
+        }
+        Error::LeftToServer
     }
 
     /// Runs the code of a library, in which `#!lua` is the first word. Nothing changes before [`Engine::put_library`].
@@ -294,9 +343,19 @@ pub(super) fn is_worth_native_code(runs: &Runs, source_bytes: usize) -> bool {
 }
 
 fn compile(vm: &mut Vm, source: &[u8]) -> Result<Compiled> {
+    let number = vm.number();
+    match compile_once(vm, source) {
+        // What was compiled of other scripts had filled the VM, and is gone with it.
+        Err(_) if vm.ended_by_limit() && vm.number() != number => compile_once(vm, source),
+        compiled => compiled,
+    }
+}
+
+fn compile_once(vm: &mut Vm, source: &[u8]) -> Result<Compiled> {
     let before = vm.value_bytes();
     let header = shebang::read(source)?;
     let function = vm.compile(Source { code: header.code, name: c"@user_script", library: false })?;
     let bytes = vm.value_bytes().saturating_sub(before);
-    Ok(Compiled { vm: vm.number(), function, flags: header.flags, bytes, native: false, tried_natively: false })
+    let differs = vm.differs();
+    Ok(Compiled { vm: vm.number(), function, flags: header.flags, bytes, differs, native: false, tried_natively: false })
 }

@@ -6,7 +6,7 @@
 use std::ffi::c_int;
 
 use super::convert::Names;
-use super::number;
+use super::number_text;
 use super::stack::{Kind, Stack};
 
 /// Appends the text of an error value, with its code: `err` of a table, or the value itself behind the general code.
@@ -29,7 +29,7 @@ pub(super) fn describe(s: Stack, index: c_int, names: &Names, into: &mut Vec<u8>
 fn describe_value(s: Stack, index: c_int, into: &mut Vec<u8>) {
     match s.kind(index) {
         Kind::String => into.extend_from_slice(in_words_of_redis(s.bytes(index).unwrap_or_default()).concat().as_slice()),
-        Kind::Number => number::write(s.number(index), into),
+        Kind::Number => number_text::write(s.number(index), into),
         Kind::Boolean => into.extend_from_slice(if s.truth(index) { b"true" } else { b"false" }),
         _ => into.extend_from_slice(s.type_name(index)),
     }

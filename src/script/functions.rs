@@ -142,7 +142,7 @@ impl Functions {
         let library = self.libraries.get_mut(function.library).and_then(Option::as_mut).ok_or(GONE)?;
         let function = library.resident.loaded.functions.get(function.place).ok_or(GONE)?;
         let started = Instant::now();
-        let task = Task { entry: Entry::Function(function.callback), keys: run.keys, args: run.args };
+        let task = Task { entry: Entry::Function(function.callback), keys: run.keys, args: run.args, numbers: run.numbers };
         let admitted = port.begin(Rules { flags: Some(function.flags), read_only: run.read_only, digest: None });
         let result = admitted.and_then(|()| vm.run(task, Name::Function(&function.name), port, Some(reply)));
         library.runs.add(started.elapsed(), result.is_err());

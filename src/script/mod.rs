@@ -4,15 +4,16 @@
 //! without a server. Its layers, of which an upper one may use a lower one and never the reverse:
 //!
 //! - `engine`: load, run, flush; joins the two below.
-//! - `cache` (sources by digest) with `runs` and `histogram` (their statistics), `library` (a script as a library of the server),
-//!   `shebang` (a script's first line), `vm` (one run is one protected call).
+//! - `cache` (sources by `digest`) with `runs` and `histogram` (their statistics), `left` (what the server's engine runs), `library` (a script
+//!   as a library of the server), `shebang` (a script's first line), `vm` (one run is one protected call).
 //! - `functions` (libraries of functions, called by name), `command_files` (files of commands) and `declaration` (what such a file may say).
 //! - `sandbox` (what scripts see, `library_globals` what the code of libraries sees), and `api` (what they can call, one file per namespace).
-//! - `convert` (replies and values), `fault` (texts of errors), `json`, `number` and `random` (as Redis has them).
+//! - `lua51` (what a source means on the server), `convert` (replies and values), `fault` (texts of errors), `json`, `number` (of arguments),
+//!   `number_text` (of scripts) and `random` (as Redis has them).
 //! - `context` (what C functions share), `stack` (Luau's API), `line` (short texts), `limits` (time),
 //!   `heap` (memory).
 //!
-//! `unsafe` is in `vm`, `stack`, `context`, `limits` and `heap`, and in one line of `api/redis`.
+//! `unsafe` is in `vm`, `stack`, `context`, `limits`, `heap` and `number_text`, and in one line of `api/redis`.
 
 mod api;
 mod cache;
@@ -20,17 +21,21 @@ mod command_files;
 mod context;
 mod convert;
 mod declaration;
+mod digest;
 mod engine;
 mod fault;
 mod functions;
 mod heap;
 mod histogram;
 mod json;
+mod left;
 pub mod library;
 mod library_globals;
 mod limits;
 mod line;
+mod lua51;
 mod number;
+mod number_text;
 pub mod port;
 mod random;
 mod resident;
@@ -42,13 +47,14 @@ mod stack;
 mod tests;
 mod vm;
 
-pub use cache::{CacheStats, Digest, EVICTABLE_BYTES, EVICTABLE_SCRIPTS, Listed, ScriptStats};
+pub use cache::{CacheStats, Digest, EVICTABLE_BYTES, EVICTABLE_SCRIPTS, Listed, ScriptStats, stored_memory};
 pub use command_files::CommandFile;
 pub use context::{ServerVersion, Version};
 pub use declaration::{Access, CommandFlags, Declaration, MOST_COMMANDS, NAME_BYTES, Positions};
 pub use engine::{Engine, Run, Stats};
 pub use functions::{Candidate, FunctionId, Functions};
 pub use limits::{Limits, MAX_DEPTH, VALUE_BYTES};
+pub use number_text::NumberText;
 pub use runs::RunFigures;
 pub use sandbox::SOURCE_BYTES;
 
@@ -62,4 +68,11 @@ pub fn writes_nothing(source: &[u8]) -> bool {
 #[must_use]
 pub fn is_refused(source: &[u8]) -> bool {
     sandbox::refusal(source).is_some()
+}
+
+/// Whether a script, or the code of a library, is Lua 5.1 and means something else here.
+#[must_use]
+pub fn differs(source: &[u8]) -> bool {
+    let first = source.iter().position(|&byte| byte == b'\n').filter(|_| source.starts_with(b"#!")).unwrap_or(0);
+    lua51::translate(source.get(first..).unwrap_or_default()).differs
 }

@@ -17,7 +17,8 @@ pub(super) fn write(value: f64, into: &mut Vec<u8>) {
         // Writing into a Vec cannot fail.
         let _ = write!(into, "{integer}");
     } else if value.is_nan() {
-        into.extend_from_slice(b"nan");
+        // As the C library prints it, which the servers use.
+        into.extend_from_slice(if value.is_sign_negative() { b"-nan" } else { b"nan" });
     } else if value.is_infinite() {
         into.extend_from_slice(if value > 0.0 { b"inf" } else { b"-inf" });
     } else {
@@ -101,6 +102,7 @@ mod tests {
     fn values_that_are_no_numbers_have_names() {
         check(f64::INFINITY, "inf");
         check(f64::NEG_INFINITY, "-inf");
-        check(f64::NAN, "nan");
+        check(f64::NAN.copysign(1.0), "nan");
+        check(f64::NAN.copysign(-1.0), "-nan");
     }
 }

@@ -150,8 +150,8 @@ pub trait Port {
     /// Does what one of the native commands does, by its number; `call` is the command itself. The answer is that of [`Port::call`].
     fn run(&mut self, native: usize, call: Call<'_>) -> &[u8];
 
-    /// Whether the calling user may run a command; `None` if there is no such command.
-    fn may_call(&mut self, argv: &[&[u8]]) -> Option<bool>;
+    /// Whether the calling user may run a command; what is no call of one is an error.
+    fn may_call(&mut self, argv: &[&[u8]]) -> std::result::Result<bool, &'static [u8]>;
 
     /// How many commands that may write have been applied by this run so far.
     fn writes(&self) -> u64;

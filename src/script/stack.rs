@@ -11,6 +11,7 @@ use std::{ptr, slice};
 use mlua::ffi;
 
 use super::context::Context;
+use super::lua51;
 
 /// A value pinned in the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -471,8 +472,13 @@ impl Stack {
             let owner = ffi::lua_newuserdatadtor(self.0, size_of::<*mut c_void>(), free_bytecode).cast::<*mut c_void>();
             owner.write(ptr::null_mut());
             let (mut size, mut options) = (0, context.compiler.options());
-            let code = ffi::luau_compile_(source.as_ptr().cast(), source.len(), &mut options, &mut size);
-            owner.write(code.cast());
+            {
+                let translation = lua51::translate(source);
+                context.differs.set(translation.differs);
+                let text = &translation.text;
+                owner.write(ffi::luau_compile_(text.as_ptr().cast(), text.len(), &mut options, &mut size).cast());
+            }
+            let code = owner.read().cast();
             let done = ffi::luau_load(self.0, name.as_ptr(), code, size, 0) == 0;
             free_bytecode(self.0, owner.cast());
             self.remove(-2);

@@ -20,6 +20,7 @@ use super::declaration::Declaration;
 use super::heap::allocate;
 use super::library_globals;
 use super::limits::{Limits, Slot, Verdict};
+use super::number_text::{NumberText, use_format};
 use super::port::{NativeCommand, Port, ReplySink};
 use super::sandbox;
 use super::stack::{Native, Ref, Stack, native};
@@ -249,6 +250,11 @@ impl Vm {
         compiled.ok_or_else(|| shortened(&failure.message).to_vec())
     }
 
+    /// Whether what was compiled last means something else in Lua 5.1.
+    pub fn differs(&self) -> bool {
+        self.context.differs.get()
+    }
+
     /// Compiles the code of a library and runs it, so that it registers its functions.
     pub fn load(&mut self, source: Source<'_>, port: &mut dyn Port) -> Result<Loaded> {
         let code = self.compile(source)?;
@@ -296,7 +302,7 @@ impl Vm {
     /// Runs the compiled code of a library, which sees this table as `redis`. The error has no position of its own.
     fn run_library(&mut self, code: Ref, redis: Ref, name: Name<'_>, port: &mut dyn Port) -> Result<()> {
         let nothing: &[&[u8]] = &[];
-        let task = Task { entry: Entry::Library(code, redis), keys: &nothing, args: &nothing };
+        let task = Task { entry: Entry::Library(code, redis), keys: &nothing, args: &nothing, numbers: NumberText::default() };
         self.run(task, name, port, None)
     }
 
@@ -340,6 +346,7 @@ impl Vm {
     pub fn run(&mut self, task: Task<'_>, name: Name<'_>, port: &mut dyn Port, sink: Option<&mut dyn ReplySink>) -> Result<()> {
         let state = self.state()?;
         self.limit_memory_of_run();
+        use_format(task.numbers);
         self.context.enter(task, port, sink);
         // SAFETY: the values lie at these slots since `open`; there is room for as many more, and copying never raises.
         let status = unsafe {

@@ -3,12 +3,12 @@
 //! A share that was given back otherwise is forgotten then; one whose lease ended is dropped when there are many. Entering a lock again
 //! counts up what is there, so that neither the memory nor the time of a release grows with it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::rc::Rc;
 
 use super::holding::{Held, Share};
-use super::queues::{ClientId, Place};
+use super::queues::{ClientId, Kind, Place};
 use crate::primitives::time::UnixMs;
 
 /// Below this many nothing is dropped for its age.
@@ -26,50 +26,36 @@ pub struct Holder {
 /// What one holder has bound.
 #[derive(Debug)]
 struct Bound {
-    /// When the lease of a lock ends, by what is known here.
+    /// When the holder's lease ends, by what is known here. For permits it says which ones are meant; for a lock, whose fencing number says
+    /// that, only until when it is not dropped for its age.
     until: UnixMs,
-    /// One part per connection for a lock, one per lease for permits; oldest first, never none.
-    parts: BTreeMap<ClientId, VecDeque<Part>>,
-}
-
-/// A share that is bound to one connection.
-#[derive(Debug)]
-struct Part {
-    share: Share,
-    /// When the lease of permits ends.
-    until: UnixMs,
+    /// One share per connection, and never nothing.
+    shares: BTreeMap<ClientId, Share>,
 }
 
 impl Bound {
-    /// Adds a share; true when it is a part of its own.
-    fn add(&mut self, client: ClientId, share: Share, until: UnixMs) -> bool {
-        self.until = self.until.max(until);
-        let parts = self.parts.entry(client).or_default();
-        match (parts.back_mut(), share) {
-            (Some(Part { share: Share::Holds { fence, count }, .. }), Share::Holds { fence: now, count: more }) => {
+    /// Adds a share; true when the connection had none.
+    fn add(&mut self, client: ClientId, share: Share) -> bool {
+        match (self.shares.get_mut(&client), share) {
+            (Some(Share::Holds { fence, count }), Share::Holds { fence: now, count: more }) => {
                 // Another fence is another ownership: the earlier one is over.
                 *count = if *fence == now { count.saturating_add(more) } else { more };
                 *fence = now;
+                false
             }
-            (Some(Part { share: Share::Permits(permits), until: end }), Share::Permits(more)) if *end == until => {
+            (Some(Share::Permits(permits)), Share::Permits(more)) => {
                 *permits = permits.saturating_add(more);
+                false
             }
-            _ => {
-                parts.push_back(Part { share, until });
-                return true;
-            }
+            _ => self.shares.insert(client, share).is_none(),
         }
-        false
     }
-}
 
-impl Part {
-    /// When its lease ends, with that of the lock.
-    fn ends(&self, lock: UnixMs) -> UnixMs {
-        match self.share {
-            Share::Holds { .. } => lock,
-            Share::Permits(_) => self.until,
-        }
+    fn prolong(&mut self, kind: Kind, until: UnixMs) {
+        self.until = match kind {
+            Kind::Lock => self.until.max(until),
+            Kind::Semaphore => until,
+        };
     }
 }
 
@@ -111,7 +97,7 @@ impl Bindings {
         Self { holders: BTreeMap::new(), clients: BTreeMap::new(), count: 0, crowded: FEW }
     }
 
-    /// How many parts there are.
+    /// How many shares there are.
     pub fn count(&self) -> usize {
         self.count
     }
@@ -119,8 +105,9 @@ impl Bindings {
     /// Binds a share to a connection.
     pub fn add(&mut self, client: ClientId, held: Held, now: UnixMs) {
         let holder = Rc::new(Holder { place: held.place, owner: held.owner });
-        let bound = self.holders.entry(holder.clone()).or_insert(Bound { until: held.until, parts: BTreeMap::new() });
-        if !bound.add(client, held.share, held.until) {
+        let bound = self.holders.entry(holder.clone()).or_insert(Bound { until: held.until, shares: BTreeMap::new() });
+        bound.prolong(holder.place.kind, held.until);
+        if !bound.add(client, held.share) {
             return;
         }
         self.clients.entry(client).or_default().insert(holder);
@@ -132,66 +119,51 @@ impl Bindings {
     }
 
     fn drop_ended(&mut self, now: UnixMs) {
-        let mut over = Vec::new();
-        for (holder, bound) in &mut self.holders {
-            let until = bound.until;
-            for (client, parts) in &mut bound.parts {
-                let before = parts.len();
-                parts.retain(|part| part.ends(until) > now);
-                self.count = self.count.saturating_sub(before.saturating_sub(parts.len()));
-                if parts.is_empty() {
-                    over.push((holder.clone(), *client));
-                }
-            }
-        }
-        over.iter().for_each(|(holder, client)| drop(self.remove(holder, *client)));
+        let over = |(holder, bound): (&Rc<Holder>, &Bound)| (bound.until <= now).then(|| holder.clone());
+        let over: Vec<Rc<Holder>> = self.holders.iter().filter_map(over).collect();
+        over.iter().for_each(|holder| self.forget(holder));
     }
 
     /// Everything that ends with this connection.
     pub fn end(&mut self, client: ClientId) -> Vec<Held> {
-        let mut ended = Vec::new();
-        for holder in self.clients.get(&client).cloned().unwrap_or_default() {
-            for Part { share, until } in self.remove(&holder, client) {
-                ended.push(Held { place: holder.place.clone(), owner: holder.owner.clone(), share, until });
-            }
-        }
-        ended
+        let holders = self.clients.get(&client).cloned().unwrap_or_default();
+        let ended = holders.into_iter().filter_map(|holder| {
+            let (share, until) = self.remove(&holder, client)?;
+            Some(Held { place: holder.place.clone(), owner: holder.owner.clone(), share, until })
+        });
+        ended.collect()
     }
 
     /// Forgets a holder that gave everything back.
     pub fn forget(&mut self, holder: &Holder) {
-        let clients: Vec<ClientId> = self.holders.get(holder).into_iter().flat_map(|bound| bound.parts.keys().copied()).collect();
-        clients.into_iter().for_each(|client| drop(self.remove(holder, client)));
+        let clients: Vec<ClientId> =
+            self.holders.get(holder).into_iter().flat_map(|bound| bound.shares.keys().copied()).collect();
+        for client in clients {
+            self.remove(holder, client);
+        }
     }
 
     /// A holder gave back `count` holds or permits and has some left: as many are not bound any more, those of the connection that gave
-    /// them back before those of others. Takes a step for each part that is gone, and one more.
+    /// them back before those of others, from the oldest connection on. Takes a step for each share that is gone, and one more.
     pub fn released(&mut self, holder: &Holder, client: ClientId, count: u64) {
         let mut left = count;
         while left > 0 {
             let Some(bound) = self.holders.get_mut(holder) else { return };
-            let from = if bound.parts.contains_key(&client) { Some(client) } else { bound.parts.keys().next().copied() };
-            let Some((from, parts)) = from.and_then(|from| Some((from, bound.parts.get_mut(&from)?))) else { return };
-            let Some(first) = parts.front_mut() else { return };
-            left = left.saturating_sub(first.share.take(left));
-            if !first.share.is_nothing() {
+            let from = if bound.shares.contains_key(&client) { Some(client) } else { bound.shares.keys().next().copied() };
+            let Some((from, share)) = from.and_then(|from| Some((from, bound.shares.get_mut(&from)?))) else { return };
+            left = left.saturating_sub(share.take(left));
+            if !share.is_nothing() {
                 return;
             }
-            if parts.len() > 1 {
-                parts.pop_front();
-                self.count = self.count.saturating_sub(1);
-            } else {
-                self.remove(holder, from);
-            }
+            self.remove(holder, from);
         }
     }
 
-    /// A holder's lease has a new end. For permits it says which ones are meant; for a lock only until when it is not dropped for its age.
+    /// A holder's lease has a new end.
     pub fn prolong(&mut self, holder: &Holder, until: UnixMs) {
-        let Some(bound) = self.holders.get_mut(holder) else { return };
-        bound.until = bound.until.max(until);
-        let permits = bound.parts.values_mut().flatten().take_while(|part| matches!(part.share, Share::Permits(_)));
-        permits.for_each(|part| part.until = until);
+        if let Some(bound) = self.holders.get_mut(holder) {
+            bound.prolong(holder.place.kind, until);
+        }
     }
 
     /// Two databases were swapped.
@@ -207,14 +179,12 @@ impl Bindings {
         }
     }
 
-    /// Takes out what a holder has bound to one connection.
-    fn remove(&mut self, holder: &Holder, client: ClientId) -> VecDeque<Part> {
-        let Some(bound) = self.holders.get_mut(holder) else { return VecDeque::new() };
-        let mut parts = bound.parts.remove(&client).unwrap_or_default();
-        let until = bound.until;
-        parts.iter_mut().for_each(|part| part.until = part.ends(until));
-        self.count = self.count.saturating_sub(parts.len());
-        if bound.parts.is_empty() {
+    /// Takes out what a holder has bound to one connection, and when its lease ends.
+    fn remove(&mut self, holder: &Holder, client: ClientId) -> Option<(Share, UnixMs)> {
+        let bound = self.holders.get_mut(holder)?;
+        let removed = (bound.shares.remove(&client)?, bound.until);
+        self.count = self.count.saturating_sub(1);
+        if bound.shares.is_empty() {
             self.holders.remove(holder);
         }
         if let Some(holders) = self.clients.get_mut(&client) {
@@ -223,14 +193,13 @@ impl Bindings {
                 self.clients.remove(&client);
             }
         }
-        parts
+        Some(removed)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::waiting::queues::Kind;
 
     fn holder(key: &str, owner: &str) -> Holder {
         let place = Place { key: Rc::from(key.as_bytes()), db: 0, kind: Kind::Lock };
@@ -286,9 +255,9 @@ mod tests {
         }
         bindings.released(&holder("a", "me"), 1, 5);
         bindings.released(&holder("a", "me"), 3, 2);
-        // Five of the first connection's six; two of those that are left to others.
-        assert_eq!(shares(&bindings.end(1)), [Share::Permits(1)]);
-        assert_eq!(shares(&bindings.end(2)), [Share::Permits(1)]);
+        // Five of the first connection's six; of those that are left to others the one of the oldest connection first.
+        assert_eq!(shares(&bindings.end(1)), []);
+        assert_eq!(shares(&bindings.end(2)), [Share::Permits(2)]);
         assert_eq!(bindings.count(), 0);
         bindings.add(1, hold("a", "me", 1), UnixMs(0));
         bindings.add(1, hold("a", "me", 1), UnixMs(0));

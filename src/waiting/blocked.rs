@@ -9,7 +9,7 @@ use std::ffi::{c_int, c_void};
 
 use redis_module::raw;
 
-use super::holding::{Held, Share, Wanted};
+use super::holding::{Held, Wanted};
 use super::queues::ClientId;
 use super::state::{Work, with};
 use super::{events, visit};
@@ -141,10 +141,8 @@ fn deliver(ctx: Ctx, parcel: &mut Parcel, request: &[Str<'_>]) -> Result<()> {
     let (client, bind) = (parcel.verdict.client, parcel.bind);
     let now = crate::keyspace::clock::now().floor_ms();
     with(|state| {
-        if let Share::Holds { .. } = held.share {
-            // It may have entered a lock again that is bound.
-            state.bindings.prolong(&held.holder(), held.until);
-        }
+        // It may have acquired again what is bound already.
+        state.bindings.prolong(&held.holder(), held.until);
         if bind { state.bindings.add(client, held, now) } else { drop(state.fresh.insert(client, held)) }
     })?;
     parcel.verdict.delivered = true;

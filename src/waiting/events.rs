@@ -51,7 +51,10 @@ fn subscribe(ctx: Ctx, id: u64, callback: raw::RedisModuleEventCallback) -> Resu
 
 /// What is subscribed from the load on: a change of the settings that decide about eviction. Redis 7.0.0 has no such event.
 pub fn start(ctx: Ctx) {
-    let _ = subscribe(ctx, raw::REDISMODULE_EVENT_CONFIG, Some(on_config));
+    let _ = server_events::subscribe(ctx, raw::REDISMODULE_EVENT_CONFIG, |_, _, _| {
+        eviction::settings_changed();
+        Ok(())
+    });
 }
 
 /// Subscribes to everything that moves a line, once.
@@ -242,10 +245,6 @@ unsafe extern "C" fn on_loop(_: *mut raw::RedisModuleCtx, _: raw::RedisModuleEve
             })
         });
     }
-}
-
-unsafe extern "C" fn on_config(_: *mut raw::RedisModuleCtx, _: raw::RedisModuleEvent, _: u64, _: *mut c_void) {
-    eviction::settings_changed();
 }
 
 /// Has something done from a timer, as soon as the running command is over.

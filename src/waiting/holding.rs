@@ -47,8 +47,8 @@ impl Wanted<'_> {
 
 /// What a claim got. The numbers are the reply, but for the count of waiters, which comes last.
 pub enum Answer {
-    /// It is granted.
-    Granted([i64; 4], Share),
+    /// It is granted; the owner's lease ends then.
+    Granted([i64; 4], Share, UnixMs),
     /// It is not.
     Denied(Denied),
 }
@@ -145,7 +145,8 @@ impl Holding for lock::Draft {
         Ok(match self.claim(claim, fence::next(now)).map_err(foreign_lock)? {
             Claimed::Granted { fence, ttl, holds } => {
                 fence::observe(fence);
-                Answer::Granted([1, number(fence), ttl.reply(), holds.into()], Share::Holds { fence, count: 1 })
+                let until = now.floor_ms().plus(ttl);
+                Answer::Granted([1, number(fence), ttl.reply(), holds.into()], Share::Holds { fence, count: 1 }, until)
             }
             Claimed::Held => Answer::Denied(self.denied(entry, wanted)?),
             Claimed::Upgrade => return Err(upgrade()),
@@ -190,10 +191,10 @@ impl Holding for semaphore::Draft {
     fn claim(&mut self, entry: &mut Entry<'_>, wanted: &Wanted<'_>, now: UnixMicros) -> Result<Answer> {
         let claim = claim(wanted)?;
         match self.claim(&mut entry.sorted_set()?, &claim).map_err(foreign_semaphore)? {
-            Acquired::Granted { in_use } => {
+            Acquired::Granted { in_use, until } => {
                 let fence = fence::next(now);
                 fence::observe(fence);
-                Ok(Answer::Granted([1, number(fence), number(in_use), 0], Share::Permits(claim.permits)))
+                Ok(Answer::Granted([1, number(fence), number(in_use), 0], Share::Permits(claim.permits), until))
             }
             Acquired::Denied { in_use, retry_after } => Ok(Answer::Denied(self.refusal(in_use, retry_after))),
         }
@@ -207,15 +208,11 @@ impl Holding for semaphore::Draft {
 
     fn take_back(&mut self, entry: &mut Entry<'_>, held: &Held) -> Result<()> {
         let Share::Permits(permits) = held.share else { return Ok(()) };
+        // What the owner has after the end of its lease it acquired later.
         if held.until <= self.now() {
             return Ok(());
         }
-        let stored = entry.sorted_set()?;
-        let found = self.revoke(&stored, &held.owner, permits, held.until).map_err(foreign_semaphore)?;
-        if found < permits {
-            // Renewed meanwhile: all permits of the owner end together.
-            self.release(&stored, &held.owner, permits.saturating_sub(found)).map_err(foreign_semaphore)?;
-        }
+        self.release(&entry.sorted_set()?, &held.owner, permits).map_err(foreign_semaphore)?;
         Ok(())
     }
 

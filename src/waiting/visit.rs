@@ -172,14 +172,11 @@ pub fn acquire<H: Holding>(keyspace: &Keyspace, key: Str<'_>, wanted: Wanted<'_>
         Ok((answer, waiters))
     })?;
     match answer {
-        Answer::Granted(numbers, share) => {
-            if let ([_, _, ttl, _], Share::Holds { .. }) = (numbers, share) {
-                // Entering again may have prolonged a bound hold; permits keep their own leases.
-                let until = keyspace.now().floor_ms().plus(DurationMs(ttl.unsigned_abs()));
-                super::prolong(keyspace, H::KIND, key, &wanted.owner, until)?;
-            }
+        Answer::Granted(numbers, share, until) => {
+            // Acquiring again may have prolonged what is bound already.
+            super::prolong(keyspace, H::KIND, key, &wanted.owner, until)?;
             if terms.bind {
-                let held = held(&place(keyspace, H::KIND, key), &wanted, share, keyspace);
+                let held = held(&place(keyspace, H::KIND, key), &wanted, share, until);
                 with(|state| state.bindings.add(ctx.client_id(), held, keyspace.now().floor_ms()))?;
             }
             Ok(reply(numbers, waiters))
@@ -227,8 +224,7 @@ fn place(keyspace: &Keyspace, kind: Kind, key: Str<'_>) -> Place {
     Place { key: Rc::from(key.bytes()), db: keyspace.ctx().db(), kind }
 }
 
-fn held(place: &Place, wanted: &Wanted<'_>, share: Share, keyspace: &Keyspace) -> Held {
-    let until = keyspace.now().floor_ms().plus(wanted.lease);
+fn held(place: &Place, wanted: &Wanted<'_>, share: Share, until: UnixMs) -> Held {
     Held { place: place.clone(), owner: wanted.owner.as_ref().into(), share, until }
 }
 
@@ -277,8 +273,8 @@ impl<'k> Turn<'k> {
             }
             let Some((client, waiter)) = line.pop() else { return };
             let outcome = answer.and_then(|answer| match answer {
-                Answer::Granted(numbers, share) => {
-                    Ok(Outcome::Granted(numbers, held(&line.place, &waiter.wanted, share, self.keyspace)))
+                Answer::Granted(numbers, share, until) => {
+                    Ok(Outcome::Granted(numbers, held(&line.place, &waiter.wanted, share, until)))
                 }
                 Answer::Denied(_) => Err(Error::Internal("a denial is no turn".to_owned())),
             });

@@ -3,15 +3,18 @@
 //! The oracle, after each single call: the reply is well formed; an error starts with an upper-case code, is printable ASCII, was not
 //! a caught panic, and left every key, the replication stream and the count of changes as they were; the server still answers.
 
+mod attacker;
+
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
+
+use attacker::{Attacker, Witness, check_reply, set};
 
 use crate::scripted::examples;
 use crate::support::calls::{Call, Kind, LIBRARY, SCRIPT, SCRIPT_SHA1, forms};
 use crate::support::docs::commands;
 use crate::support::line::line;
-use crate::support::{Connection, FakeReplica, Server, Value, argv, each_server_with, eventually};
+use crate::support::{FakeReplica, Server, Value, argv, each_server_with};
 
 /// What an argument may hold that nobody meant.
 const BYTES: &[&[u8]] = &[
@@ -73,6 +76,20 @@ const TYPES: &[(&str, &str)] = &[
     ("stream", "XADD %s 1-1 v v"),
 ];
 
+/// Something of every type that may be at a key, and nothing.
+const VALUES: &[&[&str]] =
+    &[&[], &["SET %s v"], &["SET %s 10"], &[TYPES[0].1], &[TYPES[1].1], &[TYPES[2].1], &[TYPES[3].1], &[TYPES[4].1]];
+
+/// A key that has expired and is still there: nothing but a command that looks at it deletes it.
+const EXPIRE: &[&str] = &["PEXPIRE %s 1", "DEBUG SLEEP 0.002"];
+
+/// The ways to a command: by itself, and from a script by its name and as a function.
+const DOORS: &[Option<&str>] = &[
+    None,
+    Some("return redis.call(unpack(ARGV))"),
+    Some("local run = atomic[ARGV[1]:lower():match('^atomic%.(.+)$')] if not run then return end return run(unpack(ARGV, 2))"),
+];
+
 /// Commands that work on a type and do not create it in every form, so that what they leave on an empty server does not show it.
 const WORKS_ON: &[(&str, &str)] =
     &[("ATOMIC.HCAS", "hash"), ("ATOMIC.HSET", "hash"), ("ATOMIC.HMGETOR", "hash"), ("ATOMIC.POP", "list")];
@@ -102,6 +119,59 @@ fn a_key_of_another_type_is_refused_by_every_command() {
             }
         }
     });
+}
+
+/// Redis 8.2 and later end where older ones shrug: a handle of a missing key that is asked for what only a value has.
+#[test]
+fn every_command_is_sent_twice_to_every_kind_of_value() {
+    attack(|attacker, calls| {
+        for (call, argv) in calls.iter().flat_map(through_all_doors) {
+            for setup in VALUES {
+                let fill = |key: &[u8]| setup.iter().map(|command| fill(command, key)).collect();
+                attacker.strikes(&[&argv, &argv], &call.keys(), fill, Witness::FromTheStart);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_key_that_has_expired_and_is_still_there_is_missing() {
+    attack(|attacker, calls| {
+        assert_eq!(attacker.server.run("DEBUG SET-ACTIVE-EXPIRE 0"), Value::ok());
+        for (call, argv) in calls.iter().flat_map(through_all_doors) {
+            let missing = attacker.strikes(&[&argv, &argv], &call.keys(), |_| Vec::new(), Witness::FromTheStart);
+            for setup in &VALUES[1..] {
+                let fill = |key: &[u8]| setup.iter().chain(EXPIRE).map(|command| fill(command, key)).collect();
+                // To look at the key would be the end of it.
+                let expired = attacker.strikes(&[&argv, &argv], &call.keys(), fill, Witness::AfterTheFirst);
+                for (missing, expired) in missing.iter().zip(&expired) {
+                    assert_eq!(shape(expired), shape(missing), "{} on an expired key after {setup:?}", line(&argv));
+                }
+            }
+        }
+    });
+}
+
+/// The forms of a call that names keys, by each of [`DOORS`].
+fn through_all_doors(call: &Call) -> impl Iterator<Item = (&Call, Vec<Vec<u8>>)> {
+    let keys = call.keys();
+    let doors = if keys.is_empty() { &[] } else { DOORS };
+    doors.iter().map(move |door| match door {
+        None => (call, call.argv()),
+        Some(script) => {
+            let head = [argv("ATOMIC.EVAL"), vec![script.as_bytes().to_vec(), keys.len().to_string().into_bytes()]];
+            (call, [head.concat(), keys.clone(), call.argv()].concat())
+        }
+    })
+}
+
+/// A reply without its numbers and times.
+fn shape(reply: &Value) -> String {
+    match reply {
+        Value::Error(_) => reply.to_string(),
+        Value::Array(items) => format!("array of {}", items.len()),
+        other => format!("{:?}", std::mem::discriminant(other)),
+    }
 }
 
 #[test]
@@ -268,127 +338,6 @@ fn load_script(server: &Server, calls: &[Call]) {
     }
 }
 
-struct Attacker<'a> {
-    server: &'a Server,
-    connection: Connection,
-    answered: usize,
-    refused: usize,
-}
-
-impl Attacker<'_> {
-    /// Runs one attempt on `keys`, each prepared by the commands of `setup`, and applies the oracle. One round trip.
-    fn strike(&mut self, attempt: &[Vec<u8>], keys: &[Vec<u8>], setup: impl Fn(&[u8]) -> Vec<Vec<Vec<u8>>>) -> Value {
-        let witness: Vec<Vec<Vec<u8>>> = keys
-            .iter()
-            .flat_map(|key| ["DUMP", "PEXPIRETIME"].map(|question| vec![question.into(), key.clone()]))
-            .chain([argv("DBSIZE"), argv("INFO replication persistence")])
-            .collect();
-        let prepare: Vec<Vec<Vec<u8>>> = [argv("FLUSHDB")].into_iter().chain(keys.iter().flat_map(|key| setup(key))).collect();
-        let mut bytes = Vec::new();
-        let asked = prepare.iter().chain(&witness).map(Vec::as_slice).chain([attempt]).chain(witness.iter().map(Vec::as_slice));
-        asked.for_each(|command| bytes.extend(crate::support::resp::encode(command)));
-        let id = self.connection.run("CLIENT ID").integer();
-        self.connection.send_raw(&bytes).unwrap();
-        for command in &prepare {
-            let reply = self.read(id, command);
-            // The server's own have no dot in their names.
-            let ours = command[0].contains(&b'.');
-            assert!(ours || !matches!(reply, Value::Error(_)), "{}: {reply}", line(command));
-        }
-        let before = self.witnessed(id, &witness);
-        let reply = self.read(id, attempt);
-        let after = self.witnessed(id, &witness);
-        if attempt[0].eq_ignore_ascii_case(b"ATOMIC.DRAIN") {
-            // The others are to be attacked as they are.
-            assert_eq!(self.connection.run("ATOMIC.DRAIN OFF"), Value::Integer(0));
-        }
-        check_reply(&reply, attempt);
-        if matches!(reply, Value::Error(_)) {
-            self.refused += 1;
-            assert_eq!(after, before, "{} answered {reply}, and yet something changed", line(attempt));
-        } else {
-            self.answered += 1;
-        }
-        reply
-    }
-
-    /// [`Attacker::strike`] on absent keys, on strings, and on what the plain call leaves behind.
-    fn strike_each(&mut self, call: &Call, attempt: &[Vec<u8>]) -> [Value; 3] {
-        let keys = call.keys();
-        let left = |key: &[u8]| if key == keys[0] { vec![call.argv()] } else { Vec::new() };
-        [
-            self.strike(attempt, &keys, |_| Vec::new()),
-            self.strike(attempt, &keys, |key| vec![set(key, b"v")]),
-            self.strike(attempt, &keys, left),
-        ]
-    }
-
-    /// The states that the commands leave at a fresh key, and at a string.
-    fn states(&mut self, calls: &[&Call]) -> Vec<Vec<u8>> {
-        let mut states: Vec<Vec<u8>> = Vec::new();
-        for call in calls {
-            self.connection.run("FLUSHDB");
-            self.connection.call(&call.argv());
-            if let Value::Bulk(state) = self.connection.call(&[b"GET", &call.keys()[0][..]])
-                && !states.contains(&state)
-            {
-                states.push(state);
-            }
-        }
-        states
-    }
-
-    /// The types that the call leaves at its keys.
-    fn types_after(&mut self, call: &Call) -> Vec<String> {
-        self.connection.run("FLUSHDB");
-        self.connection.call(&call.argv());
-        call.keys().iter().map(|key| self.connection.call(&[b"TYPE", &key[..]]).text()).collect()
-    }
-
-    fn witnessed(&mut self, id: i64, questions: &[Vec<Vec<u8>>]) -> Vec<String> {
-        let answers: Vec<Value> = questions.iter().map(|question| self.read(id, question)).collect();
-        let (info, keys) = answers.split_last().unwrap();
-        let counters = ["master_repl_offset:", "rdb_changes_since_last_save:"];
-        let info = info.text();
-        let counted = info.lines().filter(|line| counters.iter().any(|counter| line.starts_with(counter)));
-        let seen: Vec<String> = keys.iter().map(Value::to_string).chain(counted.map(str::to_owned)).collect();
-        assert_eq!(seen.len(), keys.len() + counters.len(), "INFO lacks a counter");
-        seen
-    }
-
-    /// Reads a reply. A client that is blocked is unblocked: to wait is an answer.
-    fn read(&mut self, id: i64, command: &[Vec<u8>]) -> Value {
-        eventually(&line(command), || {
-            let answered = self.connection.has_input(Duration::from_millis(5));
-            if !answered && command[0].to_ascii_uppercase().starts_with(b"ATOMIC.") {
-                // Answers 0 for a client that is not blocked: then its reply is on its way. (Redis 8 blocks FLUSHDB, too, for a while.)
-                self.server.run(&format!("CLIENT UNBLOCK {id} ERROR"));
-            }
-            answered.then_some(())
-        });
-        self.connection.read().unwrap_or_else(|error| panic!("{}: {error}", line(command)))
-    }
-}
-
-fn check_reply(reply: &Value, attempt: &[Vec<u8>]) {
-    let shown = || line(attempt).chars().take(300).collect::<String>();
-    match reply {
-        Value::Error(text) => {
-            let code = text.split(' ').next().unwrap_or_default();
-            let is_code = code.starts_with(|c: char| c.is_ascii_uppercase())
-                && code.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
-            assert!(is_code, "{}: no code in {text:?}", shown());
-            assert!(text.bytes().all(|byte| (0x20..=0x7e).contains(&byte)), "{}: not printable: {text:?}", shown());
-            assert!(!text.contains("internal error"), "{}: a panic was caught: {text}", shown());
-        }
-        Value::Array(items) | Value::Set(items) | Value::Push(items) => items.iter().for_each(|item| check_reply(item, attempt)),
-        Value::Map(pairs) => {
-            pairs.iter().for_each(|(name, value)| [name, value].iter().for_each(|item| check_reply(item, attempt)))
-        }
-        _ => {}
-    }
-}
-
 /// Truncated, prolonged, with flipped bits, and with extreme numbers in place of its own.
 fn damages(state: &[u8]) -> Vec<Vec<u8>> {
     let truncated = (0..state.len()).map(|length| state[..length].to_vec());
@@ -417,10 +366,6 @@ fn with(call: &Call, position: usize, value: &[u8]) -> Vec<Vec<u8>> {
     let mut attempt = call.argv();
     attempt[position] = value.to_vec();
     attempt
-}
-
-fn set(key: &[u8], value: &[u8]) -> Vec<Vec<u8>> {
-    vec![b"SET".to_vec(), key.to_vec(), value.to_vec()]
 }
 
 fn fill(command: &str, key: &[u8]) -> Vec<Vec<u8>> {

@@ -30,19 +30,19 @@ const COMMANDS: &[Row] = &[
     Row { name: "atomic.pexpire", arity: -4, flags: "write fast", key: UPDATE, call: "ATOMIC.PEXPIRE k 5 XX", keys: &["k"] },
     Row { name: "atomic.hcas", arity: 5, flags: "write denyoom fast", key: UPDATE, call: "ATOMIC.HCAS k f a b", keys: &["k"] },
     Row { name: "atomic.hset", arity: -5, flags: "write denyoom fast", key: UPDATE, call: "ATOMIC.HSET k f 5 GT", keys: &["k"] },
-    Row { name: "atomic.ratelimit", arity: -5, flags: "write denyoom fast", key: UPDATE, call: "ATOMIC.RATELIMIT k FIXED 1 1", keys: &["k"] },
+    Row { name: "atomic.ratelimit", arity: -5, flags: "write fast", key: UPDATE, call: "ATOMIC.RATELIMIT k FIXED 1 1", keys: &["k"] },
     Row { name: "atomic.ratelimit_ro", arity: -5, flags: "readonly fast", key: READ, call: "ATOMIC.RATELIMIT_RO k FIXED 1 1", keys: &["k"] },
     Row { name: "atomic.mratelimit", arity: -6, flags: "write denyoom movablekeys", key: UPDATE,
           call: "ATOMIC.MRATELIMIT 2 k j FIXED 1 1 FIXED 1 1", keys: &["k", "j"] },
-    Row { name: "atomic.lock", arity: -4, flags: "write denyoom blocking fast", key: UPDATE, call: "ATOMIC.LOCK k me 1", keys: &["k"] },
+    Row { name: "atomic.lock", arity: -4, flags: "write denyoom blocking", key: UPDATE, call: "ATOMIC.LOCK k me 1", keys: &["k"] },
     Row { name: "atomic.mlock", arity: -5, flags: "write denyoom movablekeys", key: UPDATE, call: "ATOMIC.MLOCK 2 k j me 1", keys: &["k", "j"] },
-    Row { name: "atomic.unlock", arity: -3, flags: "write fast", key: DELETE, call: "ATOMIC.UNLOCK k me ALL", keys: &["k"] },
-    Row { name: "atomic.renew", arity: 4, flags: "write fast", key: UPDATE, call: "ATOMIC.RENEW k me 1", keys: &["k"] },
-    Row { name: "atomic.fence", arity: -3, flags: "write denyoom fast", key: UPDATE, call: "ATOMIC.FENCE k 1 PX 5", keys: &["k"] },
+    Row { name: "atomic.unlock", arity: -3, flags: "write", key: DELETE, call: "ATOMIC.UNLOCK k me ALL", keys: &["k"] },
+    Row { name: "atomic.renew", arity: 4, flags: "write", key: UPDATE, call: "ATOMIC.RENEW k me 1", keys: &["k"] },
+    Row { name: "atomic.fence", arity: -3, flags: "write fast", key: UPDATE, call: "ATOMIC.FENCE k 1 PX 5", keys: &["k"] },
     Row { name: "atomic.lockinfo", arity: 2, flags: "readonly", key: READ, call: "ATOMIC.LOCKINFO k", keys: &["k"] },
-    Row { name: "atomic.sem.acquire", arity: -5, flags: "write denyoom blocking fast", key: UPDATE, call: "ATOMIC.SEM.ACQUIRE k 1 me 1", keys: &["k"] },
-    Row { name: "atomic.sem.release", arity: -3, flags: "write fast", key: DELETE, call: "ATOMIC.SEM.RELEASE k me", keys: &["k"] },
-    Row { name: "atomic.sem.renew", arity: 4, flags: "write fast", key: UPDATE, call: "ATOMIC.SEM.RENEW k me 1", keys: &["k"] },
+    Row { name: "atomic.sem.acquire", arity: -5, flags: "write denyoom blocking", key: UPDATE, call: "ATOMIC.SEM.ACQUIRE k 1 me 1", keys: &["k"] },
+    Row { name: "atomic.sem.release", arity: -3, flags: "write", key: DELETE, call: "ATOMIC.SEM.RELEASE k me", keys: &["k"] },
+    Row { name: "atomic.sem.renew", arity: 4, flags: "write", key: UPDATE, call: "ATOMIC.SEM.RENEW k me 1", keys: &["k"] },
     Row { name: "atomic.sem.info", arity: 2, flags: "readonly", key: READ, call: "ATOMIC.SEM.INFO k", keys: &["k"] },
     Row { name: "atomic.incrby", arity: -3, flags: "write denyoom fast", key: UPDATE, call: "ATOMIC.INCRBY k 1 MAX 5 ENX PX 5", keys: &["k"] },
     Row { name: "atomic.hincrby", arity: -4, flags: "write denyoom fast", key: UPDATE, call: "ATOMIC.HINCRBY k f 1", keys: &["k"] },
@@ -53,7 +53,7 @@ const COMMANDS: &[Row] = &[
     Row { name: "atomic.pop", arity: -3, flags: "write fast", key: DELETE, call: "ATOMIC.POP k LEFT", keys: &["k"] },
     Row { name: "atomic.once", arity: -4, flags: "write denyoom fast", key: UPDATE, call: "ATOMIC.ONCE k PX 5", keys: &["k"] },
     Row { name: "atomic.idem.begin", arity: 4, flags: "write denyoom fast", key: UPDATE, call: "ATOMIC.IDEM.BEGIN k f 5", keys: &["k"] },
-    Row { name: "atomic.idem.end", arity: 6, flags: "write denyoom fast", key: UPDATE, call: "ATOMIC.IDEM.END k t r PX 5", keys: &["k"] },
+    Row { name: "atomic.idem.end", arity: 6, flags: "write", key: UPDATE, call: "ATOMIC.IDEM.END k t r PX 5", keys: &["k"] },
     Row { name: "atomic.idem.abort", arity: 3, flags: "write fast", key: DELETE, call: "ATOMIC.IDEM.ABORT k t", keys: &["k"] },
     Row { name: "atomic.drain", arity: 2, flags: "admin noscript stale", key: None, call: "ATOMIC.DRAIN ON", keys: &[] },
     Row { name: "atomic.eval", arity: -3, flags: "noscript stale no_mandatory_keys movablekeys", key: UPDATE,
@@ -84,7 +84,7 @@ const COMMANDS: &[Row] = &[
     Row { name: "atomic.script|exists", arity: -3, flags: "noscript stale", key: None, call: "ATOMIC.SCRIPT EXISTS x", keys: &[] },
     Row { name: "atomic.script|kill", arity: 2, flags: "noscript stale allow_busy", key: None, call: "ATOMIC.SCRIPT KILL", keys: &[] },
     Row { name: "atomic.script|flush", arity: -2, flags: "noscript stale", key: None, call: "ATOMIC.SCRIPT FLUSH", keys: &[] },
-    Row { name: "atomic.script|list", arity: 2, flags: "noscript stale", key: None, call: "ATOMIC.SCRIPT LIST", keys: &[] },
+    Row { name: "atomic.script|list", arity: -2, flags: "noscript stale", key: None, call: "ATOMIC.SCRIPT LIST", keys: &[] },
     Row { name: "atomic.script|show", arity: 3, flags: "noscript stale", key: None, call: "ATOMIC.SCRIPT SHOW x", keys: &[] },
     Row { name: "atomic.script|stats", arity: -2, flags: "noscript stale", key: None, call: "ATOMIC.SCRIPT STATS", keys: &[] },
     Row { name: "atomic.script|resetstat", arity: 2, flags: "noscript stale", key: None, call: "ATOMIC.SCRIPT RESETSTAT", keys: &[] },
@@ -98,7 +98,6 @@ const COMMANDS: &[Row] = &[
 const WITHOUT_ARGUMENTS: &[&str] = &[
     "ATOMIC.SCRIPT FLUSH",
     "ATOMIC.SCRIPT KILL",
-    "ATOMIC.SCRIPT LIST",
     "ATOMIC.SCRIPT RESETSTAT",
     "ATOMIC.SCRIPT HELP",
     "ATOMIC.FUNCTION DUMP",
@@ -197,14 +196,18 @@ fn acl_category_atomic_holds_exactly_our_commands_where_the_server_has_it() {
             let ours = words(&info.array()[0].array()[6]).contains(&"@atomic".to_owned());
             assert_eq!(ours, has_category(server), "categories of {}", row.name);
         }
-        // Valkey 8.0 leaves the commands of modules out of this list (valkey-io/valkey#1140); the permission itself works there.
-        if has_category(server) && !(server.binary.is_valkey && server.binary.version == (8, 0)) {
+        if has_category(server) {
             let mut listed = words(&server.run("ACL CAT atomic"));
             listed.retain(|name| !name.starts_with("atomic.debug") && !name.contains('|'));
-            assert_eq!(listed, command_names(server));
+            // Valkey 8.0 leaves the commands of modules out of this list (valkey-io/valkey#1140); the permission itself works there.
+            let forgets = listed.is_empty() && server.binary.is_of("valkey-8.0");
+            assert!(forgets || listed == command_names(server), "{listed:?}");
         }
     });
 }
+
+/// What writes to the function store, and not on a replica: the category without the flag.
+const CHANGE_THE_STORE: &[&str] = &["atomic.script|load", "atomic.script|flush"];
 
 /// Redis 7.0 takes no categories from modules, and gives their commands none.
 #[test]
@@ -223,7 +226,8 @@ fn categories_that_follow_from_flags_are_there() {
             let info = server.run(&format!("COMMAND INFO {}", row.name));
             let categories = words(&info.array()[0].array()[6]);
             for (flag, category, denied) in [("write", "@write", &mut reader), ("readonly", "@read", &mut writer)] {
-                let has = row.flags.split(' ').any(|word| word == flag);
+                let has_flag = row.flags.split(' ').any(|word| word == flag);
+                let has = has_flag || (flag == "write" && CHANGE_THE_STORE.contains(&row.name));
                 assert_eq!(categories.contains(&category.to_owned()), has, "{}: {categories:?}", row.name);
                 let reply = denied.run(row.call);
                 let refused = matches!(&reply, Value::Error(text) if text.starts_with("NOPERM "));

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod apps; // real applications with their real packages, with and without drop-in mode
+mod build; // version and build in INFO and the log, and the build script that finds them out
 mod commands; // each native command: what it accepts, refuses, answers and leaves behind
 mod compat; // other modules' names, with the module argument `compat yes`
 mod conditions; // compare-and-set and the conditional commands
@@ -13,8 +14,10 @@ mod events; // what a change tells subscribers, WATCH and client caches, and whe
 mod functions; // ATOMIC.FUNCTION, ATOMIC.FCALL: libraries in the server's store, run by the module
 mod harness; // the harness itself, on servers without the module
 mod hostile; // hostile keys, stored bytes and arguments against every command, driven by COMMAND DOCS
+mod install; // scripts/install.sh: what counts as there; needs no server
 mod introspection; // what the server says about the commands: flags, keys, docs, ACL
 mod limits; // rate limits: grammar, every option, the exact replicated stream
+mod memory; // above `maxmemory`: which form of each command is refused, and which works
 mod module; // load, unload, bad arguments, a panic in a handler
 mod persistence; // AOF and RDB, over kill -9 and restart, with and without the module
 mod readme; // the generated parts of README.md

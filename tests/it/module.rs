@@ -1,6 +1,11 @@
 //! The module as the server sees it: load, unload, load again, refuse bad arguments, survive a panic.
 
+use std::fs;
+
+use redis_atomic::module::tested;
+
 use crate::support::docs::command_names;
+use crate::support::installed::root;
 use crate::support::server::is_crash;
 use crate::support::{
     Server, Setup, Value, each_installed, each_server, each_server_that_unloads, each_server_with, module_path,
@@ -23,6 +28,29 @@ fn the_module_is_listed_under_its_name() {
         assert!(is_loaded(server));
         assert!(command_names(server).contains(&"atomic.cas".to_owned()));
     });
+}
+
+/// Whoever loads the module where nobody has tested it finds one line in the log.
+#[test]
+fn only_a_server_that_is_not_tested_is_warned_of_once() {
+    each_server(|server| {
+        let tested = tested::SERVERS.iter().any(|name| server.binary.is_of(name));
+        let log = server.log();
+        assert_eq!(log.matches("not tested on ").count(), usize::from(!tested), "{log}");
+    });
+}
+
+/// What the module takes for tested is what the tests must run on.
+#[test]
+fn the_tested_servers_are_those_that_the_tests_require() {
+    let source = |path| fs::read_to_string(root().join(path)).unwrap();
+    let (ci, script) = (source(".ci/run"), source("scripts/servers.sh"));
+    let required = ci.lines().find_map(|line| line.strip_prefix("export ATOMIC_REQUIRE=\"")?.strip_suffix('"')).unwrap();
+    assert_eq!(required.split(' ').collect::<Vec<_>>(), tested::SERVERS);
+    // The system's own is the first.
+    let table = script.split_once("table='\n").and_then(|(_, rest)| rest.split_once("\n'")).unwrap().0;
+    let installed: Vec<&str> = table.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(installed, tested::SERVERS[1..]);
 }
 
 #[test]

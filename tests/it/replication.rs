@@ -187,7 +187,7 @@ fn a_transaction_replicates_its_effects_in_order_and_nothing_when_all_is_denied(
         let recorded = replica.commands();
         // Two states of one limiter: the first must not have become the second on its way out.
         let state =
-            |used: &str| format!(r#"SET r "\xa1\x02{}\x00\x00\x00\x00\x00{used}" PXAT {}"#, start(server), deadline(server, "r"));
+            |used: &str| format!(r#"SET r "\xa1\x07{}\x00\x00\x00\x00\x00{used}" PXAT {}"#, start(server), deadline(server, "r"));
         let expected = ["MULTI", "SET k w", &state(r"\x01"), &state(r"\x03")].map(argv);
         assert_eq!(shown(&recorded[..4]), shown(&expected));
         let rest = [Sent::Put.expected(server, b"l"), Sent::Del.expected(server, b"gone"), vec![argv("EXEC")]].concat();
@@ -205,7 +205,7 @@ fn a_transaction_replicates_its_effects_in_order_and_nothing_when_all_is_denied(
 /// The bytes in which the limiter at `r` keeps the start of its window, escaped.
 fn start(server: &Server) -> String {
     let state = server.run("GET r");
-    state.bytes()[2..8].iter().map(|byte| format!("\\x{byte:02x}")).collect()
+    state.bytes()[2..9].iter().map(|byte| format!("\\x{byte:02x}")).collect()
 }
 
 #[test]

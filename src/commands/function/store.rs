@@ -1,42 +1,33 @@
 //! Function libraries here and in the server's function store, which is theirs: what is here follows it.
 //!
 //! What we do to the store is known at once. What others do (FUNCTION itself, a replication link, data that is loaded) is noted by
-//! [`note_change`], and looked at before the next function is called. A library that the server runs and we do not is left to the server.
+//! [`store_watch`], and looked at before the next function is called. A library that the server runs and we do not is left to the server.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::commands::script::store as scripts;
-use crate::commands::scripting::{Scripting, filter, store_watch};
+use crate::commands::scripting::store_watch::{self, Follower, note_change};
+use crate::commands::scripting::{Scripting, filter};
 use crate::error::{Error, QUOTED_BYTES, Result, printable};
 use crate::keyspace::libraries;
 use crate::keyspace::module_api::{Ctx, OwnedStr, Str};
-use crate::script::{Digest, library};
-
-/// The store may hold other libraries than we know.
-static CHANGED: AtomicBool = AtomicBool::new(true);
+use crate::script::{self, Digest, library};
 
 /// The libraries whose code does not run here. It will not, so nobody tries again.
 pub type Refused = HashMap<Vec<u8>, Digest>;
 
-/// Somebody may have changed the store.
-pub fn note_change() {
-    CHANGED.store(true, Ordering::Relaxed);
-}
-
 /// Looks at the store if it may have changed.
 pub fn follow(ctx: Ctx, scripting: &mut Scripting) {
     filter::watch_functions(ctx);
-    let noted = CHANGED.load(Ordering::Relaxed) && CHANGED.swap(false, Ordering::Relaxed);
-    if store_watch::take_changed(ctx) || noted {
+    if store_watch::take_changed(ctx, Follower::Functions) {
         take_all(ctx, scripting);
     }
 }
 
 fn take_all(ctx: Ctx, scripting: &mut Scripting) {
     let listing = libraries::all(ctx);
-    let ours = |name: &[u8]| library::digest(name).is_none();
-    let all: Vec<_> = listing.libraries().into_iter().filter(|library| ours(library.name) && is_lua(library.engine)).collect();
+    let ours = |library: &libraries::Library<'_>| !is_of_script(library.name) && is_lua(library.engine);
+    let all: Vec<_> = listing.libraries().into_iter().filter(ours).collect();
     let there: HashSet<&[u8]> = all.iter().map(|library| library.name).collect();
     let gone: Vec<_> =
         scripting.engine.functions().libraries().filter(|name| !there.contains(name)).map(<[u8]>::to_vec).collect();
@@ -51,6 +42,11 @@ fn take_all(ctx: Ctx, scripting: &mut Scripting) {
 fn take(ctx: Ctx, scripting: &mut Scripting, name: &[u8], code: &[u8]) {
     let known = scripting.engine.functions().holds(name, code);
     if known || scripting.refused.get(name).is_some_and(|refused| *refused == Digest::of(code)) {
+        return;
+    }
+    if filter::is_intercepting() && script::differs(code) {
+        scripting.engine.remove_library(name);
+        scripting.refused.insert(name.to_vec(), Digest::of(code));
         return;
     }
     match scripting.load_library(ctx, code) {
@@ -71,6 +67,11 @@ fn take(ctx: Ctx, scripting: &mut Scripting, name: &[u8], code: &[u8]) {
             );
         }
     }
+}
+
+/// Whether it is the name of a library that carries a script.
+fn is_of_script(name: &[u8]) -> bool {
+    library::digest(name).is_some()
 }
 
 fn is_lua(engine: &[u8]) -> bool {
@@ -105,13 +106,14 @@ pub fn load(ctx: Ctx, scripting: &mut Scripting, words: &[Str<'_>]) -> Result<()
     let stored = libraries::change(ctx, b"LOAD", words);
     if let Some(candidate) = candidate {
         match &stored {
-            Ok(name) => {
+            Ok(name) if !is_of_script(name) => {
                 scripting.refused.remove(name);
                 scripting.engine.put_library(name, candidate);
             }
-            Err(_) => scripting.engine.discard_library(&candidate),
+            _ => scripting.engine.discard_library(&candidate),
         }
-    } else {
+    }
+    if line.is_none() || stored.as_ref().is_ok_and(|name| is_of_script(name)) {
         note_change();
     }
     stored.map(drop)
@@ -130,15 +132,15 @@ pub fn delete(ctx: Ctx, scripting: &mut Scripting, words: &[Str<'_>]) -> Result<
 /// `[ASYNC|SYNC]`
 pub fn flush(ctx: Ctx, scripting: &mut Scripting, words: &[Str<'_>]) -> Result<()> {
     libraries::change(ctx, b"FLUSH", words)?;
-    scripts::reconcile(ctx, &mut scripting.engine);
     note_change();
+    scripts::reconcile(ctx, &mut scripting.engine);
     Ok(())
 }
 
 /// `payload [policy]`
 pub fn restore(ctx: Ctx, scripting: &mut Scripting, words: &[Str<'_>]) -> Result<()> {
     libraries::change(ctx, b"RESTORE", words)?;
-    scripts::reconcile(ctx, &mut scripting.engine);
     note_change();
+    scripts::reconcile(ctx, &mut scripting.engine);
     Ok(())
 }

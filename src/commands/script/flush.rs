@@ -1,6 +1,6 @@
 //! `ATOMIC.SCRIPT FLUSH [ASYNC | SYNC]`: forget every script, here and on the replicas.
 //!
-//! Reply: OK. The libraries that LOAD stored are deleted. ASYNC and SYNC are accepted as the server's own SCRIPT FLUSH accepts them, and
+//! Reply: OK. The libraries that LOAD stored are deleted, and no other. ASYNC and SYNC are accepted as the server's own SCRIPT FLUSH accepts them, and
 //! mean the same here: the memory is given back before the reply. On a replica only its own cache is emptied: what is stored is its
 //! master's, and is found again when it is used.
 //! Replicates: `FUNCTION DELETE atomic_<sha1>` for each stored script, in one MULTI/EXEC.
@@ -20,7 +20,7 @@ impl Command for Flush {
     const SPEC: Spec = Spec {
         name: c"atomic.script|flush",
         flags: CHANGES,
-        categories: c"scripting",
+        categories: c"scripting write",
         summary: c"Forgets every script and deletes those that are stored.",
         complexity: c"O(N) in the number of scripts and function libraries",
         since: c"0.1.0",

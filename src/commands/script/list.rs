@@ -1,44 +1,66 @@
-//! `ATOMIC.SCRIPT LIST`: all scripts.
+//! `ATOMIC.SCRIPT LIST [sha1] [COUNT count]`: the scripts, page by page.
+//!
+//! `sha1`: goes on behind this SHA1, whether there is such a script or not; the last SHA1 of one page gives the next. `COUNT`: at most so
+//! many, 1 to 10,000; 1,000 without it. A page of fewer is the last.
 //!
 //! Reply: an array with a map per script, in the order of their SHA1: `sha1`; `bytes`, of its source; `stored`, 1 if it is in the function
 //! store and 0 if it can be evicted; `calls`, its runs on this server since it was first seen or the statistics were reset. RESP2 has
-//! flat arrays for the maps.
+//! flat arrays for the maps. Whatever is there during all of the pages is in one of them, and in one only.
 
 use super::{READS, store};
 use crate::commands::scripting;
-use crate::commands::spec::{Command, Keys, Spec};
-use crate::error::Result;
+use crate::commands::spec::{Arg, Command, Keys, Spec};
+use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
+use crate::keyspace::args::{Args, fill, is, syntax};
 use crate::keyspace::reply::{Reply, number};
-use crate::script::Listed;
+use crate::script::{Digest, Listed};
 
 /// See the top of this file.
 pub struct List;
+
+/// A page of the list.
+pub struct Request {
+    after: Option<Digest>,
+    count: usize,
+}
 
 impl Command for List {
     const SPEC: Spec = Spec {
         name: c"atomic.script|list",
         flags: READS,
         categories: c"scripting",
-        summary: c"Lists all scripts, with where they are kept and how often they ran.",
-        complexity: c"O(N*log(N)) in the number of scripts and function libraries",
+        summary: c"Lists scripts, with where they are kept and how often they ran.",
+        complexity: c"O(log(N)+M), N the number of scripts and M that of those listed; after a change to the function store O(N)",
         since: c"0.1.0",
-        arity: 2,
+        arity: -2,
         keys: Keys::None,
-        args: &[],
+        args: &[Arg::string(c"sha1").optional(), Arg::integer(c"count").after(c"COUNT").optional()],
     };
 
-    type Request<'a> = ();
+    type Request<'a> = Request;
 
-    fn parse(args: Args<'_>) -> Result<()> {
-        args.finish()
+    fn parse(mut args: Args<'_>) -> Result<Request> {
+        const MOST: i64 = 10_000;
+        const NO_SHA1: Error = Error::Argument { argument: "sha1", expected: "must be 40 hexadecimal digits" };
+        let (mut after, mut count) = (None, None);
+        while let Some(word) = args.take_if_any() {
+            if is(word.bytes(), "COUNT") {
+                let value = args.count("COUNT", 1..=MOST)?;
+                fill(&mut count, usize::try_from(value).unwrap_or(usize::MAX), word.bytes())?;
+            } else if after.is_none() && count.is_none() {
+                after = Some(Digest::parse(word.bytes()).ok_or(NO_SHA1)?);
+            } else {
+                return Err(syntax(word.bytes()));
+            }
+        }
+        Ok(Request { after, count: count.unwrap_or(1000) })
     }
 
-    fn run(keyspace: &Keyspace, (): ()) -> Result<Reply> {
+    fn run(keyspace: &Keyspace, Request { after, count }: Request) -> Result<Reply> {
         let mut scripting = scripting::engine()?;
-        store::reconcile(keyspace.ctx(), &mut scripting.engine);
-        Ok(Reply::Array(scripting.engine.list().into_iter().map(entry).collect()))
+        store::follow(keyspace.ctx(), &mut scripting.engine);
+        Ok(Reply::Array(scripting.engine.list(after, count).into_iter().map(entry).collect()))
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Reply: its SHA1, in hex. The script is stored in the server's function store, as a library `atomic_<sha1>`: so it is there after a
 //! restart, on every replica and after a failover, until SCRIPT FLUSH. When the store has no room for it (`script-store-max-bytes`,
-//! `maxmemory`), and on a replica, it is loaded all the same, but can be evicted like one that ATOMIC.EVAL has seen.
+//! `maxmemory`) or has another library of that name, and on a replica, it is loaded all the same, but can be evicted like one that
+//! ATOMIC.EVAL has seen.
 //! Replicates: `FUNCTION LOAD REPLACE <library>`, once; nothing when the script is stored already.
 //! Errors: a script that does not compile, with its line.
 
@@ -21,9 +22,9 @@ impl Command for Load {
     const SPEC: Spec = Spec {
         name: c"atomic.script|load",
         flags: CHANGES,
-        categories: c"scripting",
+        categories: c"scripting write",
         summary: c"Compiles a Lua script and stores it, on this server and its replicas.",
-        complexity: c"O(N+M) in the length of the script and the number of the server's function libraries",
+        complexity: c"O(N) in the length of the script",
         since: c"0.1.0",
         arity: 3,
         keys: Keys::None,

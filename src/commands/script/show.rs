@@ -19,7 +19,7 @@ impl Command for Show {
         flags: READS,
         categories: c"scripting",
         summary: c"Returns the source of a script.",
-        complexity: c"O(N) in the length of the script; for one that is not cached O(M) in the number of function libraries",
+        complexity: c"O(N) in the length of the script",
         since: c"0.1.0",
         arity: 3,
         keys: Keys::None,

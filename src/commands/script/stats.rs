@@ -2,9 +2,9 @@
 //!
 //! Reply: a map, which is a flat array in RESP2.
 //!
-//! Of all: `scripts` and the `bytes` of their sources; `stored` and `stored-bytes`, those in the function store; `store-refused`, loaded but
-//! not stored for want of room; `evicted`; `calls` and `errors`, also of scripts that were evicted and calls that found no script;
-//! `vm-memory`, bytes that the engine uses.
+//! Of all: `scripts` and the `bytes` of their sources; `stored` and `stored-bytes`, those in the function store; `stored-memory`, what
+//! those take, which `script-store-max-bytes` bounds; `store-refused`, loaded but not stored; `evicted`; `calls` and `errors`, also of
+//! scripts that were evicted and calls that found no script; `vm-memory`, bytes that the engine uses.
 //!
 //! Of one: `bytes` of its source; `stored`, 1 or 0; `memory`, what compiling it took, about, or 0 if it was not used yet; `native`, 1
 //! when it runs as machine code; `calls` and `errors`; `p50-us`, `p99-us`, `max-us` and `total-us`, the time of its runs in microseconds, rounded up. The percentiles are within
@@ -30,7 +30,7 @@ impl Command for Stats {
         flags: READS,
         categories: c"scripting",
         summary: c"Returns calls, errors, time and memory of all scripts or of one.",
-        complexity: c"O(N) in the number of function libraries; O(1) for a cached script",
+        complexity: c"O(1), after a change to the function store O(N) in the number of function libraries",
         since: c"0.1.0",
         arity: -2,
         keys: Keys::None,
@@ -48,7 +48,7 @@ impl Command for Stats {
     fn run(keyspace: &Keyspace, sha: Option<&[u8]>) -> Result<Reply> {
         let mut scripting = scripting::engine()?;
         let Some(sha) = sha else {
-            store::reconcile(keyspace.ctx(), &mut scripting.engine);
+            store::follow(keyspace.ctx(), &mut scripting.engine);
             return Ok(of_all(&scripting));
         };
         let digest = store::find(keyspace.ctx(), &mut scripting.engine, sha).ok_or(Error::NoScript)?;
@@ -64,6 +64,7 @@ fn of_all(scripting: &Scripting) -> Reply {
         ("bytes", Reply::Integer(number(stats.cache.bytes))),
         ("stored", Reply::Integer(number(stats.cache.stored))),
         ("stored-bytes", Reply::Integer(number(stats.cache.stored_bytes))),
+        ("stored-memory", Reply::Integer(number(stats.cache.stored_memory))),
         ("store-refused", Reply::Integer(number(scripting.store.refused()))),
         ("evicted", Reply::Integer(number(stats.cache.evicted))),
         ("calls", Reply::Integer(number(calls))),

@@ -1,23 +1,35 @@
 //! Where the engine and the server's function store meet: loaded scripts outlive the process as libraries that carry their text.
 //!
-//! What the engine knows of the store may be old: others change it, with FUNCTION FLUSH or over a replication link, and nobody says so. So
-//! nothing relies on it. A script that the engine lacks is looked up before it counts as unknown; one that the store lacks is stored
-//! again when it is loaded again; [`reconcile`] makes both agree where it matters what there is.
+//! Others change the store, too, and it may hold 50,000 scripts, so two rules hold. No command but LIST, STATS and FLUSH takes time in the
+//! number of libraries: a name is looked up, and the store is only gone through ([`reconcile`]) when it holds a script that the engine
+//! lacks. And a library that is not one of ours by its text is never replaced and never deleted, whatever it is called: LOAD loads over
+//! nothing, and FLUSH reads the libraries before it deletes them.
 
 use std::collections::HashSet;
 
-use crate::commands::scripting::{self, Scripting};
+use crate::commands::scripting::store_watch::{self, Follower};
+use crate::commands::scripting::{self, Scripting, filter};
 use crate::error::Result;
 use crate::keyspace::libraries;
 use crate::keyspace::module_api::Ctx;
-use crate::script::{Digest, Engine, library};
+use crate::script::{Digest, Engine, library, stored_memory};
 use crate::settings;
 
 /// What was not stored.
 #[derive(Default)]
 pub struct Store {
     refused: u64,
-    said: bool,
+    said: [bool; 3],
+}
+
+/// Why a script was not stored.
+enum Refusal {
+    /// Scripts take as much as they may.
+    Full,
+    /// Another library has the name.
+    NameTaken,
+    /// The server refused it.
+    ByServer(String),
 }
 
 impl Store {
@@ -32,10 +44,16 @@ impl Store {
         self.refused = 0;
     }
 
-    /// Counts a script that is not stored. Only the first is logged: LOAD is a client's to call, the log is the operator's.
-    fn refuse(&mut self, ctx: Ctx, why: &str) {
-        if !self.said {
-            self.said = true;
+    /// Counts a script that is not stored. Only the first of a kind is logged: LOAD is a client's to call, the log is the operator's.
+    fn refuse(&mut self, ctx: Ctx, digest: Digest, refusal: &Refusal) {
+        let [full, taken, by_server] = &mut self.said;
+        let name = String::from_utf8_lossy(&library::name(digest)).into_owned();
+        let (said, why) = match refusal {
+            Refusal::Full => (full, "script-store-max-bytes is reached".to_owned()),
+            Refusal::NameTaken => (taken, format!("the library {name} is not one of this module, and stays as it is")),
+            Refusal::ByServer(why) => (by_server, why.clone()),
+        };
+        if !std::mem::replace(said, true) {
             ctx.log(c"warning", &format!("a script was loaded but not stored, and so can be evicted (said once): {why}"));
         }
         self.refused = self.refused.saturating_add(1);
@@ -45,40 +63,58 @@ impl Store {
 /// The digest of a script that the engine knows, or has just read from its library. Writes nothing.
 pub fn find(ctx: Ctx, engine: &mut Engine, sha: &[u8]) -> Option<Digest> {
     let digest = Digest::parse(sha)?;
-    (engine.contains(digest) || adopt(ctx, engine, digest)).then_some(digest)
-}
-
-/// Which of the scripts the engine knows, or has just read from their libraries. Asks the server once, however many are unknown.
-pub fn find_all<'a>(ctx: Ctx, engine: &mut Engine, shas: impl Iterator<Item = &'a [u8]>) -> Vec<bool> {
-    let digests: Vec<Option<Digest>> = shas.map(Digest::parse).collect();
-    let mut unknown = digests.iter().flatten().filter(|digest| !engine.contains(**digest));
-    match (unknown.next().copied(), unknown.next()) {
-        (None, _) => {}
-        (Some(digest), None) => drop(adopt(ctx, engine, digest)),
-        (Some(_), Some(_)) => reconcile(ctx, engine),
+    if !engine.contains(digest) && may_be_stored(ctx, engine, digest) {
+        follow(ctx, engine);
     }
-    digests.into_iter().map(|digest| digest.is_some_and(|digest| engine.contains(digest))).collect()
+    engine.contains(digest).then_some(digest)
 }
 
-/// Reads one script from its library; false when there is none.
-fn adopt(ctx: Ctx, engine: &mut Engine, digest: Digest) -> bool {
-    let listing = libraries::codes(ctx, &library::name(digest));
-    let found =
-        listing.libraries().iter().find_map(|library| library::script(library.code).filter(|(found, _)| *found == digest));
-    found.is_some_and(|(_, source)| engine.adopt(digest, source))
+/// Whether the store may hold a script that the engine lacks. In constant time.
+fn may_be_stored(ctx: Ctx, engine: &mut Engine, digest: Digest) -> bool {
+    if filter::is_intercepting() && !filter::is_watching() {
+        // The filter looks at commands anyway. From now on a miss costs nothing until the store changes.
+        follow(ctx, engine);
+    }
+    !is_up_to_date(ctx) && libraries::has(ctx, &library::name(digest))
 }
 
-/// Makes the engine know what the store holds. The libraries' code is only asked for when there is one that the engine has not seen.
+/// Whether the engine is known to know what the store holds.
+fn is_up_to_date(ctx: Ctx) -> bool {
+    filter::is_watching() && !store_watch::may_have_changed(ctx, Follower::Scripts)
+}
+
+/// Makes the engine know what the store holds, if others may have changed it since.
+pub fn follow(ctx: Ctx, engine: &mut Engine) {
+    filter::watch_functions(ctx);
+    if !is_up_to_date(ctx) {
+        reconcile(ctx, engine);
+    }
+}
+
+/// A FUNCTION command of the master is on its way, and runs at once. Whether it changes one of our libraries, and nothing else: then the
+/// engine knows it now. Thousands of scripts come so, and the store is not gone through for each.
+pub fn arrives(words: &[&[u8]]) -> bool {
+    let Ok(mut scripting) = scripting::engine() else { return false };
+    match words {
+        [_, verb, .., code] if verb.eq_ignore_ascii_case(b"LOAD") => {
+            library::script(code).is_some_and(|(digest, source)| scripting.engine.adopt(digest, source))
+        }
+        [_, verb, name] if verb.eq_ignore_ascii_case(b"DELETE") => {
+            library::digest(name).inspect(|digest| scripting.engine.set_evictable(*digest)).is_some()
+        }
+        _ => false,
+    }
+}
+
+/// Makes the engine know what the store holds, whether it changed or not. Takes time in the number of libraries, and reads all of ours: a name says nothing about what
+/// is in a library.
 pub fn reconcile(ctx: Ctx, engine: &mut Engine) {
-    let names = libraries::names(ctx, library::PATTERN.as_bytes());
-    let mut stored: HashSet<Digest> = names.libraries().iter().filter_map(|library| library::digest(library.name)).collect();
-    // A name says nothing about what is in a library, unless we have seen that.
-    if !stored.iter().all(|digest| engine.is_stored(*digest)) {
-        let codes = libraries::codes(ctx, library::PATTERN.as_bytes());
-        let libraries = codes.libraries();
-        let scripts = libraries.iter().filter_map(|library| library::script(library.code));
-        stored = scripts.filter(|&(digest, source)| engine.adopt(digest, source)).map(|(digest, _)| digest).collect();
-    }
+    store_watch::take_changed(ctx, Follower::Scripts);
+    let codes = libraries::codes(ctx, library::PATTERN.as_bytes());
+    let libraries = codes.libraries();
+    let scripts = libraries.iter().filter_map(|library| library::script(library.code));
+    let stored: HashSet<Digest> =
+        scripts.filter(|&(digest, source)| engine.adopt(digest, source)).map(|(digest, _)| digest).collect();
     engine.set_stored(&stored);
 }
 
@@ -86,43 +122,68 @@ pub fn reconcile(ctx: Ctx, engine: &mut Engine) {
 pub fn load(ctx: Ctx, scripting: &mut Scripting, source: &[u8]) -> Result<Digest> {
     let Scripting { engine, store, .. } = scripting;
     let digest = engine.load(source)?;
-    if adopt(ctx, engine, digest) || ctx.flags().is_replica() {
+    if ctx.flags().is_replica() {
         return Ok(digest);
     }
-    let stored = if has_room(ctx, engine, source) {
-        libraries::load(ctx, &library::text(digest, source)).map_err(|error| error.wire())
-    } else {
-        Err("script-store-max-bytes is reached".to_owned())
-    };
-    match stored {
-        Ok(()) => {
-            engine.adopt(digest, source);
-        }
-        Err(why) => store.refuse(ctx, &why),
+    if let Err(refusal) = keep(ctx, engine, digest, source) {
+        store.refuse(ctx, digest, &refusal);
     }
     Ok(digest)
 }
 
-fn has_room(ctx: Ctx, engine: &mut Engine, source: &[u8]) -> bool {
+/// Stores a script that the engine knows, unless it is stored. Does not rely on what the engine knows of the store, which may be old: the
+/// server refuses what is there.
+fn keep(ctx: Ctx, engine: &mut Engine, digest: Digest, source: &[u8]) -> std::result::Result<(), Refusal> {
+    if engine.is_stored(digest) && is_up_to_date(ctx) {
+        return Ok(());
+    }
+    if !has_room(ctx, engine, digest, source) {
+        return Err(Refusal::Full);
+    }
+    match libraries::load(ctx, &library::text(digest, source)) {
+        Ok(()) => {
+            engine.adopt(digest, source);
+            Ok(())
+        }
+        Err(_) if libraries::has(ctx, &library::name(digest)) => {
+            if !engine.is_stored(digest) || filter::is_watching() {
+                follow(ctx, engine);
+            }
+            if engine.is_stored(digest) { Ok(()) } else { Err(Refusal::NameTaken) }
+        }
+        Err(error) => Err(Refusal::ByServer(error.wire())),
+    }
+}
+
+/// Whether the memory of the stored scripts stays within its limit. What is stored already needs no room.
+fn has_room(ctx: Ctx, engine: &mut Engine, digest: Digest, source: &[u8]) -> bool {
     let limit = usize::try_from(settings::SCRIPT_STORE_MAX_BYTES.get()).unwrap_or(usize::MAX);
-    let fits = |engine: &Engine| engine.stats().cache.stored_bytes.saturating_add(source.len()) <= limit;
+    let needed = stored_memory(source.len());
+    let fits = |engine: &Engine| engine.is_stored(digest) || engine.stats().cache.stored_memory.saturating_add(needed) <= limit;
     fits(engine) || {
-        reconcile(ctx, engine);
+        // Others may have made room.
+        follow(ctx, engine);
         fits(engine)
     }
 }
 
 /// Deletes every library that carries a script, unless this is a replica, and forgets all scripts.
 pub fn flush(ctx: Ctx, engine: &mut Engine) -> Result<()> {
-    let deleted = if ctx.flags().is_replica() { Ok(()) } else { delete_all(ctx, engine) };
+    let is_replica = ctx.flags().is_replica();
+    let deleted = if is_replica { Ok(()) } else { delete_all(ctx, engine) };
     engine.flush()?;
+    if is_replica || deleted.is_err() {
+        // What is still stored is found again when it is used.
+        Follower::Scripts.note_change();
+    }
     deleted
 }
 
 fn delete_all(ctx: Ctx, engine: &mut Engine) -> Result<()> {
     reconcile(ctx, engine);
-    let stored = engine.list().into_iter().filter(|script| script.stored);
-    stored.map(|script| libraries::delete(ctx, &library::name(script.digest))).fold(Ok(()), Result::and)
+    let mut stored = engine.stored();
+    stored.sort_unstable();
+    stored.into_iter().map(|digest| libraries::delete(ctx, &library::name(digest))).fold(Ok(()), Result::and)
 }
 
 /// [`reconcile`], after an event. While a script runs the engine is not to be had, and nothing is lost.

@@ -37,7 +37,8 @@ impl Call<'_> {
         super::forget_old_commands(known_commands);
         let _frozen = Frozen::new();
         let mut port = ServerPort::new(ctx, known_commands, natives, self.keys, Subject::Command(self.name));
-        let run = Run { keys: &Arguments(self.keys), args: &Arguments(self.args), read_only: !self.write };
+        let (keys, args) = (&Arguments(self.keys), &Arguments(self.args));
+        let run = Run { keys, args, read_only: !self.write, numbers: super::numbers(), leaves: false };
         let outcome = engine.call_command((self.number, self.name), &run, &mut port, &mut ClientReply(ctx));
         if outcome.is_err() {
             *failures = failures.saturating_add(1);

@@ -40,7 +40,13 @@ pub fn stop(ctx: Ctx) {
     command_filter::stop(ctx);
 }
 
-/// From now on [`store_watch::take_changed`] is asked.
+/// Whether changes to the function store are seen.
+#[must_use]
+pub fn is_watching() -> bool {
+    WATCHING.load(Ordering::Relaxed)
+}
+
+/// From now on [`store_watch`] is asked.
 pub fn watch_functions(ctx: Ctx) {
     if !WATCHING.load(Ordering::Relaxed) {
         WATCHING.store(true, Ordering::Relaxed);

@@ -55,7 +55,13 @@ pub fn call(keyspace: &Keyspace, args: Args<'_>, form: Form) -> Result<Reply> {
     let subject = Subject::Function(&request, command);
     let mut port = ServerPort::new(ctx, known_commands, natives, request.keys.0, subject);
     let mut reply = ClientReply(ctx);
-    let run = Run { keys: &request.keys, args: &request.args, read_only: form == Form::ReadOnly };
+    let run = Run {
+        keys: &request.keys,
+        args: &request.args,
+        read_only: form == Form::ReadOnly,
+        numbers: super::numbers(),
+        leaves: false,
+    };
     if engine.prepare_function(function, &mut port).is_err() {
         drop(port);
         drop(scripting);

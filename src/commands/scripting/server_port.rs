@@ -71,7 +71,7 @@ impl Port for ServerPort<'_> {
         self.calls.run(self.natives, native, &invocation(self.keys, call))
     }
 
-    fn may_call(&mut self, argv: &[&[u8]]) -> Option<bool> {
+    fn may_call(&mut self, argv: &[&[u8]]) -> std::result::Result<bool, &'static [u8]> {
         self.calls.may_call(argv)
     }
 

@@ -1,10 +1,9 @@
 //! Drop-in mode, in the command: the right to what the client sent, and what only the server knows.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::intercept::{self, StandIn};
-use super::unrestricted;
-use crate::commands::function;
+use super::{store_watch, unrestricted};
 use crate::error::{Error, Result};
 use crate::keyspace::acl::{Caller, Refused, User};
 use crate::keyspace::command_filter;
@@ -14,6 +13,30 @@ use crate::script;
 
 /// The client whose right the filter has just seen to, with no other command since: 0 for none.
 static PERMITTED: AtomicU64 = AtomicU64::new(0);
+
+/// A command of ours runs in place of the server's.
+static STANDING_IN: AtomicBool = AtomicBool::new(false);
+
+/// Whether the command that runs stands in for one of the server's.
+pub fn is_standing_in() -> bool {
+    STANDING_IN.load(Ordering::Relaxed)
+}
+
+/// Lets a command know, until this is dropped, what it stands in for.
+struct StandingIn;
+
+impl StandingIn {
+    fn begin() -> Self {
+        STANDING_IN.store(true, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for StandingIn {
+    fn drop(&mut self) {
+        STANDING_IN.store(false, Ordering::Relaxed);
+    }
+}
 
 /// The filter has checked the right of this client's command, which runs next, unless it is queued or held.
 pub fn permit_next(client: u64) {
@@ -31,9 +54,15 @@ pub fn forget_permit() {
 pub fn serve(ctx: Ctx, argv: &[Str<'_>], run: impl FnOnce() -> Result<Reply>) -> Result<Reply> {
     let Some(row) = argv.first().and_then(|name| intercept::named(name.bytes())) else { return run() };
     permit(ctx, row, argv)?;
+    let run = || {
+        let _standing_in = StandingIn::begin();
+        run()
+    };
     match row.original.word() {
         "EVAL" if is_too_much(argv) => ctx.relay(c"EVAL", argv.get(1..).unwrap_or_default()),
         "EVAL_RO" if is_too_much(argv) => ctx.relay(c"EVAL_RO", argv.get(1..).unwrap_or_default()),
+        "EVAL" => or_native(ctx, c"EVAL", argv, run()),
+        "EVAL_RO" => or_native(ctx, c"EVAL_RO", argv, run()),
         "EVALSHA" => or_native(ctx, c"EVALSHA", argv, run()),
         "EVALSHA_RO" => or_native(ctx, c"EVALSHA_RO", argv, run()),
         "SCRIPT" => script_command(ctx, argv, run),
@@ -47,10 +76,10 @@ fn is_too_much(argv: &[Str<'_>]) -> bool {
     argv.get(1).is_some_and(|source| script::is_refused(source.bytes()))
 }
 
-/// The outcome of ours; or the server's, of a script that only the server knows.
+/// The outcome of ours; or the server's, of a script that only the server knows, or can run.
 fn or_native(ctx: Ctx, name: &std::ffi::CStr, argv: &[Str<'_>], outcome: Result<Reply>) -> Result<Reply> {
     match outcome {
-        Err(Error::NoScript) => ctx.relay(name, argv.get(1..).unwrap_or_default()),
+        Err(Error::NoScript | Error::LeftToServer) => ctx.relay(name, argv.get(1..).unwrap_or_default()),
         outcome => outcome,
     }
 }
@@ -61,8 +90,14 @@ fn script_command(ctx: Ctx, argv: &[Str<'_>], run: impl FnOnce() -> Result<Reply
     let args = argv.get(1..).unwrap_or_default();
     let is = |name: &str| args.first().is_some_and(|word| word.bytes().eq_ignore_ascii_case(name.as_bytes()));
     if is("LOAD") {
-        // What is Lua for one may not be for the other.
-        let Ok(reply) = run() else { return ctx.relay(c"SCRIPT", args) };
+        // What is Lua for one may not be for the other, or not the same.
+        let outcome = if is_servers(args) { Err(Error::LeftToServer) } else { run() };
+        let Ok(reply) = outcome else {
+            if let (Some(source), Ok(mut scripting)) = (args.get(1), super::engine()) {
+                scripting.engine.leave_to_server(source.bytes());
+            }
+            return ctx.relay(c"SCRIPT", args);
+        };
         let _ = ctx.native(c"SCRIPT", args);
         return Ok(reply);
     }
@@ -85,12 +120,19 @@ fn script_command(ctx: Ctx, argv: &[Str<'_>], run: impl FnOnce() -> Result<Reply
 
 /// FUNCTION LOAD of a library that does not run here: the server's engine may, and else has the last word.
 fn function_command(ctx: Ctx, argv: &[Str<'_>], run: impl FnOnce() -> Result<Reply>) -> Result<Reply> {
-    let outcome = run();
-    if outcome.is_err() && argv.get(1).is_some_and(|word| word.bytes().eq_ignore_ascii_case(b"LOAD")) {
-        function::store::note_change();
-        return ctx.relay(c"FUNCTION", argv.get(1..).unwrap_or_default());
+    let args = argv.get(1..).unwrap_or_default();
+    let is_load = args.first().is_some_and(|word| word.bytes().eq_ignore_ascii_case(b"LOAD"));
+    let outcome = if is_load && is_servers(args) { Err(Error::LeftToServer) } else { run() };
+    if outcome.is_err() && is_load {
+        store_watch::note_change();
+        return ctx.relay(c"FUNCTION", args);
     }
     outcome
+}
+
+/// Whether the last of the words is a source that means something else here.
+fn is_servers(args: &[Str<'_>]) -> bool {
+    args.last().is_some_and(|source| script::differs(source.bytes()))
 }
 
 /// Refuses, in the server's words, a caller without the right to the command that it sent.

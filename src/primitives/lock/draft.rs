@@ -1,6 +1,6 @@
 //! A lock's key while it is decided about.
 
-use super::{Holder, Lock, MAX_FENCE, MAX_HOLDERS, Mode, Stored};
+use super::{Holder, LARGE, Lock, MAX_FENCE, MAX_HOLDERS, Mode, Stored};
 use crate::primitives::codec::Corrupt;
 use crate::primitives::effect::Effect;
 use crate::primitives::time::{DurationMs, UnixMs};
@@ -46,8 +46,10 @@ pub enum Release {
 /// A lock's key while it is decided about.
 pub struct Draft {
     now: UnixMs,
-    /// Only with holders whose lease has not ended.
+    /// Nobody in it holds beyond the end of a lease.
     stored: Option<Stored>,
+    /// The bytes of a large lock, as they are stored.
+    large: Option<Vec<u8>>,
     /// The highest fence in the key.
     seen: u64,
     change: Change,
@@ -66,11 +68,15 @@ impl Draft {
     #[must_use]
     pub fn new(stored: Option<Stored>, now: UnixMs) -> Self {
         let seen = stored.as_ref().and_then(Stored::fence).unwrap_or(0);
-        let stored = match stored {
-            Some(Stored::Ours(lock)) => lock.valid(now).map(Stored::Ours),
-            other => other,
+        let (stored, large) = match stored {
+            Some(Stored::Ours(lock)) if lock.holders.len() >= LARGE => {
+                let bytes = lock.encode();
+                (lock.vacated(now).map(Stored::Ours), Some(bytes))
+            }
+            Some(Stored::Ours(lock)) => (lock.valid(now).map(Stored::Ours), None),
+            other => (other, None),
         };
-        Self { now, stored, seen, change: Change::Nothing }
+        Self { now, stored, large, seen, change: Change::Nothing }
     }
 
     /// Whether `owner` is one of the holders: it enters again without waiting.
@@ -94,7 +100,7 @@ impl Draft {
         };
         if let Some(lock) = held {
             let mode = lock.mode;
-            if let Some(holder) = lock.holders.iter_mut().find(|holder| holder.owner == claim.owner) {
+            if let Some(holder) = lock.holders.iter_mut().find(|holder| holder.holds > 0 && holder.owner == claim.owner) {
                 if mode == Mode::Shared && claim.mode == Mode::Exclusive {
                     return Ok(Claimed::Upgrade);
                 }
@@ -103,7 +109,7 @@ impl Draft {
                 self.change = Change::State;
                 return Ok(granted(holder, now));
             }
-            if mode == Mode::Exclusive || claim.mode == Mode::Exclusive || lock.holders.len() >= MAX_HOLDERS {
+            if mode == Mode::Exclusive || claim.mode == Mode::Exclusive || lock.taken().count() >= MAX_HOLDERS {
                 return Ok(Claimed::Held);
             }
         }
@@ -115,7 +121,7 @@ impl Draft {
         match &mut self.stored {
             Some(Stored::Ours(lock)) => {
                 lock.fence = fence;
-                lock.holders.push(holder);
+                lock.add(holder);
             }
             stored => *stored = Some(Stored::Ours(Lock { mode: claim.mode, fence, holders: vec![holder] })),
         }
@@ -131,7 +137,7 @@ impl Draft {
             Stored::Foreign { until, .. } => *until,
             // Beside readers there is room for one more as soon as one of them ends.
             Stored::Ours(lock) if lock.mode == Mode::Shared && mode == Mode::Shared => {
-                lock.holders.iter().map(|holder| holder.deadline).min()
+                lock.taken().map(|holder| holder.deadline).min()
             }
             Stored::Ours(lock) => Some(lock.deadline()),
         }
@@ -174,8 +180,7 @@ impl Draft {
         for holder in lock.holders.iter_mut().filter(|holder| holder.owner == owner) {
             holder.holds = holder.holds.saturating_sub(holds);
         }
-        lock.holders.retain(|holder| holder.holds > 0);
-        if lock.holders.is_empty() {
+        if lock.taken().next().is_none() {
             self.stored = None;
         }
         self.change = Change::State;
@@ -190,7 +195,7 @@ impl Draft {
                 self.change = Change::End(deadline);
             }
             Some(Stored::Ours(lock)) => {
-                lock.holders.iter_mut().find(|holder| holder.owner == owner)?.deadline = deadline;
+                lock.holders.iter_mut().find(|holder| holder.holds > 0 && holder.owner == owner)?.deadline = deadline;
                 self.change = Change::State;
             }
             _ => return None,
@@ -200,7 +205,7 @@ impl Draft {
 
     fn holder(&self, owner: &[u8]) -> Option<&Holder> {
         match &self.stored {
-            Some(Stored::Ours(lock)) => lock.holders.iter().find(|holder| holder.owner == owner),
+            Some(Stored::Ours(lock)) => lock.taken().find(|holder| holder.owner == owner),
             _ => None,
         }
     }
@@ -209,7 +214,7 @@ impl Draft {
     #[must_use]
     pub fn effect(self) -> Effect<Vec<u8>> {
         match (self.change, self.stored) {
-            (Change::State, Some(Stored::Ours(lock))) => lock.put(),
+            (Change::State, Some(Stored::Ours(lock))) => lock.write(self.large.as_deref()),
             (Change::State, None) => Effect::Delete,
             (Change::End(at), _) => Effect::Expire(at),
             (Change::Nothing | Change::State, _) => Effect::Keep,

@@ -1,7 +1,9 @@
 //! The bucket with continuous refill: `capacity` units, of which `refill` come back per `period`, evenly.
 //!
 //! The maths, once: let P be the period in microseconds. What is used is kept as a level in units of 1/P of a token. One token is P
-//! of them, and `refill` of them drain per microsecond, so every quantity is an integer and nothing is ever rounded:
+//! of them, and `refill` of them drain per microsecond, so every quantity is an integer and nothing is ever rounded while the period
+//! stays the same. The level is stored with its time to the microsecond: the refill is never part of what is stored, so a request with
+//! another refill finds exactly what was used.
 //!
 //!   level(t) = max(0, level - refill * (t - since))        granted  <=>  level + cost * P <= capacity * P
 //!
@@ -64,14 +66,12 @@ impl Bucket {
     /// The level now, from what is stored. `None` when that is another kind or belongs to a clock that is gone.
     pub(super) fn adopt(self, stored: Stored, most: u64, now: UnixMicros) -> Option<Level> {
         let Stored::Bucket { since, level, period } = stored else { return None };
-        let since = since.micros();
         if since > now && since.since(now) > self.drain_time(self.brim()) {
             return None;
         }
         // A larger bucket may have left more than this one holds. The clamp is at the stored time and not at now, so that a denied
-        // caller, whose denial stores nothing, still sees the level fall; and it leaves room for what `stored` added.
-        let most = self.tokens(most).saturating_add(u128::from(self.refill).saturating_mul(1000));
-        let level = rescale(level, u128::from(period.micros()).max(1), self.token()).min(most);
+        // caller, whose denial stores nothing, still sees the level fall.
+        let level = rescale(level, u128::from(period.micros()).max(1), self.token()).min(self.tokens(most));
         let drained = u128::from(self.refill).saturating_mul(u128::from(now.since(since)));
         Some(Level { since: since.max(now), level: level.saturating_sub(drained) })
     }
@@ -108,15 +108,13 @@ impl Bucket {
         used.level > self.brim()
     }
 
-    /// The stored form. Its time is in milliseconds: the part below is kept by raising the level by what drains in it.
     pub(super) fn stored(self, used: Level) -> Stored {
-        let since = used.since.floor_ms();
-        let drains = u128::from(self.refill).saturating_mul(u128::from(used.since.since(since.micros())));
-        Stored::Bucket { since, level: used.level.saturating_add(drains), period: self.period }
+        Stored::Bucket { since: used.since, level: used.level, period: self.period }
     }
 }
 
-/// `level` in the units of another period. Rounded up, so that a changed policy never gives units away.
+/// `level` in the units of another period. Whole tokens convert exactly; a part of one is rounded up, by what drains in less than a
+/// microsecond, so that a changed policy never gives units away.
 fn rescale(level: u128, from: u128, to: u128) -> u128 {
     if from == to {
         return level;

@@ -1,11 +1,10 @@
 //! The fixed window: a counter that is forgotten when its window ends.
 //!
-//! The window starts with the first hit, in milliseconds, rounded up: it is never shorter than asked for. With ALIGN it starts at a
-//! multiple of its length since the Unix epoch instead, so the first one may be short.
+//! The window starts with the first hit, to the microsecond: it is never shorter than asked for, nor longer. With ALIGN it starts at a multiple of its length since the Unix epoch instead, so the first one may be short.
 
 use super::Ask;
 use super::state::Stored;
-use crate::primitives::time::{DurationMs, UnixMicros, UnixMs};
+use crate::primitives::time::{DurationMs, UnixMicros};
 
 /// `FIXED limit window-ms [ALIGN]`; both numbers are at least 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,23 +20,23 @@ pub struct Fixed {
 /// What was used in the window that began at `start`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
-    start: UnixMs,
+    start: UnixMicros,
     used: u64,
 }
 
 impl Fixed {
     /// The start of the aligned window that `at` lies in; without ALIGN `at` itself.
-    fn align(self, at: UnixMs) -> UnixMs {
-        if self.aligned { UnixMs(at.0.saturating_sub(at.0.checked_rem(self.window.0).unwrap_or(0))) } else { at }
+    fn align(self, at: UnixMicros) -> UnixMicros {
+        if self.aligned { UnixMicros(at.0.saturating_sub(at.0.checked_rem(self.window.micros()).unwrap_or(0))) } else { at }
     }
 
     /// A window in which nothing was used yet.
     pub(super) fn full(self, now: UnixMicros) -> Window {
-        Window { start: self.align(if self.aligned { now.floor_ms() } else { now.ceil_ms() }), used: 0 }
+        Window { start: self.align(now), used: 0 }
     }
 
     fn end(self, window: Window) -> UnixMicros {
-        window.start.plus(self.window).micros()
+        window.start.plus(self.window.micros())
     }
 
     /// The window that now lies in, from what is stored. `None` when that is another kind, is over or unused, or
@@ -45,7 +44,7 @@ impl Fixed {
     pub(super) fn adopt(self, stored: Stored, most: u64, now: UnixMicros) -> Option<Window> {
         let Stored::Fixed { start, used } = stored else { return None };
         let window = Window { start: self.align(start), used: used.min(most) };
-        let current = window.used > 0 && self.end(window) > now && window.start.micros().since(now) <= self.window.micros();
+        let current = window.used > 0 && self.end(window) > now && window.start.since(now) <= self.window.micros();
         current.then_some(window)
     }
 

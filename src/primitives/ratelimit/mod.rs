@@ -7,7 +7,8 @@
 //! What must stay true:
 //! - a denial is [`Effect::Keep`]: it writes nothing;
 //! - `retry_after` is never early and less than 1 ms late: who waits exactly that long is granted if nobody else came;
-//! - the TTL ends when the limiter would be full again, so that a missing key and a full limiter are the same thing;
+//! - the TTL ends when the limiter would be full again, so that a missing key and a full limiter are the same thing; unless the clock was
+//!   set, no time in a reply or TTL is longer than the policy says: its window, two of a SLIDING one, and once more for a debt;
 //! - what one hit changes is bounded: the state of a LOG is patched (see `ring`), every other state is at most 90 bytes per policy;
 //! - a stored time that lies in the future (the clock was set back) is taken as now, at most one full refill ahead; beyond that the
 //!   state belongs to a clock that is gone, and the policy starts full. So a step of any size costs a caller at most one refill of
@@ -32,7 +33,7 @@ pub use sliding::Sliding;
 pub use state::{FORMAT, MAX_NAME, MAX_POLICIES, State};
 
 use self::state::Record;
-use self::usage::{Limiter, Usage};
+use self::usage::{Limiter, Usage, ends};
 use super::codec::Corrupt;
 use super::effect::{Effect, Expiry};
 use super::time::{DurationMs, UnixMicros};
@@ -208,7 +209,7 @@ fn charge_bucket(bucket: Bucket, record: Option<Record<'_>>, ask: Ask, now: Unix
     let effect = if granted {
         let mut value = state::begin();
         state::put_record(&mut value, Record { name: None, in_debt: bucket.in_debt(used), stored: bucket.stored(used) });
-        Effect::Put { value, expiry: Expiry::At(full_at.ceil_ms()) }
+        Effect::Put { value, expiry: Expiry::At(ends(full_at, now)) }
     } else {
         Effect::Keep
     };

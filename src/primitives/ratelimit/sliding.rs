@@ -9,7 +9,7 @@
 
 use super::state::Stored;
 use super::{Ask, floor_units};
-use crate::primitives::time::{DurationMs, UnixMicros, UnixMs};
+use crate::primitives::time::{DurationMs, UnixMicros};
 
 /// `SLIDING limit window-ms`; both numbers are at least 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct Sliding {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Windows {
     /// When the current window began.
-    start: UnixMs,
+    start: UnixMicros,
     previous: u64,
     current: u64,
     /// Never more than this counts as used: what a larger limit left behind.
@@ -42,11 +42,11 @@ impl Sliding {
 
     /// Nothing used.
     pub(super) fn full(self, now: UnixMicros) -> Windows {
-        Windows { start: now.ceil_ms(), previous: 0, current: 0, most: self.limit }
+        Windows { start: now, previous: 0, current: 0, most: self.limit }
     }
 
     fn end(self, windows: Windows) -> UnixMicros {
-        windows.start.plus(self.window).micros()
+        windows.start.plus(self.window.micros())
     }
 
     /// The windows as of now, from what is stored. `None` when that is another kind, is over or unused, or
@@ -54,19 +54,19 @@ impl Sliding {
     pub(super) fn adopt(self, stored: Stored, most: u64, now: UnixMicros) -> Option<Windows> {
         let Stored::Sliding { start, previous, current } = stored else { return None };
         let windows = Windows { start, previous: previous.min(most), current: current.min(most), most };
-        if start.micros().since(now) > self.window.micros().saturating_mul(2) {
+        if start.since(now) > self.window.micros().saturating_mul(2) {
             return None;
         }
-        let windows = match now.since(start.micros()).checked_div(self.window.micros()) {
+        let windows = match now.since(start).checked_div(self.window.micros()) {
             Some(0) => Some(windows),
-            Some(1) => Some(Windows { start: start.plus(self.window), previous: windows.current, current: 0, most }),
+            Some(1) => Some(Windows { start: start.plus(self.window.micros()), previous: windows.current, current: 0, most }),
             _ => None,
         };
         windows.filter(|windows| windows.previous > 0 || windows.current > 0)
     }
 
     fn used(self, windows: Windows, now: UnixMicros) -> u128 {
-        let left = self.unit().saturating_sub(now.since(windows.start.micros()).into());
+        let left = self.unit().saturating_sub(now.since(windows.start).into());
         let faded = u128::from(windows.previous).saturating_mul(left);
         faded.saturating_add(self.units(windows.current)).min(self.units(windows.most))
     }
@@ -84,7 +84,7 @@ impl Sliding {
         // Either the previous window has to fade far enough, or the current one has to end, and then fade itself.
         let room = ceiling.saturating_sub(ask.amount);
         Some(match room.checked_sub(windows.current) {
-            Some(room) => windows.start.micros().plus(self.fade_time(windows.previous, room)),
+            Some(room) => windows.start.plus(self.fade_time(windows.previous, room)),
             None => self.end(windows).plus(self.fade_time(windows.current, room)),
         })
     }

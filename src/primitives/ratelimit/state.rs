@@ -2,10 +2,11 @@
 //!
 //!   0xa1                                                             magic, version 1; no UTF-8 text starts with it
 //!   per policy: tag, [length:1, name] when the tag says so, and
-//!     0x01  since-ms:6  level:11  period-ms:5                        BUCKET: 24 bytes in all when alone
-//!     0x02  start-ms:6  used:6                                       FIXED: 14 bytes in all when alone
-//!     0x03  start-ms:6  previous:6  current:6                        SLIDING: 20 bytes in all when alone
+//!     0x06  since-us:7  level:11  period-ms:5                        BUCKET: 25 bytes in all when alone
+//!     0x07  start-us:7  used:6                                       FIXED: 15 bytes in all when alone
+//!     0x08  start-us:7  previous:6  current:6                        SLIDING: 21 bytes in all when alone
 //!     0x04  mark:3                                                   LOG: the units of the ring before the mark do not count
+//!     0x01  0x02  0x03                                               read only: the same three with times in ms:6
 //!     tag | 0x80: named; tag | 0x40: a debt, so that more than the limit is believed
 //!   0x05  head:2  count:2  modulus:2  total:3, (time-us:7 before:3)  the ring, if and only if there is a LOG
 
@@ -13,7 +14,7 @@ use super::MAX_LIMIT;
 use super::few::Few;
 use super::ring::{HEADER_BYTES, Ring, UNIT_BYTES};
 use crate::primitives::codec::{Corrupt, Reader, put_uint};
-use crate::primitives::time::{DurationMs, MAX_DURATION_MS, UnixMs};
+use crate::primitives::time::{DurationMs, MAX_DURATION_MS, UnixMicros, UnixMs};
 
 /// What an error calls this format.
 pub const FORMAT: &str = "a rate limit (format a1)";
@@ -24,19 +25,24 @@ pub const MAX_POLICIES: usize = 8;
 pub const MAX_NAME: usize = 64;
 
 const MAGIC: u8 = 0xa1;
-const BUCKET: u8 = 0x01;
-const FIXED: u8 = 0x02;
-const SLIDING: u8 = 0x03;
+const BUCKET_MS: u8 = 0x01;
+const FIXED_MS: u8 = 0x02;
+const SLIDING_MS: u8 = 0x03;
 const LOG: u8 = 0x04;
 const RING: u8 = 0x05;
+const BUCKET: u8 = 0x06;
+const FIXED: u8 = 0x07;
+const SLIDING: u8 = 0x08;
 const NAMED: u8 = 0x80;
 const IN_DEBT: u8 = 0x40;
 
-const TIME_BYTES: usize = 6;
+const TIME_BYTES: usize = 7;
+const MS_BYTES: usize = 6;
 const LEVEL_BYTES: usize = 11;
 const PERIOD_BYTES: usize = 5;
 const COUNT_BYTES: usize = 6;
-const LARGEST_TIME: u64 = (1 << 48) - 1;
+const BUCKET_BYTES: usize = TIME_BYTES + LEVEL_BYTES + PERIOD_BYTES;
+const LARGEST_TIME: u64 = (1 << 56) - 1;
 
 /// What is stored of one policy, by its kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +50,7 @@ pub enum Stored {
     /// See [`super::Bucket`].
     Bucket {
         /// When the level was this.
-        since: UnixMs,
+        since: UnixMicros,
         /// Used units times the period in microseconds.
         level: u128,
         /// The period that the level is counted in.
@@ -53,14 +59,14 @@ pub enum Stored {
     /// See [`super::Fixed`].
     Fixed {
         /// The start of the window.
-        start: UnixMs,
+        start: UnixMicros,
         /// Units used in it.
         used: u64,
     },
     /// See [`super::Sliding`].
     Sliding {
         /// The start of the current window.
-        start: UnixMs,
+        start: UnixMicros,
         /// Units used in the one before.
         previous: u64,
         /// Units used in it.
@@ -126,7 +132,7 @@ impl<'a> State<'a> {
 pub(super) fn lone_bucket(bytes: Option<&[u8]>) -> Option<Option<Record<'_>>> {
     match bytes {
         None => Some(None),
-        Some([MAGIC, BUCKET, body @ ..]) if body.len() == TIME_BYTES + LEVEL_BYTES + PERIOD_BYTES => {
+        Some([MAGIC, BUCKET, body @ ..]) if body.len() == BUCKET_BYTES => {
             let stored = stored(BUCKET, false, &mut Reader::new(body)).ok()?;
             Some(Some(Record { name: None, in_debt: false, stored }))
         }
@@ -139,9 +145,12 @@ fn record(tag: u8, body: &[u8]) -> Result<(Record<'_>, &[u8]), Corrupt> {
     let in_debt = tag & IN_DEBT != 0;
     let kind = tag & !(NAMED | IN_DEBT);
     let width = match kind {
-        BUCKET => TIME_BYTES + LEVEL_BYTES + PERIOD_BYTES,
+        BUCKET => BUCKET_BYTES,
         FIXED => TIME_BYTES + COUNT_BYTES,
         SLIDING => TIME_BYTES + COUNT_BYTES + COUNT_BYTES,
+        BUCKET_MS => MS_BYTES + LEVEL_BYTES + PERIOD_BYTES,
+        FIXED_MS => MS_BYTES + COUNT_BYTES,
+        SLIDING_MS => MS_BYTES + COUNT_BYTES + COUNT_BYTES,
         LOG => UNIT_BYTES,
         _ => return Err(Corrupt),
     };
@@ -161,8 +170,11 @@ fn stored(kind: u8, in_debt: bool, fields: &mut Reader<'_>) -> Result<Stored, Co
         let mark = fields.u64(UNIT_BYTES)?;
         return Ok(Stored::Log { mark: u32::try_from(mark).map_err(|_| Corrupt)? });
     }
-    let at = UnixMs(fields.u64(TIME_BYTES)?);
-    if kind == BUCKET {
+    let at = match kind {
+        BUCKET_MS | FIXED_MS | SLIDING_MS => UnixMs(fields.u64(MS_BYTES)?).micros(),
+        _ => UnixMicros(fields.u64(TIME_BYTES)?),
+    };
+    if matches!(kind, BUCKET | BUCKET_MS) {
         let level = fields.uint(LEVEL_BYTES)?;
         let period = DurationMs(fields.u64(PERIOD_BYTES)?);
         let in_range = (1..=MAX_DURATION_MS.unsigned_abs()).contains(&period.0) && level <= max_level(period, in_debt);
@@ -171,13 +183,13 @@ fn stored(kind: u8, in_debt: bool, fields: &mut Reader<'_>) -> Result<Stored, Co
     let most = MAX_LIMIT.unsigned_abs().saturating_mul(if in_debt { 2 } else { 1 });
     let mut count = || fields.u64(COUNT_BYTES).and_then(|count| if count <= most { Ok(count) } else { Err(Corrupt) });
     Ok(match kind {
-        FIXED => Stored::Fixed { start: at, used: count()? },
+        FIXED | FIXED_MS => Stored::Fixed { start: at, used: count()? },
         _ => Stored::Sliding { start: at, previous: count()?, current: count()? },
     })
 }
 
-/// The highest level of any bucket with this period: the largest capacity, twice that with a debt, and what drains in the part of a
-/// millisecond that the stored time cuts off.
+/// The highest level of any bucket with this period: the largest capacity, twice that with a debt, and what older builds added for the
+/// part of a millisecond that they cut off.
 fn max_level(period: DurationMs, in_debt: bool) -> u128 {
     let limit = u128::from(MAX_LIMIT.unsigned_abs());
     let capacities = u128::from(period.micros()).saturating_mul(if in_debt { 2 } else { 1 });
@@ -186,7 +198,7 @@ fn max_level(period: DurationMs, in_debt: bool) -> u128 {
 
 /// Begins a state, with room for a bucket.
 pub(super) fn begin() -> Vec<u8> {
-    let mut out = Vec::with_capacity(24);
+    let mut out = Vec::with_capacity(BUCKET_BYTES + 2);
     out.push(MAGIC);
     out
 }
@@ -211,7 +223,7 @@ pub(super) fn put_record(out: &mut Vec<u8>, record: Record<'_>) {
         out.push(u8::try_from(name.len()).unwrap_or(0));
         out.extend(name);
     }
-    let time = |at: UnixMs| u128::from(at.0.min(LARGEST_TIME));
+    let time = |at: UnixMicros| u128::from(at.0.min(LARGEST_TIME));
     match record.stored {
         Stored::Bucket { since, level, period } => {
             put_uint(out, time(since), TIME_BYTES);

@@ -31,21 +31,20 @@ pub(in crate::script) fn pcall_ended(s: Stack, status: c_int) -> c_int {
     if s.context().verdict().is_some() {
         s.raise();
     }
-    translate_error(s);
-    2
+    2 + translate_error(s)
 }
 
-/// Replaces the error on the top by what Redis hands to a script.
-fn translate_error(s: Stack) {
+/// Replaces the error on the top by what Redis hands to a script. Behind a table without a text Redis leaves the nil that it found there:
+/// the number of values more.
+fn translate_error(s: Stack) -> c_int {
     match s.kind(-1) {
         Kind::Table => {
             s.push_ref(s.context().names.get().err);
             s.raw_get(-2);
-            if s.coerced_bytes(-1).is_some() {
-                s.replace(-2);
-            } else {
-                s.pop(1);
+            if s.coerced_bytes(-1).is_none() {
+                return 1;
             }
+            s.replace(-2);
         }
         Kind::String => {
             let [text, replaced] = in_words_of_redis(s.bytes(-1).unwrap_or_default());
@@ -58,6 +57,7 @@ fn translate_error(s: Stack) {
         }
         _ => {}
     }
+    0
 }
 
 /// Compiles text: the function, or nil and the error's text. Luau has no way to load bytecode from here: it compiles whatever

@@ -8,7 +8,7 @@ use memchr::memmem;
 use super::call::obey_limits;
 use crate::script::convert::truncated;
 use crate::script::sandbox::Original;
-use crate::script::stack::{Kind, Stack, native};
+use crate::script::stack::{Kind, Stack, Text, native};
 
 /// Above this product of the lengths a text is searched by an algorithm that is linear in their sum.
 const LONG: usize = 1 << 24;
@@ -45,7 +45,30 @@ pub(in crate::script) fn gmatch(s: Stack) -> c_int {
 
 /// `string.gsub`
 pub(in crate::script) fn gsub(s: Stack) -> c_int {
+    read_replacement(s);
     search(s, Original::GSub)
+}
+
+/// A percent sign before what is neither a digit nor another one: Lua 5.1 leaves it out, Luau refuses it.
+fn read_replacement(s: Stack) {
+    let Some(mut rest) = s.bytes(3).filter(|text| text.contains(&b'%')) else { return };
+    let top = s.top();
+    let mut text = Text::new(s);
+    while let Some(at) = memchr::memchr(b'%', rest) {
+        let (plain, escape) = rest.split_at(at);
+        text.extend(plain);
+        match escape.get(1) {
+            Some(next) if next.is_ascii_digit() || *next == b'%' => text.extend(&[b'%', *next]),
+            Some(next) => text.extend(&[*next]),
+            // 5.1 finds the NUL behind every string.
+            None => text.extend(b"\0"),
+        }
+        rest = escape.get(2..).unwrap_or_default();
+    }
+    text.extend(rest);
+    s.push_bytes(text.bytes());
+    s.replace(3);
+    s.set_top(top);
 }
 
 fn search(s: Stack, original: Original) -> c_int {

@@ -350,13 +350,12 @@ fn acl_check_cmd(s: Stack) -> c_int {
     }
     let mut arguments = context.arguments.take();
     let collected = collect(s, &mut arguments);
-    let answer = if collected { context.with_port(|port| port.may_call(arguments.values())) } else { Some(None) };
+    let answer = if collected { context.with_port(|port| port.may_call(arguments.values())) } else { Some(Err(BAD_ARGUMENT)) };
     arguments.clear();
     context.arguments.set(arguments);
     match answer {
-        Some(Some(allowed)) => s.push_bool(allowed),
-        Some(None) if !collected => refuse(s, BAD_ARGUMENT),
-        Some(None) => refuse(s, b"ERR Invalid command passed to redis.acl_check_cmd()"),
+        Some(Ok(allowed)) => s.push_bool(allowed),
+        Some(Err(text)) => refuse(s, text),
         None => {
             s.push_nil();
             s.raise();

@@ -209,11 +209,11 @@ fn memory_and_time_end_what_is_too_large() {
     rig.check_fails("cjson.encode_sparse_array(true, 0) cjson.encode({[2147483647] = 1})", memory);
     rig.check_fails("local t = {} for i = 1, 1e9 do t[i] = cjson.new() end", memory);
     rig.check("local t = {} for i = 1, 100000 do t[i % 10] = cjson.new() end return 1", ":1");
-    let mut rig = Rig::with(Limits { memory_bytes: 1 << 30, budget_ms: 50, ..LIMITS });
+    let short = Limits { memory_bytes: 1 << 30, budget_ms: 50, ..LIMITS };
     let time = "time limit of 50 ms";
-    rig.check_fails("local t = {} for i = 1, 29 do t = {t, t} end pcall(cjson.encode, t) return 1", time);
-    rig.check_fails("local t = {{}, {}} while true do cjson.encode(t) end", time);
-    rig.check_fails("while true do pcall(cjson.decode, '[[1],{}]') end", time);
+    rig.check_ended(short, "local t = {} for i = 1, 29 do t = {t, t} end pcall(cjson.encode, t) return 1", time);
+    rig.check_ended(short, "local t = {{}, {}} while true do cjson.encode(t) end", time);
+    rig.check_ended(short, "while true do pcall(cjson.decode, '[[1],{}]') end", time);
 }
 
 #[test]

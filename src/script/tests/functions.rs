@@ -1,7 +1,7 @@
 //! Function libraries without a server: how they are loaded, called and made anew.
 
 use super::{LIMITS, Record, Rig};
-use crate::script::{Limits, Run};
+use crate::script::{Limits, NumberText, Run};
 
 impl Rig {
     fn load(&mut self, name: &str, code: &str) -> Result<(), String> {
@@ -14,7 +14,7 @@ impl Rig {
     /// The reply of a function, or its error; `None` if there is none of this name.
     fn call(&mut self, name: &str, keys: &[&[u8]], args: &[&[u8]]) -> Option<Result<String, String>> {
         let mut record = Record::default();
-        let run = Run { keys: &keys, args: &args, read_only: false };
+        let run = Run { keys: &keys, args: &args, read_only: false, numbers: NumberText::Lua51, leaves: false };
         let function = self.engine.functions().find(name.as_bytes())?;
         if let Err(error) = self.engine.prepare_function(function, &mut self.port) {
             return Some(Err(error.wire()));

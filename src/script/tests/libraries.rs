@@ -68,7 +68,7 @@ fn random_numbers_are_those_of_redis_and_belong_to_the_run() {
     let mut rig = Rig::new();
     // From a Redis 7.0.15.
     rig.check("math.randomseed(1) return {math.random(1000000), math.random(1000000), math.random(5, 9)}", REDIS_SEQUENCE);
-    rig.check("math.randomseed(1) return tostring(math.random())", "$0.041630344484760586");
+    rig.check("math.randomseed(1) return tostring(math.random())", "$0.041630344484761");
     let draw = "return tostring(math.random()) .. tostring(math.random())";
     assert_ne!(rig.eval(draw), rig.eval(draw));
     rig.check("for i = 1, 1000 do local x = math.random(3) if x < 1 or x > 3 then return x end end", "_");

@@ -5,9 +5,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::port::{Call, LogLevel, NativeCommand, Pause, Port, ReplySink, Rules};
-use super::{Digest, Engine, Limits, Run, ServerVersion, Version};
+use super::{Digest, Engine, Limits, NumberText, Run, ServerVersion, Version};
 use crate::error::Error;
 
 mod atomic;
@@ -79,8 +80,8 @@ impl Port for FakePort {
         self.writes
     }
 
-    fn may_call(&mut self, argv: &[&[u8]]) -> Option<bool> {
-        (argv[0] != b"NOSUCH").then(|| argv[0] != b"DENIED")
+    fn may_call(&mut self, argv: &[&[u8]]) -> std::result::Result<bool, &'static [u8]> {
+        if argv[0] == b"NOSUCH" { Err(b"ERR Invalid command passed to redis.acl_check_cmd()") } else { Ok(argv[0] != b"DENIED") }
     }
 
     fn pause(&mut self) -> Pause {
@@ -148,15 +149,17 @@ pub(super) struct Rig {
 }
 
 /// A run without arguments.
-pub(super) const NOTHING: Run<'static> = Run { keys: &EMPTY, args: &EMPTY, read_only: false };
+pub(super) const NOTHING: Run<'static> =
+    Run { keys: &EMPTY, args: &EMPTY, read_only: false, numbers: NumberText::Lua51, leaves: false };
 const EMPTY: &[&[u8]] = &[];
 
-/// Small limits, so that tests are quick; the time limits are far off.
+/// Small limits, so that tests are quick. The time limits are far off: on a busy machine anything may take long, so a short one is set
+/// for the run alone that it must end ([`Rig::check_ended`]).
 pub(super) const LIMITS: Limits = Limits {
     memory_bytes: 16 << 20,
     run_memory_bytes: 0,
     timeout_ms: 0,
-    budget_ms: 60_000,
+    budget_ms: 600_000,
     unreachable_budget_ms: 0,
     argument_bytes: 1 << 20,
     reply_bytes: 1 << 20,
@@ -177,7 +180,7 @@ impl Rig {
 
     pub fn eval_bytes(&mut self, source: &[u8], keys: &[&[u8]], args: &[&[u8]]) -> Result<String, Error> {
         let mut record = Record::default();
-        let run = Run { keys: &keys, args: &args, read_only: false };
+        let run = Run { keys: &keys, args: &args, read_only: false, numbers: NumberText::Lua51, leaves: false };
         let result = self.engine.eval(source, &run, &mut self.port, &mut record);
         if result.is_err() {
             assert!(record.0.is_empty(), "an error writes nothing: {:?}", record.0);
@@ -203,6 +206,16 @@ impl Rig {
         assert_eq!(self.eval(source), Err(expected), "{source}");
     }
 
+    /// These limits end the script with an error that contains `part`, and the engine works afterwards.
+    #[track_caller]
+    pub fn check_ended(&mut self, limits: Limits, source: &str, part: &str) {
+        self.engine.set_limits(limits).unwrap();
+        let ended = self.eval(source);
+        self.engine.set_limits(LIMITS).unwrap();
+        assert!(ended.as_ref().is_err_and(|text| text.contains(part)), "{source}\n{ended:?}");
+        self.check_works();
+    }
+
     /// The script fails with an error that contains `part`, and the engine works afterwards.
     #[track_caller]
     pub fn check_fails(&mut self, source: &str, part: &str) {
@@ -217,4 +230,10 @@ impl Rig {
     pub fn check_works(&mut self) {
         self.check("local t = {} for i = 1, 100 do t[i] = ('x'):rep(i) end return #table.concat(t)", ":5050");
     }
+}
+
+/// The processor time that this thread has had. A load on the machine does not stretch it, so a bound on it holds.
+pub(super) fn cpu_time() -> Duration {
+    let figures = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(figures.split(' ').next().unwrap().parse().unwrap())
 }

@@ -143,14 +143,15 @@ fn wrong_formats_and_arguments_are_named() {
 
 #[test]
 fn huge_formats_end() {
-    let mut rig = Rig::with(Limits { budget_ms: 200, ..LIMITS });
+    let mut rig = Rig::new();
+    let short = Limits { budget_ms: 200, ..LIMITS };
     rig.check("return #struct.pack(('x'):rep(1000000))", ":1000000");
     rig.check("return struct.size(('!8bd'):rep(100000))", ":1600000");
     rig.check("return #struct.pack('!1073741824bi', 1, 2)", ":8");
     rig.check("return #struct.pack(('s'):rep(1000), unpack((function() local t = {} for i = 1, 1000 do t[i] = ('x'):rep(1000) end return t end)()))", ":1001000");
     rig.check_fails("return struct.unpack(('b'):rep(8000), ('x'):rep(8000))", "user_script:1: stack overflow (too many results)");
-    rig.check_fails("local f = ('x'):rep(1000) while true do struct.pack(f) end", "the time limit");
-    rig.check_fails("local f = (' '):rep(1000000) while true do struct.size(f) end", "the time limit");
+    rig.check_ended(short, "local f = ('x'):rep(1000) while true do struct.pack(f) end", "the time limit");
+    rig.check_ended(short, "local f = (' '):rep(1000000) while true do struct.size(f) end", "the time limit");
     rig.check_fails("local s = ('x'):rep(9000000) return struct.pack('ss', s, s)", "the memory limit");
     rig.check_fails("local s = ('x'):rep(4000000) while true do struct.unpack('c0', s) end", "previous size");
 }

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::process::{Command, Stdio};
 
 /// Longer than the programs' own deadline, so that one that hangs says where.
-const DEADLINE: &str = "75";
+const DEADLINE: &str = "330";
 
 /// A program that ends after the deadline at the latest, with all it started: `timeout` gives it a process group of its own.
 pub fn program(path: impl AsRef<OsStr>) -> Command {

@@ -8,6 +8,7 @@ mod fence;
 mod lock;
 mod ratelimit;
 mod semaphore;
+mod times;
 
 use crate::support::line::{line, quoted};
 use crate::support::resp::encode;

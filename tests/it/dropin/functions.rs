@@ -1,9 +1,7 @@
 //! FUNCTION and FCALL in drop-in mode: functions run here if they can, and else where they ran before.
 
-use super::{call, intercepting, library, natives, ours, tells_clients, user};
+use super::{WHO, call, intercepting, library, natives, ours, tells_clients, user};
 use crate::support::{FakeReplica, Server, Setup, Value, each_server, each_server_with, eventually};
-
-const WHO: &str = "return tostring(1e15)";
 
 #[track_caller]
 fn load(server: &Server, code: &str) {
@@ -21,7 +19,7 @@ fn functions_run_here_and_those_that_were_there_before_too() {
         load(server, &library("after", "g", WHO));
         load(
             server,
-            "#!lua name=ro\nredis.register_function{function_name = 'h', callback = function() return tostring(1e15) end, flags = {'no-writes'}}",
+            "#!lua name=ro\nredis.register_function{function_name = 'h', callback = function() return type(string.dump) end, flags = {'no-writes'}}",
         );
         for command in ["FCALL g 0", "FCALL h 0", "FCALL_RO h 0", "fcall G 0"] {
             assert_eq!(server.run(command), ours(), "{command}");
@@ -149,7 +147,7 @@ fn a_function_that_declares_no_writes_runs_while_writes_are_paused() {
     each_server_with(&intercepting(), |server| {
         load(
             server,
-            "#!lua name=ro\nredis.register_function{function_name = 'f', callback = function() return tostring(1e15) end, flags = {'no-writes'}}",
+            "#!lua name=ro\nredis.register_function{function_name = 'f', callback = function() return type(string.dump) end, flags = {'no-writes'}}",
         );
         assert_eq!(server.run("FCALL f 0"), ours());
         if tells_clients(&server.binary) {

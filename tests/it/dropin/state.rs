@@ -126,7 +126,7 @@ fn a_file_with_scripts_in_it_loads_on_the_servers_engine() {
     each_server_with(&intercepting().appendonly("always"), |server| {
         server.run("SET before 1");
         server.kill_9();
-        let script = "redis.call('SET', 'who', tostring(1e15))";
+        let script = "redis.call('SET', 'who', type(string.dump))";
         let text = format!("*3\r\n$4\r\nEVAL\r\n${}\r\n{script}\r\n$1\r\n0\r\n", script.len());
         let folder = server.dir().join("appendonlydir");
         let file = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());

@@ -156,6 +156,35 @@ fn a_script_can_ask_what_its_user_may_do() {
     });
 }
 
+/// Most servers read beyond the words of a command that has too few when they look for its keys, which only a user with some keys needs
+/// (redis/redis#14843): `redis.acl_check_cmd('EVAL', 'x')` ended them.
+#[test]
+fn a_script_can_ask_about_any_command_with_too_few_words() {
+    each_server(|server| {
+        let mut guest = user(server, "guest", "+@all ~r:*");
+        let script = "local asked = 0
+            for _, name in ipairs(ARGV) do
+                local words = {}
+                for word in name:gmatch('[^|]+') do words[#words + 1] = word end
+                for more = 0, 4 do
+                    local ok, answer = pcall(redis.acl_check_cmd, unpack(words))
+                    assert(not ok or type(answer) == 'boolean', name)
+                    asked, words[#words + 1] = asked + 1, 'x'
+                end
+            end
+            return asked";
+        let names: Vec<String> = server.run("COMMAND LIST").array().iter().map(Value::text).collect();
+        assert!(names.len() > 200 && names.iter().any(|name| name == "atomic.mlock"), "{names:?}");
+        let call = [vec!["ATOMIC.EVAL", script, "0"], names.iter().map(String::as_str).collect()].concat();
+        assert_eq!(guest.call(&call), Value::Integer(5 * names.len() as i64));
+        // With just as many words as there are on the stack, and one fewer than EVAL takes.
+        for command in ["'EVAL', 'x'", "'EVAL'", "'ATOMIC.EVAL', 'x'", "'ATOMIC.MLOCK'", "'ZUNIONSTORE', 'x'"] {
+            let reply = guest.call(&eval(format!("return redis.acl_check_cmd({command})"), "0"));
+            assert!(matches!(reply, Value::Null | Value::Integer(1) | Value::Error(_)), "{command}: {reply}");
+        }
+    });
+}
+
 #[test]
 fn each_command_that_runs_scripts_is_permitted_for_itself() {
     const FORMS: [&str; 4] = ["ATOMIC.EVAL", "ATOMIC.EVAL_RO", "ATOMIC.EVALSHA", "ATOMIC.EVALSHA_RO"];

@@ -40,6 +40,7 @@ fn calls_and_errors_are_counted_per_script() {
             ("bytes", 48),
             ("stored", 1),
             ("stored-bytes", 8),
+            ("stored-memory", redis_atomic::script::stored_memory(8) as i64),
             ("store-refused", 0),
             ("evicted", 0),
             ("calls", 11),
@@ -49,7 +50,7 @@ fn calls_and_errors_are_counted_per_script() {
             assert_eq!(number(&all, name), value, "{name}");
         }
         assert!(number(&all, "vm-memory") > 10_000);
-        assert_eq!(all.pairs().len(), 9);
+        assert_eq!(all.pairs().len(), 10);
     });
 }
 
@@ -138,6 +139,49 @@ fn list_shows_every_script_in_the_order_of_the_digests() {
             assert!(matches!(three.run(&command), Value::Map(_)), "{command} is a map in RESP3");
         }
         assert!(matches!(three.run("ATOMIC.SCRIPT LIST").array()[0], Value::Map(_)));
+    });
+}
+
+#[test]
+fn list_goes_on_behind_a_sha1_and_is_bounded() {
+    each_server(|server| {
+        let scripts: Vec<String> = (0..1100).map(|number| format!("return {number}")).collect();
+        scripts.iter().for_each(|script| drop(server.call(&["ATOMIC.SCRIPT", "LOAD", script])));
+        let mut expected: Vec<String> = scripts.iter().map(sha1).collect();
+        expected.sort();
+        let page = |words: &str| {
+            let list = server.run(&format!("ATOMIC.SCRIPT LIST {words}"));
+            list.array().iter().map(|entry| entry.field("sha1").unwrap().text()).collect::<Vec<_>>()
+        };
+        assert_eq!(page(""), expected[..1000]);
+        assert_eq!(page(&expected[999]), expected[1000..]);
+        assert_eq!(page("COUNT 10000"), expected);
+        assert_eq!(page(&format!("{} COUNT 2", expected[6])), expected[7..9]);
+        assert_eq!(page(&"0".repeat(40)), expected[..1000]);
+        assert_eq!(page(&"F".repeat(40)), [""; 0]);
+        let mut pages = Vec::new();
+        while pages.len() < expected.len() {
+            let last = pages.last().cloned().unwrap_or_default();
+            let next = page(&format!("{last} COUNT 97"));
+            assert!(!next.is_empty() && next.len() <= 97);
+            pages.extend(next);
+        }
+        assert_eq!(pages, expected);
+        for (words, error) in [
+            ("COUNT", "ERR syntax error near 'COUNT'"),
+            ("COUNT 0", "ERR COUNT must be an integer in 1..=10000"),
+            ("COUNT 10001", "ERR COUNT must be an integer in 1..=10000"),
+            ("COUNT x", "ERR COUNT must be an integer in 1..=10000"),
+            ("COUNT 1 COUNT 1", "ERR syntax error near 'COUNT'"),
+            ("x", "ERR sha1 must be 40 hexadecimal digits"),
+            ("0", "ERR sha1 must be 40 hexadecimal digits"),
+        ] {
+            assert_eq!(server.run(&format!("ATOMIC.SCRIPT LIST {words}")).error(), error, "{words}");
+        }
+        let sha = &expected[0];
+        for words in [format!("{sha} {sha}"), format!("COUNT 1 {sha}")] {
+            assert!(server.run(&format!("ATOMIC.SCRIPT LIST {words}")).error().starts_with("ERR syntax error near "), "{words}");
+        }
     });
 }
 

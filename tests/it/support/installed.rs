@@ -35,6 +35,11 @@ impl Binary {
         self.is_valkey && self.version >= (major, minor)
     }
 
+    /// Whether it is one of those that `name` stands for: `valkey-9` is any 9.x.
+    pub fn is_of(&self, name: &str) -> bool {
+        is_of(&self.series(), name)
+    }
+
     /// Product and series as the server itself says, whatever name it was given.
     fn series(&self) -> String {
         format!("{}-{}.{}", if self.is_valkey { "valkey" } else { "redis" }, self.version.0, self.version.1)
@@ -91,7 +96,7 @@ fn installed() -> &'static Result<Vec<Binary>, String> {
             return Err("found no server to test on: run `make test`, or set ATOMIC_SERVERS".to_owned());
         }
         for required in env::var("ATOMIC_REQUIRE").unwrap_or_default().split_whitespace() {
-            if !binaries.iter().any(|binary| is_of(&binary.series(), required)) {
+            if !binaries.iter().any(|binary| binary.is_of(required)) {
                 return Err(format!("ATOMIC_REQUIRE asks for {required}, found only: {}", found()));
             }
         }

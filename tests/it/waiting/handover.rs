@@ -12,7 +12,7 @@ const RELEASE: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redi
 
 /// A client that runs the commands of one line, which are separated by ` ; `, in one write.
 #[track_caller]
-fn run_all(server: &Server, commands: &str) -> Vec<Value> {
+pub fn run_all(server: &Server, commands: &str) -> Vec<Value> {
     let mut connection = server.connect();
     let replies = in_one_write(&mut connection, &commands.split(" ; ").collect::<Vec<_>>());
     for reply in &replies {
@@ -29,7 +29,7 @@ fn held_and_awaited(server: &Server) -> (i64, Waiter) {
 }
 
 /// What makes the lock of `me` at `k` go.
-const FREEING: &[&str] = &[
+pub const FREEING: &[&str] = &[
     "ATOMIC.UNLOCK k me",
     "ATOMIC.UNLOCK k me ALL",
     "ATOMIC.LOCK k me 60000 ; ATOMIC.UNLOCK k me ALL",
@@ -449,7 +449,7 @@ fn listening_to_events_moves_no_client_to_another_database() {
         let (_, _waiter) = held_and_awaited(server);
         let mut connection = in_database(server, 2);
         // Early Valkey 8.1 does it beside any module that listens (valkey PR 4024), and COPY does not say where its client was.
-        let copies: &[&str] = if server.binary.name == "valkey-8.1" { &[] } else { &["COPY x y DB 3", "COPY x y DB 3 REPLACE"] };
+        let copies: &[&str] = if server.binary.is_of("valkey-8.1") { &[] } else { &["COPY x y DB 3", "COPY x y DB 3 REPLACE"] };
         for command in ["MOVE x 3", "SWAPDB 2 3"].iter().chain(copies) {
             connection.run("SET x v");
             connection.run(command);

@@ -9,7 +9,7 @@ use super::{Waiter, await_nobody_blocked, owners, take, unlock};
 use crate::commands::{deadline, micros};
 use crate::support::{Server, Setup, Value, each_server, each_server_with};
 
-/// How late the hand-over may be in the best of several tries. The others had to share the machine.
+/// How late the hand-over may be in one of several tries. The others had to share the machine.
 const PROMPT: Duration = Duration::from_millis(50);
 
 fn each_quiet_server(body: impl Fn(&Server)) {
@@ -45,16 +45,15 @@ impl End {
     }
 }
 
-/// Repeats a hand-over at an end; the best of all tries must be prompt.
+/// Repeats a hand-over at an end until one was prompt.
 #[track_caller]
 fn expect_prompt(server: &Server, what: &str, once: impl Fn() -> Duration) {
-    let tries: Vec<Duration> = (0..5)
-        .map(|_| {
-            server.run("FLUSHALL");
-            once()
-        })
-        .collect();
-    assert!(tries.iter().min().unwrap() < &PROMPT, "{what}: late every time: {tries:?}");
+    let mut late = Vec::new();
+    while late.last().is_none_or(|late| *late >= PROMPT) {
+        assert!(late.len() < 10, "{what}: late every time: {late:?}");
+        server.run("FLUSHALL");
+        late.push(once());
+    }
 }
 
 fn wait_for(server: &Server) -> Waiter {
@@ -187,21 +186,24 @@ fn a_chain_of_crashed_owners_ends_one_after_the_other() {
 #[test]
 fn many_keys_end_each_in_its_own_time() {
     each_quiet_server(|server| {
-        let leases: Vec<u64> = (0..60).map(|n| 150 + (n * 37) % 200).collect();
         let mut waiting = Vec::new();
-        for (n, lease) in leases.iter().enumerate() {
-            let end = ending(*lease, || take(server, &format!("k{n} me {lease}")));
-            waiting.push((end, Waiter::send(server, &format!("ATOMIC.LOCK k{n} w 60000 WAIT 0"))));
+        for n in 0..60 {
+            let lease = 600 + (n * 37) % 200;
+            let end = ending(lease, || take(server, &format!("k{n} me {lease}")));
+            let ends = deadline(server, &format!("k{n}"));
+            waiting.push((end, ends, Waiter::send(server, &format!("ATOMIC.LOCK k{n} w 60000 WAIT 0"))));
         }
-        waiting.sort_by_key(|(end, _)| end.earliest);
-        let late: Vec<Duration> = waiting.iter_mut().map(|(end, waiter)| end.await_grant(waiter)).collect();
-        // Each in its turn, not all with the last one.
-        let prompt = late.iter().filter(|late| **late < PROMPT).count();
-        assert!(prompt >= late.len() / 2, "only {prompt} of {} were prompt: {late:?}", late.len());
-        for n in 0..leases.len() {
-            assert!(deadline(server, &format!("k{n}")) > 0);
+        let granted = |(n, (end, ends, waiter)): (usize, &mut (End, i64, Waiter))| {
+            end.await_grant(waiter);
+            // By the server's clock, since on a busy machine the reply is read later.
+            let late = deadline(server, &format!("k{n}")) - 60_000 - *ends;
             unlock(server, &format!("k{n}"), "w");
-        }
+            late
+        };
+        let late: Vec<i64> = waiting.iter_mut().enumerate().map(granted).collect();
+        // Each in its turn, not all with the last one.
+        let prompt = late.iter().filter(|late| **late < 50).count();
+        assert!(prompt >= late.len() / 2, "only {prompt} of {} were prompt: {late:?}", late.len());
     });
 }
 

@@ -17,8 +17,9 @@ fn waiters(server: &Server) -> i64 {
 /// Queues `ATOMIC.SEM.ACQUIRE s <arguments>` as the n-th waiter.
 #[track_caller]
 fn queue(server: &Server, n: i64, arguments: &str) -> Waiter {
-    let waiter = Waiter::send(server, &format!("ATOMIC.SEM.ACQUIRE s {arguments}"));
-    eventually(&format!("{n} wait"), || (waiters(server) == n).then_some(()));
+    let mut waiter = Waiter::send(server, &format!("ATOMIC.SEM.ACQUIRE s {arguments}"));
+    // Or answered: on a busy machine a short lease may end before it is seen to wait.
+    eventually(&format!("{n} wait"), || (waiters(server) == n || waiter.has_reply()).then_some(()));
     waiter
 }
 
@@ -146,8 +147,10 @@ fn granted_at_the_end_of(lease: u64, before: Instant, after: Instant, waiter: &m
 fn permits_whose_lease_ended_are_handed_on_by_the_servers_own_timer() {
     each_server_with(&Setup::with_module().config("hz 1"), |server| {
         server.run("DEBUG SET-ACTIVE-EXPIRE 0");
-        let mut lateness = Vec::new();
-        for _ in 0..5 {
+        let mut late = Vec::new();
+        // The server's own cron runs once in a second, so that it does not hand on so soon. On a busy machine one of some tries does.
+        while late.last().is_none_or(|late| *late >= Duration::from_millis(50)) {
+            assert!(late.len() < 10, "late every time: {late:?}");
             server.run("DEL s");
             acquire(server, "2 stays 60000");
             let mut waiter;
@@ -155,12 +158,9 @@ fn permits_whose_lease_ended_are_handed_on_by_the_servers_own_timer() {
             acquire(server, "2 ends 60");
             let after = Instant::now();
             waiter = Waiter::send(server, "ATOMIC.SEM.ACQUIRE s 2 w 60000 WAIT 0");
-            lateness.push(granted_at_the_end_of(60, before, after, &mut waiter));
+            late.push(granted_at_the_end_of(60, before, after, &mut waiter));
             assert_eq!(owners(server), named(&[("stays", 1), ("w", 1)]), "the key lives on, the permit does not");
         }
-        // The server's own cron runs once in a second.
-        let best = lateness.iter().min().unwrap();
-        assert!(*best < Duration::from_millis(50), "late every time: {lateness:?}");
     });
 }
 

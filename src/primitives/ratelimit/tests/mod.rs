@@ -8,10 +8,12 @@ mod many;
 mod models;
 mod single;
 mod stored;
+mod times;
 
 use super::Request::{Charge, Force, Refund, Reset, UpTo};
 use super::*;
 use crate::primitives::effect::{Expiry, Part};
+use crate::primitives::time::UnixMs;
 
 const START: u64 = 1_700_000_000_000_123;
 
@@ -67,15 +69,22 @@ impl Limiter {
     #[track_caller]
     fn run(&mut self, request: Request, at: u64) -> Decision {
         let (decision, effect) = self.peek(request, at);
-        let full = at + decision.reset_after().micros();
+        // The server keeps the key until the end of the millisecond that its TTL names. Until then the limiter must be full again, and
+        // nobody is told a TTL that is longer than the wait.
+        let ends_in_time = |until: UnixMs| {
+            let reset = decision.reset_after();
+            let (ttl, gone) = (until.since(UnixMicros(at).floor_ms()), until.micros().0 + 1000);
+            assert!(ttl <= reset, "a TTL of {ttl:?} for a limiter that is full in {reset:?}");
+            assert!(gone + 1000 > at + reset.micros(), "{until:?} ends before the limiter is full, in {reset:?}");
+        };
         match effect {
             Effect::Put { value, expiry } => {
                 let Expiry::At(until) = expiry else { panic!("a limiter without a TTL") };
-                assert!((full - 999..full + 1000).contains(&until.micros().0), "{until:?} is not when it is full, {full}");
+                ends_in_time(until);
                 self.state = Some(value);
             }
             Effect::Patch { parts, until } => {
-                assert!((full - 999..full + 1000).contains(&until.micros().0), "{until:?} is not when it is full, {full}");
+                ends_in_time(until);
                 let bytes: usize = parts.iter().map(|part| part.bytes.len()).sum();
                 assert!(parts.len() <= 2 && bytes <= 9 + 10 + 89 * self.policies.len(), "a patch of {parts:?}");
                 patch(self.state.as_mut().unwrap(), &parts);

@@ -47,7 +47,7 @@ impl Model {
                     *start += *window;
                 }
                 if *previous == 0 && *current == 0 {
-                    *start = now.div_ceil(1000) * 1000;
+                    *start = now;
                 }
             }
             Self::Log { window, units, .. } => units.retain(|at| at + *window > now),
@@ -81,7 +81,7 @@ impl Model {
             Self::Bucket { token, level, .. } => *level += u128::from(amount) * *token,
             Self::Fixed { window, aligned, end, used, .. } => {
                 if *used == 0 {
-                    let start = if *aligned { now / *window * *window } else { now.div_ceil(1000) * 1000 };
+                    let start = if *aligned { now / *window * *window } else { now };
                     *end = start + *window;
                 }
                 *used += amount;

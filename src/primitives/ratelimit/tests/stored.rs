@@ -4,7 +4,6 @@ use proptest::prelude::*;
 
 use super::super::state::{Record, Stored, begin, put_record};
 use super::*;
-use crate::primitives::time::UnixMs;
 
 fn encoded(records: &[Record<'_>]) -> Vec<u8> {
     let mut out = begin();
@@ -15,10 +14,10 @@ fn encoded(records: &[Record<'_>]) -> Vec<u8> {
 #[test]
 fn states_are_as_long_as_their_page_says() {
     let sizes = [
-        (bucket(10, 5, 1000), 24),
-        (fixed(10, 1000), 14),
-        (aligned(10, 1000), 14),
-        (sliding(10, 1000), 20),
+        (bucket(10, 5, 1000), 25),
+        (fixed(10, 1000), 15),
+        (aligned(10, 1000), 15),
+        (sliding(10, 1000), 21),
         (log(10, 1000), 1 + 4 + 10 + 10),
     ];
     for (kind, size) in sizes {
@@ -45,25 +44,41 @@ fn the_largest_debts_of_the_largest_limits_are_stored() {
     }
 }
 
-/// States that an earlier build wrote: a bucket with 1 of 10 used, a window with 2 of 3 used.
+fn hex(text: &str) -> Vec<u8> {
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+}
+
 #[test]
-fn single_records_of_the_first_build_are_read() {
-    let hex = |text: &str| -> Vec<u8> {
-        (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
-    };
-    let bucket_state = hex("a101018bcfe5680000000000000000000f42400000000003e8");
-    assert_eq!(bucket_state.len(), 25);
-    let level = encoded(&[Record {
-        name: None,
-        in_debt: false,
-        stored: Stored::Bucket { since: UnixMs(1_700_000_000_000), level: 1_000_615, period: DurationMs(1000) },
-    }]);
-    assert_eq!(level, hex("a101018bcfe5680000000000000000000f44a700000003e8"));
-    let seen = decide(Some(&level), &[unnamed(bucket(10, 5, 1000))], Charge(0), UnixMicros(START)).unwrap().0;
-    assert_eq!((seen.remaining(0), seen.reset_after()), (9, DurationMs(200)));
-    let window = hex("a102018bcfe56801000000000002");
-    let seen = decide(Some(&window), &[unnamed(fixed(3, 1000))], Charge(0), UnixMicros(START)).unwrap().0;
-    assert_eq!((seen.remaining(0), seen.reset_after()), (1, DurationMs(1001)));
+fn single_records_are_laid_out_as_their_page_says() {
+    let since = UnixMicros(0x0006_0a24_ec3f_407b);
+    for (stored, expected) in [
+        (
+            Stored::Bucket { since, level: 1_000_615, period: DurationMs(1000) },
+            "a106060a24ec3f407b0000000000000000 0f44a700000003e8",
+        ),
+        (Stored::Fixed { start: since, used: 2 }, "a107060a24ec3f407b000000000002"),
+        (Stored::Sliding { start: since, previous: 3, current: 2 }, "a108060a24ec3f407b000000000003000000000002"),
+    ] {
+        assert_eq!(encoded(&[Record { name: None, in_debt: false, stored }]), hex(&expected.replace(' ', "")));
+    }
+}
+
+/// States of builds that kept times in milliseconds: a bucket with 1 of 10 used, windows with 2 of 3 used.
+#[test]
+fn records_with_times_in_milliseconds_are_read() {
+    for (state, kind, left, reset) in [
+        ("a101018bcfe5680000000000000000000f44a700000003e8", bucket(10, 5, 1000), 9, 200),
+        ("a102018bcfe56801000000000002", fixed(3, 1000), 1, 1001),
+        ("a103018bcfe56801000000000000000000000002", sliding(3, 1000), 1, 2001),
+    ] {
+        let mut limiter = Limiter { state: Some(hex(state)), policies: vec![unnamed(kind)] };
+        let seen = limiter.look(START);
+        assert_eq!((seen.remaining(0), seen.reset_after()), (left, DurationMs(reset)), "{kind:?}");
+        assert_eq!(limiter.ask(1, START).granted, 1);
+        assert_eq!(limiter.look(START).remaining(0), left - 1);
+        let tag = limiter.state.unwrap()[1];
+        assert!([6, 7, 8].contains(&tag), "{kind:?} is written anew in the old layout");
+    }
 }
 
 #[test]
@@ -72,31 +87,38 @@ fn foreign_and_damaged_states_are_corrupt() {
     limiter.ask(1, START);
     let value = limiter.state.unwrap();
     // Where a record ends, the state may end, up to the one that needs a ring.
-    let ends = [1 + 1 + 2 + 22, 1 + 1 + 2 + 22 + 19];
+    let ends = [1 + 1 + 2 + 23, 1 + 1 + 2 + 23 + 20];
     for cut in 0..value.len() {
         assert_eq!(State::decode(&value[..cut]).is_err(), !ends.contains(&cut), "cut at {cut}");
     }
     assert!(State::decode(&[&value[..], b"\0"].concat()).is_err());
-    for foreign in [&b""[..], b"1", b"hello", b"\xa1", b"\xa1\x06", &[0xa1; 24], &[0xff; 24], b"\xa1\x05\0\0\0\0\0\x01\0\0\0"] {
+    for foreign in
+        [&b""[..], b"1", b"hello", b"\xa1", b"\xa1\x06", b"\xa1\x09", &[0xa1; 25], &[0xff; 25], b"\xa1\x05\0\0\0\0\0\x01\0\0\0"]
+    {
         assert!(State::decode(foreign).is_err(), "{foreign:?}");
     }
     let level = |level, period, in_debt| {
-        encoded(&[Record { name: None, in_debt, stored: Stored::Bucket { since: UnixMs(1), level, period: DurationMs(period) } }])
+        encoded(&[Record {
+            name: None,
+            in_debt,
+            stored: Stored::Bucket { since: UnixMicros(1), level, period: DurationMs(period) },
+        }])
     };
     assert!(State::decode(&level(5, 0, false)).is_err(), "no period");
     assert!(State::decode(&level(1 << 87, 1, true)).is_err(), "beyond every level");
-    let counted = |used, in_debt| encoded(&[Record { name: None, in_debt, stored: Stored::Fixed { start: UnixMs(1), used } }]);
+    let counted =
+        |used, in_debt| encoded(&[Record { name: None, in_debt, stored: Stored::Fixed { start: UnixMicros(1), used } }]);
     assert!(
         State::decode(&counted(1_000_000_000_001, false)).is_err() && State::decode(&counted(1_000_000_000_001, true)).is_ok()
     );
-    let twice = Record { name: Some(b"n"), in_debt: false, stored: Stored::Fixed { start: UnixMs(1), used: 1 } };
+    let twice = Record { name: Some(b"n"), in_debt: false, stored: Stored::Fixed { start: UnixMicros(1), used: 1 } };
     assert!(State::decode(&encoded(&[twice, twice])).is_err(), "a name twice");
     let nine = [Record { name: None, ..twice }; 9];
     assert!(State::decode(&encoded(&nine)).is_err() && State::decode(&encoded(&nine[..8])).is_ok());
 }
 
 fn record() -> impl Strategy<Value = (Option<Vec<u8>>, bool, Stored)> {
-    let at = || (0..1u64 << 48).prop_map(UnixMs);
+    let at = || (0..1u64 << 56).prop_map(UnixMicros);
     let count = || 0..=1_000_000_000_000u64;
     let stored = prop_oneof![
         (at(), 0..1u128 << 80, 1..=31_536_000_000u64).prop_map(|(since, level, period)| {
@@ -132,7 +154,16 @@ proptest! {
         let (head, count, modulus) = ring;
         let ring = [head, count, modulus].into_iter().flat_map(u16::to_be_bytes).chain(bytes.iter().copied().take(3 + 10 * 5));
         let logged: Vec<u8> = shaped(4, 3).into_iter().chain([5]).chain(ring).collect();
-        for state in [bytes.clone(), shaped(1, 22), shaped(2, 12), shaped(3, 18), logged] {
+        for state in [
+            bytes.clone(),
+            shaped(1, 22),
+            shaped(2, 12),
+            shaped(3, 18),
+            shaped(6, 23),
+            shaped(7, 13),
+            shaped(8, 19),
+            logged,
+        ] {
             for kind in [
                 bucket(limit, refill, period), fixed(limit, period), aligned(limit, period), sliding(limit, period),
                 log(limit.min(10_000), period),

@@ -13,28 +13,6 @@ pub struct Difference {
 /// All of them but the wording of Luau's errors. The scripts run as those of `rows`.
 pub const DIFFERENCES: &[Difference] = &[
     Difference {
-        reason: "Numbers print in full.",
-        on: &[],
-        rows: &[
-            ("return tostring(1e15)", r#""1e+15""#, r#""1000000000000000""#),
-            ("return 1e14 .. ''", r#""1e+14""#, r#""100000000000000""#),
-            ("return tostring(0.1 + 0.2)", r#""0.3""#, r#""0.30000000000000004""#),
-            ("return tostring(1 / 3)", r#""0.33333333333333""#, r#""0.3333333333333333""#),
-            ("return tostring(2^60)", r#""1.1529215046068e+18""#, r#""1152921504606847000""#),
-            ("return table.concat({1e20})", r#""1e+20""#, r#""100000000000000000000""#),
-            ("return tostring(123456789012345678)", r#""1.2345678901235e+17""#, r#""123456789012345680""#),
-        ],
-    },
-    Difference {
-        reason: "A number that is none has no sign.",
-        on: &[],
-        rows: &[
-            ("return tostring(0/0)", r#""-nan""#, r#""nan""#),
-            ("return redis.call('ECHO', 0/0)", r#""-nan""#, r#""nan""#),
-            ("return tostring(5 % 0)", r#""-nan""#, r#""nan""#),
-        ],
-    },
-    Difference {
         reason: "Luau reads escapes that Lua 5.1 takes for the letter.",
         on: &[],
         rows: &[
@@ -42,6 +20,41 @@ pub const DIFFERENCES: &[Difference] = &[
             (r"return '\u{48}'", r#""u{48}""#, r#""H""#),
             (r"return '\z  x'", r#""z  x""#, r#""x""#),
         ],
+    },
+    Difference {
+        reason: "Of two values for one variable, or for one place in a table, Luau keeps the last.",
+        on: &[],
+        rows: &[
+            ("local a = 0 a, a = 1, 2 return a", "(integer) 1", "(integer) 2"),
+            ("local t = {'b', [1] = 'a'} return t[1]", r#""b""#, r#""a""#),
+            (
+                "return {1, 2, [2] = 5, 3}",
+                "1) (integer) 1\n2) (integer) 2\n3) (integer) 3",
+                "1) (integer) 1\n2) (integer) 5\n3) (integer) 3",
+            ),
+        ],
+    },
+    Difference {
+        reason: "A function that calls itself last takes a level of the stack, which has 20,000.",
+        on: &[],
+        rows: &[(
+            "local function s(n, a) if n == 0 then return a end return s(n - 1, a + n) end return s(30000, 0)",
+            "(integer) 450015000",
+            "(error) ERR user_script:1: stack overflow",
+        )],
+    },
+    Difference {
+        reason: "Patterns have the class %g and go on behind a NUL.",
+        on: &[],
+        rows: &[
+            ("return ('0'):match('%g')", "(nil)", r#""0""#),
+            (r"return ('a'):find('[\0-\31]')", "(error) ERR user_script:1: malformed pattern (missing ']')", "(nil)"),
+        ],
+    },
+    Difference {
+        reason: "A loop begins with its first value; in Lua 5.1 the step is taken off and added first.",
+        on: &[],
+        rows: &[("for i = 2.9, 8, 31 do return ('%.17g'):format(i) end", r#""2.8999999999999986""#, r#""2.8999999999999999""#)],
     },
     Difference {
         reason: "Luau has more syntax than Lua 5.1.",
@@ -95,11 +108,6 @@ pub const DIFFERENCES: &[Difference] = &[
         on: &[],
         rows: &[
             ("return #setmetatable({1, 2}, {__len = function() return 9 end})", "(integer) 2", "(integer) 9"),
-            (
-                "return string.gsub('x', 'x', '%')",
-                r#""\x00""#,
-                "(error) ERR user_script:1: invalid use of '%' in replacement string",
-            ),
             ("return {string.find('abc', '', 10)}", "1) (integer) 4\n2) (integer) 3", "(empty array)"),
             ("local t = {1, 2} table.insert(t, 0, 'x') return t", "(empty array)", "1) (integer) 1\n2) (integer) 2"),
             (
@@ -111,11 +119,6 @@ pub const DIFFERENCES: &[Difference] = &[
                 "return {xpcall(function(...) return select('#', ...) end, error, 1, 2)}",
                 "1) (integer) 1\n2) (integer) 0",
                 "1) (integer) 1\n2) (integer) 2",
-            ),
-            (
-                "local function f(...) return arg.n end return f(1, 2)",
-                "(integer) 2",
-                "(error) ERR user_script:1: Script attempted to access nonexistent global variable 'arg'",
             ),
             ("return 1 --\0x", "(integer) 1", "(error) ERR Error compiling script (new function): a NUL byte in the source"),
             (

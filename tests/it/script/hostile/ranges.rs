@@ -111,7 +111,7 @@ const NUMBERS: &[Row] = &[
         "return {-2^63 % -1, math.fmod(-2^63, -1), math.mod(-2^63, -1)}",
         Answer("1) (integer) 0\n2) (integer) 0\n3) (integer) 0"),
     ),
-    ("the remainder of nothing", "return tostring(math.fmod(1, 0)) .. tostring(5 % (1/0))", Answer("\"nannan\"")),
+    ("the remainder of nothing", "return tostring(math.fmod(1, 0)) .. tostring(5 % (1/0))", Answer("\"-nan-nan\"")),
     (
         "the frames of a huge level",
         "return {pcall(getfenv, 2^31), pcall(getfenv, -2^63)}",

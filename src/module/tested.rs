@@ -1,0 +1,64 @@
+//! The servers that every release is tested on, and what the log says on any other.
+//!
+//! The server checks names at load, not meanings: a call can mean less on the next version, so a version that was never tested may lack
+//! a promise, or crash. It loads all the same, since most do work, and the log has one line about it.
+
+use crate::keyspace::module_api::Ctx;
+
+/// Product and version, as far as it matters: `valkey-9` is every 9.x. The tests run on just these.
+pub const SERVERS: [&str; 7] = ["redis-7.0", "redis-8.0", "redis-8.2", "redis-8.6", "valkey-8.0", "valkey-8.1", "valkey-9"];
+
+/// Logs a warning on a server that is not among them.
+pub(super) fn check(ctx: Ctx) {
+    let version = |field| ctx.info_field(c"server", field);
+    let (product, version) = match version(c"valkey_version") {
+        Some(valkey) => ("valkey", valkey),
+        None => ("redis", version(c"redis_version").unwrap_or_default()),
+    };
+    if let Some(warning) = warning(product, &version) {
+        ctx.log(c"warning", &warning);
+    }
+}
+
+/// What there is to say about a version.
+fn warning(product: &str, version: &str) -> Option<String> {
+    let server = format!("{product}-{version}");
+    let is_tested = |tested: &&str| server.strip_prefix(*tested).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    if SERVERS.iter().any(is_tested) {
+        return None;
+    }
+    Some(format!("not tested on {server}, only on {}: try it before you rely on it", SERVERS.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::warning;
+
+    #[test]
+    fn only_other_versions_are_warned_of() {
+        for (product, version) in [
+            ("redis", "7.0.15"),
+            ("redis", "8.2.3"),
+            ("redis", "8.6"),
+            ("valkey", "8.1.1"),
+            ("valkey", "9.0.0"),
+            ("valkey", "9.1.2"),
+        ] {
+            assert_eq!(warning(product, version), None, "{product} {version}");
+        }
+        for (product, version) in [
+            ("redis", "7.2.4"),
+            ("redis", "8.4.0"),
+            ("redis", "8.20.1"),
+            ("redis", "9.0.0"),
+            ("redis", "255.255.255"),
+            ("redis", ""),
+            ("valkey", "7.2.8"),
+            ("valkey", "90.0"),
+        ] {
+            let said = warning(product, version).unwrap_or_default();
+            let begins = format!("not tested on {product}-{version}, only on redis-7.0, redis-8.0");
+            assert!(said.starts_with(&begins), "{product} {version}: {said}");
+        }
+    }
+}

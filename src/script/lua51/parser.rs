@@ -1,0 +1,499 @@
+//! The grammar of Lua 5.1, as `lparser.c` has it: finds what to edit, and what differs.
+
+use super::escapes::{Escape, escape_of};
+use super::lexer::{Kind, Lexer, NotLua51, Token, value};
+use super::{Change, Edit};
+
+/// So deep blocks and expressions may be nested, together (`LUAI_MAXCCALLS`).
+const MOST_LEVELS: u16 = 200;
+
+pub(super) type Parsed<T = ()> = Result<T, NotLua51>;
+
+/// What an expression is, as far as that matters.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape<'a> {
+    /// A name, which can be assigned to.
+    Name(&'a [u8]),
+    /// An index, which can be assigned to, with the field's name.
+    Index(Option<&'a [u8]>),
+    /// A call of what has this name.
+    Call(Option<&'a [u8]>),
+    /// A number.
+    Number(&'a [u8]),
+    /// Anything else.
+    Other,
+}
+
+/// A function around the current place.
+#[derive(Default)]
+struct Function<'a> {
+    name: Option<&'a [u8]>,
+    vararg: bool,
+    /// It is the whole source, which takes `...` and has no `arg`.
+    is_main: bool,
+    uses_dots: bool,
+    mentions_arg: bool,
+}
+
+/// Reads a source once.
+pub(super) struct Parser<'a> {
+    lexer: Lexer<'a>,
+    token: Token<'a>,
+    ahead: Option<Token<'a>>,
+    levels: u16,
+    functions: Vec<Function<'a>>,
+    /// What the function that begins here is assigned to.
+    naming: Option<&'a [u8]>,
+    pub edits: Vec<Edit>,
+    /// Something in it means something else in Luau.
+    pub differs: bool,
+    pub is_ours: bool,
+}
+
+impl<'a> Parser<'a> {
+    /// Before a source.
+    pub fn new(source: &'a [u8]) -> Self {
+        let token = Token { kind: Kind::End, text: b"", start: 0, first_of_line: true };
+        let main = Function { vararg: true, is_main: true, ..Function::default() };
+        Self {
+            lexer: Lexer::new(source),
+            token,
+            ahead: None,
+            levels: 0,
+            functions: vec![main],
+            naming: None,
+            edits: Vec::new(),
+            differs: false,
+            is_ours: false,
+        }
+    }
+
+    /// Reads the whole source.
+    pub fn source(&mut self) -> Parsed {
+        self.advance()?;
+        self.block()?;
+        if self.token.kind == Kind::End { Ok(()) } else { Err(NotLua51) }
+    }
+
+    fn advance(&mut self) -> Parsed<Token<'a>> {
+        let next = match self.ahead.take() {
+            Some(token) => token,
+            None => self.lexer.next()?,
+        };
+        Ok(std::mem::replace(&mut self.token, next))
+    }
+
+    fn ahead_is(&mut self, text: &[u8]) -> Parsed<bool> {
+        if self.ahead.is_none() {
+            self.ahead = Some(self.lexer.next()?);
+        }
+        Ok(self.ahead.is_some_and(|token| token.is(text)))
+    }
+
+    fn accept(&mut self, text: &[u8]) -> Parsed<bool> {
+        let found = self.token.is(text);
+        if found {
+            self.advance()?;
+        }
+        Ok(found)
+    }
+
+    fn need(&mut self, text: &[u8]) -> Parsed {
+        if self.accept(text)? { Ok(()) } else { Err(NotLua51) }
+    }
+
+    fn name(&mut self) -> Parsed<&'a [u8]> {
+        if self.token.kind == Kind::Name { Ok(self.advance()?.text) } else { Err(NotLua51) }
+    }
+
+    fn enter(&mut self) -> Parsed {
+        self.levels += 1;
+        if self.levels > MOST_LEVELS { Err(NotLua51) } else { Ok(()) }
+    }
+
+    fn block_ends(&self) -> bool {
+        self.token.kind == Kind::End || [&b"else"[..], b"elseif", b"end", b"until"].iter().any(|word| self.token.is(word))
+    }
+
+    fn block(&mut self) -> Parsed {
+        self.enter()?;
+        while !self.block_ends() {
+            let last = self.statement()?;
+            self.accept(b";")?;
+            if last {
+                break;
+            }
+        }
+        self.levels -= 1;
+        Ok(())
+    }
+
+    /// One statement; tells whether it can only be the last of its block.
+    fn statement(&mut self) -> Parsed<bool> {
+        if self.token.kind != Kind::Fixed {
+            return self.expression_statement().map(|()| false);
+        }
+        match self.token.text {
+            b"if" => self.if_statement()?,
+            b"while" => {
+                self.advance()?;
+                self.expression()?;
+                self.do_block()?;
+            }
+            b"do" => self.do_block()?,
+            b"for" => self.for_statement()?,
+            b"repeat" => {
+                self.advance()?;
+                self.block()?;
+                self.need(b"until")?;
+                self.expression()?;
+            }
+            b"function" => self.function_statement()?,
+            b"local" => self.local_statement()?,
+            b"return" => {
+                self.return_statement()?;
+                return Ok(true);
+            }
+            b"break" => {
+                self.advance()?;
+                return Ok(true);
+            }
+            _ => self.expression_statement()?,
+        }
+        Ok(false)
+    }
+
+    fn do_block(&mut self) -> Parsed {
+        self.need(b"do")?;
+        self.block()?;
+        self.need(b"end")
+    }
+
+    fn if_statement(&mut self) -> Parsed {
+        loop {
+            self.advance()?;
+            self.expression()?;
+            self.need(b"then")?;
+            self.block()?;
+            if !self.token.is(b"elseif") {
+                break;
+            }
+        }
+        if self.accept(b"else")? {
+            self.block()?;
+        }
+        self.need(b"end")
+    }
+
+    fn for_statement(&mut self) -> Parsed {
+        self.advance()?;
+        self.name()?;
+        if self.accept(b"=")? {
+            self.expression()?;
+            self.need(b",")?;
+            self.expression()?;
+            if self.accept(b",")? {
+                self.expression()?;
+            }
+        } else {
+            while self.accept(b",")? {
+                self.name()?;
+            }
+            self.need(b"in")?;
+            self.expressions()?;
+        }
+        self.do_block()
+    }
+
+    fn function_statement(&mut self) -> Parsed {
+        self.advance()?;
+        let mut name = self.name()?;
+        self.use_name(name);
+        while self.accept(b".")? {
+            name = self.name()?;
+        }
+        if self.accept(b":")? {
+            name = self.name()?;
+        }
+        self.body(Some(name))
+    }
+
+    fn local_statement(&mut self) -> Parsed {
+        self.advance()?;
+        if self.accept(b"function")? {
+            let name = self.name()?;
+            return self.body(Some(name));
+        }
+        let name = self.name()?;
+        let mut alone = true;
+        while self.accept(b",")? {
+            self.name()?;
+            alone = false;
+        }
+        if self.accept(b"=")? {
+            self.name_function(alone.then_some(name));
+            self.expressions()?;
+        }
+        Ok(())
+    }
+
+    /// A function that calls itself last needs no memory for that in 5.1, and here 20,000 calls are the most.
+    fn return_statement(&mut self) -> Parsed {
+        self.advance()?;
+        if self.block_ends() || self.token.is(b";") {
+            return Ok(());
+        }
+        let shape = self.expression()?;
+        if self.token.is(b",") {
+            self.advance()?;
+            return self.expressions();
+        }
+        if let Shape::Call(Some(name)) = shape {
+            self.differs |= self.functions.iter().any(|function| function.name == Some(name));
+        }
+        Ok(())
+    }
+
+    /// A call or an assignment. Of two values for one name 5.1 keeps the first, Luau the last.
+    fn expression_statement(&mut self) -> Parsed {
+        let first = self.primary()?;
+        if matches!(first, Shape::Call(_)) {
+            return Ok(());
+        }
+        let mut names = Vec::new();
+        let mut target = first;
+        loop {
+            match target {
+                Shape::Name(name) if names.contains(&name) => self.differs = true,
+                Shape::Name(name) => names.push(name),
+                Shape::Index(_) => {}
+                _ => return Err(NotLua51),
+            }
+            if !self.accept(b",")? {
+                break;
+            }
+            target = self.primary()?;
+        }
+        self.need(b"=")?;
+        if let Shape::Name(name) | Shape::Index(Some(name)) = first {
+            self.name_function(Some(name));
+        }
+        self.expressions()
+    }
+
+    /// If a function begins here it has this name.
+    fn name_function(&mut self, name: Option<&'a [u8]>) {
+        self.naming = name.filter(|_| self.token.is(b"function"));
+    }
+
+    fn expressions(&mut self) -> Parsed {
+        self.expression()?;
+        while self.accept(b",")? {
+            self.expression()?;
+        }
+        Ok(())
+    }
+
+    fn expression(&mut self) -> Parsed<Shape<'a>> {
+        self.operation(0)
+    }
+
+    /// An expression whose operators bind stronger than `limit`.
+    fn operation(&mut self, limit: u8) -> Parsed<Shape<'a>> {
+        const UNARY: u8 = 8;
+        self.enter()?;
+        let mut shape = if [&b"not"[..], b"-", b"#"].iter().any(|operator| self.token.is(operator)) {
+            self.advance()?;
+            self.operation(UNARY)?;
+            Shape::Other
+        } else {
+            self.simple()?
+        };
+        while let Some((_, right)) = self.token.priorities().filter(|(left, _)| *left > limit) {
+            self.advance()?;
+            self.operation(right)?;
+            shape = Shape::Other;
+        }
+        self.levels -= 1;
+        Ok(shape)
+    }
+
+    fn simple(&mut self) -> Parsed<Shape<'a>> {
+        match self.token.kind {
+            Kind::Number => return Ok(Shape::Number(self.advance()?.text)),
+            Kind::Quoted | Kind::Long => {
+                self.string()?;
+                return Ok(Shape::Other);
+            }
+            Kind::Fixed => {}
+            Kind::Name | Kind::End => return self.primary(),
+        }
+        match self.token.text {
+            b"nil" | b"true" | b"false" => drop(self.advance()?),
+            b"..." => {
+                let function = self.functions.last_mut().filter(|function| function.vararg).ok_or(NotLua51)?;
+                function.uses_dots = true;
+                self.advance()?;
+            }
+            b"{" => self.table()?,
+            b"function" => {
+                self.advance()?;
+                let name = self.naming.take();
+                self.body(name)?;
+            }
+            _ => return self.primary(),
+        }
+        Ok(Shape::Other)
+    }
+
+    fn use_name(&mut self, name: &[u8]) {
+        match name {
+            // The function that declares it, unless a local of the same name is nearer, which comes to the same.
+            b"arg" => {
+                let declares = self.functions.iter_mut().rev().find(|function| function.vararg && !function.is_main);
+                if let Some(function) = declares {
+                    function.mentions_arg = true;
+                }
+            }
+            b"atomic" => self.is_ours = true,
+            _ => {}
+        }
+    }
+
+    fn primary(&mut self) -> Parsed<Shape<'a>> {
+        let (mut shape, mut last) = if self.token.kind == Kind::Name {
+            let name = self.advance()?.text;
+            self.use_name(name);
+            (Shape::Name(name), Some(name))
+        } else {
+            self.need(b"(")?;
+            self.expression()?;
+            self.need(b")")?;
+            (Shape::Other, None)
+        };
+        loop {
+            match (self.token.kind, self.token.text) {
+                (Kind::Fixed, b".") => {
+                    self.advance()?;
+                    last = Some(self.name()?);
+                    shape = Shape::Index(last);
+                }
+                (Kind::Fixed, b"[") => {
+                    self.advance()?;
+                    self.expression()?;
+                    self.need(b"]")?;
+                    last = None;
+                    shape = Shape::Index(None);
+                }
+                (Kind::Fixed, b":") => {
+                    self.advance()?;
+                    last = Some(self.name()?);
+                    self.arguments()?;
+                    shape = Shape::Call(last.take());
+                }
+                (Kind::Fixed, b"(" | b"{") | (Kind::Quoted | Kind::Long, _) => {
+                    self.arguments()?;
+                    shape = Shape::Call(last.take());
+                }
+                _ => return Ok(shape),
+            }
+        }
+    }
+
+    fn arguments(&mut self) -> Parsed {
+        match (self.token.kind, self.token.text) {
+            (Kind::Quoted | Kind::Long, _) => self.string(),
+            (Kind::Fixed, b"{") => self.table(),
+            // It could be the start of a statement.
+            (Kind::Fixed, b"(") if !self.token.first_of_line => {
+                self.advance()?;
+                if !self.token.is(b")") {
+                    self.expressions()?;
+                }
+                self.need(b")")
+            }
+            _ => Err(NotLua51),
+        }
+    }
+
+    /// A table. Of two values for one place 5.1 keeps that which has no key, Luau the last.
+    fn table(&mut self) -> Parsed {
+        self.advance()?;
+        let (mut items, mut keys) = (0.0, Vec::new());
+        while !self.token.is(b"}") {
+            if self.token.kind == Kind::Name && self.ahead_is(b"=")? {
+                let name = self.name()?;
+                self.advance()?;
+                self.name_function(Some(name));
+                self.expression()?;
+            } else if self.accept(b"[")? {
+                if let Shape::Number(number) = self.expression()? {
+                    keys.extend(value(number));
+                }
+                self.need(b"]")?;
+                self.need(b"=")?;
+                self.expression()?;
+            } else {
+                items += 1.0;
+                self.expression()?;
+            }
+            if !self.accept(b",")? && !self.accept(b";")? {
+                break;
+            }
+        }
+        self.differs |= keys.iter().any(|key: &f64| key.fract() == 0.0 && (1.0..=items).contains(key));
+        self.need(b"}")
+    }
+
+    /// Parameters and body of a function.
+    fn body(&mut self, name: Option<&'a [u8]>) -> Parsed {
+        self.need(b"(")?;
+        let mut vararg = false;
+        while !self.token.is(b")") {
+            vararg = self.accept(b"...")?;
+            if vararg {
+                break;
+            }
+            self.name()?;
+            if !self.accept(b",")? {
+                break;
+            }
+            if self.token.is(b")") {
+                return Err(NotLua51);
+            }
+        }
+        let at = self.token.end();
+        self.need(b")")?;
+        self.functions.push(Function { name, vararg, ..Function::default() });
+        self.block()?;
+        self.need(b"end")?;
+        if let Some(Function { mentions_arg: true, uses_dots, .. }) = self.functions.pop() {
+            self.edits.push(Edit { at, what: if uses_dots { Change::Nil } else { Change::Arguments } });
+        }
+        Ok(())
+    }
+
+    /// A string. A backslash before what is no escape in 5.1 means nothing there; Luau has escapes of `x`, `u` and `z`, and refuses them
+    /// unless what follows fits.
+    fn string(&mut self) -> Parsed {
+        let token = self.advance()?;
+        if token.kind == Kind::Long {
+            return Ok(());
+        }
+        let mut rest = token.text;
+        while let Some(at) = memchr::memchr(b'\\', rest) {
+            let escape = rest.get(at.saturating_add(1)..).unwrap_or_default();
+            match escape_of(escape) {
+                Escape::Same => {}
+                Escape::Bad => return Err(NotLua51),
+                Escape::Differs => self.differs = true,
+                Escape::Refused => {
+                    let at = token.end().saturating_sub(escape.len()).saturating_sub(1);
+                    self.edits.push(Edit { at, what: Change::Remove });
+                }
+            }
+            rest = escape.get(1..).unwrap_or_default();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,108 @@
+//! Which build a server runs: what INFO and the log say, and how the build script finds it out.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::support::{Setup, each_server, each_server_with};
+
+#[allow(dead_code)]
+#[path = "../../build.rs"]
+mod script;
+
+use script::Head;
+
+/// Twelve digits of a commit, or a version.
+fn is_build(text: &str) -> bool {
+    let commit = text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    commit || text == env!("CARGO_PKG_VERSION")
+}
+
+#[test]
+fn info_and_the_log_tell_version_and_build() {
+    each_server(|server| {
+        let (version, build) = (server.info("atomic_version"), server.info("atomic_build"));
+        assert_eq!(version, env!("CARGO_PKG_VERSION"));
+        assert!(is_build(&build), "{build}");
+        let line = format!("loaded: version {version}, build {build}");
+        assert_eq!(server.log().matches(&line).count(), 1, "{}", server.log());
+        assert!(server.run("INFO atomic").text().contains("# atomic\r\n"));
+        assert!(server.run("INFO modules").text().contains("name=atomic,ver=100,"), "the number of the version is the server's");
+    });
+}
+
+#[test]
+fn a_load_warns_of_nothing() {
+    each_server_with(&Setup::with_module(), |server| {
+        let log = server.log();
+        let warned = |line: &&str| line.contains("<atomic>") && line.contains(" # ");
+        assert_eq!(log.lines().filter(warned).collect::<Vec<_>>(), [""; 0], "{log}");
+        assert!(!log.contains("Skip register"), "{log}");
+    });
+}
+
+/// A folder of its own that is removed at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("atomic-build-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        let path = self.0.join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn commit(&self, root: &str) -> Option<String> {
+        Head::of(&self.0.join(root)).and_then(|head| head.commit())
+    }
+
+    fn watched(&self, root: &str) -> Vec<PathBuf> {
+        let head = Head::of(&self.0.join(root)).unwrap();
+        let name = |path: &Path| path.canonicalize().unwrap().strip_prefix(self.0.canonicalize().unwrap()).unwrap().to_owned();
+        let mut paths: Vec<_> = head.moves_with().filter(|path| path.exists()).map(|path| name(&path)).collect();
+        paths.sort();
+        paths
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn the_commit_is_that_of_the_checkout_itself() {
+    let (one, other) = ("0123456789abcdef0123456789abcdef01234567", "fedcba9876543210fedcba9876543210fedcba98");
+    let folder = Folder::new("commit");
+    assert_eq!(folder.commit(""), None, "a tarball");
+    folder.write(".git/HEAD", "ref: refs/heads/main\n");
+    assert_eq!(folder.commit(""), None, "before the first commit");
+    folder.write(
+        ".git/packed-refs",
+        &format!("# pack-refs with: peeled fully-peeled sorted \n{other} refs/heads/maintained\n{one} refs/heads/main\n"),
+    );
+    assert_eq!(folder.commit("").as_deref(), Some("0123456789ab"), "packed");
+    folder.write(".git/refs/heads/main", &format!("{other}\n"));
+    assert_eq!(folder.commit("").as_deref(), Some("fedcba987654"), "a loose one is newer");
+    folder.write("vendored/Cargo.toml", "");
+    assert_eq!(folder.commit("vendored"), None, "in the checkout of another project");
+    // A second work tree has a git directory of its own, with the branches in the first one's.
+    folder.write("second/.git", "gitdir: ../.git/worktrees/second\n");
+    folder.write(".git/worktrees/second/commondir", "../..\n");
+    folder.write(".git/worktrees/second/HEAD", "ref: refs/heads/work\n");
+    folder.write(".git/worktrees/second/logs/HEAD", "");
+    folder.write(".git/refs/heads/work", &format!("{one}\n"));
+    assert_eq!(folder.commit("second").as_deref(), Some("0123456789ab"), "a work tree");
+    let watched = ["packed-refs", "refs/heads/work", "worktrees/second/HEAD", "worktrees/second/logs/HEAD"];
+    assert_eq!(folder.watched("second"), watched.map(|file| Path::new(".git").join(file)));
+    folder.write(".git/HEAD", &format!("{one}\n"));
+    assert_eq!(folder.commit("").as_deref(), Some("0123456789ab"), "detached");
+    folder.write(".git/HEAD", "not a commit\n");
+    assert_eq!(folder.commit(""), None);
+}
