@@ -124,6 +124,7 @@ fn load(ctx: Ctx, args: &[RedisString]) -> Result<()> {
     tested::check(ctx);
     // Nothing may fail behind it: the server does not take a filter back.
     let _ = guarded(|| filter::start(ctx));
+    unload::note_load(ctx);
     ctx.log(c"notice", &format!("loaded: version {PACKAGE}, build {BUILD}"));
     Ok(())
 }

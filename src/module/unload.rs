@@ -6,6 +6,8 @@
 //! what a client has sent behind a command that blocks it, and some do so in threads: there other connections are closed, too, since
 //! nothing tells what they have sent.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::commands::scripting::filter;
 use crate::commands::{registered, scripted};
 use crate::keyspace::call::Connection;
@@ -14,15 +16,30 @@ use crate::keyspace::module_api::Ctx;
 /// As many connections are named in the log.
 const NAMED: usize = 10;
 
+/// How many commands the server had run when the load was over.
+static RUN_AT_LOAD: AtomicU64 = AtomicU64::new(0);
+
+/// The load is over, for us; the server may still take it back.
+pub fn note_load(ctx: Ctx) {
+    RUN_AT_LOAD.store(commands_run(ctx), Ordering::Relaxed);
+}
+
+fn commands_run(ctx: Ctx) -> u64 {
+    ctx.info_field(c"stats", c"total_commands_processed").and_then(|count| count.parse().ok()).unwrap_or(0)
+}
+
 /// The connections to close at the unload, or why there is none now.
 pub fn prepare(ctx: Ctx) -> Result<Vec<u64>, String> {
     if crashes(ctx) {
         return Err("Valkey before 8.1.5 crashes on it, for a command with more than seven subcommands".to_owned());
     }
+    // Counted before we ask for the connections, which counts.
+    let nothing_ran = commands_run(ctx) == RUN_AT_LOAD.load(Ordering::Relaxed);
     let connections = ctx.connections();
-    // A load that the server takes back (MODULE LOADEX with a wrong setting) must not be refused: the module would stay, half loaded. And
-    // no client has sent anything yet.
-    if connections.iter().any(|connection| connection.runs && connection.command.starts_with("module|load")) {
+    // A load that the server takes back (MODULE LOADEX with a wrong setting) must not be refused: the module would stay, half loaded, or the
+    // server ends. No client has sent anything yet. Of a transaction only EXEC shows.
+    let loads = |command: &str| command.starts_with("module|load") || (command == "exec" && nothing_ran);
+    if connections.iter().any(|connection| connection.runs && loads(&connection.command)) {
         return Ok(Vec::new());
     }
     if filter::is_intercepting() {
