@@ -206,8 +206,9 @@ mod tests {
 
     #[test]
     fn a_run_keeps_to_its_slots() {
+        type Row = (Slots, &'static [&'static [&'static str]], Option<&'static [u8]>);
         let keys = |keys: &[&'static str]| keys.iter().map(|key| key.as_bytes()).collect::<Vec<_>>();
-        let rows: &[(Slots, &[&[&'static str]], Option<&[u8]>)] = &[
+        let rows: &[Row] = &[
             (Slots::All, &[&["a"], &["b"], &["a", "b"]], None),
             (Slots::First(None), &[&[], &["{a}1"], &["a", "{a}2"]], None),
             (Slots::First(None), &[&["a"], &["b"]], Some(OTHER_SLOT)),

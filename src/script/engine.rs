@@ -211,7 +211,7 @@ impl Engine {
         if self.left.contains(digest) {
             return false;
         }
-        if !self.cache.contains(digest) && !source.is_some_and(|source| self.add(digest, source).is_ok()) {
+        if !self.cache.contains(digest) && source.is_none_or(|source| self.add(digest, source).is_err()) {
             if source.is_some() && !self.vm.ended_by_limit() {
                 self.left.add(digest);
             }
