@@ -209,6 +209,7 @@ mod tests {
 
     #[test]
     fn a_run_keeps_to_its_slots() {
+        type Row = (Slots, &'static [&'static [&'static str]], Option<&'static [u8]>);
         let keys = |keys: &[&'static str]| keys.iter().map(|key| key.as_bytes()).collect::<Vec<_>>();
         let rows: &[Row] = &[
             (Slots::All, &[&["a"], &["b"], &["a", "b"]], None),

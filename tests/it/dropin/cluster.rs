@@ -134,23 +134,23 @@ fn what_was_stored_is_served_here_after_a_restart() {
 #[test]
 fn what_only_the_server_can_run_runs_there_with_its_keys() {
     each_node(&Setup::with_module(), |node| {
-        // Lua 5.1 takes the escape for the letter; Luau does not compile it.
-        let body = "redis.call('SET', keys[1] .. 'x', '\\xzz') return redis.call('GET', keys[1] .. 'x')";
+        // Luau does not compile it.
+        let body = "redis.call('SET', keys[1] .. 'x', 0x1p4) return redis.call('GET', keys[1] .. 'x')";
         let odd = format!("local keys = KEYS {body}");
         node.call(&["SCRIPT", "LOAD", &odd]);
         node.call(&["FUNCTION", "LOAD", &library("odd", "odd", body)]);
         assert_eq!(node.run("CONFIG SET atomic.intercept yes"), Value::ok());
-        assert_eq!(node.call(&call("EVALSHA", &sha1(&odd), "1 {a}")), Value::bulk("xzz"));
-        assert_eq!(node.run("FCALL odd 1 {a}"), Value::bulk("xzz"));
+        assert_eq!(node.call(&call("EVALSHA", &sha1(&odd), "1 {a}")), Value::bulk("16"));
+        assert_eq!(node.run("FCALL odd 1 {a}"), Value::bulk("16"));
         for _ in 0..2 {
             let declared = format!("{ONE_SLOT}{odd}");
-            assert_eq!(node.call(&call("EVAL", &declared, "1 {a}")), Value::bulk("xzz"));
-            assert_eq!(node.call(&call("EVALSHA", &sha1(&declared), "1 {a}")), Value::bulk("xzz"));
+            assert_eq!(node.call(&call("EVAL", &declared, "1 {a}")), Value::bulk("16"));
+            assert_eq!(node.call(&call("EVALSHA", &sha1(&declared), "1 {a}")), Value::bulk("16"));
         }
-        let huge = format!("redis.call('SET', 'foo', 'v') return type(string.dump) --{}", "x".repeat(1 << 20));
+        let huge = format!("redis.call('SET', 'foo', 'v') {WHO} --{}", "x".repeat(1 << 20));
         assert_eq!(node.call(&call("EVAL", &huge, "1 bar")), natives());
         assert_eq!(node.run("MGET {a}x foo").error(), "CROSSSLOT Keys in request don't hash to the same slot");
-        assert_eq!([node.run("GET {a}x"), node.run("GET foo")], [Value::bulk("xzz"), Value::bulk("v")]);
+        assert_eq!([node.run("GET {a}x"), node.run("GET foo")], [Value::bulk("16"), Value::bulk("v")]);
     });
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{call, intercepting, ours, sha1, tells_clients};
+use super::{WHO, call, intercepting, ours, sha1, tells_clients};
 use crate::support::{RealReplica, Server, Setup, Value, each_installed, each_server_with, eventually};
 
 const WRITES: &str = "#!lua\nreturn redis.call('SET', 'b', '1')";
@@ -122,7 +122,7 @@ fn who_is_in_a_transaction_is_known() {
             return;
         }
         prepare(server);
-        let who = "#!lua\nreturn type(string.dump)";
+        let who = &format!("#!lua\n{WHO}");
         let mut early = server.connect();
         early.run("MULTI");
         assert_eq!(server.run("CONFIG SET atomic.intercept yes"), Value::ok());
