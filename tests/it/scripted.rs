@@ -82,6 +82,6 @@ fn each_server_with_command(name: &str, fields: &str, code: &str, body: impl Fn(
 /// Loads the module into a running server.
 fn load(server: &Server, directory: &Path) -> Value {
     let path = module_path();
-    let arguments = ["commands-dir", directory.to_str().unwrap(), "script-memory-limit", "64mb"];
+    let arguments = ["commands-dir", directory.to_str().unwrap(), "script-memory-limit", "16mb"];
     server.call(&[&["MODULE", "LOAD", path.to_str().unwrap()][..], &arguments].concat())
 }

@@ -108,7 +108,8 @@ fn any_bytes_in_an_error_stay_printable() {
     );
     rig.check_fails("return _G['\u{4e00}\\r\\n']", "nonexistent global variable '\\xe4\\xb8\\x80\\r\\n'");
     rig.check_fails("\u{4e00} = 1", "Error compiling script");
-    rig.check_fails("error(('x'):rep(1e6))", &format!("{}... script: ", "x".repeat(1000)));
+    rig.check_fails("error(('x'):rep(1e6))", &format!(" {} script: ", "x".repeat(1_000_000)));
+    rig.check_fails("error(('x'):rep(2e6))", "ERR script exceeded the reply limit of 1048576 bytes (0 writes were applied)");
 }
 
 #[test]

@@ -75,7 +75,7 @@ fn memory_that_code_wants_without_end_is_refused() {
         let text = "#!lua name=x\nlocal t = {}\nwhile true do t[#t + 1] = ('x'):rep(100000) .. #t end\n";
         let directory = Directory::new(&[("x.lua", text)]);
         let refusal = refusal(server, &directory);
-        assert!(refusal.starts_with("x.lua:3: script exceeded the memory limit of 67108864 bytes"), "{refusal}");
+        assert!(refusal.starts_with("x.lua:3: script exceeded the memory limit of 16777216 bytes"), "{refusal}");
     });
 }
 

@@ -396,12 +396,12 @@ pub const DIFFERENCES: &[Difference] = &[
             (
                 "return redis.pcall('OBJECT', 'nosuch', 's')",
                 "(error) ERR unknown subcommand 'nosuch'. Try OBJECT HELP.",
-                "(error) ERR Unknown Redis command called from script",
+                "(error) ERR Unknown command called from script",
             ),
             (
                 "return redis.call('COMMAND', 'NOSUCH')",
                 "(error) ERR unknown subcommand 'NOSUCH'. Try COMMAND HELP.",
-                "(error) ERR Unknown Redis command called from script",
+                "(error) ERR Unknown command called from script",
             ),
         ],
     },

@@ -4,7 +4,6 @@
 pub const LANGUAGE: &[&str] = &[
     // What most servers hide.
     "return type(getfenv())",
-    "return _G == getfenv(0)",
     "local f = function() return y end setfenv(f, {y = 5}) return f()",
     "return type(newproxy())",
     // Errors of scripts.
