@@ -204,9 +204,6 @@ mod tests {
         assert!(has_tables("255.255.255") && has_tables("unstable") && has_tables(""));
     }
 
-    /// What a run may use, words of calls, and the refusal that the last of them gets.
-    type Row = (Slots, &'static [&'static [&'static str]], Option<&'static [u8]>);
-
     #[test]
     fn a_run_keeps_to_its_slots() {
         type Row = (Slots, &'static [&'static [&'static str]], Option<&'static [u8]>);
