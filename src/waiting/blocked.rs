@@ -27,6 +27,8 @@ pub struct Waiter {
     pub wanted: Wanted<'static>,
     /// Whether its share ends with its connection.
     pub bind: bool,
+    /// The numbers of the denial when it began to wait.
+    pub denied: [i64; 4],
 }
 
 /// What a client is told when its turn came.
@@ -171,7 +173,7 @@ unsafe extern "C" fn on_timeout(ctx: *mut raw::RedisModuleCtx, _: *mut *mut raw:
     let ctx = unsafe { Ctx::new(ctx) };
     let denied = guarded(|| {
         let left = leave(ctx)?.ok_or_else(|| Error::Internal("timed out without having waited".to_owned()))?;
-        visit::denial(&Keyspace::new(ctx), &left.place, &left.waiter.wanted)
+        visit::denial(&Keyspace::new(ctx), &left.place, &left.waiter)
     });
     match denied {
         Ok(reply) => reply.send(ctx),

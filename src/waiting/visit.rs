@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::keyspace::module_api::{Ctx, OwnedStr, Str};
 use crate::keyspace::reply::{Reply, number};
 use crate::keyspace::server::Flags;
-use crate::keyspace::{Entry, Keyspace};
+use crate::keyspace::{Entry, Keyspace, slots};
 use crate::primitives::time::{DurationMs, UnixMs};
 use crate::primitives::{lock, semaphore};
 
@@ -131,15 +131,20 @@ pub fn give_back(keyspace: &Keyspace, held: &Held) -> Result<()> {
     }
 }
 
-/// The reply to a client that waited in vain.
-pub fn denial(keyspace: &Keyspace, place: &Place, wanted: &Wanted<'_>) -> Result<Reply> {
-    let key = OwnedStr::new(&place.key);
-    let denied = match place.kind {
-        Kind::Lock => denied::<lock::Draft>(keyspace, key.as_str(), wanted)?,
-        Kind::Semaphore => denied::<semaphore::Draft>(keyspace, key.as_str(), wanted)?,
+/// The reply to a client that waited in vain. A transaction that unblocks it (`CLIENT UNBLOCK`) may be about another slot of the cluster, in
+/// which the server would look for the key: then the reply tells of the moment when it began to wait.
+pub fn denial(keyspace: &Keyspace, place: &Place, waiter: &Waiter) -> Result<Reply> {
+    let numbers = if slots::has_table_per_slot() && keyspace.flags().is_in_exec() {
+        waiter.denied
+    } else {
+        let key = OwnedStr::new(&place.key);
+        match place.kind {
+            Kind::Lock => denied::<lock::Draft>(keyspace, key.as_str(), &waiter.wanted)?.reply,
+            Kind::Semaphore => denied::<semaphore::Draft>(keyspace, key.as_str(), &waiter.wanted)?.reply,
+        }
     };
     let waiters = with(|state| state.queues.waiters(place.db, place.kind, &place.key))?;
-    Ok(reply(denied.reply, waiters))
+    Ok(reply(numbers, waiters))
 }
 
 fn denied<H: Holding>(keyspace: &Keyspace, key: Str<'_>, wanted: &Wanted<'_>) -> Result<Denied> {
@@ -187,8 +192,15 @@ pub fn acquire<H: Holding>(keyspace: &Keyspace, key: Str<'_>, wanted: Wanted<'_>
             if !may_wait(flags, patience, &denied, waiters) {
                 return Ok(reply(denied.reply, waiters));
             }
+            events::listen(ctx)?;
+            let waiter = Waiter {
+                blocked: Blocked::new(ctx, patience.wait),
+                wanted: wanted.kept(),
+                bind: terms.bind,
+                denied: denied.reply,
+            };
             let until = soonest(denied.until, keyspace.now().floor_ms(), flags.is_cluster());
-            queue(keyspace, &place(keyspace, H::KIND, key), wanted, terms.bind, patience.wait, until)
+            queue(ctx, &place(keyspace, H::KIND, key), waiter, until)
         }
     }
 }
@@ -198,17 +210,7 @@ fn may_wait(flags: Flags, patience: Patience, denied: &Denied, waiters: usize) -
     room && !denied.never && !flags.deny_blocking() && !flags.is_replica() && !flags.is_loading()
 }
 
-fn queue(
-    keyspace: &Keyspace,
-    place: &Place,
-    wanted: Wanted<'_>,
-    bind: bool,
-    wait: DurationMs,
-    until: Option<UnixMs>,
-) -> Result<Reply> {
-    let ctx = keyspace.ctx();
-    events::listen(ctx)?;
-    let waiter = Waiter { blocked: Blocked::new(ctx, wait), wanted: wanted.kept(), bind };
+fn queue(ctx: Ctx, place: &Place, waiter: Waiter, until: Option<UnixMs>) -> Result<Reply> {
     with(|state| state.queues.join(place, ctx.client_id(), waiter, until))?;
     events::set_alarm(ctx)?;
     Ok(Reply::Later)

@@ -306,3 +306,22 @@ fn whatever_scripts_do_each_key_is_in_its_slot_here_and_on_the_replica() {
         }
     });
 }
+
+#[test]
+fn a_transaction_about_another_slot_can_unblock_a_waiter() {
+    each_node(&Setup::with_module(), |_, node| {
+        node.run("ATOMIC.LOCK {a}k holder 3600000");
+        let mut waiter = node.connect();
+        let id = waiter.run("CLIENT ID").integer();
+        waiter.send(&["ATOMIC.LOCK", "{a}k", "me", "1000", "WAIT", "0"]).unwrap();
+        eventually("it waits", || (node.info("blocked_clients") == "1").then_some(()));
+        let mut other = node.connect();
+        for command in ["MULTI", "SET {b}k v", &format!("CLIENT UNBLOCK {id} TIMEOUT")] {
+            other.run(command);
+        }
+        assert_eq!(other.run("EXEC"), Value::Array(vec![Value::ok(), Value::Integer(1)]));
+        let denied = waiter.read().unwrap();
+        let ttl = denied.array()[2].integer();
+        assert!((3_500_000..=3_600_000).contains(&ttl), "the holder's lease was read in the wrong slot: {denied}");
+    });
+}
