@@ -27,7 +27,8 @@ fn each_node(setup: &Setup, body: impl Fn(&Cluster, &Server)) {
     });
 }
 
-const OTHER_SLOT: &str = "ERR Script attempted to access keys that do not hash to the same slot";
+/// How the refusal of a key of another slot begins.
+pub const OTHER_SLOT: &str = "ERR Script attempted to access keys that do not hash to the same slot";
 const IN_MULTI: &str = "ERR Script attempted to access undeclared keys in MULTI (in a cluster: declare the keys)";
 const ALL_KEYS: &str =
     "ERR Script attempted to access the keys of all slots (in a cluster: declare no keys, and do not use MULTI)";

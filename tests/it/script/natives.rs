@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Stream, eval, expect_streams, expect_working, is_denied, place};
-use crate::slots::has_tables;
+use crate::slots::{OTHER_SLOT, has_tables};
 use crate::support::cluster::{Cluster, begin_migration, slot};
 use crate::support::docs::command_names;
 use crate::support::line::line;
@@ -456,16 +456,12 @@ fn a_key_of_another_node_is_refused() {
             let reply = here.call(&eval(script, "1 {m}k"));
             reply.error().trim_end_matches(&place(script, script.lines().count())).to_owned()
         };
-        let refusal = if has_tables(binary) {
-            "ERR Script attempted to access keys that do not hash to the same slot (in a cluster: declare keys of one slot and use that \
-             slot only, or declare no keys)"
-        } else {
-            "ERR Script attempted to access a non local key in a cluster node"
-        };
+        let elsewhere = "ERR Script attempted to access a non local key in a cluster node";
+        let refusal = if has_tables(binary) { OTHER_SLOT } else { elsewhere };
         for before in ["", "atomic.cas(KEYS[1], 'v', 'v')"] {
             for (function, arguments) in [("cas", format!("'{there}', 'v', 'w'")), ("mcas", format!("1, '{there}', 'v', 'w'"))] {
                 let [native, called] = forms(before, function, &arguments).map(|script| run(&script));
-                assert_eq!(native, refusal);
+                assert!(native.starts_with(refusal), "{native}");
                 assert_eq!(native, called);
             }
         }
