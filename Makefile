@@ -65,7 +65,7 @@ test: check $(MODULE) ## check, then unit, doc and integration tests on every se
 	$(ready)
 	ATOMIC_MODULE="$(CURDIR)/$(MODULE)" cargo test $(SYSTEM_ALLOC) --no-fail-fast $(FILTER)
 
-test-load: $(MODULE) ## The tests with busy loops beside them on two cores, some hours (BUSY=loops, FILTER=name, ATOMIC_SERVERS=paths)
+test-load: $(MODULE) ## The tests with busy loops beside them on two cores, about an hour (BUSY=loops, FILTER=name, ATOMIC_SERVERS=paths)
 	$(ready)
 	cargo test $(SYSTEM_ALLOC) --no-run
 	ATOMIC_MODULE="$(CURDIR)/$(MODULE)" scripts/under-load.sh $(BUSY) cargo test $(SYSTEM_ALLOC) --no-fail-fast $(FILTER)
