@@ -8,13 +8,13 @@ use crate::keyspace::command_filter::Filtered;
 use crate::keyspace::module_api::Ctx;
 use crate::keyspace::server_thread::ServerThread;
 
-/// So many clients are noted. When more are in transactions at a time, the server is asked about each, until drop-in mode is switched on anew.
+/// So many clients are noted. Beyond it the server is asked about each.
 const MOST: usize = 1024;
 
 /// Whether somebody is in [`CLIENTS`].
 static ANY: AtomicBool = AtomicBool::new(false);
 
-/// Set when more clients were in transactions than can be noted.
+/// Set when there were more clients than can be noted.
 static TOO_MANY: AtomicBool = AtomicBool::new(false);
 
 static CLIENTS: ServerThread<Vec<u64>> = ServerThread::new(Vec::new());
@@ -22,13 +22,13 @@ static CLIENTS: ServerThread<Vec<u64>> = ServerThread::new(Vec::new());
 /// From now on MULTI is seen. Who is in a transaction by now is asked.
 pub fn begin(ctx: Ctx) {
     TOO_MANY.store(false, Ordering::Relaxed);
-    ctx.clients_in_transactions().into_iter().for_each(|client| note(ctx, client));
+    ctx.clients_in_transactions().into_iter().for_each(note);
 }
 
 /// MULTI is on its way.
 pub fn multi(command: &Filtered) {
     if let Some(client) = command.client() {
-        note(command.ctx(), client);
+        note(client);
     }
 }
 
@@ -54,20 +54,15 @@ pub fn is_in(ctx: Ctx, client: u64) -> bool {
     is_in
 }
 
-fn note(ctx: Ctx, client: u64) {
-    let full = |clients: &Vec<u64>| clients.len() >= MOST;
-    if CLIENTS.try_borrow_mut().is_some_and(|clients| full(&clients)) && !TOO_MANY.load(Ordering::Relaxed) {
-        // Clients that discarded their transaction, or are gone, are still noted.
-        let in_transactions = ctx.clients_in_transactions();
-        if let Some(mut clients) = CLIENTS.try_borrow_mut() {
-            clients.retain(|noted| in_transactions.contains(noted));
-        }
-    }
+fn note(client: u64) {
     let Some(mut clients) = CLIENTS.try_borrow_mut() else { return TOO_MANY.store(true, Ordering::Relaxed) };
-    if full(&clients) {
-        TOO_MANY.store(true, Ordering::Relaxed);
-    } else if !clients.contains(&client) {
+    if clients.contains(&client) {
+        return;
+    }
+    if clients.len() < MOST {
         clients.push(client);
+    } else {
+        TOO_MANY.store(true, Ordering::Relaxed);
     }
     ANY.store(true, Ordering::Relaxed);
 }

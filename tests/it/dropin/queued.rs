@@ -145,22 +145,3 @@ fn who_is_in_a_transaction_is_known() {
         assert_eq!(server.call(&call("EVAL", who, "0")), ours());
     });
 }
-
-#[test]
-fn transactions_that_clients_left_behind_cost_later_scripts_nothing() {
-    each_server_with(&intercepting(), |server| {
-        if !tells_clients(&server.binary) {
-            return;
-        }
-        for _ in 0..1030 {
-            server.connect().run("MULTI");
-        }
-        let asked = || server.info("cmdstat_client|list");
-        server.connect().run("MULTI");
-        let before = asked();
-        for _ in 0..10 {
-            assert_eq!(server.call(&call("EVAL", WHO, "0")), ours());
-        }
-        assert_eq!(asked(), before, "the server is asked about each client");
-    });
-}
