@@ -119,10 +119,7 @@ impl Ctx {
     /// The connections that are in a transaction.
     #[must_use]
     pub fn clients_in_transactions(self) -> Vec<u64> {
-        let list = CallReply::of(self, c"CLIENT", c"vE", &[OwnedStr::new(b"LIST")]).bulk().unwrap_or_default();
-        let field = |line: &str, name: &str| line.split(' ').find_map(|field| field.strip_prefix(name)?.parse::<i64>().ok());
-        let queued = |line: &&str| field(line, "multi=").is_some_and(|commands| commands >= 0);
-        list.lines().filter(queued).filter_map(|line| u64::try_from(field(line, "id=")?).ok()).collect()
+        self.connections().into_iter().filter(|connection| connection.queued >= 0).map(|connection| connection.id).collect()
     }
 
     /// All connections.
@@ -187,8 +184,8 @@ pub struct Connection {
     pub id: u64,
     /// The full name of the last command that it sent.
     pub command: String,
-    /// How many commands its transaction has queued.
-    pub queued: u64,
+    /// How many commands its transaction has queued; -1 outside of one.
+    pub queued: i64,
     /// Whether a command of it is blocked or held, or about to go on.
     pub is_held: bool,
     /// Whether it is the link to the master or to a replica.
@@ -203,8 +200,7 @@ impl Connection {
         Some(Self {
             id: field("id=")?.parse().ok()?,
             command: field("cmd=")?.to_owned(),
-            // -1 outside of a transaction.
-            queued: field("multi=")?.parse().unwrap_or(0),
+            queued: field("multi=")?.parse().unwrap_or(-1),
             is_held: field("flags=")?.contains(['b', 'u']),
             is_link: field("flags=")?.contains(['M', 'S']),
             runs: field("argv-mem=")? != "0",

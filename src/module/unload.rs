@@ -152,7 +152,7 @@ fn named(ids: &[u64]) -> String {
 mod tests {
     use super::*;
 
-    fn connection(id: u64, command: &str, queued: u64, is_held: bool) -> Connection {
+    fn connection(id: u64, command: &str, queued: i64, is_held: bool) -> Connection {
         Connection { id, command: command.to_owned(), queued, is_held, is_link: false, runs: is_held }
     }
 
