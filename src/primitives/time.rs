@@ -65,6 +65,13 @@ impl UnixMicros {
         UnixMs(self.0 / 1000)
     }
 
+    /// The first millisecond that begins here or later: where the TTL of a key ends that must last until this point. Redis from 7.2 on may
+    /// delete a key at the beginning of the millisecond that its TTL names; other servers keep it for that millisecond.
+    #[must_use]
+    pub fn ceil_ms(self) -> UnixMs {
+        UnixMs(self.0.div_ceil(1000))
+    }
+
     /// This point, `micros` later.
     #[must_use]
     pub fn plus(self, micros: u64) -> Self {

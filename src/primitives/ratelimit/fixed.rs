@@ -1,6 +1,7 @@
 //! The fixed window: a counter that is forgotten when its window ends.
 //!
-//! The window starts with the first hit, to the microsecond: it is never shorter than asked for, nor longer. With ALIGN it starts at a multiple of its length since the Unix epoch instead, so the first one may be short.
+//! The window starts with the millisecond of the first hit, so that it ends where a TTL can name it: the key then lives exactly as long.
+//! With ALIGN it starts at a multiple of its length since the Unix epoch instead, so the first one may be short.
 
 use super::Ask;
 use super::state::Stored;
@@ -25,9 +26,10 @@ pub struct Window {
 }
 
 impl Fixed {
-    /// The start of the aligned window that `at` lies in; without ALIGN `at` itself.
+    /// The start of the aligned window that `at` lies in; without ALIGN its millisecond.
     fn align(self, at: UnixMicros) -> UnixMicros {
-        if self.aligned { UnixMicros(at.0.saturating_sub(at.0.checked_rem(self.window.micros()).unwrap_or(0))) } else { at }
+        let grid = if self.aligned { self.window.micros() } else { 1000 };
+        UnixMicros(at.0.saturating_sub(at.0.checked_rem(grid).unwrap_or(0)))
     }
 
     /// A window in which nothing was used yet.

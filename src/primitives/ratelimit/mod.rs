@@ -33,7 +33,7 @@ pub use sliding::Sliding;
 pub use state::{FORMAT, MAX_NAME, MAX_POLICIES, State};
 
 use self::state::Record;
-use self::usage::{Limiter, Usage, ends};
+use self::usage::{Limiter, Usage};
 use super::codec::Corrupt;
 use super::effect::{Effect, Expiry};
 use super::time::{DurationMs, UnixMicros};
@@ -209,7 +209,7 @@ fn charge_bucket(bucket: Bucket, record: Option<Record<'_>>, ask: Ask, now: Unix
     let effect = if granted {
         let mut value = state::begin();
         state::put_record(&mut value, Record { name: None, in_debt: bucket.in_debt(used), stored: bucket.stored(used) });
-        Effect::Put { value, expiry: Expiry::At(ends(full_at, now)) }
+        Effect::Put { value, expiry: Expiry::At(full_at.ceil_ms()) }
     } else {
         Effect::Keep
     };

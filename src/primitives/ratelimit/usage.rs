@@ -135,7 +135,7 @@ impl<'a> Limiter<'a> {
         if full_at <= self.now {
             return Effect::Delete;
         }
-        let until = ends(full_at, self.now);
+        let until = full_at.ceil_ms();
         let mut value = state::begin();
         for (policy, usage) in self.policies.iter().zip(self.usages.iter()) {
             let (stored, in_debt) = self.stored(*usage);
@@ -171,13 +171,6 @@ impl<'a> Limiter<'a> {
             Usage::Log(log, used) => (Stored::Log { mark: self.ring.mark(used) }, used > log.limit),
         }
     }
-}
-
-/// When the key ends of a limiter that is full again at `full_at`, which lies behind `now`. The server keeps a key until the end of the
-/// millisecond that its TTL names, and reads one that ends in this millisecond as ended: so it is the millisecond of `full_at`, but not
-/// the current one, and the TTL is never longer than the wait.
-pub(super) fn ends(full_at: UnixMicros, now: UnixMicros) -> UnixMs {
-    full_at.floor_ms().max(now.floor_ms().plus(DurationMs(1)))
 }
 
 /// What of a policy with this limit is believed to be used at most: what a larger limit left behind is cut to this one, only a debt may

@@ -69,13 +69,12 @@ impl Limiter {
     #[track_caller]
     fn run(&mut self, request: Request, at: u64) -> Decision {
         let (decision, effect) = self.peek(request, at);
-        // The server keeps the key until the end of the millisecond that its TTL names. Until then the limiter must be full again, and
-        // nobody is told a TTL that is longer than the wait.
+        // A server may delete the key as soon as the millisecond begins that its TTL names: by then the limiter must be full again.
         let ends_in_time = |until: UnixMs| {
             let reset = decision.reset_after();
-            let (ttl, gone) = (until.since(UnixMicros(at).floor_ms()), until.micros().0 + 1000);
-            assert!(ttl <= reset, "a TTL of {ttl:?} for a limiter that is full in {reset:?}");
-            assert!(gone + 1000 > at + reset.micros(), "{until:?} ends before the limiter is full, in {reset:?}");
+            let ttl = until.since(UnixMicros(at).floor_ms());
+            assert!(ttl <= DurationMs(reset.0 + 1), "a TTL of {ttl:?} for a limiter that is full in {reset:?}");
+            assert!(until.micros().0 + 1000 > at + reset.micros(), "{until:?} begins before the limiter is full, in {reset:?}");
         };
         match effect {
             Effect::Put { value, expiry } => {

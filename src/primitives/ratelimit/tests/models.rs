@@ -81,7 +81,8 @@ impl Model {
             Self::Bucket { token, level, .. } => *level += u128::from(amount) * *token,
             Self::Fixed { window, aligned, end, used, .. } => {
                 if *used == 0 {
-                    let start = if *aligned { now / *window * *window } else { now };
+                    let grid = if *aligned { *window } else { 1000 };
+                    let start = now / grid * grid;
                     *end = start + *window;
                 }
                 *used += amount;

@@ -26,15 +26,16 @@ fn a_bucket_starts_full_and_refills_evenly() {
 }
 
 #[test]
-fn a_fixed_window_starts_at_the_first_hit() {
+fn a_fixed_window_starts_with_the_millisecond_of_the_first_hit() {
     let mut limiter = Limiter::new(fixed(3, 1000));
     check(limiter.ask(2, START), 2, 1, Some(0), 1000);
     check(limiter.ask(2, START + 500_000), 0, 1, Some(500), 500);
     check(limiter.ask(1, START + 500_000), 1, 0, Some(0), 500);
     check(limiter.ask(4, START + 500_000), 0, 0, None, 500);
-    // To the microsecond, though a key lives in milliseconds.
-    check(limiter.ask(3, START + 999_999), 0, 0, Some(1), 1);
-    check(limiter.ask(3, START + 1_000_000), 3, 0, Some(0), 1000);
+    // It ends when its key may be deleted, and not before.
+    let end = START / 1000 * 1000 + 1_000_000;
+    check(limiter.ask(3, end - 1), 0, 0, Some(1), 1);
+    check(limiter.ask(3, end), 3, 0, Some(0), 1000);
 }
 
 #[test]
@@ -129,7 +130,7 @@ proptest! {
             }
             let passes = used + cost <= limit;
             if passes && used == 0 {
-                end = now + window * 1000;
+                end = now / 1000 * 1000 + window * 1000;
             }
             if passes {
                 used += cost;
