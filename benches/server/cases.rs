@@ -107,9 +107,9 @@ fn against_commands() -> Vec<Case> {
         case(("LOCK + UNLOCK", LOCK_UNLOCK), ("SET + DEL", SET_DEL_TOKEN), goal),
         case(("LOCK WAIT, free + UNLOCK", LOCK_WAIT_UNLOCK), ("SET + DEL", SET_DEL_TOKEN), goal),
         case(("MLOCK, two keys + 2 UNLOCK", MLOCK_UNLOCK), ("2 SET + 2 DEL", SET_SET_DEL_DEL), goal),
-        case(("SEM.ACQUIRE + SEM.RELEASE", SEM), ("ZADD + ZREM", ZADD_ZREM), goal),
+        case(("SEMACQUIRE + SEMRELEASE", SEM), ("ZADD + ZREM", ZADD_ZREM), goal),
         case(("LOCK, held", LOCK_HELD), set(), None),
-        case(("RENEW", RENEW), ("PEXPIRE", PEXPIRE), None),
+        case(("LOCKRENEW", LOCKRENEW), ("PEXPIRE", PEXPIRE), None),
         case(("RATELIMIT BUCKET, allow", BUCKET_ALLOW), set_px(), goal),
         case(("RATELIMIT SLIDING, allow", SLIDING_ALLOW), set_px(), goal),
         case(("RATELIMIT LOG, 10 hits, allow", SHORT_LOG_ALLOW), set_px(), goal),
@@ -135,8 +135,8 @@ fn against_commands() -> Vec<Case> {
         case(("PUSH REJECT, full", PUSH_REJECT), set(), denied),
         case(("POP", POP), ("LPOP", LPOP), goal),
         case(("ONCE, seen", ONCE_SEEN), ("SET NX PX, seen", SET_NX_PX_SEEN), goal),
-        case(("IDEM.BEGIN, new", IDEM_NEW), ("SET PX", SET_PX_NEW), goal),
-        case(("IDEM.BEGIN, in flight", IDEM_IN_FLIGHT), set(), denied),
+        case(("IDEMBEGIN, new", IDEM_NEW), ("SET PX", SET_PX_NEW), goal),
+        case(("IDEMBEGIN, in flight", IDEM_IN_FLIGHT), set(), denied),
     ]
 }
 
@@ -153,7 +153,7 @@ fn against_scripts() -> Vec<Case> {
         case(("LOCK, held", LOCK_HELD), script("acquire_lock_with_info, held"), least),
         case(("UNLOCK", UNLOCK), script("lock_release"), least),
         case(("UNLOCK", UNLOCK), script("release_lock"), least),
-        case(("RENEW", RENEW), script("extend_lock"), least),
+        case(("LOCKRENEW", LOCKRENEW), script("extend_lock"), least),
         case(("RATELIMIT BUCKET, allow", BUCKET_ALLOW), script("leaky_bucket"), least),
         case(("RATELIMIT BUCKET, deny", BUCKET_DENY), script("leaky_bucket, deny"), least),
         case(("RATELIMIT BUCKET, allow", BUCKET_ALLOW), script("token_bucket"), least),

@@ -37,12 +37,13 @@ pub const MLOCK_UNLOCK: Workload = Workload::new(&[&[
     "ATOMIC.UNLOCK {k} {t} -> :0",
     "ATOMIC.UNLOCK {k}:2 {t} -> :0",
 ]]);
-pub const SEM: Workload = Workload::new(&[&["ATOMIC.SEM.ACQUIRE {k} 10 {t} 30000 -> *5 :1", "ATOMIC.SEM.RELEASE {k} {t} -> :0"]]);
+pub const SEM: Workload = Workload::new(&[&["ATOMIC.SEMACQUIRE {k} 10 {t} 30000 -> *5 :1", "ATOMIC.SEMRELEASE {k} {t} -> :0"]]);
 pub const LOCK: Workload = Workload::new(&[&["ATOMIC.LOCK {k} {t} 30000 -> *5 :1"]]).refill(&["DEL {k}"]);
 pub const UNLOCK: Workload = Workload::new(&[&["ATOMIC.UNLOCK {k} {t} -> :0"]]).refill(&["ATOMIC.LOCK {k} {t} 600000"]);
 pub const LOCK_HELD: Workload =
     Workload::new(&[&["ATOMIC.LOCK {k} {t} 30000 -> *5 :0"]]).before(&["ATOMIC.LOCK {k} another-owner 600000"]);
-pub const RENEW: Workload = Workload::new(&[&["ATOMIC.RENEW {k} {t} 600000 -> :600000"]]).before(&["ATOMIC.LOCK {k} {t} 600000"]);
+pub const LOCKRENEW: Workload =
+    Workload::new(&[&["ATOMIC.LOCKRENEW {k} {t} 600000 -> :600000"]]).before(&["ATOMIC.LOCK {k} {t} 600000"]);
 
 pub const SET_SET_DEL_DEL: Workload =
     Workload::new(&[&["SET {k} {t} -> +OK", "SET {k}:2 {t} -> +OK", "DEL {k} -> :1", "DEL {k}:2 -> :1"]]);
@@ -133,9 +134,9 @@ pub const POP_KEEP: Workload =
 pub const ONCE: Workload = Workload::new(&[&["ATOMIC.ONCE {k} PX 60000 VALUE {a} -> *3 :1"]]).refill(&["DEL {k}"]);
 pub const ONCE_SEEN: Workload =
     Workload::new(&[&["ATOMIC.ONCE {k} PX 600000 VALUE {b} -> *3 :0"]]).before(&["SET {k} {a} PX 600000"]);
-pub const IDEM_NEW: Workload = Workload::new(&[&["ATOMIC.IDEM.BEGIN {k} {t} 600000 -> *3 :1"]]).refill(&["DEL {k}"]);
+pub const IDEM_NEW: Workload = Workload::new(&[&["ATOMIC.IDEMBEGIN {k} {t} 600000 -> *3 :1"]]).refill(&["DEL {k}"]);
 pub const IDEM_IN_FLIGHT: Workload =
-    Workload::new(&[&["ATOMIC.IDEM.BEGIN {k} {t} 600000 -> *3 :2"]]).before(&["ATOMIC.IDEM.BEGIN {k} {t} 600000"]);
+    Workload::new(&[&["ATOMIC.IDEMBEGIN {k} {t} 600000 -> *3 :2"]]).before(&["ATOMIC.IDEMBEGIN {k} {t} 600000"]);
 
 pub const FCALL_EMPTY: Workload = Workload::new(&[&["FCALL empty 1 {k} -> $-1"]]);
 pub const FCALL_CAS: Workload =

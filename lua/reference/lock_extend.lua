@@ -1,5 +1,5 @@
 -- Extend a lock only by its token.
--- Replaced by: ATOMIC.RENEW key owner lease-ms
+-- Replaced by: ATOMIC.LOCKRENEW key owner lease-ms
 -- KEYS: lock. ARGV: token, ttl in ms. Returns 1 or 0.
 
 if redis.call('GET', KEYS[1]) == ARGV[1] then

@@ -24,12 +24,13 @@ mod hcas;
 mod hincrby;
 mod hmgetor;
 mod hset;
-mod idem_abort;
-mod idem_begin;
-mod idem_end;
+mod idemabort;
+mod idembegin;
+mod idemend;
 mod incrby;
 mod lock;
 mod lockinfo;
+mod lockrenew;
 mod mcas;
 mod mlock;
 mod mratelimit;
@@ -39,14 +40,13 @@ mod pop;
 mod push;
 mod ratelimit;
 mod ratelimit_ro;
-mod renew;
 pub mod script;
 pub mod scripted;
 pub mod scripting;
-mod sem_acquire;
-mod sem_info;
-mod sem_release;
-mod sem_renew;
+mod semacquire;
+mod seminfo;
+mod semrelease;
+mod semrenew;
 mod set;
 pub mod spec;
 mod terms;
@@ -73,14 +73,14 @@ pub const ALL: &[Entry] = &[
     entry::<lock::Lock>(),
     entry::<mlock::MLock>(),
     entry::<unlock::Unlock>(),
-    entry::<renew::Renew>(),
+    entry::<lockrenew::LockRenew>(),
     entry::<fence::Fence>(),
     entry::<lockinfo::LockInfo>(),
     entry::<drain::Drain>(),
-    entry::<sem_acquire::SemAcquire>(),
-    entry::<sem_release::SemRelease>(),
-    entry::<sem_renew::SemRenew>(),
-    entry::<sem_info::SemInfo>(),
+    entry::<semacquire::SemAcquire>(),
+    entry::<semrelease::SemRelease>(),
+    entry::<semrenew::SemRenew>(),
+    entry::<seminfo::SemInfo>(),
     entry::<incrby::IncrBy>(),
     entry::<hincrby::HIncrBy>(),
     entry::<transfer::Transfer>(),
@@ -89,9 +89,9 @@ pub const ALL: &[Entry] = &[
     entry::<push::Push>(),
     entry::<pop::Pop>(),
     entry::<once::Once>(),
-    entry::<idem_begin::IdemBegin>(),
-    entry::<idem_end::IdemEnd>(),
-    entry::<idem_abort::IdemAbort>(),
+    entry::<idembegin::IdemBegin>(),
+    entry::<idemend::IdemEnd>(),
+    entry::<idemabort::IdemAbort>(),
     entry::<eval::Eval>(),
     entry::<evalsha::EvalSha>(),
     entry::<eval_ro::EvalRo>(),

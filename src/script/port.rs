@@ -100,7 +100,7 @@ pub struct Call<'a> {
     pub replication: Replication,
 }
 
-/// A command that scripts can call as a function of the table `atomic`: `atomic.sem.info` as `atomic.sem_info`.
+/// A command that scripts can call as a function of the table `atomic`: `ATOMIC.SEMINFO` as `atomic.seminfo`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NativeCommand {
     /// Its name.

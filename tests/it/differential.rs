@@ -96,7 +96,7 @@ const STRINGS: &[Pair] = &[
         meanwhile: tokens,
         ..pair(
             "lock_extend",
-            |[a, ..]| (strings([a, 500_000]), format!("ATOMIC.RENEW n0 {a} 500000")),
+            |[a, ..]| (strings([a, 500_000]), format!("ATOMIC.LOCKRENEW n0 {a} 500000")),
             |script, native| (*script == Value::Integer(1)) == (*native == Value::Integer(500_000)),
         )
     },

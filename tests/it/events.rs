@@ -35,16 +35,16 @@ const PROGRAM: &[(&str, &[&str])] = &[
     ("ATOMIC.LOCK l you 6000000", &[]),
     ("ATOMIC.LOCKINFO l", &[]),
     ("ATOMIC.RATELIMIT l FIXED 2 1000", &[]),
-    ("ATOMIC.RENEW l you 6000000", &[]),
-    ("ATOMIC.RENEW l me 7000000", &["set", "expire"]),
+    ("ATOMIC.LOCKRENEW l you 6000000", &[]),
+    ("ATOMIC.LOCKRENEW l me 7000000", &["set", "expire"]),
     ("ATOMIC.UNLOCK l you", &[]),
     ("ATOMIC.UNLOCK l me", &["set", "expire"]),
     ("ATOMIC.UNLOCK l me", &["del"]),
     ("ATOMIC.UNLOCK l me", &[]),
     ("SET l token", &["set"]),
     ("ATOMIC.LOCK l token 1000", &[]),
-    ("ATOMIC.RENEW l other 1000000", &[]),
-    ("ATOMIC.RENEW l token 1000000", &["expire"]),
+    ("ATOMIC.LOCKRENEW l other 1000000", &[]),
+    ("ATOMIC.LOCKRENEW l token 1000000", &["expire"]),
     ("ATOMIC.UNLOCK l token", &["del"]),
     ("RPUSH l v", &["rpush"]),
     ("ATOMIC.LOCK l me 1000", &[]),
@@ -225,7 +225,7 @@ fn a_full_server_refuses_what_can_grow_and_still_lets_go() {
         }
         assert_eq!(integers(&server.run("ATOMIC.RATELIMIT_RO r FIXED 10 1000000"))[0], 1);
         assert!(!server.run("ATOMIC.LOCKINFO l").array().is_empty());
-        assert_eq!(server.run("ATOMIC.RENEW l me 7000000"), Value::Integer(7_000_000));
+        assert_eq!(server.run("ATOMIC.LOCKRENEW l me 7000000"), Value::Integer(7_000_000));
         assert_eq!(server.run("ATOMIC.UNLOCK l me"), Value::Integer(1));
         assert_eq!(server.run("ATOMIC.UNLOCK l me"), Value::Integer(0));
         assert_eq!(server.run("ATOMIC.UNLOCK token t"), Value::Integer(0));

@@ -21,7 +21,7 @@ use Fate::{Grows, GrowsHere, Runs};
 const HELD: &str = "ATOMIC.LOCK k me 1000000";
 const USED: &str = "ATOMIC.RATELIMIT k FIXED 9 1000000 COST 4";
 const SEEN: &str = "ATOMIC.FENCE k 5";
-const PERMITS: &str = "ATOMIC.SEM.ACQUIRE k 9 me 1000000 PERMITS 3";
+const PERMITS: &str = "ATOMIC.SEMACQUIRE k 9 me 1000000 PERMITS 3";
 
 /// Every form of every command that writes: what is done before, the command, and what becomes of it. `<token>` is that of the request
 /// that was begun.
@@ -41,9 +41,9 @@ const FORMS: &[(&str, &str, Fate)] = &[
     ("RPUSH k a b", "ATOMIC.PUSH k LEFT 9 VALUES v", Grows),
     ("RPUSH k a b", "ATOMIC.POP k LEFT", Runs("a")),
     ("PING", "ATOMIC.ONCE k PX 1000", Grows),
-    ("PING", "ATOMIC.IDEM.BEGIN k f 1000000", Grows),
-    ("ATOMIC.IDEM.BEGIN k f 1000000", "ATOMIC.IDEM.END k <token> response PX 1000000", Runs("1")),
-    ("ATOMIC.IDEM.BEGIN k f 1000000", "ATOMIC.IDEM.ABORT k <token>", Runs("1")),
+    ("PING", "ATOMIC.IDEMBEGIN k f 1000000", Grows),
+    ("ATOMIC.IDEMBEGIN k f 1000000", "ATOMIC.IDEMEND k <token> response PX 1000000", Runs("1")),
+    ("ATOMIC.IDEMBEGIN k f 1000000", "ATOMIC.IDEMABORT k <token>", Runs("1")),
     ("PING", "ATOMIC.RATELIMIT k FIXED 9 1000000", GrowsHere),
     (USED, "ATOMIC.RATELIMIT k FIXED 9 1000000 COST 2", GrowsHere),
     (USED, "ATOMIC.RATELIMIT k FIXED 9 1000000 UPTO 2", GrowsHere),
@@ -55,15 +55,15 @@ const FORMS: &[(&str, &str, Fate)] = &[
     (USED, "ATOMIC.MRATELIMIT 1 k FIXED 9 1000000", Grows),
     (HELD, "ATOMIC.LOCK k me 2000000", Grows),
     (HELD, "ATOMIC.MLOCK 1 k me 2000000", Grows),
-    (HELD, "ATOMIC.RENEW k me 2000000", Runs("2000000")),
+    (HELD, "ATOMIC.LOCKRENEW k me 2000000", Runs("2000000")),
     (HELD, "ATOMIC.UNLOCK k me", Runs("0")),
     ("PING", "ATOMIC.FENCE k 5", GrowsHere),
     (SEEN, "ATOMIC.FENCE k 6 PX 1000000", Runs("1")),
     (SEEN, "ATOMIC.FENCE k 4", Runs("0")),
-    (PERMITS, "ATOMIC.SEM.ACQUIRE k 9 me 1000000", Grows),
-    (PERMITS, "ATOMIC.SEM.RENEW k me 2000000", Runs("2000000")),
-    (PERMITS, "ATOMIC.SEM.RELEASE k me", Runs("2")),
-    (PERMITS, "ATOMIC.SEM.RELEASE k me PERMITS 3", Runs("0")),
+    (PERMITS, "ATOMIC.SEMACQUIRE k 9 me 1000000", Grows),
+    (PERMITS, "ATOMIC.SEMRENEW k me 2000000", Runs("2000000")),
+    (PERMITS, "ATOMIC.SEMRELEASE k me", Runs("2")),
+    (PERMITS, "ATOMIC.SEMRELEASE k me PERMITS 3", Runs("0")),
 ];
 
 /// Leaves `setup` on a server that is out of memory, and the command that the form stands for.
@@ -160,13 +160,13 @@ fn every_command_that_writes_has_its_forms() {
 fn a_request_that_was_carried_out_is_recorded() {
     each_server(|server| {
         server.run("CONFIG SET maxmemory-policy noeviction");
-        let begun = server.run("ATOMIC.IDEM.BEGIN k f 1000000");
+        let begun = server.run("ATOMIC.IDEMBEGIN k f 1000000");
         let response = "r".repeat(10_000);
         server.run("CONFIG SET maxmemory 1");
-        let end = format!("ATOMIC.IDEM.END k {} {response} PX 1000000", begun.array()[2].text());
+        let end = format!("ATOMIC.IDEMEND k {} {response} PX 1000000", begun.array()[2].text());
         assert_eq!(server.run(&end), Value::Integer(1));
         server.run("CONFIG SET maxmemory 0");
-        let again = server.run("ATOMIC.IDEM.BEGIN k f 1000000");
+        let again = server.run("ATOMIC.IDEMBEGIN k f 1000000");
         assert_eq!((again.array()[0].integer(), again.array()[2].text()), (3, response));
     });
 }

@@ -37,7 +37,7 @@ fn fill(server: &Server) {
         "ATOMIC.LOCK free me 6000000",
         "ATOMIC.UNLOCK free me",
         "SET foreign token",
-        "ATOMIC.RENEW foreign token 6000000",
+        "ATOMIC.LOCKRENEW foreign token 6000000",
     ] {
         assert!(!matches!(server.run(command), Value::Error(_)), "{command}");
     }
@@ -182,8 +182,8 @@ fn a_denial_an_error_and_a_read_add_no_byte_to_the_aof() {
             "ATOMIC.LOCK foreign token 1000",
             "ATOMIC.UNLOCK lock you ALL",
             "ATOMIC.UNLOCK missing me",
-            "ATOMIC.RENEW lock you 1000",
-            "ATOMIC.RENEW foreign you 1000",
+            "ATOMIC.LOCKRENEW lock you 1000",
+            "ATOMIC.LOCKRENEW foreign you 1000",
             "ATOMIC.LOCKINFO lock",
         ] {
             let reply = server.run(command);

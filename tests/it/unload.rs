@@ -265,12 +265,12 @@ fn a_load_that_the_server_takes_back_is_not_kept() {
 fn drain_answers_who_waits_and_lets_nobody_wait() {
     each_server(|server| {
         granted(&server.run("ATOMIC.LOCK l holder 60000"));
-        granted(&server.run("ATOMIC.SEM.ACQUIRE s 1 holder 60000"));
+        granted(&server.run("ATOMIC.SEMACQUIRE s 1 holder 60000"));
         let mut holder = server.connect();
         granted(&holder.run("ATOMIC.LOCK bound me 60000 BIND"));
         let mut lock = Waiter::queued(server, "l", 1, "ATOMIC.LOCK l a 60000 WAIT 0");
         let mut bound = Waiter::queued(server, "l", 2, "ATOMIC.LOCK l b 60000 WAIT 60000 BIND SHARED");
-        let mut permits = Waiter::send(server, "ATOMIC.SEM.ACQUIRE s 1 c 60000 WAIT 0");
+        let mut permits = Waiter::send(server, "ATOMIC.SEMACQUIRE s 1 c 60000 WAIT 0");
         eventually("three wait", || (server.info("atomic_waiting_clients") == "3").then_some(()));
         assert_eq!(server.info("atomic_draining"), "0");
         server.run("SELECT 5");
@@ -292,8 +292,8 @@ fn drain_answers_who_waits_and_lets_nobody_wait() {
             "ATOMIC.LOCK l d 60000 WAIT 0",
             "ATOMIC.LOCK free d 60000 WAIT 10",
             "ATOMIC.LOCK free d 60000 BIND",
-            "ATOMIC.SEM.ACQUIRE s 1 d 60000 WAIT 0",
-            "ATOMIC.SEM.ACQUIRE free 1 d 60000 BIND",
+            "ATOMIC.SEMACQUIRE s 1 d 60000 WAIT 0",
+            "ATOMIC.SEMACQUIRE free 1 d 60000 BIND",
         ] {
             assert!(server.run(command).error().starts_with("TRYAGAIN draining"), "{command}");
         }

@@ -1,4 +1,4 @@
-//! `ATOMIC.GETORSET`, `ATOMIC.HMGETOR`, `ATOMIC.PUSH`, `ATOMIC.POP`, `ATOMIC.ONCE` and `ATOMIC.IDEM.*`.
+//! `ATOMIC.GETORSET`, `ATOMIC.HMGETOR`, `ATOMIC.PUSH`, `ATOMIC.POP`, `ATOMIC.ONCE` and `ATOMIC.IDEMBEGIN`, `IDEMEND`, `IDEMABORT`.
 
 use crate::counters::{brief, check, check_changes_nothing, check_streams};
 use crate::support::{RealReplica, Server, Value, each_server, eventually};
@@ -196,7 +196,7 @@ fn only_the_first_is_first() {
 }
 
 fn begin(server: &Server, fingerprint: &str) -> (i64, i64, Value) {
-    let reply = server.run(&format!("ATOMIC.IDEM.BEGIN k {fingerprint} 90000"));
+    let reply = server.run(&format!("ATOMIC.IDEMBEGIN k {fingerprint} 90000"));
     let items = reply.array();
     assert_eq!(items.len(), 3, "{reply}");
     (items[0].integer(), items[1].integer(), items[2].clone())
@@ -212,12 +212,12 @@ fn a_request_is_carried_out_once() {
         let (phase, ttl, nothing) = begin(server, "g");
         assert!(phase == 4 && (45000..=90000).contains(&ttl) && nothing == Value::Null);
         assert!((45000..=90000).contains(&server.run("PTTL k").integer()), "the key lives as long as the lease");
-        let end = |token: &str, ms| server.run(&format!(r#"ATOMIC.IDEM.END k {token} "\x00\xff" PX {ms}"#)).integer();
+        let end = |token: &str, ms| server.run(&format!(r#"ATOMIC.IDEMEND k {token} "\x00\xff" PX {ms}"#)).integer();
         assert_eq!(end("wrong", 500_000), 0);
         assert_eq!(end(&token.text(), 500_000), 1);
         assert!((250_000..=500_000).contains(&server.run("PTTL k").integer()));
         assert_eq!(end(&token.text(), 5), 0, "a response is stored once");
-        assert_eq!(server.run(&format!("ATOMIC.IDEM.ABORT k {}", token.text())), Value::Integer(0));
+        assert_eq!(server.run(&format!("ATOMIC.IDEMABORT k {}", token.text())), Value::Integer(0));
         let (phase, ttl, response) = begin(server, "f");
         assert!(phase == 3 && (250_000..=500_000).contains(&ttl) && response == Value::bulk(b"\x00\xff"));
         assert_eq!(begin(server, "g").0, 4);
@@ -225,7 +225,7 @@ fn a_request_is_carried_out_once() {
         assert_eq!(begin(server, "f").1, -1);
         server.run("DEL k");
         assert_eq!(end(&token.text(), 5), -1);
-        assert_eq!(server.run("ATOMIC.IDEM.ABORT k x"), Value::Integer(-1));
+        assert_eq!(server.run("ATOMIC.IDEMABORT k x"), Value::Integer(-1));
     });
 }
 
@@ -233,22 +233,22 @@ fn a_request_is_carried_out_once() {
 fn a_request_that_is_given_up_or_forgotten_begins_anew() {
     each_server(|server| {
         let first = begin(server, "f").2.text();
-        assert_eq!(server.run("ATOMIC.IDEM.ABORT k x"), Value::Integer(0));
-        assert_eq!(server.run(&format!("ATOMIC.IDEM.ABORT k {first}")), Value::Integer(1));
+        assert_eq!(server.run("ATOMIC.IDEMABORT k x"), Value::Integer(0));
+        assert_eq!(server.run(&format!("ATOMIC.IDEMABORT k {first}")), Value::Integer(1));
         assert_eq!(server.run("EXISTS k"), Value::Integer(0));
-        server.run("ATOMIC.IDEM.BEGIN k f 1");
+        server.run("ATOMIC.IDEMBEGIN k f 1");
         let second = eventually("the lease is over", || Some(begin(server, "g")).filter(|begun| begun.0 == 1)).2.text();
         assert!(second.parse::<u64>().unwrap() > first.parse::<u64>().unwrap(), "tokens are never used twice");
-        assert_eq!(server.run(&format!("ATOMIC.IDEM.END k {first} r PX 5")), Value::Integer(0));
+        assert_eq!(server.run(&format!("ATOMIC.IDEMEND k {first} r PX 5")), Value::Integer(0));
         // A lease is over when it is over, even if the key was made to live on.
         server.run("DEL k");
         server.run("MULTI");
-        server.run("ATOMIC.IDEM.BEGIN k f 20");
+        server.run("ATOMIC.IDEMBEGIN k f 20");
         server.run("PERSIST k");
         let token = server.run("EXEC").array()[0].array()[2].text();
         let begun = eventually("the lease is over", || Some(begin(server, "f")).filter(|begun| begun.0 == 1));
         assert_ne!(begun.2.text(), token);
-        assert_eq!(server.run(&format!("ATOMIC.IDEM.END k {token} r PX 5")), Value::Integer(0));
+        assert_eq!(server.run(&format!("ATOMIC.IDEMEND k {token} r PX 5")), Value::Integer(0));
     });
 }
 
@@ -258,19 +258,19 @@ fn requests_that_are_no_requests_are_refused() {
         let long = "x".repeat(256);
         let fingerprint = "ERR fingerprint must be 1 to 255 bytes";
         for (call, text) in [
-            ("ATOMIC.IDEM.BEGIN k \"\" 5", fingerprint),
-            (&format!("ATOMIC.IDEM.BEGIN k {long} 5"), fingerprint),
-            ("ATOMIC.IDEM.BEGIN k f 0", "ERR lease-ms must be an integer in 1..=31536000000"),
-            ("ATOMIC.IDEM.BEGIN k f 31536000001", "ERR lease-ms must be an integer in 1..=31536000000"),
-            ("ATOMIC.IDEM.END k t r PX 0", "ERR PX must be an integer in 1..=4611686018427387903"),
-            ("ATOMIC.IDEM.END k t r EX 5", "ERR syntax error near 'EX'"),
+            ("ATOMIC.IDEMBEGIN k \"\" 5", fingerprint),
+            (&format!("ATOMIC.IDEMBEGIN k {long} 5"), fingerprint),
+            ("ATOMIC.IDEMBEGIN k f 0", "ERR lease-ms must be an integer in 1..=31536000000"),
+            ("ATOMIC.IDEMBEGIN k f 31536000001", "ERR lease-ms must be an integer in 1..=31536000000"),
+            ("ATOMIC.IDEMEND k t r PX 0", "ERR PX must be an integer in 1..=4611686018427387903"),
+            ("ATOMIC.IDEMEND k t r EX 5", "ERR syntax error near 'EX'"),
         ] {
             assert_eq!(server.run(call).error(), text);
         }
-        assert_eq!(server.run(&format!("ATOMIC.IDEM.BEGIN k {} 5", &long[1..])).array()[0].integer(), 1);
+        assert_eq!(server.run(&format!("ATOMIC.IDEMBEGIN k {} 5", &long[1..])).array()[0].integer(), 1);
         for value in ["", "foreign", "10", "\\xa7ID\\x01", "\\xa7LK\\x01"] {
             server.run(&format!("SET k \"{value}\""));
-            for call in ["ATOMIC.IDEM.BEGIN k f 5", "ATOMIC.IDEM.END k t r PX 5", "ATOMIC.IDEM.ABORT k t"] {
+            for call in ["ATOMIC.IDEMBEGIN k f 5", "ATOMIC.IDEMEND k t r PX 5", "ATOMIC.IDEMABORT k t"] {
                 let reply = server.run(call);
                 assert_eq!(reply.error(), "WRONGTYPE key does not hold an idempotency record (format ID1)", "{call}");
             }
@@ -289,7 +289,7 @@ fn another_type_is_refused_in_the_words_of_the_server() {
                 assert_eq!(reply.error(), "WRONGTYPE Operation against a key holding the wrong kind of value", "{call}");
             }
         }
-        for call in ["GETORSET z v", "ONCE z PX 5", "IDEM.BEGIN z f 5", "IDEM.END z t r PX 5", "IDEM.ABORT z t"] {
+        for call in ["GETORSET z v", "ONCE z PX 5", "IDEMBEGIN z f 5", "IDEMEND z t r PX 5", "IDEMABORT z t"] {
             let reply = server.run(&format!("ATOMIC.{call}"));
             assert_eq!(reply.error(), "WRONGTYPE Operation against a key holding the wrong kind of value", "{call}");
         }
@@ -306,7 +306,7 @@ fn the_stream_is_plain_commands_in_absolute_time() {
                 ("", "ATOMIC.GETORSET k v EX 5", &["SET k v PXAT <t>"]),
                 ("", "ATOMIC.ONCE k PX 5000 VALUE v", &["SET k v PXAT <t>"]),
                 ("", "ATOMIC.ONCE k PX 5000", &["SET k \"\" PXAT <t>"]),
-                ("", "ATOMIC.IDEM.BEGIN k f 5000", &["SET k <state> PXAT <t>"]),
+                ("", "ATOMIC.IDEMBEGIN k f 5000", &["SET k <state> PXAT <t>"]),
                 ("", "ATOMIC.PUSH k RIGHT 5 VALUES a b", &["RPUSH k a b"]),
                 ("RPUSH k x", "ATOMIC.PUSH k LEFT 2 VALUES a b", &["MULTI", "LPUSH k a b", "RPOP k 1", "EXEC"]),
                 (
@@ -322,10 +322,10 @@ fn the_stream_is_plain_commands_in_absolute_time() {
         server.run("FLUSHALL");
         let mut replica = crate::support::FakeReplica::attach(server);
         let token = begin(server, "f").2.text();
-        server.run(&format!("ATOMIC.IDEM.END k {token} r PX 5000"));
+        server.run(&format!("ATOMIC.IDEMEND k {token} r PX 5000"));
         server.run("DEL k");
         let token = begin(server, "f").2.text();
-        server.run(&format!("ATOMIC.IDEM.ABORT k {token}"));
+        server.run(&format!("ATOMIC.IDEMABORT k {token}"));
         let state = "SET k <state> PXAT <t>";
         replica.expect_stream(&[state, state, "DEL k", state, "DEL k"]);
     });
@@ -334,7 +334,7 @@ fn the_stream_is_plain_commands_in_absolute_time() {
 #[test]
 fn what_changes_nothing_is_no_write() {
     each_server(|server| {
-        let begun = "ATOMIC.IDEM.BEGIN k f 90000";
+        let begun = "ATOMIC.IDEMBEGIN k f 90000";
         check_changes_nothing(
             server,
             &[
@@ -347,10 +347,10 @@ fn what_changes_nothing_is_no_write() {
                 ("", "ATOMIC.POP k LEFT"),
                 ("SET k v", "ATOMIC.POP k LEFT"),
                 (begun, begun),
-                (begun, "ATOMIC.IDEM.BEGIN k g 5000"),
-                (begun, "ATOMIC.IDEM.END k x r PX 5000"),
-                (begun, "ATOMIC.IDEM.ABORT k x"),
-                ("", "ATOMIC.IDEM.END k x r PX 5000"),
+                (begun, "ATOMIC.IDEMBEGIN k g 5000"),
+                (begun, "ATOMIC.IDEMEND k x r PX 5000"),
+                (begun, "ATOMIC.IDEMABORT k x"),
+                ("", "ATOMIC.IDEMEND k x r PX 5000"),
                 ("SET k foreign", begun),
             ],
         );
@@ -406,14 +406,14 @@ fn replica_without_the_module_holds_the_same_values() {
             "ATOMIC.POP l RIGHT COUNT 2",
             "ATOMIC.PUSH gone LEFT 3 VALUES a",
             "ATOMIC.POP gone LEFT",
-            "ATOMIC.IDEM.BEGIN k f 90000",
+            "ATOMIC.IDEMBEGIN k f 90000",
         ] {
             assert!(!matches!(server.run(call), Value::Error(_)), "{call}");
         }
         replica.expect_same_data();
         server.run("DEL k");
         let token = begin(server, "f").2.text();
-        server.run(&format!(r#"ATOMIC.IDEM.END k {token} "\x00\xff" PX 90000"#));
+        server.run(&format!(r#"ATOMIC.IDEMEND k {token} "\x00\xff" PX 90000"#));
         replica.expect_same_data();
     });
 }

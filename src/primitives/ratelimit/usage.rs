@@ -9,7 +9,7 @@ use super::sliding::{Sliding, Windows};
 use super::state::{self, Record, State, Stored};
 use super::{Ask, Kind, Policy};
 use crate::primitives::effect::{Effect, Expiry, Part};
-use crate::primitives::time::{DurationMs, UnixMicros, UnixMs};
+use crate::primitives::time::UnixMicros;
 
 /// What one policy has used.
 #[derive(Debug, Clone, Copy)]

@@ -39,20 +39,16 @@ pub(in crate::script) fn open(s: Stack) {
     let natives = &s.context().natives;
     s.push_table(0, natives.len());
     for (number, command) in (0_u32..).zip(natives) {
-        let name = function_name(command.name.to_bytes());
-        s.push_bytes(name.bytes());
+        s.push_bytes(function_name(command.name.to_bytes()));
         s.push_number(f64::from(number));
         s.push_native_with_value(native(call), c"atomic");
         s.raw_set(-3);
     }
 }
 
-/// `sem_info` for `atomic.sem.info`.
-fn function_name(command: &[u8]) -> Line<64> {
-    let mut name = Line::new();
-    let behind = command.iter().position(|&byte| byte == b'.').map_or(0, |dot| dot + 1);
-    command.iter().skip(behind).for_each(|&byte| name.push(if byte == b'.' { b'_' } else { byte }));
-    name
+/// `seminfo` of `atomic.seminfo`.
+fn function_name(command: &[u8]) -> &[u8] {
+    command.iter().position(|&byte| byte == b'.').and_then(|dot| command.get(dot + 1..)).unwrap_or(command)
 }
 
 fn call(s: Stack) -> c_int {

@@ -1,4 +1,4 @@
-//! `ATOMIC.LOCK`, `UNLOCK`, `RENEW` and `LOCKINFO`: grammar, ownership, leases, fences, and clients that lock with `SET NX PX`.
+//! `ATOMIC.LOCK`, `UNLOCK`, `LOCKRENEW` and `LOCKINFO`: grammar, ownership, leases, fences, and clients that lock with `SET NX PX`.
 
 use super::{
     Moment, OTHER_TYPES, Timed, WRONGTYPE, await_micros, changes_nothing, command, deadline, expect_range, expect_refused,
@@ -60,10 +60,10 @@ fn lock_commands_refuse_what_they_do_not_know_and_say_where() {
         (r#"ATOMIC.UNLOCK k me "\xe4\xb8\x80\x00""#.to_owned(), near(r"\xe4\xb8\x80\x00")),
         ("ATOMIC.UNLOCK k ''".to_owned(), owner()),
         (format!("ATOMIC.UNLOCK k {long}"), owner()),
-        ("ATOMIC.RENEW k me".to_owned(), arity("renew")),
-        ("ATOMIC.RENEW k me 1000 1000".to_owned(), arity("renew")),
-        ("ATOMIC.RENEW k '' 1000".to_owned(), owner()),
-        (format!("ATOMIC.RENEW k {long} 1000"), owner()),
+        ("ATOMIC.LOCKRENEW k me".to_owned(), arity("lockrenew")),
+        ("ATOMIC.LOCKRENEW k me 1000 1000".to_owned(), arity("lockrenew")),
+        ("ATOMIC.LOCKRENEW k '' 1000".to_owned(), owner()),
+        (format!("ATOMIC.LOCKRENEW k {long} 1000"), owner()),
         ("ATOMIC.LOCKINFO".to_owned(), arity("lockinfo")),
         ("ATOMIC.LOCKINFO k me".to_owned(), arity("lockinfo")),
     ];
@@ -78,7 +78,7 @@ fn lock_commands_refuse_what_they_do_not_know_and_say_where() {
 fn a_lease_is_an_integer_in_its_range() {
     each_server(|server| {
         expect_range(server, "PING", "ATOMIC.LOCK k me %", "lease-ms", (1, YEAR));
-        expect_range(server, "ATOMIC.LOCK k me 60000", "ATOMIC.RENEW k me %", "lease-ms", (1, YEAR));
+        expect_range(server, "ATOMIC.LOCK k me 60000", "ATOMIC.LOCKRENEW k me %", "lease-ms", (1, YEAR));
     });
 }
 
@@ -101,12 +101,12 @@ fn what_is_no_lock_is_refused_and_stays() {
         "ATOMIC.LOCK k me 60000",
         "ATOMIC.UNLOCK k me",
         "ATOMIC.UNLOCK k me ALL",
-        "ATOMIC.RENEW k me 60000",
+        "ATOMIC.LOCKRENEW k me 60000",
         "ATOMIC.LOCKINFO k",
     ];
     each_server(|server| {
         server.call(&[b"SET", &b"k"[..], &good]);
-        assert_eq!(server.run("ATOMIC.RENEW k me 60000"), Value::Integer(60_000), "the lock that the rows damage is no lock");
+        assert_eq!(server.run("ATOMIC.LOCKRENEW k me 60000"), Value::Integer(60_000), "the lock that the rows damage is no lock");
         for state in &damaged {
             server.call(&[b"SET", &b"k"[..], state, b"PX", b"60000000"]);
             expect_refused(server, &attempts.map(|attempt| (attempt, DAMAGED)));
@@ -135,7 +135,7 @@ fn one_owner_at_a_time_and_a_denial_changes_nothing() {
             assert!((1..=60_000).contains(&denied[TTL]), "{denied:?}");
             assert_eq!(changes_nothing(server, &format!("ATOMIC.UNLOCK k {other}")), Value::Integer(-1));
             assert_eq!(changes_nothing(server, &format!("ATOMIC.UNLOCK k {other} ALL")), Value::Integer(-1));
-            assert_eq!(changes_nothing(server, &format!("ATOMIC.RENEW k {other} 100000")), Value::Integer(-1));
+            assert_eq!(changes_nothing(server, &format!("ATOMIC.LOCKRENEW k {other} 100000")), Value::Integer(-1));
         }
         assert_eq!(server.run("ATOMIC.UNLOCK k me"), Value::Integer(0));
         assert_eq!(server.run("EXISTS k"), Value::Integer(0));
@@ -162,7 +162,7 @@ fn a_denied_client_learns_when_the_lease_ends() {
 #[test]
 fn a_free_lock_is_given_back_by_nobody() {
     each_server(|server| {
-        for attempt in ["ATOMIC.UNLOCK k me", "ATOMIC.UNLOCK k me ALL", "ATOMIC.RENEW k me 1000"] {
+        for attempt in ["ATOMIC.UNLOCK k me", "ATOMIC.UNLOCK k me ALL", "ATOMIC.LOCKRENEW k me 1000"] {
             assert_eq!(changes_nothing(server, attempt), Value::Integer(-1), "{attempt}");
         }
         assert_eq!(server.run("ATOMIC.LOCKINFO k"), Value::Array(Vec::new()));
@@ -214,7 +214,7 @@ fn entering_again_never_shortens_a_lease_and_renewing_moves_it_both_ways() {
         assert_eq!(lock(server, "k me 90000")[TTL], 90_000);
         assert!(deadline(server, "k") > ends);
         for lease in [120_000, 30_000, 31_536_000_000_i64] {
-            let renewed = timed(&mut connection, &format!("ATOMIC.RENEW k me {lease}"));
+            let renewed = timed(&mut connection, &format!("ATOMIC.LOCKRENEW k me {lease}"));
             assert_eq!(renewed.reply, Value::Integer(lease));
             let ends = deadline(server, "k");
             assert!((renewed.before / 1000 + lease..=renewed.after / 1000 + lease).contains(&ends), "{lease}");
@@ -326,7 +326,7 @@ fn an_ended_lease_is_nobodys_even_while_its_key_is_there() {
         server.run("PERSIST k");
         await_micros(&mut connection, first.after + 20_000);
         assert_eq!(server.run("EXISTS k"), Value::Integer(1));
-        assert_eq!(changes_nothing(server, "ATOMIC.RENEW k me 60000"), Value::Integer(-1));
+        assert_eq!(changes_nothing(server, "ATOMIC.LOCKRENEW k me 60000"), Value::Integer(-1));
         assert_eq!(changes_nothing(server, "ATOMIC.UNLOCK k me"), Value::Integer(-1));
         assert_eq!(server.run("ATOMIC.LOCKINFO k"), Value::Array(Vec::new()));
         let again = lock(server, "k me 60000");
@@ -362,7 +362,7 @@ fn owners_and_keys_are_bytes() {
             assert_eq!(integers(&taken)[0], 1);
             let info = server.call(&[b"ATOMIC.LOCKINFO", name]);
             assert_eq!(info.field("owners").unwrap().array()[0].array()[0], Value::bulk(name));
-            assert_eq!(server.call(&[b"ATOMIC.RENEW", name, name, b"1000"]), Value::Integer(1000));
+            assert_eq!(server.call(&[b"ATOMIC.LOCKRENEW", name, name, b"1000"]), Value::Integer(1000));
             assert_eq!(server.run(&command(&[b"ATOMIC.UNLOCK", name, name])), Value::Integer(0));
         }
         assert_eq!(integers(&server.call(&["ATOMIC.LOCK", "", "me", "1000"]))[0], 1, "an empty key is a key");
@@ -380,10 +380,10 @@ fn a_string_lock_of_another_client_is_respected_and_never_entered() {
                 assert!((1..=60_000).contains(&denied[TTL]), "{denied:?}");
             }
             assert_eq!(changes_nothing(server, "ATOMIC.UNLOCK k me"), Value::Integer(-1));
-            assert_eq!(changes_nothing(server, "ATOMIC.RENEW k me 1000"), Value::Integer(-1));
+            assert_eq!(changes_nothing(server, "ATOMIC.LOCKRENEW k me 1000"), Value::Integer(-1));
             let mut connection = server.connect();
             for lease in [90_000, 30_000] {
-                let renewed = timed(&mut connection, &format!("ATOMIC.RENEW k {token} {lease}"));
+                let renewed = timed(&mut connection, &format!("ATOMIC.LOCKRENEW k {token} {lease}"));
                 assert_eq!(renewed.reply, Value::Integer(lease));
                 let ends = deadline(server, "k");
                 assert!((renewed.before / 1000 + lease..=renewed.after / 1000 + lease).contains(&ends), "{lease}");
@@ -396,7 +396,7 @@ fn a_string_lock_of_another_client_is_respected_and_never_entered() {
             }
         }
         server.run("SET k token");
-        assert_eq!(server.run("ATOMIC.RENEW k token 1000"), Value::Integer(1000), "a lock without a TTL gets one");
+        assert_eq!(server.run("ATOMIC.LOCKRENEW k token 1000"), Value::Integer(1000), "a lock without a TTL gets one");
         assert!(deadline(server, "k") > 0);
     });
 }

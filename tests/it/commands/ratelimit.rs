@@ -171,7 +171,8 @@ fn who_waits_retry_after_is_granted_and_nobody_before() {
     each_server(|server| {
         let mut connection = server.connect();
         // In all but the first the grant comes when the key ends: the servers delete keys by a cycle of their own, some of them early.
-        let policies = [("BUCKET 10 7 400", 10), ("BUCKET 1 1 61", 1), ("FIXED 10 61", 10), ("LOG 10 61", 10), ("SLIDING 1 31", 1)];
+        let policies =
+            [("BUCKET 10 7 400", 10), ("BUCKET 1 1 61", 1), ("FIXED 10 61", 10), ("LOG 10 61", 10), ("SLIDING 1 31", 1)];
         for (policy, cost) in policies.into_iter().cycle().take(4 * policies.len()) {
             // Until the scheduler let us ask within 2 ms before the end.
             eventually("a denial was seen just before the grant", || {

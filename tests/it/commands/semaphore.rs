@@ -1,4 +1,4 @@
-//! `ATOMIC.SEM.ACQUIRE`, `RELEASE`, `RENEW` and `INFO`: grammar, permits, leases and what is stored; `witnesses` is about replicas, events,
+//! `ATOMIC.SEMACQUIRE`, `RELEASE`, `RENEW` and `INFO`: grammar, permits, leases and what is stored; `witnesses` is about replicas, events,
 //! memory and restarts.
 
 mod witnesses;
@@ -21,7 +21,7 @@ const RETRY: usize = 3;
 
 /// Every command of the family, each as it would work on a semaphore at `k`.
 const ATTEMPTS: [&str; 4] =
-    ["ATOMIC.SEM.ACQUIRE k 10 me 60000", "ATOMIC.SEM.RELEASE k me", "ATOMIC.SEM.RENEW k me 60000", "ATOMIC.SEM.INFO k"];
+    ["ATOMIC.SEMACQUIRE k 10 me 60000", "ATOMIC.SEMRELEASE k me", "ATOMIC.SEMRENEW k me 60000", "ATOMIC.SEMINFO k"];
 
 /// The lease of an owner as it is stored.
 fn lease(owner: &[u8]) -> Vec<u8> {
@@ -46,7 +46,7 @@ fn word(member: &[u8]) -> String {
 /// `[granted, fence, in use, retry-after-ms, waiters]`
 #[track_caller]
 fn acquire(server: &Server, arguments: &str) -> Vec<i64> {
-    let reply = integers(&server.run(&format!("ATOMIC.SEM.ACQUIRE {arguments}")));
+    let reply = integers(&server.run(&format!("ATOMIC.SEMACQUIRE {arguments}")));
     assert_eq!((reply.len(), reply[4]), (5, 0), "{reply:?}");
     assert_eq!((reply[0] == 1, reply[FENCE] > 0), (reply[FENCE] > 0, reply[0] == 1), "{reply:?}");
     reply
@@ -65,7 +65,7 @@ fn ends(server: &Server) -> Vec<i64> {
 
 /// Owners and their permits, by name.
 fn owners(server: &Server) -> Vec<(String, i64)> {
-    let info = server.run("ATOMIC.SEM.INFO k");
+    let info = server.run("ATOMIC.SEMINFO k");
     info.field("owners").map_or_else(Vec::new, |owners| {
         owners.array().iter().map(|owner| (owner.array()[0].text(), owner.array()[1].integer())).collect()
     })
@@ -73,15 +73,15 @@ fn owners(server: &Server) -> Vec<(String, i64)> {
 
 #[test]
 fn semaphore_commands_refuse_what_they_do_not_know_and_say_where() {
-    let arity = |name: &str| format!("ERR wrong number of arguments for 'atomic.sem.{name}' command");
+    let arity = |name: &str| format!("ERR wrong number of arguments for 'atomic.sem{name}' command");
     let near = |what: &str| format!("ERR syntax error near '{what}'");
     let owner = || "ERR owner must be 1 to 255 bytes".to_owned();
     let long = "o".repeat(256);
-    let acquire = |rest: &str| format!("ATOMIC.SEM.ACQUIRE k 10 me 1000 {rest}");
+    let acquire = |rest: &str| format!("ATOMIC.SEMACQUIRE k 10 me 1000 {rest}");
     let table = [
-        ("ATOMIC.SEM.ACQUIRE k 10 me".to_owned(), arity("acquire")),
-        ("ATOMIC.SEM.ACQUIRE k 10 '' 1000".to_owned(), owner()),
-        (format!("ATOMIC.SEM.ACQUIRE k 10 {long} 1000"), owner()),
+        ("ATOMIC.SEMACQUIRE k 10 me".to_owned(), arity("acquire")),
+        ("ATOMIC.SEMACQUIRE k 10 '' 1000".to_owned(), owner()),
+        (format!("ATOMIC.SEMACQUIRE k 10 {long} 1000"), owner()),
         (acquire("junk"), near("junk")),
         (acquire("''"), near("")),
         (acquire("PERMITS"), near("PERMITS")),
@@ -94,17 +94,17 @@ fn semaphore_commands_refuse_what_they_do_not_know_and_say_where() {
         (acquire("MAXQUEUE 1"), near("MAXQUEUE")),
         (acquire("maxqueue 1 BIND"), near("MAXQUEUE")),
         (acquire("SHARED"), near("SHARED")),
-        ("ATOMIC.SEM.RELEASE k".to_owned(), arity("release")),
-        ("ATOMIC.SEM.RELEASE k ''".to_owned(), owner()),
-        (format!("ATOMIC.SEM.RELEASE k {long}"), owner()),
-        ("ATOMIC.SEM.RELEASE k me ALL".to_owned(), near("ALL")),
-        ("ATOMIC.SEM.RELEASE k me PERMITS".to_owned(), near("PERMITS")),
-        ("ATOMIC.SEM.RELEASE k me PERMITS 1 PERMITS".to_owned(), near("PERMITS")),
-        ("ATOMIC.SEM.RENEW k me".to_owned(), arity("renew")),
-        ("ATOMIC.SEM.RENEW k me 1000 1000".to_owned(), arity("renew")),
-        ("ATOMIC.SEM.RENEW k '' 1000".to_owned(), owner()),
-        ("ATOMIC.SEM.INFO".to_owned(), arity("info")),
-        ("ATOMIC.SEM.INFO k me".to_owned(), arity("info")),
+        ("ATOMIC.SEMRELEASE k".to_owned(), arity("release")),
+        ("ATOMIC.SEMRELEASE k ''".to_owned(), owner()),
+        (format!("ATOMIC.SEMRELEASE k {long}"), owner()),
+        ("ATOMIC.SEMRELEASE k me ALL".to_owned(), near("ALL")),
+        ("ATOMIC.SEMRELEASE k me PERMITS".to_owned(), near("PERMITS")),
+        ("ATOMIC.SEMRELEASE k me PERMITS 1 PERMITS".to_owned(), near("PERMITS")),
+        ("ATOMIC.SEMRENEW k me".to_owned(), arity("renew")),
+        ("ATOMIC.SEMRENEW k me 1000 1000".to_owned(), arity("renew")),
+        ("ATOMIC.SEMRENEW k '' 1000".to_owned(), owner()),
+        ("ATOMIC.SEMINFO".to_owned(), arity("info")),
+        ("ATOMIC.SEMINFO k me".to_owned(), arity("info")),
     ];
     each_server(|server| {
         self::acquire(server, "k 10 me 60000");
@@ -118,14 +118,14 @@ fn semaphore_commands_refuse_what_they_do_not_know_and_say_where() {
 #[test]
 fn integers_have_their_ranges() {
     each_server(|server| {
-        let taken = "ATOMIC.SEM.ACQUIRE k 10 me 60000";
-        expect_range(server, "PING", "ATOMIC.SEM.ACQUIRE k % me 60000", "capacity", (1, 10_000));
-        expect_range(server, "PING", "ATOMIC.SEM.ACQUIRE k 10 me %", "lease-ms", (1, YEAR));
-        expect_range(server, "PING", "ATOMIC.SEM.ACQUIRE k 10000 me 60000 PERMITS %", "PERMITS", (1, 10_000));
-        expect_range(server, "PING", "ATOMIC.SEM.ACQUIRE k 10 me 60000 WAIT %", "WAIT", (0, YEAR));
-        expect_range(server, "PING", "ATOMIC.SEM.ACQUIRE k 10 me 60000 WAIT 1 MAXQUEUE %", "MAXQUEUE", (1, 1_000_000));
-        expect_range(server, taken, "ATOMIC.SEM.RELEASE k me PERMITS %", "PERMITS", (1, 10_000));
-        expect_range(server, taken, "ATOMIC.SEM.RENEW k me %", "lease-ms", (1, YEAR));
+        let taken = "ATOMIC.SEMACQUIRE k 10 me 60000";
+        expect_range(server, "PING", "ATOMIC.SEMACQUIRE k % me 60000", "capacity", (1, 10_000));
+        expect_range(server, "PING", "ATOMIC.SEMACQUIRE k 10 me %", "lease-ms", (1, YEAR));
+        expect_range(server, "PING", "ATOMIC.SEMACQUIRE k 10000 me 60000 PERMITS %", "PERMITS", (1, 10_000));
+        expect_range(server, "PING", "ATOMIC.SEMACQUIRE k 10 me 60000 WAIT %", "WAIT", (0, YEAR));
+        expect_range(server, "PING", "ATOMIC.SEMACQUIRE k 10 me 60000 WAIT 1 MAXQUEUE %", "MAXQUEUE", (1, 1_000_000));
+        expect_range(server, taken, "ATOMIC.SEMRELEASE k me PERMITS %", "PERMITS", (1, 10_000));
+        expect_range(server, taken, "ATOMIC.SEMRENEW k me %", "lease-ms", (1, YEAR));
     });
 }
 
@@ -179,16 +179,16 @@ fn permits_are_taken_up_to_the_capacity_and_a_denial_changes_nothing() {
         let ends = ends(server);
         // The first to end is the lease of one permit, the second one that of two.
         for (request, end) in [("3 c 1", ends[0]), ("3 a 1", ends[0]), ("3 c 1 PERMITS 2", ends[1]), ("2 c 1", ends[1])] {
-            let asked = timed(&mut connection, &format!("ATOMIC.SEM.ACQUIRE k {request}"));
+            let asked = timed(&mut connection, &format!("ATOMIC.SEMACQUIRE k {request}"));
             let reply = asked.integers();
             assert_eq!([reply[0], reply[FENCE], reply[2], reply[4]], [0, 0, 3, 0], "{request}");
             let due = end - asked.after / 1000..=end - asked.before / 1000;
             assert!(due.contains(&reply[RETRY]), "{request}: {reply:?}, due {due:?}");
-            changes_nothing(server, &format!("ATOMIC.SEM.ACQUIRE k {request}"));
+            changes_nothing(server, &format!("ATOMIC.SEMACQUIRE k {request}"));
         }
-        let never = integers(&changes_nothing(server, "ATOMIC.SEM.ACQUIRE k 1 c 1000 PERMITS 2"));
+        let never = integers(&changes_nothing(server, "ATOMIC.SEMACQUIRE k 1 c 1000 PERMITS 2"));
         assert_eq!(never, [0, 0, 3, -1, 0]);
-        assert_eq!(integers(&changes_nothing(server, "ATOMIC.SEM.ACQUIRE free 1 c 1000 PERMITS 2")), [0, 0, 0, -1, 0]);
+        assert_eq!(integers(&changes_nothing(server, "ATOMIC.SEMACQUIRE free 1 c 1000 PERMITS 2")), [0, 0, 0, -1, 0]);
         assert_eq!(acquire(server, "k 4 c 1000")[2..], [4, 0, 0], "the capacity is the request's");
         assert_eq!(owners(server), [("a".to_owned(), 2), ("b".to_owned(), 1), ("c".to_owned(), 1)]);
     });
@@ -215,14 +215,14 @@ fn permits_are_given_back_and_the_key_ends_with_the_last_lease() {
         acquire(server, "k 10 a 60000 PERMITS 3");
         acquire(server, "k 10 b 50000");
         let ends = ends(server);
-        assert_eq!(server.run("ATOMIC.SEM.RELEASE k a"), Value::Integer(2));
+        assert_eq!(server.run("ATOMIC.SEMRELEASE k a"), Value::Integer(2));
         assert_eq!((self::ends(server), deadline(server, "k")), (ends.clone(), ends[1]));
-        assert_eq!(server.run("ATOMIC.SEM.RELEASE k a permits 2"), Value::Integer(0));
+        assert_eq!(server.run("ATOMIC.SEMRELEASE k a permits 2"), Value::Integer(0));
         assert_eq!((self::ends(server), deadline(server, "k")), (vec![ends[0]], ends[0]), "the key ends with the last lease");
-        for none in ["ATOMIC.SEM.RELEASE k a", "ATOMIC.SEM.RELEASE k c PERMITS 10000", "ATOMIC.SEM.RELEASE missing a"] {
+        for none in ["ATOMIC.SEMRELEASE k a", "ATOMIC.SEMRELEASE k c PERMITS 10000", "ATOMIC.SEMRELEASE missing a"] {
             assert_eq!(changes_nothing(server, none), Value::Integer(-1), "{none}");
         }
-        assert_eq!(server.run("ATOMIC.SEM.RELEASE k b PERMITS 10000"), Value::Integer(0), "more than there are");
+        assert_eq!(server.run("ATOMIC.SEMRELEASE k b PERMITS 10000"), Value::Integer(0), "more than there are");
         assert_eq!(server.run("DBSIZE"), Value::Integer(0));
         assert_eq!(acquire(server, "k 1 c 1000")[0], 1);
     });
@@ -250,7 +250,7 @@ fn renewing_moves_all_permits_of_the_owner_and_no_others() {
         acquire(server, "k 10 b 40000");
         let other = stored(server).into_iter().find(|(member, _)| *member == lease(b"b")).unwrap().1;
         for ms in [90_000, 10_000] {
-            let renewed = timed(&mut connection, &format!("ATOMIC.SEM.RENEW k a {ms}"));
+            let renewed = timed(&mut connection, &format!("ATOMIC.SEMRENEW k a {ms}"));
             assert_eq!(renewed.reply, Value::Integer(ms));
             let due = renewed.before / 1000 + ms..=renewed.after / 1000 + ms;
             for (member, end) in stored(server).into_iter().filter(|(_, end)| *end >= 0) {
@@ -260,7 +260,7 @@ fn renewing_moves_all_permits_of_the_owner_and_no_others() {
             assert_eq!(Some(&deadline(server, "k")), ends(server).last());
         }
         assert_eq!(deadline(server, "k"), other);
-        for none in ["ATOMIC.SEM.RENEW k c 1000", "ATOMIC.SEM.RENEW missing a 1000"] {
+        for none in ["ATOMIC.SEMRENEW k c 1000", "ATOMIC.SEMRENEW missing a 1000"] {
             assert_eq!(changes_nothing(server, none), Value::Integer(-1), "{none}");
         }
     });
@@ -269,13 +269,13 @@ fn renewing_moves_all_permits_of_the_owner_and_no_others() {
 #[test]
 fn info_tells_who_has_how_much_and_how_long() {
     each_server(|server| {
-        assert_eq!(server.run("ATOMIC.SEM.INFO k"), Value::Array(Vec::new()));
-        assert_eq!(server.connect().resp3().run("ATOMIC.SEM.INFO k"), Value::Map(Vec::new()));
+        assert_eq!(server.run("ATOMIC.SEMINFO k"), Value::Array(Vec::new()));
+        assert_eq!(server.connect().resp3().run("ATOMIC.SEMINFO k"), Value::Map(Vec::new()));
         acquire(server, "k 10 b 60000 PERMITS 3");
         acquire(server, "k 10 a 40000");
         let ends = ends(server);
         let mut connection = server.connect().resp3();
-        let asked = timed(&mut connection, "ATOMIC.SEM.INFO k");
+        let asked = timed(&mut connection, "ATOMIC.SEMINFO k");
         let info = asked.reply.clone();
         let names: Vec<String> = info.pairs().iter().map(|(name, _)| name.clone()).collect();
         assert_eq!(names, ["in-use", "owners", "ttl", "waiters"]);
@@ -288,7 +288,7 @@ fn info_tells_who_has_how_much_and_how_long() {
             assert!(due(end).contains(&owner.array()[2].integer()), "{owner}");
         }
         assert_eq!(owners.array().len(), 2);
-        assert_eq!(changes_nothing(server, "ATOMIC.SEM.INFO k").array().len(), 8);
+        assert_eq!(changes_nothing(server, "ATOMIC.SEMINFO k").array().len(), 8);
     });
 }
 
@@ -297,9 +297,9 @@ fn a_lease_ends_by_itself_while_others_go_on() {
     each_server(|server| {
         let mut connection = server.connect();
         acquire(server, "k 2 a 60000");
-        let short = timed(&mut connection, "ATOMIC.SEM.ACQUIRE k 2 b 30");
+        let short = timed(&mut connection, "ATOMIC.SEMACQUIRE k 2 b 30");
         loop {
-            let asked = timed(&mut connection, "ATOMIC.SEM.ACQUIRE k 2 c 60000");
+            let asked = timed(&mut connection, "ATOMIC.SEMACQUIRE k 2 c 60000");
             let reply = asked.integers();
             if reply[0] == 1 {
                 assert!(asked.after >= short.before + 29_000, "taken {} us too early", short.before + 29_000 - asked.after);
@@ -311,14 +311,14 @@ fn a_lease_ends_by_itself_while_others_go_on() {
         assert_eq!(owners(server), [("a".to_owned(), 1), ("c".to_owned(), 1)]);
         assert_eq!(stored(server).len(), 2, "what ended goes with the next change");
         // An ended permit is nobody's, even while it is stored; and cleaning up alone is no change.
-        let short = timed(&mut connection, "ATOMIC.SEM.ACQUIRE k 3 b 20");
+        let short = timed(&mut connection, "ATOMIC.SEMACQUIRE k 3 b 20");
         await_micros(&mut connection, short.after + 20_000);
-        for none in ["ATOMIC.SEM.RENEW k b 60000", "ATOMIC.SEM.RELEASE k b", "ATOMIC.SEM.ACQUIRE k 2 b 60000"] {
+        for none in ["ATOMIC.SEMRENEW k b 60000", "ATOMIC.SEMRELEASE k b", "ATOMIC.SEMACQUIRE k 2 b 60000"] {
             let reply = changes_nothing(server, none);
             assert!(reply == Value::Integer(-1) || integers(&reply)[..3] == [0, 0, 2], "{none}: {reply}");
         }
         assert_eq!((owners(server).len(), stored(server).len()), (2, 3));
-        assert_eq!(server.run("ATOMIC.SEM.RELEASE k a"), Value::Integer(0));
+        assert_eq!(server.run("ATOMIC.SEMRELEASE k a"), Value::Integer(0));
         assert_eq!(stored(server).len(), 1);
     });
 }
@@ -340,13 +340,13 @@ fn the_key_ends_with_the_last_lease() {
 fn owners_are_bytes() {
     each_server(|server| {
         for name in [&b"\0"[..], b"\r\n", "\u{4e00}".as_bytes(), b"\xff\xfe", b"a b", b"1", &[b'o'; 255]] {
-            assert_eq!(integers(&server.call(&[b"ATOMIC.SEM.ACQUIRE", name, b"2", name, b"60000"]))[0], 1);
-            let info = server.call(&[b"ATOMIC.SEM.INFO", name]);
+            assert_eq!(integers(&server.call(&[b"ATOMIC.SEMACQUIRE", name, b"2", name, b"60000"]))[0], 1);
+            let info = server.call(&[b"ATOMIC.SEMINFO", name]);
             assert_eq!(info.field("owners").unwrap().array()[0].array()[0], Value::bulk(name));
-            assert_eq!(server.call(&[b"ATOMIC.SEM.RENEW", name, name, b"1000"]), Value::Integer(1000));
-            assert_eq!(server.call(&[b"ATOMIC.SEM.RELEASE", name, name]), Value::Integer(0));
+            assert_eq!(server.call(&[b"ATOMIC.SEMRENEW", name, name, b"1000"]), Value::Integer(1000));
+            assert_eq!(server.call(&[b"ATOMIC.SEMRELEASE", name, name]), Value::Integer(0));
         }
-        assert_eq!(integers(&server.call(&["ATOMIC.SEM.ACQUIRE", "", "2", "me", "1000"]))[0], 1, "an empty key is a key");
+        assert_eq!(integers(&server.call(&["ATOMIC.SEMACQUIRE", "", "2", "me", "1000"]))[0], 1, "an empty key is a key");
     });
 }
 
@@ -357,18 +357,18 @@ fn a_full_semaphore_is_taken_moved_and_given_back_in_a_few_members() {
         assert_eq!(acquire(server, "k 10000 b 50000")[2], 10_000);
         assert_eq!(acquire(server, "k 10000 c 50000 PERMITS 10000")[0], 0);
         assert_eq!(server.run("ZCARD k"), Value::Integer(4));
-        assert_eq!(server.run("ATOMIC.SEM.RENEW k a 70000"), Value::Integer(70_000));
-        assert_eq!(server.run("ATOMIC.SEM.RELEASE k a PERMITS 5000"), Value::Integer(4999));
+        assert_eq!(server.run("ATOMIC.SEMRENEW k a 70000"), Value::Integer(70_000));
+        assert_eq!(server.run("ATOMIC.SEMRELEASE k a PERMITS 5000"), Value::Integer(4999));
         assert_eq!(owners(server), [("a".to_owned(), 4999), ("b".to_owned(), 1)]);
-        assert_eq!(server.run("ATOMIC.SEM.RELEASE k a PERMITS 5000"), Value::Integer(0));
+        assert_eq!(server.run("ATOMIC.SEMRELEASE k a PERMITS 5000"), Value::Integer(0));
         assert_eq!(server.run("ZCARD k"), Value::Integer(2));
         let mut connection = server.connect();
-        let replies = pipelined(&mut connection, "ATOMIC.SEM.ACQUIRE k 1000 a 60000", 1000);
+        let replies = pipelined(&mut connection, "ATOMIC.SEMACQUIRE k 1000 a 60000", 1000);
         assert_eq!(replies.iter().filter(|reply| integers(reply)[0] == 1).count(), 999);
         assert_eq!(server.run("ZCARD k"), Value::Integer(4));
         // Many owners are many members; what one of them changes is still a few.
         server.run("DEL k");
-        let fill = "for i = 1, 2000 do redis.call('ATOMIC.SEM.ACQUIRE', KEYS[1], 10000, 'owner-' .. i, 60000) end";
+        let fill = "for i = 1, 2000 do redis.call('ATOMIC.SEMACQUIRE', KEYS[1], 10000, 'owner-' .. i, 60000) end";
         assert_eq!(server.call(&["ATOMIC.EVAL", fill, "1", "k"]), Value::Null);
         assert_eq!(acquire(server, "k 2001 owner-1 60000")[2], 2001);
         assert_eq!(server.run("ZCARD k"), Value::Integer(2002));
@@ -386,7 +386,7 @@ fn what_one_request_sends_to_the_replicas_does_not_grow_with_the_permits() {
         for command in
             [format!("RENEW k {owner} 70000"), format!("RELEASE k {owner} PERMITS 4000"), format!("ACQUIRE k 10000 {owner} 1000")]
         {
-            server.run(&format!("ATOMIC.SEM.{command}"));
+            server.run(&format!("ATOMIC.SEM{command}"));
             let sent: usize = replica.commands().iter().flatten().map(Vec::len).sum();
             assert!((1..1000).contains(&sent), "{command}: {sent} bytes");
         }
@@ -402,12 +402,12 @@ fn an_edited_set_is_understood_and_repaired() {
             .iter()
             .for_each(|(member, score)| drop(add(member, *score)));
         assert_eq!(owners(server), [("b".to_owned(), 1)]);
-        assert_eq!(changes_nothing(server, "ATOMIC.SEM.RELEASE k c"), Value::Integer(-1), "a count without a lease");
+        assert_eq!(changes_nothing(server, "ATOMIC.SEMRELEASE k c"), Value::Integer(-1), "a count without a lease");
         assert_eq!(acquire(server, "k 5 c 60000")[2], 5);
         assert_eq!(owners(server), [("b".to_owned(), 1), ("c".to_owned(), 1)]);
         assert_eq!(deadline(server, "k"), LATER);
-        assert_eq!(server.run("ATOMIC.SEM.RELEASE k c"), Value::Integer(0));
-        assert_eq!(server.run("ATOMIC.SEM.RELEASE k b"), Value::Integer(0));
+        assert_eq!(server.run("ATOMIC.SEMRELEASE k c"), Value::Integer(0));
+        assert_eq!(server.run("ATOMIC.SEMRELEASE k b"), Value::Integer(0));
         assert_eq!(acquire(server, "other 1 b 60000")[0], 1);
         server.run("DEL k");
         assert_eq!(acquire(server, "k 1 b 60000")[2], 1);

@@ -11,9 +11,9 @@ const CALLS: &[(&str, &[usize])] = &[
     ("ATOMIC.RATELIMIT k BUCKET 3 3 <ms> COST 3", &[3, 4]),
     ("ATOMIC.LOCK k me <ms>", &[2]),
     ("ATOMIC.MLOCK 1 k me <ms>", &[2]),
-    ("ATOMIC.SEM.ACQUIRE k 3 me <ms> PERMITS 2", &[3]),
+    ("ATOMIC.SEMACQUIRE k 3 me <ms> PERMITS 2", &[3]),
     ("ATOMIC.ONCE k PX <ms>", &[1]),
-    ("ATOMIC.IDEM.BEGIN k f <ms>", &[1]),
+    ("ATOMIC.IDEMBEGIN k f <ms>", &[1]),
     ("ATOMIC.FENCE k 5 PX <ms>", &[]),
     ("ATOMIC.GETORSET k v PX <ms>", &[]),
     ("ATOMIC.INCRBY k 1 PX <ms>", &[3]),
@@ -29,11 +29,11 @@ const AFTER: &[(usize, &str, &[usize])] = &[
     (2, "ATOMIC.RATELIMIT k BUCKET 1 1 <ms>", &[3, 4]),
     (3, "ATOMIC.RATELIMIT k BUCKET 3 3 <ms> COST 3", &[3, 4]),
     (4, "ATOMIC.LOCK k you 1", &[2]),
-    (4, "ATOMIC.RENEW k me <ms>", &[]),
-    (6, "ATOMIC.SEM.ACQUIRE k 2 you 1", &[3]),
-    (6, "ATOMIC.SEM.RENEW k me <ms>", &[]),
+    (4, "ATOMIC.LOCKRENEW k me <ms>", &[]),
+    (6, "ATOMIC.SEMACQUIRE k 2 you 1", &[3]),
+    (6, "ATOMIC.SEMRENEW k me <ms>", &[]),
     (7, "ATOMIC.ONCE k PX <ms>", &[1]),
-    (8, "ATOMIC.IDEM.BEGIN k f <ms>", &[1]),
+    (8, "ATOMIC.IDEMBEGIN k f <ms>", &[1]),
 ];
 
 #[track_caller]

@@ -360,7 +360,7 @@ fn a_lease_that_ends_while_a_script_is_busy_is_handed_over_when_the_script_ends(
         let busy = "local before, t = redis.call('GET', KEYS[1]), os.clock() while os.clock() - t < 0.6 do \
                     local now = redis.call('GET', KEYS[1]) if now and now ~= before then return 'changed' end end return 'same'";
         runner
-            .send_raw(&[argv("ATOMIC.RENEW lock holder 100"), eval(busy, "1 lock")].map(|call| encode(&call)).concat())
+            .send_raw(&[argv("ATOMIC.LOCKRENEW lock holder 100"), eval(busy, "1 lock")].map(|call| encode(&call)).concat())
             .unwrap();
         assert_eq!(runner.read().unwrap(), Value::Integer(100));
         assert_eq!(runner.read().unwrap(), Value::bulk("same"));

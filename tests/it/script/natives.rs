@@ -48,14 +48,14 @@ const CALLS: &[(&str, &str, &str, &str)] = &[
     ("lock", "", "K, 'me', 100000, {bind = true}", "K, 'me', 100000, 'BIND'"),
     ("mlock", "", "2, K, 'j', 'me', 100000", "2, K, 'j', 'me', 100000"),
     ("unlock", "ATOMIC.LOCK k me 100000", "K, 'me', {all = true}", "K, 'me', 'ALL'"),
-    ("renew", "ATOMIC.LOCK k me 100000", "K, 'me', 200000", "K, 'me', 200000"),
+    ("lockrenew", "ATOMIC.LOCK k me 100000", "K, 'me', 200000", "K, 'me', 200000"),
     ("fence", "", "K, 5, {px = 100000}", "K, 5, 'PX', 100000"),
     ("lockinfo", "ATOMIC.LOCK k me 100000", "K", "K"),
-    ("sem_acquire", "", "K, 3, 'me', 100000, {permits = 2, wait = 10, maxqueue = 1}", "K, 3, 'me', 100000, 'PERMITS', 2, 'WAIT', 10, 'MAXQUEUE', 1"),
-    ("sem_acquire", "", "K, 3, 'me', 100000, {bind = true}", "K, 3, 'me', 100000, 'BIND'"),
-    ("sem_release", "ATOMIC.SEM.ACQUIRE k 3 me 100000", "K, 'me'", "K, 'me'"),
-    ("sem_renew", "ATOMIC.SEM.ACQUIRE k 3 me 100000", "K, 'me', 200000", "K, 'me', 200000"),
-    ("sem_info", "ATOMIC.SEM.ACQUIRE k 3 me 100000", "K", "K"),
+    ("semacquire", "", "K, 3, 'me', 100000, {permits = 2, wait = 10, maxqueue = 1}", "K, 3, 'me', 100000, 'PERMITS', 2, 'WAIT', 10, 'MAXQUEUE', 1"),
+    ("semacquire", "", "K, 3, 'me', 100000, {bind = true}", "K, 3, 'me', 100000, 'BIND'"),
+    ("semrelease", "ATOMIC.SEMACQUIRE k 3 me 100000", "K, 'me'", "K, 'me'"),
+    ("semrenew", "ATOMIC.SEMACQUIRE k 3 me 100000", "K, 'me', 200000", "K, 'me', 200000"),
+    ("seminfo", "ATOMIC.SEMACQUIRE k 3 me 100000", "K", "K"),
     ("incrby", "SET k 1", "K, 5, {max = 4, saturate = true, ex = 1000}", "K, 5, 'MAX', 4, 'SATURATE', 'EX', 1000"),
     ("hincrby", "HSET k f 1", "K, 'f', 5, {max = 100}", "K, 'f', 5, 'MAX', 100"),
     ("transfer", "MSET k 5 j 1", "K, 'j', 3, {max = 10, min = 1}", "K, 'j', 3, 'MIN', 1, 'MAX', 10"),
@@ -66,15 +66,14 @@ const CALLS: &[(&str, &str, &str, &str)] = &[
         "K, 'LEFT', 3, 'EVICT', 'PX', 100000, 'RANGE', 'VALUES', 'x', 'y'"),
     ("pop", "RPUSH k a b c", "K, 'RIGHT', {keep = 1, count = 9}", "K, 'RIGHT', 'COUNT', 9, 'KEEP', 1"),
     ("once", "", "K, {value = 'v', px = 100000}", "K, 'PX', 100000, 'VALUE', 'v'"),
-    ("idem_begin", "", "K, 'token', 100000", "K, 'token', 100000"),
-    ("idem_end", "ATOMIC.IDEM.BEGIN k token 100000", "K, 'token', 'response', {px = 100000}", "K, 'token', 'response', 'PX', 100000"),
-    ("idem_abort", "ATOMIC.IDEM.BEGIN k token 100000", "K, 'token'", "K, 'token'"),
+    ("idembegin", "", "K, 'token', 100000", "K, 'token', 100000"),
+    ("idemend", "ATOMIC.IDEMBEGIN k token 100000", "K, 'token', 'response', {px = 100000}", "K, 'token', 'response', 'PX', 100000"),
+    ("idemabort", "ATOMIC.IDEMBEGIN k token 100000", "K, 'token'", "K, 'token'"),
 ];
 
-/// `SEM.INFO` of `sem_info`.
+/// `ATOMIC.SEMINFO` of `seminfo`.
 fn command_of(function: &str) -> String {
-    let dotted = ["sem_", "idem_"].iter().any(|family| function.starts_with(family));
-    format!("ATOMIC.{}", if dotted { function.replacen('_', ".", 1) } else { function.to_owned() }.to_uppercase())
+    format!("ATOMIC.{}", function.to_uppercase())
 }
 
 /// What a script that makes one call answers, and which commands that replicates.
@@ -359,10 +358,10 @@ fn a_script_never_waits_and_binds_nothing() {
     each_server(|server| {
         let mut connection = server.connect();
         server.run("ATOMIC.LOCK l you 100000");
-        server.run("ATOMIC.SEM.ACQUIRE s 1 you 100000");
+        server.run("ATOMIC.SEMACQUIRE s 1 you 100000");
         for call in [
             "lock('l', 'me', 1000, {wait = 0})",
-            "sem_acquire('s', 1, 'me', 1000, {wait = 0})",
+            "semacquire('s', 1, 'me', 1000, {wait = 0})",
             "lock('l', 'me', 1000, 'WAIT', 100000)",
         ] {
             for (script, granted) in [
@@ -373,7 +372,7 @@ fn a_script_never_waits_and_binds_nothing() {
                 expect_working(&mut connection, call);
             }
         }
-        for call in ["lock('free', 'me', 1000, {bind = true})", "sem_acquire('free', 1, 'me', 1000, {bind = true, wait = 5})"] {
+        for call in ["lock('free', 'me', 1000, {bind = true})", "semacquire('free', 1, 'me', 1000, {bind = true, wait = 5})"] {
             let reply = connection.call(&eval(format!("return atomic.{call}"), "0"));
             assert!(reply.error().starts_with("ERR BIND needs a connection of its own"), "{call}: {reply}");
             expect_working(&mut connection, call);

@@ -192,7 +192,7 @@ fn bind_works_in_a_transaction_and_not_in_a_script() {
                 assert_eq!(server.run("EXISTS k"), Value::Integer(0));
             }
         }
-        let script = "return redis.pcall('ATOMIC.SEM.ACQUIRE', KEYS[1], '1', 'me', '60000', 'BIND')";
+        let script = "return redis.pcall('ATOMIC.SEMACQUIRE', KEYS[1], '1', 'me', '60000', 'BIND')";
         for name in ["EVAL", "ATOMIC.EVAL"] {
             let reply = server.call(&[name, script, "1", "s"]);
             assert!(reply.error().starts_with(NO_CONNECTION), "{name}: {reply}");
@@ -281,23 +281,23 @@ fn one_connection_can_bind_many_locks() {
 #[test]
 fn bound_permits_come_back_one_by_one() {
     each_server(|server| {
-        let sem = |arguments: &str| format!("ATOMIC.SEM.ACQUIRE s 4 {arguments}");
-        let in_use = || server.run("ATOMIC.SEM.INFO s").field("in-use").map_or(0, |count| count.integer());
+        let sem = |arguments: &str| format!("ATOMIC.SEMACQUIRE s 4 {arguments}");
+        let in_use = || server.run("ATOMIC.SEMINFO s").field("in-use").map_or(0, |count| count.integer());
         let mut connection = server.connect();
         Grant::read(&connection.run(&sem("me 60000 PERMITS 2 BIND")));
         Grant::read(&connection.run(&sem("me 60000")));
         let mut waiter = Waiter::send(server, &sem("w 60000 PERMITS 3 WAIT 0 BIND"));
-        eventually("it waits", || (server.run("ATOMIC.SEM.INFO s").field("waiters") == Some(Value::Integer(1))).then_some(()));
+        eventually("it waits", || (server.run("ATOMIC.SEMINFO s").field("waiters") == Some(Value::Integer(1))).then_some(()));
         close(server, connection);
         let grant = waiter.granted();
         assert_eq!((grant.third, in_use()), (4, 4), "the permit without BIND stays");
         drop(waiter);
         eventually("the waiter's permits came back", || (in_use() == 1).then_some(()));
-        assert_eq!(server.run("ATOMIC.SEM.RELEASE s me"), Value::Integer(0));
+        assert_eq!(server.run("ATOMIC.SEMRELEASE s me"), Value::Integer(0));
         // Given back before: the end of the connection takes no other permit of that owner.
         let mut connection = server.connect();
         Grant::read(&connection.run(&sem("me 60000 BIND")));
-        connection.run("ATOMIC.SEM.RELEASE s me");
+        connection.run("ATOMIC.SEMRELEASE s me");
         Grant::read(&server.run(&sem("me 60000")));
         close(server, connection);
         assert_eq!(in_use(), 1);
@@ -307,15 +307,15 @@ fn bound_permits_come_back_one_by_one() {
 #[test]
 fn what_one_connection_gave_back_is_not_taken_from_another() {
     each_server(|server| {
-        let sem = "ATOMIC.SEM.ACQUIRE s 4 pool 60000 BIND";
+        let sem = "ATOMIC.SEMACQUIRE s 4 pool 60000 BIND";
         let (mut first, mut second) = (server.connect(), server.connect());
         Grant::read(&first.run(sem));
         Grant::read(&second.run(sem));
         // Both end together from here on.
-        assert_eq!(server.run("ATOMIC.SEM.RENEW s pool 90000"), Value::Integer(90_000));
-        assert_eq!(first.run("ATOMIC.SEM.RELEASE s pool"), Value::Integer(1));
+        assert_eq!(server.run("ATOMIC.SEMRENEW s pool 90000"), Value::Integer(90_000));
+        assert_eq!(first.run("ATOMIC.SEMRELEASE s pool"), Value::Integer(1));
         close(server, first);
-        assert_eq!(server.run("ATOMIC.SEM.INFO s").field("in-use"), Some(Value::Integer(1)), "the second one works with it");
+        assert_eq!(server.run("ATOMIC.SEMINFO s").field("in-use"), Some(Value::Integer(1)), "the second one works with it");
         close(server, second);
         await_free(server, "s");
         let (mut first, mut second) = (server.connect(), server.connect());

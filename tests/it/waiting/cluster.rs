@@ -60,9 +60,9 @@ fn a_waiter_follows_the_key_that_migrates() {
         for key in ["{m}a", "{m}b"] {
             granted(&from.run(&format!("ATOMIC.LOCK {key} me 1000000")));
         }
-        granted(&from.run("ATOMIC.SEM.ACQUIRE {m}sem 1 me 1000000"));
+        granted(&from.run("ATOMIC.SEMACQUIRE {m}sem 1 me 1000000"));
         let mut asked = [1, 2].map(|n| Waiter::queued(from, "{m}a", n, &format!("ATOMIC.LOCK {{m}}a w{n} 1000000 WAIT 0")));
-        let mut permit = Waiter::send(from, "ATOMIC.SEM.ACQUIRE {m}sem 1 you 1000000 WAIT 0");
+        let mut permit = Waiter::send(from, "ATOMIC.SEMACQUIRE {m}sem 1 you 1000000 WAIT 0");
         let mut moved = Waiter::queued(from, "{m}b", 1, "ATOMIC.LOCK {m}b you 1000000 WAIT 0");
         begin_migration(slot, from, to);
         move_key("{m}a", from, to);
@@ -72,7 +72,7 @@ fn a_waiter_follows_the_key_that_migrates() {
         }
         assert_eq!(from.run("ATOMIC.LOCKINFO {m}a"), redirection("ASK", slot, to), "the key is back on the source");
         not_granted(&ask(to, "ATOMIC.LOCK {m}a you 1000"));
-        not_granted(&ask(to, "ATOMIC.SEM.ACQUIRE {m}sem 1 you 1000"));
+        not_granted(&ask(to, "ATOMIC.SEMACQUIRE {m}sem 1 you 1000"));
         // The other key is still here, and so is its waiter.
         assert_eq!(owners(from, "{m}b"), ["me"]);
         await_waiters(from, "{m}b", 1);
@@ -105,7 +105,7 @@ fn a_lock_that_becomes_free_while_its_slot_migrates_is_taken_where_the_slot_goes
         let mut waiters = keys.map(|key| Waiter::queued(from, key, 1, &format!("ATOMIC.LOCK {key} you 1000000 WAIT 0")));
         begin_migration(slot, from, to);
         assert_eq!(from.run("DEL {m}deleted"), Value::Integer(1));
-        assert_eq!(from.run("ATOMIC.RENEW {m}ended me 20"), Value::Integer(20));
+        assert_eq!(from.run("ATOMIC.LOCKRENEW {m}ended me 20"), Value::Integer(20));
         assert_eq!(from.run("ATOMIC.UNLOCK {m}given me"), Value::Integer(0));
         close(from, holder);
         let mut elsewhere = Vec::new();

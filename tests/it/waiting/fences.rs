@@ -49,13 +49,13 @@ fn fences_grow_over_grants_of_every_kind() {
             assert_eq!(fence(server, "shared"), readers[1], "the highest one is shown");
             let both = issued.next(&server.run("ATOMIC.MLOCK 2 {m}a {m}b me 1000000"));
             assert_eq!([fence(server, "{m}a"), fence(server, "{m}b")], [both; 2]);
-            issued.next(&server.run("ATOMIC.SEM.ACQUIRE sem 5 a 1000000"));
-            issued.next(&server.run("ATOMIC.SEM.ACQUIRE sem 5 a 1000000 PERMITS 2"));
+            issued.next(&server.run("ATOMIC.SEMACQUIRE sem 5 a 1000000"));
+            issued.next(&server.run("ATOMIC.SEMACQUIRE sem 5 a 1000000 PERMITS 2"));
             let mut connection = server.connect();
             connection.run("MULTI");
             for n in 0..5 {
                 connection.run(&format!("ATOMIC.LOCK t{n} me 1000000"));
-                connection.run(&format!("ATOMIC.SEM.ACQUIRE tsem{n} 5 me 1000000 BIND"));
+                connection.run(&format!("ATOMIC.SEMACQUIRE tsem{n} 5 me 1000000 BIND"));
             }
             for reply in connection.run("EXEC").array() {
                 issued.next(reply);
@@ -89,8 +89,8 @@ fn fences_grow_over_hand_overs_in_the_order_of_the_queue() {
         server.run("ATOMIC.UNLOCK k w1");
         let readers = [issued.next(&waiters[1].reply()), issued.next(&waiters[2].reply())];
         assert_eq!(fence(server, "k"), readers[1]);
-        server.run("ATOMIC.RENEW k w2 10");
-        server.run("ATOMIC.RENEW k w3 10");
+        server.run("ATOMIC.LOCKRENEW k w2 10");
+        server.run("ATOMIC.LOCKRENEW k w3 10");
         issued.next(&waiters[3].reply());
         server.run("DEL k");
         issued.next(&waiters[4].reply());
@@ -114,7 +114,7 @@ fn fences_grow_over_restarts_and_failovers() {
             server.start_again();
             assert_eq!(granted(&server.run("ATOMIC.LOCK held me 1000000")), held, "the same ownership");
             issued.next(&server.run("ATOMIC.LOCK free me 1000000"));
-            issued.next(&server.run("ATOMIC.SEM.ACQUIRE sem 9 me 1000000"));
+            issued.next(&server.run("ATOMIC.SEMACQUIRE sem 9 me 1000000"));
             server.run("FLUSHALL");
         }
         let replica = RealReplica::with_module(server);
@@ -140,7 +140,7 @@ fn a_fence_ahead_of_the_clock_is_succeeded_wherever_it_was_seen() {
         // Then by every other key and every other kind, although no key holds it any more.
         server.run("FLUSHALL");
         assert_eq!(granted(&server.run("ATOMIC.LOCK other me 1000000")), first + 2);
-        assert_eq!(granted(&server.run("ATOMIC.SEM.ACQUIRE sem 1 me 1000000")), first + 3);
+        assert_eq!(granted(&server.run("ATOMIC.SEMACQUIRE sem 1 me 1000000")), first + 3);
         assert_eq!(granted(&server.run("ATOMIC.MLOCK 2 {m}a {m}b me 1000000")), first + 4);
         // By several locks at once, and by a reader.
         server.run("FLUSHDB");
@@ -150,7 +150,7 @@ fn a_fence_ahead_of_the_clock_is_succeeded_wherever_it_was_seen() {
         assert_eq!(granted(&server.run("ATOMIC.LOCK k me 1000000 SHARED")), first + 301);
         // And by whoever reads it and gets nothing.
         for (read, seen) in
-            ["LOCK k me 1000", "MLOCK 1 k me 1000", "UNLOCK k me", "RENEW k me 1000", "LOCKINFO k"].iter().zip(1..)
+            ["LOCK k me 1000", "MLOCK 1 k me 1000", "UNLOCK k me", "LOCKRENEW k me 1000", "LOCKINFO k"].iter().zip(1..)
         {
             let seen = first + 1000 * seen;
             place(server, "k", seen, LATER);
@@ -214,9 +214,9 @@ fn fences_leave_nothing_behind() {
         issued.next(&server.run("ATOMIC.LOCK shared b 20 SHARED"));
         server.run("ATOMIC.UNLOCK shared a");
         issued.next(&server.run("ATOMIC.MLOCK 2 {m}a {m}b me 20"));
-        issued.next(&server.run("ATOMIC.SEM.ACQUIRE sem 5 a 1000000 PERMITS 2"));
-        issued.next(&server.run("ATOMIC.SEM.ACQUIRE sem 5 b 20"));
-        server.run("ATOMIC.SEM.RELEASE sem a PERMITS 2");
+        issued.next(&server.run("ATOMIC.SEMACQUIRE sem 5 a 1000000 PERMITS 2"));
+        issued.next(&server.run("ATOMIC.SEMACQUIRE sem 5 b 20"));
+        server.run("ATOMIC.SEMRELEASE sem a PERMITS 2");
         let mut holder = server.connect();
         issued.next(&holder.run("ATOMIC.LOCK bound me 1000000 BIND"));
         close(server, holder);
@@ -269,7 +269,7 @@ fn a_damaged_fence_is_no_lock_and_lets_waiters_go() {
             for waiter in &mut waiters {
                 assert_eq!(waiter.reply(), Value::Error(REFUSAL.to_owned()));
             }
-            for attempt in ["LOCK k me 1000 WAIT 0", "MLOCK 1 k me 1000", "UNLOCK k you", "RENEW k you 1000", "LOCKINFO k"] {
+            for attempt in ["LOCK k me 1000 WAIT 0", "MLOCK 1 k me 1000", "UNLOCK k you", "LOCKRENEW k you 1000", "LOCKINFO k"] {
                 assert_eq!(server.run(&format!("ATOMIC.{attempt}")), Value::Error(REFUSAL.to_owned()), "{attempt}");
             }
             assert_eq!(server.run("GET k"), Value::bulk(state), "what is no lock of ours stays as it is");

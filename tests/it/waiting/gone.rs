@@ -43,11 +43,11 @@ fn a_long_line_of_short_leases_ends_by_itself() {
 #[test]
 fn permits_of_a_semaphore_that_went_are_handed_out_again() {
     each_server(|server| {
-        let waiting = || server.run("ATOMIC.SEM.INFO s").field("waiters");
+        let waiting = || server.run("ATOMIC.SEMINFO s").field("waiters");
         for commands in ["DEL s", "PEXPIRE s 1", "RENAME s elsewhere", "FLUSHALL", "ZREM", "MULTI ; SET s v ; DEL s ; EXEC"] {
-            Grant::read(&server.run("ATOMIC.SEM.ACQUIRE s 1 me 60000"));
+            Grant::read(&server.run("ATOMIC.SEMACQUIRE s 1 me 60000"));
             let mut line: Vec<Waiter> =
-                (0..3).map(|n| Waiter::send(server, &format!("ATOMIC.SEM.ACQUIRE s 1 w{n} 60000 WAIT 0"))).collect();
+                (0..3).map(|n| Waiter::send(server, &format!("ATOMIC.SEMACQUIRE s 1 w{n} 60000 WAIT 0"))).collect();
             eventually("three wait", || (waiting() == Some(Value::Integer(3))).then_some(()));
             // The set goes with its last member.
             if commands == "ZREM" {
@@ -59,7 +59,7 @@ fn permits_of_a_semaphore_that_went_are_handed_out_again() {
             }
             for (n, waiter) in line.iter_mut().enumerate() {
                 waiter.granted();
-                assert_eq!(server.call(&["ATOMIC.SEM.RELEASE", "s", &format!("w{n}")]), Value::Integer(0), "{commands}");
+                assert_eq!(server.call(&["ATOMIC.SEMRELEASE", "s", &format!("w{n}")]), Value::Integer(0), "{commands}");
             }
             server.run("FLUSHALL");
         }

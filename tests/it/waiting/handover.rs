@@ -45,8 +45,8 @@ pub const FREEING: &[&str] = &[
     "PEXPIRE k 1",
     "PEXPIRE k 20",
     "SET k v PX 1",
-    "ATOMIC.RENEW k me 1",
-    "ATOMIC.RENEW k me 20",
+    "ATOMIC.LOCKRENEW k me 1",
+    "ATOMIC.LOCKRENEW k me 20",
     "RENAME k elsewhere",
     "RENAMENX k elsewhere",
     "MOVE k 1",
@@ -255,7 +255,7 @@ fn commands_that_leave_the_lock_alone_hand_nothing_over() {
             "ATOMIC.UNLOCK k you",
             "ATOMIC.LOCK k you 60000",
             "ATOMIC.CAD k you",
-            "ATOMIC.RENEW k me 60000",
+            "ATOMIC.LOCKRENEW k me 60000",
             "ATOMIC.LOCK k me 60000 ; ATOMIC.UNLOCK k me",
             "MULTI ; RENAME k x ; RENAME x k ; EXEC",
         ];
@@ -488,7 +488,7 @@ fn clients_that_lock_with_set_and_clients_that_wait_share_one_lock() {
         unlock(server, "k", "third");
         server.run("SET k other NX PX 60000");
         let mut fourth = Waiter::queued(server, "k", 1, "ATOMIC.LOCK k fourth 60000 WAIT 0");
-        assert_eq!(server.run("ATOMIC.RENEW k other 10"), Value::Integer(10));
+        assert_eq!(server.run("ATOMIC.LOCKRENEW k other 10"), Value::Integer(10));
         fourth.granted();
         await_waiters(server, "k", 0);
     });

@@ -78,7 +78,7 @@ fn a_lease_that_ends_is_handed_over_at_that_moment() {
 fn whatever_shortens_a_lease_or_a_ttl_moves_the_hand_over() {
     each_quiet_server(|server| {
         for shorten in
-            ["ATOMIC.RENEW k me 70", "PEXPIRE k 70", "SET k token PX 70", "ATOMIC.SET k token XX PX 70", "GETEX k PX 70"]
+            ["ATOMIC.LOCKRENEW k me 70", "PEXPIRE k 70", "SET k token PX 70", "ATOMIC.SET k token XX PX 70", "GETEX k PX 70"]
         {
             expect_prompt(server, shorten, || {
                 take(server, "k me 60000");
@@ -87,7 +87,7 @@ fn whatever_shortens_a_lease_or_a_ttl_moves_the_hand_over() {
                 end.await_grant(&mut waiter)
             });
         }
-        for shorten in ["PEXPIRE k 70", "ATOMIC.RENEW k token 70"] {
+        for shorten in ["PEXPIRE k 70", "ATOMIC.LOCKRENEW k token 70"] {
             expect_prompt(server, &format!("{shorten} of a string"), || {
                 server.run("SET k token");
                 let mut waiter = wait_for(server);
@@ -118,10 +118,10 @@ fn a_longer_ttl_of_the_key_makes_no_lease_longer() {
 #[test]
 fn renewing_makes_those_who_wait_wait_longer() {
     each_quiet_server(|server| {
-        expect_prompt(server, "RENEW", || {
+        expect_prompt(server, "LOCKRENEW", || {
             take(server, "k me 300");
             let mut waiter = wait_for(server);
-            let end = ending(450, || assert_eq!(server.run("ATOMIC.RENEW k me 450"), Value::Integer(450)));
+            let end = ending(450, || assert_eq!(server.run("ATOMIC.LOCKRENEW k me 450"), Value::Integer(450)));
             end.await_grant(&mut waiter)
         });
         expect_prompt(server, "entering again", || {

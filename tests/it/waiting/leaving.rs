@@ -142,7 +142,7 @@ fn a_client_that_waits_no_more_cannot_be_unblocked() {
 }
 
 /// What frees the lock of `me`, in the same write as what follows.
-const FREEING: &[&str] = &["ATOMIC.UNLOCK k me", "DEL k", "FLUSHALL ASYNC", "ATOMIC.RENEW k me 1 ; DEBUG SLEEP 0.005"];
+const FREEING: &[&str] = &["ATOMIC.UNLOCK k me", "DEL k", "FLUSHALL ASYNC", "ATOMIC.LOCKRENEW k me 1 ; DEBUG SLEEP 0.005"];
 
 /// The commands of one client in one write: free the lock, then what is done to the waiter; both in a transaction, or not.
 fn gap(free: &str, act: &str, in_transaction: bool) -> Vec<String> {
@@ -247,10 +247,10 @@ fn permits_granted_to_a_client_that_is_gone_are_passed_on() {
         for (act, in_transaction) in
             [("CLIENT KILL ID", false), ("CLIENT KILL ID", true), ("CLIENT UNBLOCK", false), ("CLIENT UNBLOCK", true)]
         {
-            let sem = |arguments: &str| format!("ATOMIC.SEM.ACQUIRE s 2 {arguments}");
+            let sem = |arguments: &str| format!("ATOMIC.SEMACQUIRE s 2 {arguments}");
             let awaited = |n| {
                 eventually("it waits", || {
-                    (server.run("ATOMIC.SEM.INFO s").field("waiters") == Some(Value::Integer(n))).then_some(())
+                    (server.run("ATOMIC.SEMINFO s").field("waiters") == Some(Value::Integer(n))).then_some(())
                 })
             };
             Grant::read(&server.run(&sem("me 60000 PERMITS 2")));
@@ -260,19 +260,16 @@ fn permits_granted_to_a_client_that_is_gone_are_passed_on() {
             awaited(1);
             let mut second = Waiter::send(server, &sem("second 60000 PERMITS 2 WAIT 0"));
             awaited(2);
-            in_one_write(
-                &mut server.connect(),
-                &gap("ATOMIC.SEM.RELEASE s me PERMITS 2", &format!("{act} {id}"), in_transaction),
-            );
+            in_one_write(&mut server.connect(), &gap("ATOMIC.SEMRELEASE s me PERMITS 2", &format!("{act} {id}"), in_transaction));
             if act == "CLIENT UNBLOCK" {
                 let reply = first.reply();
                 first.expect_nothing_more();
                 if reply.array()[0] == Value::Integer(1) {
-                    assert_eq!(server.run("ATOMIC.SEM.RELEASE s first PERMITS 2"), Value::Integer(0));
+                    assert_eq!(server.run("ATOMIC.SEMRELEASE s first PERMITS 2"), Value::Integer(0));
                 }
             }
             assert_eq!(second.granted().third, 2);
-            assert_eq!(server.run("ATOMIC.SEM.RELEASE s second PERMITS 2"), Value::Integer(0));
+            assert_eq!(server.run("ATOMIC.SEMRELEASE s second PERMITS 2"), Value::Integer(0));
             assert_eq!(server.run("EXISTS s"), Value::Integer(0), "{act}");
         }
         await_nobody_blocked(server);

@@ -195,9 +195,10 @@ impl World<'_> {
     fn renew(&mut self, n: usize, at: usize) {
         let lease = Duration::from_millis(10 + self.below(50) as u64);
         let sent = Instant::now();
-        let (reply, certain, possible) = self.ask_as_holder(at, &format!("ATOMIC.RENEW k {} {}", name(at), lease.as_millis()));
+        let (reply, certain, possible) =
+            self.ask_as_holder(at, &format!("ATOMIC.LOCKRENEW k {} {}", name(at), lease.as_millis()));
         let renewed = reply.integer() != -1;
-        assert!(if renewed { possible } else { !certain }, "RENEW of {} answered {reply}", name(at));
+        assert!(if renewed { possible } else { !certain }, "LOCKRENEW of {} answered {reply}", name(at));
         let now = Instant::now();
         if renewed {
             self.attempts[at].lease = lease;

@@ -56,7 +56,7 @@ fn a_request_that_does_not_wait_never_overtakes() {
                 "EVAL \"redis.call('ATOMIC.UNLOCK', KEYS[1], 'me') return redis.call('ATOMIC.LOCK', KEYS[1], 'late', '60000')\" 1 k",
             ],
             &["PEXPIRE k 1", "DEBUG SLEEP 0.01", "ATOMIC.LOCK k late 60000"],
-            &["ATOMIC.RENEW k me 1", "DEBUG SLEEP 0.01", "ATOMIC.LOCK k late 60000"],
+            &["ATOMIC.LOCKRENEW k me 1", "DEBUG SLEEP 0.01", "ATOMIC.LOCK k late 60000"],
         ];
         for way in ways {
             take(server, "k me 60000");

@@ -84,7 +84,7 @@ fn an_ended_lease_is_handed_over_as_one_write_after_the_end_of_the_key() {
             server.run("ATOMIC.LOCK k me 1000000");
             let mut waiter = Waiter::queued(server, "k", 1, "ATOMIC.LOCK k you 2000000 WAIT 0");
             replica.stream();
-            server.run("ATOMIC.RENEW k me 20");
+            server.run("ATOMIC.LOCKRENEW k me 20");
             granted(&waiter.reply());
             let mut recorded = unwrapped(replica.commands(), false);
             assert_eq!(recorded.remove(0)[..2], argv("SET k"), "the renewal");
@@ -193,11 +193,11 @@ fn waiting_and_leaving_replicate_nothing() {
     each_server(|server| {
         let mut replica = FakeReplica::attach(server);
         server.run("ATOMIC.LOCK k me 1000000");
-        server.run("ATOMIC.SEM.ACQUIRE sem 1 me 1000000");
+        server.run("ATOMIC.SEMACQUIRE sem 1 me 1000000");
         replica.stream();
         let mut timed_out = Waiter::send(server, "ATOMIC.LOCK k a 1000 WAIT 20");
         not_granted(&timed_out.reply());
-        not_granted(&Waiter::send(server, "ATOMIC.SEM.ACQUIRE sem 1 a 1000 WAIT 20").reply());
+        not_granted(&Waiter::send(server, "ATOMIC.SEMACQUIRE sem 1 a 1000 WAIT 20").reply());
         let gone = Waiter::queued(server, "k", 1, "ATOMIC.LOCK k b 1000 WAIT 0");
         not_granted(&server.run("ATOMIC.LOCK k c 1000 WAIT 0 MAXQUEUE 1"));
         not_granted(&server.run("ATOMIC.LOCK k c 1000"));
@@ -215,13 +215,13 @@ fn waiting_and_leaving_replicate_nothing() {
 fn a_permit_that_changes_hands_is_a_change_of_members() {
     each_server(|server| {
         let mut replica = FakeReplica::attach(server);
-        granted(&server.run("ATOMIC.SEM.ACQUIRE sem 2 a 1000000"));
-        granted(&server.run("ATOMIC.SEM.ACQUIRE sem 2 b 1000000"));
+        granted(&server.run("ATOMIC.SEMACQUIRE sem 2 a 1000000"));
+        granted(&server.run("ATOMIC.SEMACQUIRE sem 2 b 1000000"));
         replica.stream();
-        let mut waiter = Waiter::send(server, "ATOMIC.SEM.ACQUIRE sem 2 c 2000000 WAIT 0");
+        let mut waiter = Waiter::send(server, "ATOMIC.SEMACQUIRE sem 2 c 2000000 WAIT 0");
         eventually("it waits", || (semaphore(server, "waiters") == Some(Value::Integer(1))).then_some(()));
         replica.expect_stream(&[]);
-        server.run("ATOMIC.SEM.RELEASE sem a");
+        server.run("ATOMIC.SEMRELEASE sem a");
         granted(&waiter.reply());
         let recorded = unwrapped(replica.commands(), true);
         let plain = ["ZADD", "ZREM", "PEXPIREAT"];
@@ -234,7 +234,7 @@ fn a_permit_that_changes_hands_is_a_change_of_members() {
 }
 
 fn semaphore(server: &Server, field: &str) -> Option<Value> {
-    server.run("ATOMIC.SEM.INFO sem").field(field)
+    server.run("ATOMIC.SEMINFO sem").field(field)
 }
 
 /// Hand-overs of every kind on keys that stay.
@@ -244,21 +244,21 @@ fn hand_over_everything(server: &Server) {
         server.run(&format!("ATOMIC.LOCK {key} me 1000000"));
     }
     holder.run("ATOMIC.LOCK bound me 1000000 BIND");
-    server.run("ATOMIC.SEM.ACQUIRE sem 3 me 1000000 PERMITS 3");
+    server.run("ATOMIC.SEMACQUIRE sem 3 me 1000000 PERMITS 3");
     let exclusive = ["unlocked", "ended", "deleted", "bound"];
     let mut waiters: Vec<Waiter> =
         exclusive.iter().map(|key| Waiter::queued(server, key, 1, &format!("ATOMIC.LOCK {key} you 2000000 WAIT 0"))).collect();
     waiters.extend((1..=3).map(|n| Waiter::queued(server, "read", n, &format!("ATOMIC.LOCK read r{n} 2000000 WAIT 0 SHARED"))));
     waiters.extend((1..=2).map(|n| {
-        let waiter = Waiter::send(server, &format!("ATOMIC.SEM.ACQUIRE sem 3 s{n} 2000000 WAIT 0 PERMITS {n}"));
+        let waiter = Waiter::send(server, &format!("ATOMIC.SEMACQUIRE sem 3 s{n} 2000000 WAIT 0 PERMITS {n}"));
         eventually("it waits", || (semaphore(server, "waiters") == Some(Value::Integer(n))).then_some(()));
         waiter
     }));
     server.run("ATOMIC.UNLOCK unlocked me");
     server.run("ATOMIC.UNLOCK read me");
-    server.run("ATOMIC.RENEW ended me 10");
+    server.run("ATOMIC.LOCKRENEW ended me 10");
     server.run("DEL deleted");
-    server.run("ATOMIC.SEM.RELEASE sem me PERMITS 3");
+    server.run("ATOMIC.SEMRELEASE sem me PERMITS 3");
     close(server, holder);
     for waiter in &mut waiters {
         granted(&waiter.reply());
@@ -307,7 +307,7 @@ fn who_waits_when_the_primary_steps_down_is_let_go_and_nothing_is_granted() {
         let mut waiters =
             ["bound", "leased"].map(|key| Waiter::queued(server, key, 1, &format!("ATOMIC.LOCK {key} you 1000 WAIT 0")));
         // Nobody there: it stays a replica with the data that it has.
-        let replies = in_one_write(&mut server.connect(), &["ATOMIC.RENEW leased me 50", "REPLICAOF 127.0.0.1 1"]);
+        let replies = in_one_write(&mut server.connect(), &["ATOMIC.LOCKRENEW leased me 50", "REPLICAOF 127.0.0.1 1"]);
         assert_eq!(replies, [Value::Integer(50), Value::ok()]);
         let bound = server.run("GET bound");
         waiters.iter_mut().for_each(|waiter| expect_unblocked(waiter.connection()));
@@ -353,7 +353,7 @@ fn a_promoted_replica_goes_on_with_the_holders_it_knows() {
         let promoted = &replica.server;
         assert_eq!(promoted.run("REPLICAOF NO ONE"), Value::ok());
         not_granted(&promoted.run("ATOMIC.LOCK ended other 1000"));
-        assert_eq!(promoted.run("ATOMIC.RENEW ended you 60000"), Value::Integer(60_000));
+        assert_eq!(promoted.run("ATOMIC.LOCKRENEW ended you 60000"), Value::Integer(60_000));
         let mut waiter = Waiter::queued(promoted, "ended", 1, "ATOMIC.LOCK ended other 1000 WAIT 0");
         assert_eq!(promoted.run("ATOMIC.UNLOCK ended you"), Value::Integer(0));
         assert!(granted(&waiter.reply()) > issued, "fences went back");
@@ -363,7 +363,7 @@ fn a_promoted_replica_goes_on_with_the_holders_it_knows() {
             assert_eq!(promoted.run(&format!("ATOMIC.UNLOCK read {reader}")), Value::Integer(0));
         }
         granted(&writer.reply());
-        assert_eq!(promoted.run("ATOMIC.SEM.RELEASE sem s2 PERMITS 2"), Value::Integer(0));
-        granted(&promoted.run("ATOMIC.SEM.ACQUIRE sem 3 new 1000 PERMITS 2"));
+        assert_eq!(promoted.run("ATOMIC.SEMRELEASE sem s2 PERMITS 2"), Value::Integer(0));
+        granted(&promoted.run("ATOMIC.SEMACQUIRE sem 3 new 1000 PERMITS 2"));
     });
 }

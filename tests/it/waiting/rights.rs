@@ -38,18 +38,18 @@ fn who_lost_its_permissions_does_not_get_the_lock_and_the_line_moves_on() {
 #[test]
 fn who_lost_its_permissions_does_not_get_permits() {
     each_server(|server| {
-        server.run("ATOMIC.SEM.ACQUIRE s 2 me 60000 PERMITS 2");
+        server.run("ATOMIC.SEMACQUIRE s 2 me 60000 PERMITS 2");
         let waiting = |n: i64| {
             eventually("they wait", || {
-                (server.run("ATOMIC.SEM.INFO s").field("waiters") == Some(Value::Integer(n))).then_some(())
+                (server.run("ATOMIC.SEMINFO s").field("waiters") == Some(Value::Integer(n))).then_some(())
             });
         };
-        let mut without = Waiter::on(user(server), "ATOMIC.SEM.ACQUIRE s 2 lost 60000 WAIT 0 PERMITS 2");
+        let mut without = Waiter::on(user(server), "ATOMIC.SEMACQUIRE s 2 lost 60000 WAIT 0 PERMITS 2");
         waiting(1);
-        let mut next = Waiter::send(server, "ATOMIC.SEM.ACQUIRE s 2 next 60000 WAIT 0 PERMITS 2");
+        let mut next = Waiter::send(server, "ATOMIC.SEMACQUIRE s 2 next 60000 WAIT 0 PERMITS 2");
         waiting(2);
         server.run("ACL SETUSER u resetkeys");
-        assert_eq!(server.run("ATOMIC.SEM.RELEASE s me PERMITS 2"), Value::Integer(0));
+        assert_eq!(server.run("ATOMIC.SEMRELEASE s me PERMITS 2"), Value::Integer(0));
         assert!(without.reply().error().starts_with("NOPERM "));
         next.granted();
     });

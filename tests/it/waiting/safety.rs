@@ -80,7 +80,7 @@ fn a_waiter_that_wants_no_replies_gets_the_lock() {
         // Not taken back either: the next command finds it there.
         silent.send(&["CLIENT", "REPLY", "ON"]).unwrap();
         assert_eq!(silent.read().unwrap(), Value::ok());
-        assert_eq!(silent.run("ATOMIC.RENEW k silent 1000000"), Value::Integer(1_000_000));
+        assert_eq!(silent.run("ATOMIC.LOCKRENEW k silent 1000000"), Value::Integer(1_000_000));
         assert!(!next.has_reply());
         assert_eq!(silent.run("ATOMIC.UNLOCK k silent"), Value::Integer(0));
         granted(&next.reply());
@@ -144,20 +144,20 @@ fn databases_that_are_swapped_take_their_locks_along_and_leave_the_waiters() {
 fn a_lock_changes_hands_when_memory_is_full() {
     each_server(|server| {
         server.run("ATOMIC.LOCK k me 1000000");
-        server.run("ATOMIC.SEM.ACQUIRE sem 1 me 1000000");
+        server.run("ATOMIC.SEMACQUIRE sem 1 me 1000000");
         let mut second = Waiter::queued(server, "k", 1, "ATOMIC.LOCK k second 1000000 WAIT 0");
         let mut third = Waiter::queued(server, "k", 2, "ATOMIC.LOCK k third 1000000 WAIT 0");
-        let mut permit = Waiter::send(server, "ATOMIC.SEM.ACQUIRE sem 1 you 1000000 WAIT 0");
-        eventually("it waits", || (server.run("ATOMIC.SEM.INFO sem").field("waiters") == Some(Value::Integer(1))).then_some(()));
+        let mut permit = Waiter::send(server, "ATOMIC.SEMACQUIRE sem 1 you 1000000 WAIT 0");
+        eventually("it waits", || (server.run("ATOMIC.SEMINFO sem").field("waiters") == Some(Value::Integer(1))).then_some(()));
         server.run("CONFIG SET maxmemory 1");
-        for refused in ["ATOMIC.LOCK other me 1000 WAIT 0", "ATOMIC.SEM.ACQUIRE other 1 me 1000 WAIT 0"] {
+        for refused in ["ATOMIC.LOCK other me 1000 WAIT 0", "ATOMIC.SEMACQUIRE other 1 me 1000 WAIT 0"] {
             assert!(server.run(refused).error().starts_with("OOM"), "{refused}");
         }
         assert_eq!(server.run("ATOMIC.UNLOCK k me"), Value::Integer(0));
         granted(&second.reply());
-        assert_eq!(server.run("ATOMIC.RENEW k second 10"), Value::Integer(10));
+        assert_eq!(server.run("ATOMIC.LOCKRENEW k second 10"), Value::Integer(10));
         granted(&third.reply());
-        assert_eq!(server.run("ATOMIC.SEM.RELEASE sem me"), Value::Integer(0));
+        assert_eq!(server.run("ATOMIC.SEMRELEASE sem me"), Value::Integer(0));
         granted(&permit.reply());
         assert_eq!(owners(server, "k"), ["third"]);
     });
@@ -168,7 +168,7 @@ fn without_enough_replicas_nobody_begins_to_wait_and_who_waits_is_served_in_the_
     each_server(|server| {
         server.run("ATOMIC.LOCK k me 1000000");
         let mut waiter = Waiter::queued(server, "k", 1, "ATOMIC.LOCK k you 1000000 WAIT 0");
-        let replies = in_one_write(&mut server.connect(), &["ATOMIC.RENEW k me 50", "CONFIG SET min-replicas-to-write 1"]);
+        let replies = in_one_write(&mut server.connect(), &["ATOMIC.LOCKRENEW k me 50", "CONFIG SET min-replicas-to-write 1"]);
         assert_eq!(replies, [Value::Integer(50), Value::ok()]);
         for refused in ["ATOMIC.LOCK k third 1000 WAIT 0", "ATOMIC.UNLOCK k me"] {
             assert!(server.run(refused).error().starts_with("NOREPLICAS"), "{refused}");
@@ -184,7 +184,7 @@ fn without_enough_replicas_nobody_begins_to_wait_and_who_waits_is_served_in_the_
 fn a_replica_refuses_to_wait_and_answers_questions() {
     each_server(|server| {
         server.run("ATOMIC.LOCK k me 1000000");
-        server.run("ATOMIC.SEM.ACQUIRE sem 2 me 1000000");
+        server.run("ATOMIC.SEMACQUIRE sem 2 me 1000000");
         let _waiter = Waiter::queued(server, "k", 1, "ATOMIC.LOCK k you 1000000 WAIT 0");
         let replica = RealReplica::with_module(server);
         for write in [
@@ -192,20 +192,20 @@ fn a_replica_refuses_to_wait_and_answers_questions() {
             "ATOMIC.LOCK free you 1000 SHARED WAIT 10",
             "ATOMIC.MLOCK 1 free you 1000",
             "ATOMIC.FENCE fence 7",
-            "ATOMIC.SEM.ACQUIRE sem 2 you 1000 WAIT 0",
-            "ATOMIC.SEM.RELEASE sem me",
-            "ATOMIC.SEM.RENEW sem me 1000",
+            "ATOMIC.SEMACQUIRE sem 2 you 1000 WAIT 0",
+            "ATOMIC.SEMRELEASE sem me",
+            "ATOMIC.SEMRENEW sem me 1000",
         ] {
             assert!(replica.server.run(write).error().starts_with("READONLY"), "{write}");
         }
         assert_eq!(owners(&replica.server, "k"), ["me"]);
         let info = replica.server.run("ATOMIC.LOCKINFO k");
         assert_eq!(info.field("waiters"), Some(Value::Integer(0)), "who waits is known to the primary only");
-        assert_eq!(replica.server.run("ATOMIC.SEM.INFO sem").field("in-use"), Some(Value::Integer(1)));
+        assert_eq!(replica.server.run("ATOMIC.SEMINFO sem").field("in-use"), Some(Value::Integer(1)));
         // A writable one answers as if the time to wait was over.
         replica.server.run("CONFIG SET replica-read-only no");
         not_granted(&replica.server.run("ATOMIC.LOCK k you 1000 WAIT 0"));
-        not_granted(&replica.server.run("ATOMIC.SEM.ACQUIRE sem 2 you 1000 PERMITS 2 WAIT 0"));
+        not_granted(&replica.server.run("ATOMIC.SEMACQUIRE sem 2 you 1000 PERMITS 2 WAIT 0"));
     });
 }
 

@@ -11,13 +11,13 @@ const FOREIGN: &str = "WRONGTYPE key does not hold a semaphore (format SM1)";
 /// How many clients wait for the semaphore `s`.
 #[track_caller]
 fn waiters(server: &Server) -> i64 {
-    server.run("ATOMIC.SEM.INFO s").field("waiters").map_or(0, |count| count.integer())
+    server.run("ATOMIC.SEMINFO s").field("waiters").map_or(0, |count| count.integer())
 }
 
-/// Queues `ATOMIC.SEM.ACQUIRE s <arguments>` as the n-th waiter.
+/// Queues `ATOMIC.SEMACQUIRE s <arguments>` as the n-th waiter.
 #[track_caller]
 fn queue(server: &Server, n: i64, arguments: &str) -> Waiter {
-    let mut waiter = Waiter::send(server, &format!("ATOMIC.SEM.ACQUIRE s {arguments}"));
+    let mut waiter = Waiter::send(server, &format!("ATOMIC.SEMACQUIRE s {arguments}"));
     // Or answered: on a busy machine a short lease may end before it is seen to wait.
     eventually(&format!("{n} wait"), || (waiters(server) == n || waiter.has_reply()).then_some(()));
     waiter
@@ -26,7 +26,7 @@ fn queue(server: &Server, n: i64, arguments: &str) -> Waiter {
 /// Acquires without waiting; the reply must be a grant.
 #[track_caller]
 fn acquire(server: &Server, arguments: &str) -> Grant {
-    Grant::read(&server.run(&format!("ATOMIC.SEM.ACQUIRE s {arguments}")))
+    Grant::read(&server.run(&format!("ATOMIC.SEMACQUIRE s {arguments}")))
 }
 
 /// Asserts a denial: permits in use, and who waits. Returns retry-after-ms.
@@ -41,13 +41,13 @@ fn expect_denied(reply: &Value, in_use: i64, waiters: i64) -> i64 {
 
 #[track_caller]
 fn release(server: &Server, arguments: &str, left: i64) {
-    assert_eq!(server.run(&format!("ATOMIC.SEM.RELEASE s {arguments}")), Value::Integer(left), "RELEASE {arguments}");
+    assert_eq!(server.run(&format!("ATOMIC.SEMRELEASE s {arguments}")), Value::Integer(left), "RELEASE {arguments}");
 }
 
 /// Owners and their permits.
 #[track_caller]
 fn owners(server: &Server) -> Vec<(String, i64)> {
-    let info = server.run("ATOMIC.SEM.INFO s");
+    let info = server.run("ATOMIC.SEMINFO s");
     let read = |owner: &Value| (owner.array()[0].text(), owner.array()[1].integer());
     let mut owners: Vec<_> = info.field("owners").map_or_else(Vec::new, |owners| owners.array().iter().map(read).collect());
     owners.sort();
@@ -67,7 +67,7 @@ fn a_released_permit_goes_to_who_waits_longest() {
         assert!(second.fence > last);
         last = second.fence;
         let mut waiting: Vec<Waiter> = (0..10).map(|n| queue(server, n + 1, &format!("2 w{n} 60000 WAIT 0"))).collect();
-        let retry = expect_denied(&changes_nothing(server, "ATOMIC.SEM.ACQUIRE s 2 late 60000"), 2, 10);
+        let retry = expect_denied(&changes_nothing(server, "ATOMIC.SEMACQUIRE s 2 late 60000"), 2, 10);
         assert!((1..=60_000).contains(&retry), "{retry}");
         let mut next = ["a".to_owned(), "b".to_owned()].into_iter().chain((0..).map(|n| format!("w{n}")));
         for (n, waiter) in (0..).zip(&mut waiting) {
@@ -94,10 +94,10 @@ fn a_small_request_waits_behind_a_large_one() {
         let mut large = queue(server, 1, "4 large 60000 PERMITS 4 WAIT 0");
         let mut small = queue(server, 2, "4 small 60000 WAIT 0");
         // One permit is free all the time.
-        expect_denied(&changes_nothing(server, "ATOMIC.SEM.ACQUIRE s 4 late 60000"), 3, 2);
+        expect_denied(&changes_nothing(server, "ATOMIC.SEMACQUIRE s 4 late 60000"), 3, 2);
         release(server, "a PERMITS 2", 1);
         assert!(!large.has_reply() && !small.has_reply());
-        expect_denied(&changes_nothing(server, "ATOMIC.SEM.ACQUIRE s 4 a 60000"), 1, 2);
+        expect_denied(&changes_nothing(server, "ATOMIC.SEMACQUIRE s 4 a 60000"), 1, 2);
         release(server, "a", 0);
         let grant = large.granted();
         assert_eq!((grant.third, grant.waiters), (4, 1));
@@ -157,7 +157,7 @@ fn permits_whose_lease_ended_are_handed_on_by_the_servers_own_timer() {
             let before = Instant::now();
             acquire(server, "2 ends 60");
             let after = Instant::now();
-            waiter = Waiter::send(server, "ATOMIC.SEM.ACQUIRE s 2 w 60000 WAIT 0");
+            waiter = Waiter::send(server, "ATOMIC.SEMACQUIRE s 2 w 60000 WAIT 0");
             late.push(granted_at_the_end_of(60, before, after, &mut waiter));
             assert_eq!(owners(server), named(&[("stays", 1), ("w", 1)]), "the key lives on, the permit does not");
         }
@@ -186,14 +186,14 @@ fn a_renewal_moves_the_hand_over_both_ways() {
         acquire(server, "1 a 60000");
         let mut waiter = queue(server, 1, "1 w 60000 WAIT 0");
         let before = Instant::now();
-        assert_eq!(server.run("ATOMIC.SEM.RENEW s a 40"), Value::Integer(40));
+        assert_eq!(server.run("ATOMIC.SEMRENEW s a 40"), Value::Integer(40));
         granted_at_the_end_of(40, before, Instant::now(), &mut waiter);
-        assert_eq!(server.run("ATOMIC.SEM.RENEW s a 40"), Value::Integer(-1));
+        assert_eq!(server.run("ATOMIC.SEMRENEW s a 40"), Value::Integer(-1));
         release(server, "w", 0);
         acquire(server, "1 b 300");
         let mut waiter = queue(server, 1, "1 next 60000 WAIT 0");
         let before = Instant::now();
-        assert_eq!(server.run("ATOMIC.SEM.RENEW s b 500"), Value::Integer(500));
+        assert_eq!(server.run("ATOMIC.SEMRENEW s b 500"), Value::Integer(500));
         granted_at_the_end_of(500, before, Instant::now(), &mut waiter);
     });
 }
@@ -264,7 +264,7 @@ fn every_way_of_leaving_makes_way_for_who_is_behind() {
             acquire(server, "2 a 60000");
             let mut connection = server.connect();
             let id = super::client_id(&mut connection);
-            let mut large = Waiter::on(connection, "ATOMIC.SEM.ACQUIRE s 2 large 60000 PERMITS 2 WAIT 0");
+            let mut large = Waiter::on(connection, "ATOMIC.SEMACQUIRE s 2 large 60000 PERMITS 2 WAIT 0");
             eventually("it waits", || (waiters(server) == 1).then_some(()));
             let mut small = queue(server, 2, "2 small 60000 WAIT 0");
             match way {
@@ -289,13 +289,13 @@ fn every_way_of_leaving_makes_way_for_who_is_behind() {
 #[test]
 fn maxqueue_and_too_many_permits_are_denied_at_once() {
     each_server(|server| {
-        let too_many = "ATOMIC.SEM.ACQUIRE s 2 late 60000 PERMITS 3 WAIT 0";
+        let too_many = "ATOMIC.SEMACQUIRE s 2 late 60000 PERMITS 3 WAIT 0";
         assert_eq!(expect_denied(&changes_nothing(server, too_many), 0, 0), -1, "it never fits");
         acquire(server, "2 a 60000 PERMITS 2");
         assert_eq!(expect_denied(&changes_nothing(server, too_many), 2, 0), -1);
         let _waiting = [queue(server, 1, "2 w0 60000 WAIT 0 MAXQUEUE 1"), queue(server, 2, "2 w1 60000 WAIT 0 MAXQUEUE 2")];
         for bound in [1, 2] {
-            let command = format!("ATOMIC.SEM.ACQUIRE s 2 late 60000 WAIT 0 MAXQUEUE {bound}");
+            let command = format!("ATOMIC.SEMACQUIRE s 2 late 60000 WAIT 0 MAXQUEUE {bound}");
             let retry = expect_denied(&changes_nothing(server, &command), 2, 2);
             assert!(retry > 0, "{retry}");
         }
@@ -305,11 +305,11 @@ fn maxqueue_and_too_many_permits_are_denied_at_once() {
 
 #[test]
 fn where_nobody_may_block_a_semaphore_answers_at_once() {
-    let script = "return redis.call('ATOMIC.SEM.ACQUIRE', KEYS[1], '1', 'late', '60000', 'WAIT', '0')";
+    let script = "return redis.call('ATOMIC.SEMACQUIRE', KEYS[1], '1', 'late', '60000', 'WAIT', '0')";
     each_server(|server| {
         acquire(server, "1 a 60000");
         let _waiting = queue(server, 1, "1 w 60000 WAIT 0");
-        let replies = in_one_write(&mut server.connect(), &["MULTI", "ATOMIC.SEM.ACQUIRE s 1 late 60000 WAIT 0", "EXEC"]);
+        let replies = in_one_write(&mut server.connect(), &["MULTI", "ATOMIC.SEMACQUIRE s 1 late 60000 WAIT 0", "EXEC"]);
         expect_denied(&replies[2].array()[0], 1, 1);
         for name in ["EVAL", "ATOMIC.EVAL"] {
             expect_denied(&server.call(&[name, script, "1", "s"]), 1, 1);

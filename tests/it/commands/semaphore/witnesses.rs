@@ -15,25 +15,25 @@ fn changes_replicate_as_commands_on_the_sorted_set() {
             replica.expect_stream(stream);
         };
         expect(
-            "ATOMIC.SEM.ACQUIRE k 4 a 60000 PERMITS 2",
+            "ATOMIC.SEMACQUIRE k 4 a 60000 PERMITS 2",
             &["MULTI", &format!("ZADD k <t> {a} -2 {of_a} -2 {all}"), "PEXPIREAT k <t>", "EXEC"],
         );
         let end = deadline(server, "k");
-        expect("ATOMIC.SEM.ACQUIRE k 4 b 30000", &[&format!("ZADD k <t> {b} -3 {all}")]);
+        expect("ATOMIC.SEMACQUIRE k 4 b 30000", &[&format!("ZADD k <t> {b} -3 {all}")]);
         assert_eq!(deadline(server, "k"), end);
         for nothing in ["ACQUIRE k 3 c 1", "ACQUIRE k 3 c 1 PERMITS 4", "RELEASE k c", "RENEW k c 5", "INFO k"] {
-            expect(&format!("ATOMIC.SEM.{nothing}"), &[]);
+            expect(&format!("ATOMIC.SEM{nothing}"), &[]);
         }
-        expect("ATOMIC.SEM.ACQUIRE k 4 a 1", &[&format!("ZADD k -3 {of_a} -4 {all}")]);
-        expect("ATOMIC.SEM.RELEASE k a", &[&format!("ZADD k -2 {of_a} -3 {all}")]);
-        expect("ATOMIC.SEM.RELEASE k a", &["MULTI", &format!("ZADD k -2 {all}"), &format!("ZREM k {of_a}"), "EXEC"]);
-        expect("ATOMIC.SEM.RENEW k a 20000", &["MULTI", &format!("ZADD k <t> {a}"), "PEXPIREAT k <t>", "EXEC"]);
-        expect("ATOMIC.SEM.RENEW k b 60000", &["MULTI", &format!("ZADD k <t> {b}"), "PEXPIREAT k <t>", "EXEC"]);
-        expect("ATOMIC.SEM.RELEASE k a", &["MULTI", &format!("ZADD k -1 {all}"), &format!("ZREM k {a}"), "EXEC"]);
-        expect("ATOMIC.SEM.RELEASE k b", &[&format!("ZREM k {b} {all}")]);
+        expect("ATOMIC.SEMACQUIRE k 4 a 1", &[&format!("ZADD k -3 {of_a} -4 {all}")]);
+        expect("ATOMIC.SEMRELEASE k a", &[&format!("ZADD k -2 {of_a} -3 {all}")]);
+        expect("ATOMIC.SEMRELEASE k a", &["MULTI", &format!("ZADD k -2 {all}"), &format!("ZREM k {of_a}"), "EXEC"]);
+        expect("ATOMIC.SEMRENEW k a 20000", &["MULTI", &format!("ZADD k <t> {a}"), "PEXPIREAT k <t>", "EXEC"]);
+        expect("ATOMIC.SEMRENEW k b 60000", &["MULTI", &format!("ZADD k <t> {b}"), "PEXPIREAT k <t>", "EXEC"]);
+        expect("ATOMIC.SEMRELEASE k a", &["MULTI", &format!("ZADD k -1 {all}"), &format!("ZREM k {a}"), "EXEC"]);
+        expect("ATOMIC.SEMRELEASE k b", &[&format!("ZREM k {b} {all}")]);
         assert_eq!(server.run("EXISTS k"), Value::Integer(0));
         // One permit each needs no counts. The arguments are exact: scores are the ends, and the key's end is the last of them.
-        server.run("ATOMIC.SEM.ACQUIRE k 3 a 60000");
+        server.run("ATOMIC.SEMACQUIRE k 3 a 60000");
         let (score, last) = (ends(server)[0], deadline(server, "k"));
         replica.expect_stream(&["MULTI", &format!("ZADD k {score} {a}"), &format!("PEXPIREAT k {last}"), "EXEC"]);
         assert_eq!(score, last);
@@ -43,7 +43,7 @@ fn changes_replicate_as_commands_on_the_sorted_set() {
         server.call(&[b"ZADD", &b"k"[..], ended.as_bytes(), &lease(b"a"), later.as_bytes(), &lease(b"c")]);
         server.run("PEXPIREAT k 4102444800000");
         replica.stream();
-        server.run("ATOMIC.SEM.ACQUIRE k 2 b 1000");
+        server.run("ATOMIC.SEMACQUIRE k 2 b 1000");
         replica.expect_stream(&["MULTI", &format!("ZADD k <t> {b}"), &format!("ZREM k {a}"), "EXEC"]);
     });
 }
@@ -53,21 +53,21 @@ fn a_real_replica_without_the_module_holds_the_same_and_one_with_it_tells_the_sa
     each_server(|server| {
         let (plain, replica) = (RealReplica::without_module(server), RealReplica::with_module(server));
         for command in [
-            "ATOMIC.SEM.ACQUIRE k 300 a 60000 PERMITS 200",
-            "ATOMIC.SEM.ACQUIRE k 300 b 5000000 PERMITS 3",
-            "ATOMIC.SEM.RELEASE k a PERMITS 150",
-            "ATOMIC.SEM.RENEW k b 6000000",
-            "ATOMIC.SEM.ACQUIRE gone 300 b 5000 PERMITS 3",
-            "ATOMIC.SEM.RELEASE gone b PERMITS 3",
+            "ATOMIC.SEMACQUIRE k 300 a 60000 PERMITS 200",
+            "ATOMIC.SEMACQUIRE k 300 b 5000000 PERMITS 3",
+            "ATOMIC.SEMRELEASE k a PERMITS 150",
+            "ATOMIC.SEMRENEW k b 6000000",
+            "ATOMIC.SEMACQUIRE gone 300 b 5000 PERMITS 3",
+            "ATOMIC.SEMRELEASE gone b PERMITS 3",
         ] {
             assert!(!matches!(server.run(command), Value::Error(_)), "{command}");
         }
         plain.expect_same_data();
         replica.expect_same_data();
         assert_eq!(replica.server.run("TYPE k"), Value::Status("zset".to_owned()));
-        let info = replica.server.run("ATOMIC.SEM.INFO k");
+        let info = replica.server.run("ATOMIC.SEMINFO k");
         assert_eq!(info.field("in-use"), Some(Value::Integer(53)));
-        assert!(replica.server.run("ATOMIC.SEM.RELEASE k a").error().starts_with("READONLY "));
+        assert!(replica.server.run("ATOMIC.SEMRELEASE k a").error().starts_with("READONLY "));
     });
 }
 
@@ -90,7 +90,7 @@ fn every_change_is_an_event_as_the_server_would_tell_it() {
             ("RELEASE k b", &["zrem", "del"]),
         ] {
             watcher.run("WATCH k");
-            server.run(&format!("ATOMIC.SEM.{command}"));
+            server.run(&format!("ATOMIC.SEM{command}"));
             server.run("PUBLISH __keyspace@0__:k end");
             let received =
                 std::iter::from_fn(|| Some(subscriber.read().unwrap().array()[2].text()).filter(|event| event != "end"));
@@ -108,9 +108,9 @@ fn a_full_server_refuses_new_permits_and_still_takes_them_back() {
         acquire(server, "k 9 a 60000 PERMITS 2");
         server.run("CONFIG SET maxmemory-policy noeviction");
         server.run("CONFIG SET maxmemory 1");
-        assert!(changes_nothing(server, "ATOMIC.SEM.ACQUIRE k 9 a 60000").error().starts_with("OOM "));
-        assert_eq!(server.run("ATOMIC.SEM.RENEW k a 70000"), Value::Integer(70_000));
-        assert_eq!(server.run("ATOMIC.SEM.RELEASE k a PERMITS 2"), Value::Integer(0));
+        assert!(changes_nothing(server, "ATOMIC.SEMACQUIRE k 9 a 60000").error().starts_with("OOM "));
+        assert_eq!(server.run("ATOMIC.SEMRENEW k a 70000"), Value::Integer(70_000));
+        assert_eq!(server.run("ATOMIC.SEMRELEASE k a PERMITS 2"), Value::Integer(0));
         assert_eq!(server.run("DBSIZE"), Value::Integer(0));
     });
 }
@@ -123,7 +123,7 @@ fn a_semaphore_survives_kill_9_with_the_aof_and_is_a_plain_sorted_set_without_th
             acquire(server, "k 10 a 6000000 PERMITS 3");
             acquire(server, "k 10 b 60");
             acquire(server, "k 10 c 7000000");
-            assert_eq!(server.run("ATOMIC.SEM.RELEASE k a"), Value::Integer(2));
+            assert_eq!(server.run("ATOMIC.SEMRELEASE k a"), Value::Integer(2));
             let fence = acquire(server, "k 10 a 6500000")[FENCE];
             let (before, ends) = (stored(server), deadline(server, "k"));
             server.kill_9();

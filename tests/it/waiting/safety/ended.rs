@@ -26,7 +26,7 @@ fn expect_reload(server: &Server) {
     granted(&waiters[0].reply());
     assert_eq!(server.run("ATOMIC.UNLOCK fresh w1"), Value::Integer(0));
     granted(&waiters[1].reply());
-    assert_eq!(server.run("ATOMIC.RENEW fresh w2 20"), Value::Integer(20));
+    assert_eq!(server.run("ATOMIC.LOCKRENEW fresh w2 20"), Value::Integer(20));
     granted(&waiters[2].reply());
     assert_eq!(server.run("ATOMIC.UNLOCK fresh w3"), Value::Integer(0));
 }
@@ -35,7 +35,7 @@ fn expect_reload(server: &Server) {
 fn the_module_stays_while_clients_wait_and_can_go_when_they_are_gone() {
     each_server_that_unloads(|server| {
         server.run("ATOMIC.LOCK k me 1000000");
-        server.run("ATOMIC.SEM.ACQUIRE sem 1 me 1000000");
+        server.run("ATOMIC.SEMACQUIRE sem 1 me 1000000");
         let gone = Waiter::queued(server, "k", 1, "ATOMIC.LOCK k gone 1000000 WAIT 0");
         for _ in 0..2 {
             let refused = unload(server);
@@ -44,8 +44,8 @@ fn the_module_stays_while_clients_wait_and_can_go_when_they_are_gone() {
         vanish(server, gone);
         expect_reload(server);
         // A permit.
-        let permit = Waiter::send(server, "ATOMIC.SEM.ACQUIRE sem 1 you 1000000 WAIT 0");
-        eventually("it waits", || (server.run("ATOMIC.SEM.INFO sem").field("waiters") == Some(Value::Integer(1))).then_some(()));
+        let permit = Waiter::send(server, "ATOMIC.SEMACQUIRE sem 1 you 1000000 WAIT 0");
+        eventually("it waits", || (server.run("ATOMIC.SEMINFO sem").field("waiters") == Some(Value::Integer(1))).then_some(()));
         assert!(unload(server).error().contains("blocked clients"));
         vanish(server, permit);
         expect_reload(server);
@@ -69,7 +69,7 @@ fn the_module_can_go_after_every_kind_of_hand_over() {
         expect_reload(server);
         let mut holder = server.connect();
         granted(&holder.run("ATOMIC.LOCK k me 1000000 BIND"));
-        granted(&holder.run("ATOMIC.SEM.ACQUIRE sem 1 me 1000000 BIND"));
+        granted(&holder.run("ATOMIC.SEMACQUIRE sem 1 me 1000000 BIND"));
         close(server, holder);
         eventually("what was bound is free", || (server.run("EXISTS k sem") == Value::Integer(0)).then_some(()));
         expect_reload(server);
@@ -129,15 +129,15 @@ fn data_that_is_loaded_again_keeps_holders_and_waiters() {
             let mut holder = server.connect();
             granted(&holder.run("ATOMIC.LOCK bound me 1000000 BIND"));
             granted(&server.run("ATOMIC.LOCK k me 1000000"));
-            granted(&server.run("ATOMIC.SEM.ACQUIRE sem 1 me 1000000"));
+            granted(&server.run("ATOMIC.SEMACQUIRE sem 1 me 1000000"));
             // What a loaded AOF goes through: free and taken again.
             server.run("ATOMIC.UNLOCK k me");
             granted(&server.run("ATOMIC.LOCK k me 1000000"));
             let mut waiters =
                 ["k", "bound"].map(|key| Waiter::queued(server, key, 1, &format!("ATOMIC.LOCK {key} you 1000000 WAIT 0")));
-            let mut permit = Waiter::send(server, "ATOMIC.SEM.ACQUIRE sem 1 you 1000000 WAIT 0");
+            let mut permit = Waiter::send(server, "ATOMIC.SEMACQUIRE sem 1 you 1000000 WAIT 0");
             eventually("it waits", || {
-                (server.run("ATOMIC.SEM.INFO sem").field("waiters") == Some(Value::Integer(1))).then_some(())
+                (server.run("ATOMIC.SEMINFO sem").field("waiters") == Some(Value::Integer(1))).then_some(())
             });
             let before = ["k", "bound"].map(|key| put(server, key));
             assert_eq!(server.run(reload), Value::ok());
@@ -150,7 +150,7 @@ fn data_that_is_loaded_again_keeps_holders_and_waiters() {
                 granted(&waiter.reply());
             }
             assert!(!permit.has_reply());
-            assert_eq!(server.run("ATOMIC.SEM.RELEASE sem me"), Value::Integer(0));
+            assert_eq!(server.run("ATOMIC.SEMRELEASE sem me"), Value::Integer(0));
             granted(&permit.reply());
         });
     }

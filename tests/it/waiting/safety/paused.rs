@@ -30,12 +30,12 @@ impl<'a> Scene<'a> {
         let mut holder = server.connect();
         granted(&holder.run("ATOMIC.LOCK bound me 1000000 BIND"));
         granted(&server.run("ATOMIC.LOCK leased me 1000000"));
-        granted(&server.run("ATOMIC.SEM.ACQUIRE sem 1 me 1000000"));
+        granted(&server.run("ATOMIC.SEMACQUIRE sem 1 me 1000000"));
         let bound = Waiter::queued(server, "bound", 1, "ATOMIC.LOCK bound you 1000000 WAIT 0");
         let gone = Waiter::queued(server, "leased", 1, "ATOMIC.LOCK leased gone 1000000 WAIT 0");
         let leased = Waiter::queued(server, "leased", 2, "ATOMIC.LOCK leased you 1000000 WAIT 0");
-        let permit = Waiter::send(server, "ATOMIC.SEM.ACQUIRE sem 1 you 1000000 WAIT 0");
-        eventually("it waits", || (server.run("ATOMIC.SEM.INFO sem").field("waiters") == Some(Value::Integer(1))).then_some(()));
+        let permit = Waiter::send(server, "ATOMIC.SEMACQUIRE sem 1 you 1000000 WAIT 0");
+        eventually("it waits", || (server.run("ATOMIC.SEMINFO sem").field("waiters") == Some(Value::Integer(1))).then_some(()));
         Self { server, holder, bound, gone, leased, permit }
     }
 
@@ -45,7 +45,7 @@ impl<'a> Scene<'a> {
     fn free_after(self, begin: impl FnOnce(&mut Connection)) -> [Waiter; 3] {
         let Self { server, holder, bound, gone, leased, permit } = self;
         let mut control = server.connect();
-        let renewed = in_one_write(&mut control, &["ATOMIC.RENEW leased me 300", "ATOMIC.SEM.RENEW sem me 300"]);
+        let renewed = in_one_write(&mut control, &["ATOMIC.LOCKRENEW leased me 300", "ATOMIC.SEMRENEW sem me 300"]);
         assert_eq!(renewed, [Value::Integer(300), Value::Integer(300)]);
         let ends = ["leased", "sem"].map(|key| deadline(server, key)).into_iter().max().unwrap();
         begin(&mut control);
@@ -63,7 +63,7 @@ fn expect_grants(server: &Server, mut waiters: [Waiter; 3]) {
         granted(&waiter.reply());
     }
     assert_eq!([owners(server, "bound"), owners(server, "leased")], [["you"], ["you"]]);
-    assert_eq!(server.run("ATOMIC.SEM.RELEASE sem you"), Value::Integer(0));
+    assert_eq!(server.run("ATOMIC.SEMRELEASE sem you"), Value::Integer(0));
 }
 
 fn offset(server: &Server) -> String {
@@ -102,7 +102,7 @@ fn a_lease_that_ends_in_a_pause_is_handed_over_although_nothing_else_happens() {
         granted(&server.run("ATOMIC.LOCK k me 1000000"));
         let mut waiter = Waiter::queued(server, "k", 1, "ATOMIC.LOCK k you 1000000 WAIT 0");
         let mut control = server.connect();
-        in_one_write(&mut control, &["ATOMIC.RENEW k me 100", "CLIENT PAUSE 1000000 WRITE"]);
+        in_one_write(&mut control, &["ATOMIC.LOCKRENEW k me 100", "CLIENT PAUSE 1000000 WRITE"]);
         let paused = micros(&mut control);
         await_micros(&mut control, paused + 200_000);
         assert!(!waiter.has_reply(), "granted while paused");
@@ -117,7 +117,7 @@ fn a_pause_of_everything_delays_the_grants() {
     each_server_with(&quiet(), |server| {
         let Scene { holder, bound, gone, leased, permit, .. } = Scene::set(server);
         let pause = format!("CLIENT PAUSE {} ALL", PAUSE.as_millis());
-        let commands = ["ATOMIC.RENEW leased me 50", "ATOMIC.SEM.RENEW sem me 50", "TIME", &pause];
+        let commands = ["ATOMIC.LOCKRENEW leased me 50", "ATOMIC.SEMRENEW sem me 50", "TIME", &pause];
         // The end of the pause is a whole millisecond of the server's clock, which is this machine's.
         let time = in_one_write(&mut server.connect(), &commands)[2].clone();
         let [seconds, micros] = [0, 1].map(|at| time.array()[at].text().parse::<u64>().unwrap());
@@ -242,7 +242,8 @@ fn who_is_granted_around_a_failover_is_the_owner_on_the_new_primary() {
                 Waiter::queued(server, &name(lease), 1, &format!("ATOMIC.LOCK {} you 1000000 WAIT 0", name(lease)))
             })
             .collect();
-        let renewals: Vec<String> = leases.iter().map(|lease| format!("ATOMIC.RENEW {} me {}", name(lease), lease + 1)).collect();
+        let renewals: Vec<String> =
+            leases.iter().map(|lease| format!("ATOMIC.LOCKRENEW {} me {}", name(lease), lease + 1)).collect();
         let commands: Vec<&str> = renewals.iter().map(String::as_str).chain(["FAILOVER"]).collect();
         assert_eq!(in_one_write(&mut server.connect(), &commands).last(), Some(&Value::ok()));
         let primary = &replica.server;

@@ -1,10 +1,10 @@
-//! `ATOMIC.SEM.RENEW key owner lease-ms`: let all your permits of a semaphore end `lease-ms` from now.
+//! `ATOMIC.SEMRENEW key owner lease-ms`: let all your permits of a semaphore end `lease-ms` from now.
 //!
 //! Reply: the new TTL in ms; -1 when `owner` has no permit, or their leases ended.
 //! Replicates: `ZADD key deadline member`, `ZREM key member ...` for what ended, `PEXPIREAT key t` when the last lease ends at
-//! another time, in MULTI/EXEC when more than one. Errors: as ATOMIC.SEM.ACQUIRE.
+//! another time, in MULTI/EXEC when more than one. Errors: as ATOMIC.SEMACQUIRE.
 
-use super::renew::Request;
+use super::lockrenew::Request;
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
@@ -19,7 +19,7 @@ pub struct SemRenew;
 
 impl Command for SemRenew {
     const SPEC: Spec = Spec {
-        name: c"atomic.sem.renew",
+        name: c"atomic.semrenew",
         flags: c"write",
         categories: c"sortedset",
         summary: c"Extends or shortens the lease of an owner's permits.",

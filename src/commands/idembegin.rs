@@ -1,7 +1,7 @@
-//! `ATOMIC.IDEM.BEGIN key fingerprint lease-ms`: begin a request that must not be carried out twice, or get its response.
+//! `ATOMIC.IDEMBEGIN key fingerprint lease-ms`: begin a request that must not be carried out twice, or get its response.
 //!
 //! `key` names the request, `fingerprint` (1 to 255 bytes) is what makes a repetition recognisable, a digest of the request say.
-//! `lease-ms` is 1..=31536000000: if neither `ATOMIC.IDEM.END` nor `ATOMIC.IDEM.ABORT` comes in that time, the next one begins
+//! `lease-ms` is 1..=31536000000: if neither `ATOMIC.IDEMEND` nor `ATOMIC.IDEMABORT` comes in that time, the next one begins
 //! anew.
 //! Reply: `[1, ttl-ms, token]` new: carry it out, then end it with the token; `[2, ttl-ms, nil]` in flight: somebody does, at
 //! most for ttl-ms; `[3, ttl-ms, response]` done; `[4, ttl-ms, nil]` mismatch: the key belongs to a request with another
@@ -31,7 +31,7 @@ pub struct Request<'a> {
 
 impl Command for IdemBegin {
     const SPEC: Spec = Spec {
-        name: c"atomic.idem.begin",
+        name: c"atomic.idembegin",
         flags: c"write deny-oom fast",
         categories: c"string",
         summary: c"Begins a request that must not be carried out twice, or returns its response.",

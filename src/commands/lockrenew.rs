@@ -1,4 +1,4 @@
-//! `ATOMIC.RENEW key owner lease-ms`: let your lease end `lease-ms` from now.
+//! `ATOMIC.LOCKRENEW key owner lease-ms`: let your lease end `lease-ms` from now.
 //!
 //! Reply: the new TTL in ms; -1 when `owner` is not the owner, or its lease ended. On a lock that was taken with
 //! `SET key token NX PX ms` the token is the owner.
@@ -17,7 +17,7 @@ use crate::primitives::time::DurationMs;
 use crate::waiting::{self, Kind};
 
 /// See the top of this file.
-pub struct Renew;
+pub struct LockRenew;
 
 /// The arguments.
 pub struct Request<'a> {
@@ -35,9 +35,9 @@ impl<'a> Request<'a> {
     }
 }
 
-impl Command for Renew {
+impl Command for LockRenew {
     const SPEC: Spec = Spec {
-        name: c"atomic.renew",
+        name: c"atomic.lockrenew",
         flags: c"write",
         categories: c"string",
         summary: c"Extends or shortens the lease of a lock.",

@@ -1,6 +1,6 @@
-//! `ATOMIC.IDEM.END key token response PX ms`: end a request with its response, which repetitions get for a time.
+//! `ATOMIC.IDEMEND key token response PX ms`: end a request with its response, which repetitions get for a time.
 //!
-//! `token` is that of `ATOMIC.IDEM.BEGIN`; `response` is any bytes.
+//! `token` is that of `ATOMIC.IDEMBEGIN`; `response` is any bytes.
 //! Reply: 1 stored; 0 when the request is not, or not any more, in the hands of this token: it is done, its lease ended, or
 //! somebody else began it; -1 no such key. TTL: the key ends `ms` from now. Replicates: `SET key state PXAT t` when stored, else
 //! nothing.
@@ -8,7 +8,7 @@
 //! Errors: WRONGTYPE when the key holds anything else than an idempotency record; `PX must be an integer in
 //! 1..=4611686018427387903`; syntax error.
 
-use super::idem_begin::decode;
+use super::idembegin::decode;
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
@@ -31,7 +31,7 @@ pub struct Request<'a> {
 
 impl Command for IdemEnd {
     const SPEC: Spec = Spec {
-        name: c"atomic.idem.end",
+        name: c"atomic.idemend",
         flags: c"write",
         categories: c"string",
         summary: c"Stores the response of a request, for repetitions of it.",

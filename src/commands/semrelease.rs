@@ -1,13 +1,13 @@
-//! `ATOMIC.SEM.RELEASE key owner [PERMITS n]`: give permits of a semaphore back.
+//! `ATOMIC.SEMRELEASE key owner [PERMITS n]`: give permits of a semaphore back.
 //!
 //! Gives back one permit, or as many as `PERMITS` says; all when the owner has fewer.
 //! Reply: the permits that the owner has left; -1 when it had none, or their leases ended.
 //! Whoever waits is granted its permits in the same write.
 //! Replicates: `ZREM key member ...`, `ZADD key score member ...` for the counts that changed, `PEXPIREAT key t` when the last lease ends
-//! earlier, in MULTI/EXEC when more than one. The key goes with the last permit. Errors: as ATOMIC.SEM.ACQUIRE.
+//! earlier, in MULTI/EXEC when more than one. The key goes with the last permit. Errors: as ATOMIC.SEMACQUIRE.
 
 use super::lock::owner;
-use super::sem_acquire::{PERMITS, permits};
+use super::semacquire::{PERMITS, permits};
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
@@ -29,7 +29,7 @@ pub struct Request<'a> {
 
 impl Command for SemRelease {
     const SPEC: Spec = Spec {
-        name: c"atomic.sem.release",
+        name: c"atomic.semrelease",
         flags: c"write",
         categories: c"sortedset",
         summary: c"Gives permits of a semaphore back.",

@@ -1,11 +1,11 @@
-//! `ATOMIC.SEM.INFO key`: who has permits of a semaphore.
+//! `ATOMIC.SEMINFO key`: who has permits of a semaphore.
 //!
 //! Reply: a map (RESP2: a flat array of names and values), empty when no permit is in use:
 //!   `in-use`   how many permits are in use
 //!   `owners`   an array of `[owner, permits, ttl-ms]`, by name
 //!   `ttl`      ms until the last lease of all ends
 //!   `waiters`  how many clients wait for permits
-//! Works on replicas. Errors: as ATOMIC.SEM.ACQUIRE.
+//! Works on replicas. Errors: as ATOMIC.SEMACQUIRE.
 
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::Result;
@@ -21,7 +21,7 @@ pub struct SemInfo;
 
 impl Command for SemInfo {
     const SPEC: Spec = Spec {
-        name: c"atomic.sem.info",
+        name: c"atomic.seminfo",
         flags: c"readonly",
         categories: c"sortedset",
         summary: c"Tells who has permits of a semaphore, how many and how long.",

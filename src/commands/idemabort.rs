@@ -1,11 +1,11 @@
-//! `ATOMIC.IDEM.ABORT key token`: give a request up that failed, so that the next one can begin it at once.
+//! `ATOMIC.IDEMABORT key token`: give a request up that failed, so that the next one can begin it at once.
 //!
-//! `token` is that of `ATOMIC.IDEM.BEGIN`.
+//! `token` is that of `ATOMIC.IDEMBEGIN`.
 //! Reply: 1 given up; 0 when the request is not, or not any more, in the hands of this token; -1 no such key. A response that was
 //! stored stays. Replicates: `DEL key` when given up, else nothing.
 //! Errors: WRONGTYPE when the key holds anything else than an idempotency record.
 
-use super::idem_begin::decode;
+use super::idembegin::decode;
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
@@ -25,7 +25,7 @@ pub struct Request<'a> {
 
 impl Command for IdemAbort {
     const SPEC: Spec = Spec {
-        name: c"atomic.idem.abort",
+        name: c"atomic.idemabort",
         flags: c"write fast",
         categories: c"string",
         summary: c"Gives a request up, so that it can be begun again.",

@@ -1,4 +1,4 @@
-//! `ATOMIC.SEM.ACQUIRE key capacity owner lease-ms [PERMITS n] [WAIT ms] [BIND] [MAXQUEUE n]`: take permits of a semaphore for a
+//! `ATOMIC.SEMACQUIRE key capacity owner lease-ms [PERMITS n] [WAIT ms] [BIND] [MAXQUEUE n]`: take permits of a semaphore for a
 //! time, or learn when there are some.
 //!
 //! `capacity` is how many permits may be in use, those of all owners together; it is the request's, and not stored. `owner` is a name
@@ -41,7 +41,7 @@ pub struct Request<'a> {
 
 impl Command for SemAcquire {
     const SPEC: Spec = Spec {
-        name: c"atomic.sem.acquire",
+        name: c"atomic.semacquire",
         flags: c"write deny-oom blocking",
         categories: c"sortedset",
         summary: c"Takes permits of a semaphore for a time, waits for them, or tells when there are some.",
