@@ -2,7 +2,7 @@
 //!
 //! A line `> COMMAND arguments` is sent as typed into redis-cli; the lines up to the next one are what redis-cli prints for the
 //! reply: `(integer) 1`, `"bulk"`, `OK`, `(nil)`, `(error) ERR text`, `1) ...` with nesting by indentation. Blank lines and lines that
-//! begin with `#` are skipped. What varies is written as
+//! begin with `#` are skipped, and so is a label behind a line of a reply: two spaces, `#`, a space and text. What varies is written as
 //!
 //! * `<name>` inside a line: any text, at least one character (`(integer) <ttl-ms>`);
 //! * `...` at the end of a line: any rest; as a whole line: any number of lines.
@@ -34,10 +34,15 @@ pub fn steps(text: &str) -> Vec<Step> {
         } else if let Some(command) = line.strip_prefix("> ") {
             steps.push(Step { number: index + 1, command: command.to_owned(), expected: Vec::new() });
         } else if let Some(step) = steps.last_mut() {
-            step.expected.push(line.trim_start().to_owned());
+            step.expected.push(without_label(line).trim().to_owned());
         }
     }
     steps
+}
+
+/// `1) (integer) 1` of `1) (integer) 1   # granted`.
+fn without_label(line: &str) -> &str {
+    line.split_once("  # ").map_or(line, |(reply, _)| reply)
 }
 
 /// Runs the steps in order on an empty server and returns how many there were. Panics at the first that prints something else.
@@ -98,6 +103,10 @@ fn only_redis_blocks_are_transcripts() {
         expected: expected.iter().map(|&line| line.to_owned()).collect(),
     };
     assert_eq!(steps(page), [step(6, "SET k v", &["OK"]), step(10, "HGETALL k", &["1) \"a\"", "2) \"b\""])]);
+    assert_eq!(
+        steps("```redis\n> GET k\n(integer) 1   # how many\n\"a # b\"\n```\n"),
+        [step(2, "GET k", &["(integer) 1", "\"a # b\""])]
+    );
     assert_eq!(steps("//! ```redis\n//! > PING\n//! PONG\n//! ```\n"), [step(2, "PING", &["PONG"])]);
 }
 
