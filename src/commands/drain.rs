@@ -12,10 +12,10 @@
 use super::spec::{Arg, Command, Keys, Spec};
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
-use crate::keyspace::acl::categories_exist;
-use crate::keyspace::args::{Args, is, syntax};
-use crate::keyspace::module_api::OwnedStr;
-use crate::keyspace::reply::{Reply, number};
+use crate::server::acl::categories_exist;
+use crate::server::args::{Args, is, syntax};
+use crate::server::module_api::OwnedStr;
+use crate::server::reply::{Reply, number};
 use crate::waiting::drain;
 
 /// See the top of this file.

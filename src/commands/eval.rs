@@ -6,12 +6,12 @@
 //! Errors: the script's own, with its SHA1 and line; what `redis.call` refused, with its own code; a limit that was exceeded, with
 //! the number of writes that were applied before it.
 
-use super::scripting::{self, Form, Request};
 use super::spec::{Arg, Command, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::reply::Reply;
+use crate::scripting::{self, Form, Request};
+use crate::server::args::Args;
+use crate::server::reply::Reply;
 
 /// See the top of this file.
 pub struct Eval;

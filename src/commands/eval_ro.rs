@@ -4,12 +4,12 @@
 //! be sent to a replica, and runs during CLIENT PAUSE WRITE.
 
 use super::eval::script_args;
-use super::scripting::{self, Form, Request};
 use super::spec::{Arg, Command, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::reply::Reply;
+use crate::scripting::{self, Form, Request};
+use crate::server::args::Args;
+use crate::server::reply::Reply;
 
 /// The flags of scripts that write nothing.
 pub(super) const FLAGS: &std::ffi::CStr = c"allow-stale no-mandatory-keys deny-script";

@@ -3,12 +3,12 @@
 //! As ATOMIC.EVAL; `sha1` is the SHA1 of the script's bytes, in hex of either case. Errors: NOSCRIPT when no such script is cached.
 
 use super::eval::{FLAGS, script_args};
-use super::scripting::{self, Form, Request};
 use super::spec::{Arg, Command, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::reply::Reply;
+use crate::scripting::{self, Form, Request};
+use crate::server::args::Args;
+use crate::server::reply::Reply;
 
 /// See the top of this file.
 pub struct EvalSha;

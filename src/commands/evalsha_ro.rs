@@ -5,12 +5,12 @@
 
 use super::eval::script_args;
 use super::eval_ro::FLAGS;
-use super::scripting::{self, Form, Request};
 use super::spec::{Arg, Command, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::reply::Reply;
+use crate::scripting::{self, Form, Request};
+use crate::server::args::Args;
+use crate::server::reply::Reply;
 
 /// See the top of this file.
 pub struct EvalShaRo;

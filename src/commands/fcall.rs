@@ -6,12 +6,12 @@
 //! that was exceeded, with the number of writes that were applied before it.
 
 use super::eval::{FLAGS, script_args};
-use super::scripting::functions;
 use super::spec::{Arg, Command, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::reply::Reply;
+use crate::scripting::functions;
+use crate::server::args::Args;
+use crate::server::reply::Reply;
 
 /// See the top of this file.
 pub struct Fcall;

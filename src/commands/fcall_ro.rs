@@ -3,12 +3,12 @@
 //! Runs on read-only replicas, too. Errors: those of ATOMIC.FCALL; a function without that flag is refused.
 
 use super::eval::script_args;
-use super::scripting::functions;
 use super::spec::{Arg, Command, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::reply::Reply;
+use crate::scripting::functions;
+use crate::server::args::Args;
+use crate::server::reply::Reply;
 
 /// See the top of this file.
 pub struct FcallRo;

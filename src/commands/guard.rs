@@ -8,15 +8,15 @@ use std::ops::Range;
 
 use redis_module::raw;
 
-use super::scripted;
-use super::scripting::stand_in;
 use super::spec::{Command, Spec};
+use crate::dropin::serve;
 use crate::error::{Error, Result, guarded};
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::{Args, parse_i64};
-use crate::keyspace::module_api::{Ctx, Str};
-use crate::keyspace::reply::Reply;
-use crate::keyspace::script_calls::Run;
+use crate::scripting::calls::Run;
+use crate::scripting::scripted;
+use crate::server::args::{Args, parse_i64};
+use crate::server::module_api::{Ctx, Str};
+use crate::server::reply::Reply;
 
 /// A command as the server knows it: its metadata and where it enters.
 pub struct Entry {
@@ -71,7 +71,7 @@ unsafe extern "C" fn call<C: Command>(
     let skipped = const { words(C::SPEC.name.to_bytes()) };
     let outcome = guarded(|| {
         let run = || run::<C>(&Keyspace::new(ctx), argv.get(skipped..).unwrap_or_default());
-        if const { C::STANDS_IN } { stand_in::serve(ctx, argv, run) } else { run() }
+        if const { C::STANDS_IN } { serve::serve(ctx, argv, run) } else { run() }
     });
     send(ctx, outcome)
 }

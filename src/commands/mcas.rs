@@ -10,11 +10,11 @@
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::module_api::Str;
-use crate::keyspace::reply::{Reply, number};
 use crate::primitives::cas;
 use crate::primitives::effect::{Effect, Expiry};
+use crate::server::args::Args;
+use crate::server::module_api::Str;
+use crate::server::reply::{Reply, number};
 
 /// See the top of this file.
 pub struct MCas;

@@ -10,12 +10,12 @@
 use super::lock::owner;
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::Result;
-use crate::keyspace::args::Args;
-use crate::keyspace::module_api::Str;
-use crate::keyspace::reply::{Reply, number};
 use crate::keyspace::{Keyspace, fence};
 use crate::primitives::lock::{Claim, Claimed, Draft, Mode};
 use crate::primitives::time::DurationMs;
+use crate::server::args::Args;
+use crate::server::module_api::Str;
+use crate::server::reply::{Reply, number};
 use crate::waiting::{self, Kind};
 
 /// See the top of this file.

@@ -42,7 +42,6 @@ mod ratelimit;
 mod ratelimit_ro;
 pub mod script;
 pub mod scripted;
-pub mod scripting;
 mod semacquire;
 mod seminfo;
 mod semrelease;

@@ -11,9 +11,9 @@ use redis_module::raw;
 
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::reply::Reply;
-use crate::script::Positions;
+use crate::lua::Positions;
+use crate::server::args::Args;
+use crate::server::reply::Reply;
 
 /// One command.
 pub trait Command {

@@ -5,9 +5,9 @@ use std::ffi::{CStr, CString, c_int, c_ulonglong};
 use redis_module::raw;
 
 use super::load::{BUILD, PACKAGE};
-use crate::commands::scripting;
 use crate::error::guarded;
-use crate::keyspace::module_api::{Ctx, api};
+use crate::scripting;
+use crate::server::module_api::{Ctx, api};
 use crate::waiting;
 
 /// Registers the section.

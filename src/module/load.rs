@@ -8,13 +8,14 @@ use std::panic;
 use redis_module::{Context, RedisString, Status, raw};
 
 use super::{config, events, info, register, required, tested, unload};
-use crate::commands::scripted;
-use crate::commands::scripting::{self, filter};
+use crate::dropin::filter;
 use crate::error::{Error, Result, guarded};
-use crate::keyspace::growth;
-use crate::keyspace::kept;
-use crate::keyspace::module_api::{Ctx, api};
-use crate::keyspace::server_events;
+use crate::scripting;
+use crate::scripting::scripted;
+use crate::server::events as server_events;
+use crate::server::growth;
+use crate::server::kept;
+use crate::server::module_api::{Ctx, api};
 use crate::waiting;
 
 /// The version as the server wants it: 1.2.3 is 10203.

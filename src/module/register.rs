@@ -12,9 +12,9 @@ use crate::commands;
 use crate::commands::guard::{self, Entry};
 use crate::commands::spec::{Arg, ArgKind, KeyFlags, Keys, SpecOf};
 use crate::error::Result;
-use crate::keyspace::command_filter;
-use crate::keyspace::module_api::{Ctx, api};
-use crate::script::Positions;
+use crate::lua::Positions;
+use crate::server::command_filter;
+use crate::server::module_api::{Ctx, api};
 
 /// Registers every command; the first refusal stops the load.
 pub fn commands(ctx: Ctx) -> Result<()> {

@@ -8,10 +8,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::commands::scripting::filter;
-use crate::commands::{registered, scripted};
-use crate::keyspace::call::Connection;
-use crate::keyspace::module_api::Ctx;
+use crate::commands::registered;
+use crate::dropin::filter;
+use crate::scripting::scripted;
+use crate::server::call::Connection;
+use crate::server::module_api::Ctx;
 
 /// As many connections are named in the log.
 const NAMED: usize = 10;

@@ -12,10 +12,10 @@ use super::holding::Held;
 use super::queues::{ClientId, Kind, Place, Queues};
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
-use crate::keyspace::module_api::Str;
-use crate::keyspace::reply::number;
-use crate::keyspace::server_thread::ServerThread;
 use crate::primitives::time::UnixMs;
+use crate::server::module_api::Str;
+use crate::server::reply::number;
+use crate::server::thread::ServerThread;
 
 /// A timer of the server.
 #[derive(Debug, Clone, Copy)]

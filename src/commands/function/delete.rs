@@ -2,13 +2,13 @@
 //!
 //! Reply: OK. Replicates: `FUNCTION DELETE`. Errors: those of FUNCTION DELETE.
 
-use super::store;
-use crate::commands::scripting;
 use crate::commands::spec::{Arg, Command, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::reply::Reply;
+use crate::scripting;
+use crate::scripting::library_store;
+use crate::server::args::Args;
+use crate::server::reply::Reply;
 
 /// See the top of this file.
 pub struct Delete;
@@ -35,6 +35,6 @@ impl Command for Delete {
     }
 
     fn run(keyspace: &Keyspace, words: Args<'_>) -> Result<Reply> {
-        store::delete(keyspace.ctx(), &mut *scripting::engine()?, words.rest()).map(|()| Reply::Sent)
+        library_store::delete(keyspace.ctx(), &mut *scripting::engine()?, words.rest()).map(|()| Reply::Sent)
     }
 }

@@ -3,13 +3,13 @@
 //! The scripts that ATOMIC.SCRIPT LOAD has stored are libraries, too: they can be evicted from then on.
 //! Reply: OK. Replicates: `FUNCTION FLUSH`. Errors: those of FUNCTION FLUSH.
 
-use super::store;
-use crate::commands::scripting;
 use crate::commands::spec::{Arg, Command, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::reply::Reply;
+use crate::scripting;
+use crate::scripting::library_store;
+use crate::server::args::Args;
+use crate::server::reply::Reply;
 
 /// See the top of this file.
 pub struct Flush;
@@ -36,6 +36,6 @@ impl Command for Flush {
     }
 
     fn run(keyspace: &Keyspace, words: Args<'_>) -> Result<Reply> {
-        store::flush(keyspace.ctx(), &mut *scripting::engine()?, words.rest()).map(|()| Reply::Sent)
+        library_store::flush(keyspace.ctx(), &mut *scripting::engine()?, words.rest()).map(|()| Reply::Sent)
     }
 }

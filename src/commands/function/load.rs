@@ -6,13 +6,13 @@
 //! Replicates: `FUNCTION LOAD`, as it came.
 //! Errors: those of FUNCTION LOAD. Nothing has changed then.
 
-use super::store;
-use crate::commands::scripting;
 use crate::commands::spec::{Arg, Command, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::reply::Reply;
+use crate::scripting;
+use crate::scripting::library_store;
+use crate::server::args::Args;
+use crate::server::reply::Reply;
 
 /// See the top of this file.
 pub struct Load;
@@ -39,6 +39,6 @@ impl Command for Load {
     }
 
     fn run(keyspace: &Keyspace, words: Args<'_>) -> Result<Reply> {
-        store::load(keyspace.ctx(), &mut *scripting::engine()?, words.rest()).map(|()| Reply::Sent)
+        library_store::load(keyspace.ctx(), &mut *scripting::engine()?, words.rest()).map(|()| Reply::Sent)
     }
 }

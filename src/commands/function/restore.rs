@@ -3,13 +3,13 @@
 //! A library that the server's engine takes and this one does not is served by the server, and the log says so.
 //! Reply: OK. Replicates: `FUNCTION RESTORE`, as it came. Errors: those of FUNCTION RESTORE. Nothing has changed then.
 
-use super::store;
-use crate::commands::scripting;
 use crate::commands::spec::{Arg, Command, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::reply::Reply;
+use crate::scripting;
+use crate::scripting::library_store;
+use crate::server::args::Args;
+use crate::server::reply::Reply;
 
 /// See the top of this file.
 pub struct Restore;
@@ -43,6 +43,6 @@ impl Command for Restore {
     }
 
     fn run(keyspace: &Keyspace, words: Args<'_>) -> Result<Reply> {
-        store::restore(keyspace.ctx(), &mut *scripting::engine()?, words.rest()).map(|()| Reply::Sent)
+        library_store::restore(keyspace.ctx(), &mut *scripting::engine()?, words.rest()).map(|()| Reply::Sent)
     }
 }

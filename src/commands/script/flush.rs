@@ -5,13 +5,14 @@
 //! master's, and is found again when it is used.
 //! Replicates: `FUNCTION DELETE atomic_<sha1>` for each stored script, in one MULTI/EXEC.
 
-use super::{CHANGES, store};
-use crate::commands::scripting;
+use super::CHANGES;
 use crate::commands::spec::{Arg, Command, Keys, Spec};
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::{Args, is};
-use crate::keyspace::reply::Reply;
+use crate::scripting;
+use crate::scripting::script_store;
+use crate::server::args::{Args, is};
+use crate::server::reply::Reply;
 
 /// See the top of this file.
 pub struct Flush;
@@ -43,7 +44,7 @@ impl Command for Flush {
     }
 
     fn run(keyspace: &Keyspace, (): ()) -> Result<Reply> {
-        store::flush(keyspace.ctx(), &mut scripting::engine()?.engine)?;
+        script_store::flush(keyspace.ctx(), &mut scripting::engine()?.engine)?;
         Ok(Reply::Ok)
     }
 }

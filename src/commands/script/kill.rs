@@ -3,12 +3,12 @@
 //! Works once other clients get `BUSY`, as long as the script has written nothing. Replies OK; the script's client gets an error.
 //! Errors: NOTBUSY when no script lets other clients in, UNKILLABLE when it has written.
 
-use crate::commands::scripting::busy;
 use crate::commands::spec::{Command, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::reply::Reply;
+use crate::scripting::busy;
+use crate::server::args::Args;
+use crate::server::reply::Reply;
 
 /// See the top of this file.
 pub struct Kill;

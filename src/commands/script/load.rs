@@ -7,13 +7,14 @@
 //! Replicates: `FUNCTION LOAD REPLACE <library>`, once; nothing when the script is stored already.
 //! Errors: a script that does not compile, with its line.
 
-use super::{LOADS, store};
-use crate::commands::scripting;
+use super::LOADS;
 use crate::commands::spec::{Arg, Command, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::reply::Reply;
+use crate::scripting;
+use crate::scripting::script_store;
+use crate::server::args::Args;
+use crate::server::reply::Reply;
 
 /// See the top of this file.
 pub struct Load;
@@ -42,7 +43,7 @@ impl Command for Load {
     }
 
     fn run(keyspace: &Keyspace, script: &[u8]) -> Result<Reply> {
-        let digest = store::load(keyspace.ctx(), &mut *scripting::engine()?, script)?;
+        let digest = script_store::load(keyspace.ctx(), &mut *scripting::engine()?, script)?;
         Ok(Reply::Bulk(digest.hex().to_vec()))
     }
 }

@@ -4,12 +4,12 @@
 //! start: `calls`, `errors`, `evicted`, `store-refused`. What there is stays: scripts, bytes, memory.
 
 use super::READS;
-use crate::commands::scripting;
 use crate::commands::spec::{Command, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::reply::Reply;
+use crate::scripting;
+use crate::server::args::Args;
+use crate::server::reply::Reply;
 
 /// See the top of this file.
 pub struct ResetStat;

@@ -2,7 +2,7 @@
 //!
 //! A row is a trick, a script and what it must come to. After each row the connection is in sync and the engine works; after each
 //! group the memory is back. What limits end in general is in `limits`; what is known to kill other engines is also run without a
-//! server, in `src/script/tests/hostile.rs`.
+//! server, in `src/lua/tests/hostile.rs`.
 
 mod bombs;
 mod codecs;

@@ -40,7 +40,7 @@ fn calls_and_errors_are_counted_per_script() {
             ("bytes", 48),
             ("stored", 1),
             ("stored-bytes", 8),
-            ("stored-memory", redis_atomic::script::stored_memory(8) as i64),
+            ("stored-memory", redis_atomic::lua::stored_memory(8) as i64),
             ("store-refused", 0),
             ("evicted", 0),
             ("calls", 11),

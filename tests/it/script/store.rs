@@ -1,6 +1,6 @@
 //! What ATOMIC.SCRIPT LOAD stores is there after restarts, on replicas and after a failover, on every server, as a plain library.
 
-use redis_atomic::script::{Digest, library, stored_memory};
+use redis_atomic::lua::{Digest, library, stored_memory};
 
 use super::{eval, evalsha, expect_working, place, sha1};
 use crate::support::{FakeReplica, Server, Setup, Value, each_server, each_server_that_unloads, each_server_with, eventually};

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::{env, fs};
 
-use redis_atomic::script::stored_memory;
+use redis_atomic::lua::stored_memory;
 
 use super::super::{evalsha, sha1};
 use super::{NOSCRIPT, libraries, listed, load, text};

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use redis_atomic::script::library;
+use redis_atomic::lua::library;
 
 use super::super::{eval, evalsha, sha1};
 use super::text;

@@ -1,0 +1,25 @@
+//! `ATOMIC.COMMANDS`: a container for the commands about scripted commands, one file each.
+
+pub mod help;
+pub mod list;
+pub mod reload;
+
+use std::ffi::CStr;
+
+use super::spec::{Keys, Spec};
+
+/// The container.
+pub const CONTAINER: Spec = Spec {
+    name: c"atomic.commands",
+    flags: c"",
+    categories: c"scripting",
+    summary: c"A container for what there is to say about commands from files.",
+    complexity: c"Depends on the subcommand",
+    since: c"0.1.0",
+    arity: -2,
+    keys: Keys::None,
+    args: &[],
+};
+
+/// The flags of the subcommands that read.
+const READS: &CStr = c"allow-stale deny-script";
