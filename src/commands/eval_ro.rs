@@ -4,10 +4,11 @@
 //! be sent to a replica, and runs during CLIENT PAUSE WRITE.
 
 use super::eval::script_args;
-use super::spec::{Arg, Command, Keys, Spec};
+use super::spec::{Arg, Around, Command, Keys, Spec};
+use crate::dropin;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::scripting::{self, Form, Request};
+use crate::scripting::{self, Form, Manner, Request};
 use crate::server::args::Args;
 use crate::server::reply::Reply;
 
@@ -30,7 +31,7 @@ impl Command for EvalRo {
         args: script_args!(c"script"),
     };
 
-    const STANDS_IN: bool = true;
+    const AROUND: Option<Around> = Some(dropin::serve);
 
     type Request<'a> = Request<'a>;
 
@@ -39,6 +40,6 @@ impl Command for EvalRo {
     }
 
     fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
-        scripting::run(keyspace, &request, Form::Source, true)
+        scripting::script(keyspace, &request, Form::Source, Manner { read_only: true, standing_in: dropin::is_standing_in() })
     }
 }

@@ -6,10 +6,11 @@
 //! that was exceeded, with the number of writes that were applied before it.
 
 use super::eval::{FLAGS, script_args};
-use super::spec::{Arg, Command, Keys, Spec};
+use super::spec::{Arg, Around, Command, Keys, Spec};
+use crate::dropin;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::scripting::functions;
+use crate::scripting::{self, Manner};
 use crate::server::args::Args;
 use crate::server::reply::Reply;
 
@@ -29,7 +30,7 @@ impl Command for Fcall {
         args: script_args!(c"function"),
     };
 
-    const STANDS_IN: bool = true;
+    const AROUND: Option<Around> = Some(dropin::serve);
 
     type Request<'a> = Args<'a>;
 
@@ -38,6 +39,6 @@ impl Command for Fcall {
     }
 
     fn run(keyspace: &Keyspace, args: Args<'_>) -> Result<Reply> {
-        functions::call(keyspace, args, functions::Form::Any)
+        scripting::function(keyspace, args, Manner { read_only: false, standing_in: dropin::is_standing_in() })
     }
 }

@@ -3,10 +3,11 @@
 //! Runs on read-only replicas, too. Errors: those of ATOMIC.FCALL; a function without that flag is refused.
 
 use super::eval::script_args;
-use super::spec::{Arg, Command, Keys, Spec};
+use super::spec::{Arg, Around, Command, Keys, Spec};
+use crate::dropin;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::scripting::functions;
+use crate::scripting::{self, Manner};
 use crate::server::args::Args;
 use crate::server::reply::Reply;
 
@@ -26,7 +27,7 @@ impl Command for FcallRo {
         args: script_args!(c"function"),
     };
 
-    const STANDS_IN: bool = true;
+    const AROUND: Option<Around> = Some(dropin::serve);
 
     type Request<'a> = Args<'a>;
 
@@ -35,6 +36,6 @@ impl Command for FcallRo {
     }
 
     fn run(keyspace: &Keyspace, args: Args<'_>) -> Result<Reply> {
-        functions::call(keyspace, args, functions::Form::ReadOnly)
+        scripting::function(keyspace, args, Manner { read_only: true, standing_in: dropin::is_standing_in() })
     }
 }

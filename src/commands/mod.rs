@@ -34,6 +34,7 @@ mod lockrenew;
 mod mcas;
 mod mlock;
 mod mratelimit;
+pub mod natives;
 mod once;
 mod pexpire;
 mod pop;

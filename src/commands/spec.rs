@@ -13,15 +13,19 @@ use crate::error::Result;
 use crate::keyspace::Keyspace;
 use crate::lua::Positions;
 use crate::server::args::Args;
+use crate::server::module_api::{Ctx, Str};
 use crate::server::reply::Reply;
+
+/// Runs a command, with what comes before and after it.
+pub type Around = fn(Ctx, &[Str<'_>], &mut dyn FnMut() -> Result<Reply>) -> Result<Reply>;
 
 /// One command.
 pub trait Command {
     /// What the server is told about it.
     const SPEC: Spec;
 
-    /// Whether it stands in for a command of the server in drop-in mode.
-    const STANDS_IN: bool = false;
+    /// What its runs are wrapped in.
+    const AROUND: Option<Around> = None;
 
     /// Its arguments, read.
     type Request<'a>;

@@ -7,6 +7,7 @@
 //!
 //! Where the server does not tell whose command it is (7.0) it is not known whether the command is queued.
 
+use super::served::{Names, Served};
 use super::transactions;
 use crate::lua::port::Flags;
 use crate::lua::{self, Digest};
@@ -30,8 +31,8 @@ enum Subject {
 }
 
 /// Whether a command that runs a script or a function may be ours; so may all others.
-pub fn may_serve(command: &Filtered, original: &str) -> bool {
-    if !original.starts_with("EVAL") && !original.starts_with("FCALL") {
+pub fn may_serve(command: &Filtered, served: Served) -> bool {
+    if served.names() == Names::Subcommand {
         return true;
     }
     let ctx = command.ctx();
@@ -39,8 +40,8 @@ pub fn may_serve(command: &Filtered, original: &str) -> bool {
     if queued == Some(false) && !slots::is_cluster() {
         return true;
     }
-    let subject = subject(command, original);
-    if slots::has_table_per_slot() && !keeps_to_its_slot(command, original, &subject, queued != Some(false)) {
+    let subject = subject(command, served);
+    if slots::has_table_per_slot() && !keeps_to_its_slot(command, served, &subject, queued != Some(false)) {
         return false;
     }
     match subject {
@@ -49,7 +50,7 @@ pub fn may_serve(command: &Filtered, original: &str) -> bool {
     }
 }
 
-fn keeps_to_its_slot(command: &Filtered, original: &str, subject: &Subject, queued: bool) -> bool {
+fn keeps_to_its_slot(command: &Filtered, served: Served, subject: &Subject, queued: bool) -> bool {
     if command.arg(2).is_some_and(|count| parse_i64(count.bytes()) == Some(0)) {
         return !queued;
     }
@@ -58,17 +59,17 @@ fn keeps_to_its_slot(command: &Filtered, original: &str, subject: &Subject, queu
         Subject::Undeclared => settings::INTERCEPT_ONE_SLOT.get() == 1,
         Subject::Unknown => false,
     };
-    keeps && runs_here(command, original)
+    keeps && runs_here(command, served)
 }
 
 /// Whether a run that we begin is one that we end: the server's engine, called by us, would not find its keys. A function that is known
 /// runs here.
-fn runs_here(command: &Filtered, original: &str) -> bool {
+fn runs_here(command: &Filtered, served: Served) -> bool {
     let Some(word) = command.arg(1).map(Str::bytes) else { return false };
-    let (digest, source) = match original {
-        "EVAL" | "EVAL_RO" => (Some(Digest::of(word)), Some(word)),
-        "EVALSHA" | "EVALSHA_RO" => (Digest::parse(word), None),
-        _ => return true,
+    let (digest, source) = match served.names() {
+        Names::Source => (Some(Digest::of(word)), Some(word)),
+        Names::Digest => (Digest::parse(word), None),
+        Names::Function | Names::Subcommand => return true,
     };
     digest.is_some_and(|digest| engine().is_ok_and(|mut scripting| scripting.engine.runs_here(digest, source)))
 }
@@ -87,12 +88,13 @@ fn is_admitted(ctx: Ctx, flags: Flags, queued: Option<bool>) -> bool {
     }
 }
 
-fn subject(command: &Filtered, original: &str) -> Subject {
+fn subject(command: &Filtered, served: Served) -> Subject {
     let Some(word) = command.arg(1).map(Str::bytes) else { return Subject::Unknown };
-    match original {
-        "EVAL" | "EVAL_RO" => of_source(word),
-        "FCALL" | "FCALL_RO" => of_stored(command.ctx(), |ctx| of_function(ctx, word)),
-        _ => of_stored(command.ctx(), |ctx| of_digest(ctx, word)),
+    match served.names() {
+        Names::Source => of_source(word),
+        Names::Digest => of_stored(command.ctx(), |ctx| of_digest(ctx, word)),
+        Names::Function => of_stored(command.ctx(), |ctx| of_function(ctx, word)),
+        Names::Subcommand => Subject::Unknown,
     }
 }
 

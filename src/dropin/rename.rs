@@ -1,57 +1,16 @@
-//! Drop-in mode, on a command's way in: which commands of the server are ours to serve, and under which name.
+//! Drop-in mode, on a command's way in: whether it is renamed to one of ours.
 //!
-//! The filter only renames. The name is that of our command in a spelling of its own, so that the command knows, in a transaction too,
-//! what its client sent ([`stand_in`](super::serve)); a client that types that very spelling is only asked for one right more.
-//!
-//! Where the server tells whose command it is (7.2 and later), a command is renamed if its caller may run both, and else left to the
-//! server: so nobody who may only run EVAL loses anything, and a refusal is the server's own. On 7.0 every such command is renamed.
+//! Where the server tells whose command it is (7.2 and later), a command is renamed if its client may run both, and else left to the
+//! server: so a client that may only run EVAL loses nothing, and a refusal is the server's own. On 7.0 every such command is renamed.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use super::{admit, known_users, serve};
+use super::served::{Names, Served, StandIn};
+use super::{admit, with};
 use crate::error::{QUOTED_BYTES, printable};
 use crate::lua::{self, Digest};
-use crate::scripting;
-use crate::scripting::busy;
+use crate::scripting::{self, busy};
 use crate::server::acl::{Caller, User};
 use crate::server::command_filter::{self, Filtered};
-use crate::server::kept::Kept;
 use crate::server::module_api::{Ctx, OwnedStr, Str};
-use crate::server::thread::ServerThread;
-
-/// A command of the server, and ours that stands in for it.
-pub struct StandIn {
-    /// The server's name.
-    pub original: Kept,
-    /// Our name, as only the filter spells it.
-    pub name: Kept,
-    /// Whether the server has the command: `rename-command` may have taken it away.
-    there: AtomicBool,
-}
-
-const fn row(original: &'static str, name: &'static str) -> StandIn {
-    StandIn { original: Kept::new(original), name: Kept::new(name), there: AtomicBool::new(true) }
-}
-
-/// Looks at which commands the server has, at the end of the load.
-pub fn look(ctx: Ctx) {
-    ALL.iter().for_each(|row| row.there.store(ctx.has_command(row.original.word().as_bytes()), Ordering::Relaxed));
-}
-
-static ALL: [StandIn; 8] = [
-    row("EVAL", "ATOMIC.Eval"),
-    row("EVALSHA", "ATOMIC.EvalSha"),
-    row("EVAL_RO", "ATOMIC.Eval_Ro"),
-    row("EVALSHA_RO", "ATOMIC.EvalSha_Ro"),
-    row("SCRIPT", "ATOMIC.Script"),
-    row("FCALL", "ATOMIC.FCall"),
-    row("FCALL_RO", "ATOMIC.FCall_Ro"),
-    row("FUNCTION", "ATOMIC.Function"),
-];
-
-/// For scripts and functions that declare that they write nothing, while writes are paused: the server runs those meanwhile.
-static WITHOUT_WRITES: [StandIn; 3] =
-    [row("EVAL", "ATOMIC.EVAL_Ro"), row("EVALSHA", "ATOMIC.EVALSHA_Ro"), row("FCALL", "ATOMIC.FCALL_Ro")];
 
 /// A subcommand that is ours, with the least and the most words of the command. The server answers for all others, and for wrong numbers
 /// of words.
@@ -63,32 +22,26 @@ const SCRIPT: &[Subcommand] = &[("LOAD", 3, 3), ("EXISTS", 3, usize::MAX), ("FLU
 const FUNCTION: &[Subcommand] =
     &[("LOAD", 3, 4), ("DELETE", 3, 3), ("FLUSH", 2, 3), ("RESTORE", 3, 4), ("KILL", 2, 2), ("STATS", 2, 2)];
 
-/// Connections that debug scripts (`SCRIPT DEBUG`), which only the server can. It closes each after one script.
-static DEBUGGERS: ServerThread<Vec<u64>> = ServerThread::new(Vec::new());
-
-/// The stand-in of this name in the filter's spelling.
-pub fn named(name: &[u8]) -> Option<&'static StandIn> {
-    ALL.iter().chain(&WITHOUT_WRITES).find(|row| row.name.word().as_bytes() == name)
-}
-
-/// Renames a command that is ours; tells whether it did.
+/// Renames a command that is ours. Returns whether it did.
 pub fn rename(command: &mut Filtered) -> bool {
-    let row = command.arg(0).and_then(|name| {
-        let row = ALL.iter().find(|row| row.original.word().as_bytes().eq_ignore_ascii_case(name.bytes()))?;
-        if row.there.load(Ordering::Relaxed) && is_ours(command, row) { permitted(command, row) } else { None }
-    });
-    if let Some(row) = row {
-        command.rename(row.name.as_str());
+    let Some(served) = Served::ALL.into_iter().find(|served| command.is(served.name())) else { return false };
+    let exists = with(|state| Served::ALL.iter().zip(state.exists).any(|(known, exists)| *known == served && exists));
+    if exists != Some(true) || !is_ours(command, served) {
+        return false;
     }
-    row.is_some()
+    let stand_in = permitted(command, served);
+    if let Some(stand_in) = stand_in {
+        command.rename(stand_in.name());
+    }
+    stand_in.is_some()
 }
 
 /// Whether the command, as far as its words tell, is one that we serve.
-fn is_ours(command: &Filtered, row: &StandIn) -> bool {
-    match row.original.word() {
-        "SCRIPT" => is_in(SCRIPT, command) || is_debugging(command),
-        // The store of a replica is its master's, whose commands cannot be told from others there.
-        "FUNCTION" => is_in(FUNCTION, command) && (command_filter::tells_clients() || !command.ctx().flags().is_replica()),
+fn is_ours(command: &Filtered, served: Served) -> bool {
+    match served {
+        Served::Script => is_in(SCRIPT, command) || is_debugging(command),
+        // The store of a replica is its primary's, whose commands look like those of clients on servers that do not tell clients.
+        Served::Function => is_in(FUNCTION, command) && (command_filter::tells_clients() || !command.ctx().flags().is_replica()),
         _ => command.len() >= 3,
     }
 }
@@ -105,74 +58,78 @@ fn is_in(subcommands: &[Subcommand], command: &Filtered) -> bool {
     }
 }
 
-/// Follows who debugs scripts. Where the server does not tell whose command it is, debugging is refused, by our lack of a subcommand.
+/// Follows which clients debug scripts. Where the server does not tell whose command it is, debugging is refused: we have no such
+/// subcommand.
 fn is_debugging(command: &Filtered) -> bool {
     if !command.arg(1).is_some_and(|word| word.bytes().eq_ignore_ascii_case(b"DEBUG")) {
         return false;
     }
     let on = command.arg(2).is_some_and(|mode| !mode.bytes().eq_ignore_ascii_case(b"NO"));
-    let (Some(client), Some(mut debuggers)) = (command.client(), DEBUGGERS.try_borrow_mut()) else { return on };
+    let Some(client) = command.client() else { return on };
+    let mut debuggers = with(|state| std::mem::take(&mut state.debuggers)).unwrap_or_default();
     debuggers.retain(|debugger| *debugger != client && command.ctx().is_connected(*debugger));
     if on {
         debuggers.push(client);
     }
+    with(|state| state.debuggers = debuggers);
     false
 }
 
 fn is_debugger(client: u64) -> bool {
-    DEBUGGERS.try_borrow_mut().is_some_and(|debuggers| debuggers.contains(&client))
+    with(|state| state.debuggers.contains(&client)).unwrap_or(false)
 }
 
-/// The stand-in, if its caller may run it as well as the command itself.
-fn permitted(command: &Filtered, row: &'static StandIn) -> Option<&'static StandIn> {
-    let serves = || admit::may_serve(command, row.original.word());
-    let Some(client) = command.client() else { return serves().then_some(row) };
-    if row.original.word().starts_with("EVAL") && is_debugger(client) {
+/// The stand-in, if the client may run it as well as the command itself.
+fn permitted(command: &Filtered, served: Served) -> Option<&'static StandIn> {
+    let stand_in = served.stand_in();
+    let serves = || admit::may_serve(command, served);
+    let Some(client) = command.client() else { return serves().then_some(stand_in) };
+    if matches!(served.names(), Names::Source | Names::Digest) && is_debugger(client) {
         return None;
     }
     let without_writes = || {
-        let other = WITHOUT_WRITES.iter().find(|other| other.original.word() == row.original.word())?;
-        (command.ctx().writes_are_paused() && writes_nothing(command, other)).then_some(other)
+        let other = served.stand_in_without_writes()?;
+        (command.ctx().writes_are_paused() && writes_nothing(command, served)).then_some(other)
     };
-    let chosen = if known_users::is_known(client) {
-        without_writes().unwrap_or(row)
+    let chosen = if with(|state| state.known_users.has(client)) == Some(true) {
+        without_writes().unwrap_or(stand_in)
     } else {
-        // Who has no user is the master, or another module: theirs is the server's engine.
+        // A client without a user is the primary, or another module: the server's engine serves those.
         let Caller::User(user) = command.ctx().user_of(client) else { return None };
-        let may = |row: &'static StandIn| may_as(command, &user, row.name.as_str());
-        if !may_as(command, &user, row.original.as_str()) {
+        let may = |name: Str<'_>| command.with_name(name, |words| user.may(words));
+        if !may(served.original()) {
             return None;
         }
-        let chosen = without_writes().filter(|other| may(other)).or_else(|| may(row).then_some(row))?;
-        known_users::learn(client, &user);
+        let chosen = without_writes().filter(|other| may(other.name())).or_else(|| may(stand_in.name()).then_some(stand_in))?;
+        if user.is_unrestricted() {
+            with(|state| state.known_users.learn(client));
+        }
         chosen
     };
     if !serves() {
         return None;
     }
-    serve::permit_next(client);
+    with(|state| state.permitted = Some(client));
     Some(chosen)
 }
 
-fn may_as(command: &Filtered, user: &User, name: Str<'_>) -> bool {
-    command.with_name(name, |words| user.may(words))
-}
-
-fn writes_nothing(command: &Filtered, row: &StandIn) -> bool {
+/// Whether what the command runs declares that it writes nothing.
+fn writes_nothing(command: &Filtered, served: Served) -> bool {
     let Some(word) = command.arg(1).map(Str::bytes) else { return false };
-    match row.original.word() {
-        "EVAL" => lua::writes_nothing(word),
-        "FCALL" => scripting::engine().is_ok_and(|scripting| {
+    match served.names() {
+        Names::Source => lua::writes_nothing(word),
+        Names::Digest => scripting::engine().is_ok_and(|scripting| {
+            Digest::parse(word).and_then(|digest| scripting.engine.source(digest)).is_some_and(lua::writes_nothing)
+        }),
+        Names::Function => scripting::engine().is_ok_and(|scripting| {
             let functions = scripting.engine.functions();
             functions.find(word).and_then(|function| functions.flags(function)).is_some_and(|flags| flags.no_writes)
         }),
-        _ => scripting::engine().is_ok_and(|scripting| {
-            Digest::parse(word).and_then(|digest| scripting.engine.source(digest)).is_some_and(lua::writes_nothing)
-        }),
+        Names::Subcommand => false,
     }
 }
 
-/// Tells the log which users may run a command of the server, but not ours.
+/// Logs which users may run a command of the server, but not ours.
 pub fn warn(ctx: Ctx) {
     const MOST: usize = 20;
     let what = if command_filter::tells_clients() { "stay with the server's own engine" } else { "are refused" };
@@ -189,6 +146,7 @@ pub fn warn(ctx: Ctx) {
 
 fn lacking(user: &User) -> Vec<&'static str> {
     let (load, zero) = (OwnedStr::new(b"LOAD"), OwnedStr::new(b"0"));
-    let may = |name: &'static Kept| user.may(&[name.as_str(), load.as_str(), zero.as_str()]);
-    ALL.iter().filter(|row| may(&row.original) && !may(&row.name)).map(|row| row.original.word()).collect()
+    let may = |name: Str<'_>| user.may(&[name, load.as_str(), zero.as_str()]);
+    let lacks = |served: &Served| may(served.original()) && !may(served.stand_in().name());
+    Served::ALL.into_iter().filter(lacks).map(Served::name).collect()
 }

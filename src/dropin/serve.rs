@@ -1,9 +1,7 @@
 //! Drop-in mode, in the command: the right to what the client sent, and what only the server knows.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
-use super::known_users;
-use super::rename::{self, StandIn};
+use super::served::{Names, Served, StandIn};
+use super::with;
 use crate::error::{Error, Result};
 use crate::lua;
 use crate::scripting::library_store::watch;
@@ -12,63 +10,37 @@ use crate::server::command_filter;
 use crate::server::module_api::{Ctx, OwnedStr, Str};
 use crate::server::reply::Reply;
 
-/// The client whose right the filter has just seen to, with no other command since: 0 for none.
-static PERMITTED: AtomicU64 = AtomicU64::new(0);
-
-/// A command of ours runs in place of the server's.
-static STANDING_IN: AtomicBool = AtomicBool::new(false);
-
-/// Whether the command that runs stands in for one of the server's.
-pub fn is_standing_in() -> bool {
-    STANDING_IN.load(Ordering::Relaxed)
-}
-
-/// Lets a command know, until this is dropped, what it stands in for.
+/// Lets a command know, until this is dropped, that it stands in for one of the server's.
 struct StandingIn;
 
 impl StandingIn {
     fn begin() -> Self {
-        STANDING_IN.store(true, Ordering::Relaxed);
+        with(|state| state.standing_in = true);
         Self
     }
 }
 
 impl Drop for StandingIn {
     fn drop(&mut self) {
-        STANDING_IN.store(false, Ordering::Relaxed);
+        with(|state| state.standing_in = false);
     }
 }
 
-/// The filter has checked the right of this client's command, which runs next, unless it is queued or held.
-pub fn permit_next(client: u64) {
-    PERMITTED.store(client, Ordering::Relaxed);
-}
-
-/// Another command is on its way, which may change rights.
-pub fn forget_permit() {
-    if PERMITTED.load(Ordering::Relaxed) != 0 {
-        PERMITTED.store(0, Ordering::Relaxed);
-    }
-}
-
-/// Runs a command of ours; if it stands in for one of the server's, with the right to that one.
-pub fn serve(ctx: Ctx, argv: &[Str<'_>], run: impl FnOnce() -> Result<Reply>) -> Result<Reply> {
-    let Some(row) = argv.first().and_then(|name| rename::named(name.bytes())) else { return run() };
-    permit(ctx, row, argv)?;
-    let run = || {
+/// Runs a command of ours; if it stands in for one of the server's, only with the right to that one.
+pub fn serve(ctx: Ctx, argv: &[Str<'_>], run: &mut dyn FnMut() -> Result<Reply>) -> Result<Reply> {
+    let Some(stand_in) = argv.first().and_then(|name| StandIn::spelled(name.bytes())) else { return run() };
+    permit(ctx, stand_in, argv)?;
+    let mut run = || {
         let _standing_in = StandingIn::begin();
         run()
     };
-    match row.original.word() {
-        "EVAL" if is_too_much(argv) => ctx.relay(c"EVAL", argv.get(1..).unwrap_or_default()),
-        "EVAL_RO" if is_too_much(argv) => ctx.relay(c"EVAL_RO", argv.get(1..).unwrap_or_default()),
-        "EVAL" => or_native(ctx, c"EVAL", argv, run()),
-        "EVAL_RO" => or_native(ctx, c"EVAL_RO", argv, run()),
-        "EVALSHA" => or_native(ctx, c"EVALSHA", argv, run()),
-        "EVALSHA_RO" => or_native(ctx, c"EVALSHA_RO", argv, run()),
-        "SCRIPT" => script_command(ctx, argv, run),
-        "FUNCTION" => function_command(ctx, argv, run),
-        _ => run(),
+    let served = stand_in.command;
+    match served {
+        Served::Eval | Served::EvalRo if is_too_much(argv) => ctx.relay(served.c_name(), argv.get(1..).unwrap_or_default()),
+        Served::Eval | Served::EvalRo | Served::EvalSha | Served::EvalShaRo => or_native(ctx, served, argv, run()),
+        Served::Script => script_command(ctx, argv, &mut run),
+        Served::Function => function_command(ctx, argv, &mut run),
+        Served::FCall | Served::FCallRo => run(),
     }
 }
 
@@ -78,16 +50,16 @@ fn is_too_much(argv: &[Str<'_>]) -> bool {
 }
 
 /// The outcome of ours; or the server's, of a script that only the server knows, or can run.
-fn or_native(ctx: Ctx, name: &std::ffi::CStr, argv: &[Str<'_>], outcome: Result<Reply>) -> Result<Reply> {
+fn or_native(ctx: Ctx, served: Served, argv: &[Str<'_>], outcome: Result<Reply>) -> Result<Reply> {
     match outcome {
-        Err(Error::NoScript | Error::LeftToServer) => ctx.relay(name, argv.get(1..).unwrap_or_default()),
+        Err(Error::NoScript | Error::LeftToServer) => ctx.relay(served.c_name(), argv.get(1..).unwrap_or_default()),
         outcome => outcome,
     }
 }
 
 /// SCRIPT keeps both caches in step: what is loaded, both load, so that whoever is left to the server's engine finds it there, and
 /// everybody does once drop-in mode is switched off.
-fn script_command(ctx: Ctx, argv: &[Str<'_>], run: impl FnOnce() -> Result<Reply>) -> Result<Reply> {
+fn script_command(ctx: Ctx, argv: &[Str<'_>], run: &mut dyn FnMut() -> Result<Reply>) -> Result<Reply> {
     let args = argv.get(1..).unwrap_or_default();
     let is = |name: &str| args.first().is_some_and(|word| word.bytes().eq_ignore_ascii_case(name.as_bytes()));
     if is("LOAD") {
@@ -116,11 +88,11 @@ fn script_command(ctx: Ctx, argv: &[Str<'_>], run: impl FnOnce() -> Result<Reply
         }
         return Ok(Reply::Array(known));
     }
-    or_native(ctx, c"SCRIPT", argv, run())
+    or_native(ctx, Served::Script, argv, run())
 }
 
 /// FUNCTION LOAD of a library that does not run here: the server's engine may, and else has the last word.
-fn function_command(ctx: Ctx, argv: &[Str<'_>], run: impl FnOnce() -> Result<Reply>) -> Result<Reply> {
+fn function_command(ctx: Ctx, argv: &[Str<'_>], run: &mut dyn FnMut() -> Result<Reply>) -> Result<Reply> {
     let args = argv.get(1..).unwrap_or_default();
     let is_load = args.first().is_some_and(|word| word.bytes().eq_ignore_ascii_case(b"LOAD"));
     let outcome = if is_load && is_servers(args) { Err(Error::LeftToServer) } else { run() };
@@ -137,30 +109,29 @@ fn is_servers(args: &[Str<'_>]) -> bool {
 }
 
 /// Refuses, in the server's words, a caller without the right to the command that it sent.
-fn permit(ctx: Ctx, row: &'static StandIn, argv: &[Str<'_>]) -> Result<()> {
+fn permit(ctx: Ctx, stand_in: &'static StandIn, argv: &[Str<'_>]) -> Result<()> {
     let client = ctx.client_id();
-    if client != 0 && PERMITTED.swap(0, Ordering::Relaxed) == client {
+    if client != 0 && with(|state| state.permitted.take()).flatten() == Some(client) {
         return Ok(());
     }
-    // Where the filter has looked, and left no note, it is to be looked at now.
+    // Where the filter checks rights and left no note, the right is to be checked now.
     let may_remember = !command_filter::tells_clients();
-    if may_remember && known_users::is_known(client) {
+    if may_remember && with(|state| state.known_users.has(client)) == Some(true) {
         return Ok(());
     }
-    let caller = ctx.user_of(client);
-    let original = row.original.as_str();
-    let words: Vec<Str<'_>> = std::iter::once(original).chain(argv.iter().skip(1).copied()).collect();
-    match caller {
+    let served = stand_in.command;
+    let words: Vec<Str<'_>> = std::iter::once(served.original()).chain(argv.iter().skip(1).copied()).collect();
+    match ctx.user_of(client) {
         Caller::Nobody => Ok(()),
-        Caller::Stranger => Err(refusal(ctx, Refused::Command, &full_name(row, argv))),
+        Caller::Stranger => Err(refusal(ctx, Refused::Command, &full_name(served, argv))),
         Caller::User(user) if user.may(&words) => {
-            if may_remember {
-                known_users::learn(client, &user);
+            if may_remember && user.is_unrestricted() {
+                with(|state| state.known_users.learn(client));
             }
             Ok(())
         }
         Caller::User(user) => {
-            let name = full_name(row, argv);
+            let name = full_name(served, argv);
             let (what, object) = match denied_key(&user, &words) {
                 None => (Refused::Command, OwnedStr::new(name.as_bytes())),
                 Some(key) => (Refused::Key, OwnedStr::new(key.bytes())),
@@ -181,14 +152,12 @@ fn denied_key<'a>(user: &User, words: &[Str<'a>]) -> Option<Str<'a>> {
     words.iter().skip(3).copied().find(|key| !user.may(&[name, script, one.as_str(), *key])).or(words.get(3).copied())
 }
 
-/// The server's name of the command: `eval`, `script|load`.
-fn full_name(row: &StandIn, argv: &[Str<'_>]) -> String {
-    let name = row.original.word().to_ascii_lowercase();
-    match argv.get(1) {
-        Some(word) if name == "script" || name == "function" => {
-            format!("{name}|{}", String::from_utf8_lossy(word.bytes()).to_ascii_lowercase())
-        }
-        _ => name,
+/// The server's full name of the command: `eval`, `script|load`.
+fn full_name(served: Served, argv: &[Str<'_>]) -> String {
+    let name = served.name().to_ascii_lowercase();
+    match argv.get(1).filter(|_| served.names() == Names::Subcommand) {
+        Some(word) => format!("{name}|{}", String::from_utf8_lossy(word.bytes()).to_ascii_lowercase()),
+        None => name,
     }
 }
 

@@ -1,75 +1,62 @@
 //! Which clients are in a transaction: asking the server for each command would cost more than the filter does.
 //!
-//! The filter sees MULTI, and notes its client. What is noted may be old; so the server is asked about a client that is.
+//! The filter sees MULTI, and notes its client. A note may be old, so the server is asked about a client that has one.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use crate::server::command_filter::Filtered;
+use super::with;
 use crate::server::module_api::Ctx;
-use crate::server::thread::ServerThread;
 
-/// So many clients are noted. Beyond it the server is asked about each.
+/// This many clients are noted. Beyond it the server is asked about each.
 const MOST: usize = 1024;
 
-/// Whether somebody is in [`CLIENTS`].
-static ANY: AtomicBool = AtomicBool::new(false);
+/// The clients that sent MULTI.
+pub struct Transactions {
+    clients: Vec<u64>,
+    /// There were more clients than can be noted.
+    too_many: bool,
+}
 
-/// Set when there were more clients than can be noted.
-static TOO_MANY: AtomicBool = AtomicBool::new(false);
+impl Transactions {
+    pub const fn new() -> Self {
+        Self { clients: Vec::new(), too_many: false }
+    }
 
-static CLIENTS: ServerThread<Vec<u64>> = ServerThread::new(Vec::new());
+    /// MULTI of this client is on its way.
+    pub fn note(&mut self, client: u64) {
+        if self.clients.contains(&client) {
+            return;
+        }
+        if self.clients.len() < MOST {
+            self.clients.push(client);
+        } else {
+            self.too_many = true;
+        }
+    }
 
-/// From now on MULTI is seen. Who is in a transaction by now is asked.
+    /// EXEC of this client is on its way, or it is in no transaction.
+    pub fn forget(&mut self, client: u64) {
+        self.clients.retain(|noted| *noted != client);
+    }
+}
+
+/// From now on MULTI is seen. The server is asked which clients are in a transaction by now.
 pub fn begin(ctx: Ctx) {
-    TOO_MANY.store(false, Ordering::Relaxed);
-    ctx.clients_in_transactions().into_iter().for_each(note);
+    let clients = ctx.clients_in_transactions();
+    with(|state| {
+        state.transactions.too_many = false;
+        clients.into_iter().for_each(|client| state.transactions.note(client));
+    });
 }
 
-/// MULTI is on its way.
-pub fn multi(command: &Filtered) {
-    if let Some(client) = command.client() {
-        note(client);
-    }
-}
-
-/// EXEC is on its way.
-pub fn end(command: &Filtered) {
-    if let Some(client) = command.client().filter(|_| ANY.load(Ordering::Relaxed)) {
-        forget(client);
-    }
-}
-
-/// Whether what this client sends is queued.
+/// Whether the server queues what this client sends.
 pub fn is_in(ctx: Ctx, client: u64) -> bool {
-    if TOO_MANY.load(Ordering::Relaxed) {
-        return ctx.is_in_multi(client);
-    }
-    if !ANY.load(Ordering::Relaxed) || !CLIENTS.try_borrow_mut().is_none_or(|clients| clients.contains(&client)) {
+    let (noted, sure) =
+        with(|state| (state.transactions.clients.contains(&client), !state.transactions.too_many)).unwrap_or((true, false));
+    if sure && !noted {
         return false;
     }
     let is_in = ctx.is_in_multi(client);
-    if !is_in {
-        forget(client);
+    if noted && !is_in {
+        with(|state| state.transactions.forget(client));
     }
     is_in
-}
-
-fn note(client: u64) {
-    let Some(mut clients) = CLIENTS.try_borrow_mut() else { return TOO_MANY.store(true, Ordering::Relaxed) };
-    if clients.contains(&client) {
-        return;
-    }
-    if clients.len() < MOST {
-        clients.push(client);
-    } else {
-        TOO_MANY.store(true, Ordering::Relaxed);
-    }
-    ANY.store(true, Ordering::Relaxed);
-}
-
-fn forget(client: u64) {
-    if let Some(mut clients) = CLIENTS.try_borrow_mut() {
-        clients.retain(|noted| *noted != client);
-        ANY.store(!clients.is_empty(), Ordering::Relaxed);
-    }
 }

@@ -24,7 +24,7 @@ pub fn commands(ctx: Ctx) -> Result<()> {
 
 /// Registers the command of a file.
 pub fn scripted(ctx: Ctx, spec: &SpecOf<'_>) -> Result<()> {
-    command(ctx, spec, guard::SCRIPTED)
+    command(ctx, spec, guard::named::<commands::scripted::Scripted>())
 }
 
 /// The ACL category `@atomic`, where the server takes categories from modules (Redis 7.4, Valkey 8.0). It outlives an unload, so

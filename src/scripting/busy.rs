@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Request;
-use crate::dropin::filter;
 use crate::error::{Error, Result, quoted};
 use crate::lua::Digest;
 use crate::lua::port::Pause;
 use crate::server::module_api::Ctx;
 use crate::server::thread::ServerThread;
+use crate::settings;
 
 /// No run lets other clients in.
 const NONE: u8 = 0;
@@ -76,7 +76,7 @@ impl Subject<'_> {
 fn busy_text(ctx: Ctx, killer: &str) -> String {
     // A Valkey calls itself Redis when it is told to; a Redis has no such setting.
     let valkey = ctx.config(b"extended-redis-compatibility").is_some_and(|compatible| compatible == "no");
-    let (server, prefix) = (if valkey { "Valkey" } else { "Redis" }, if filter::is_intercepting() { "" } else { "ATOMIC." });
+    let (server, prefix) = (if valkey { "Valkey" } else { "Redis" }, if settings::INTERCEPT.get() == 1 { "" } else { "ATOMIC." });
     format!("{server} is busy running a script. You can only call {prefix}{killer} or SHUTDOWN NOSAVE.")
 }
 

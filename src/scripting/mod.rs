@@ -1,44 +1,41 @@
 //! The script engine on a real server: its port, its sink, and the one engine that all script commands share.
 //!
-//! This is the only place where the engine and the module API meet. The engine lives from load to unload; a command borrows it for one
-//! run, so that a script that reaches a script command again is refused and cannot recurse.
+//! The engine lives from load to unload; a command borrows it for one run, so that a script that reaches a script command again is refused
+//! and cannot recurse.
 
 pub mod admission;
 pub mod busy;
 pub mod calls;
 mod client_reply;
-pub mod functions;
 pub mod library_store;
-mod natives;
+mod limits;
 mod port;
+mod request;
+mod run;
 pub mod script_store;
 pub mod scripted;
 pub mod words;
 
 use std::cell::RefMut;
 use std::ffi::CStr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use redis_module::raw;
 
-use self::busy::Subject;
-use self::calls::{KnownCommands, Natives};
-use self::client_reply::ClientReply;
-use self::library_store::Refused;
-use self::port::ServerPort;
+pub use self::request::Request;
+pub use self::run::{Call, Form, Manner, command, function, script};
+
+use self::calls::{KnownCommands, Native, Natives};
+use self::library_store::{Refused, watch};
+use self::limits::{follow_server, limits};
 use self::script_store::Store;
 use self::words::Words;
 use crate::error::{Error, Result};
-use crate::keyspace::Keyspace;
-use crate::lua::port::Strings;
-use crate::lua::{Engine, Limits, NumberText, Run, ServerVersion, Version};
-use crate::server::args::{Args, parse_i64};
-use crate::server::clock::Frozen;
-use crate::server::events;
-use crate::server::module_api::{Ctx, Str};
-use crate::server::reply::Reply;
-use crate::server::slots;
+use crate::lua::port::NativeCommand;
+use crate::lua::{Engine, ServerVersion, Version};
+use crate::server::module_api::Ctx;
 use crate::server::thread::ServerThread;
+use crate::server::{events, slots};
 use crate::settings;
 
 /// Commands came or went, or settings changed, since scripts last ran: what is known of the server is old.
@@ -67,10 +64,20 @@ struct Known {
     words: Words,
 }
 
-/// Starts the engine, at load.
-pub fn start(ctx: Ctx) -> Result<()> {
+impl Known {
+    /// Forgets everything once it may be old.
+    fn forget_if_old(&mut self) {
+        if MODULES_CHANGED.load(Ordering::Relaxed) && MODULES_CHANGED.swap(false, Ordering::Relaxed) {
+            *self = Self::default();
+        }
+    }
+}
+
+/// Starts the engine, at load. Scripts can call `natives` as functions.
+pub fn start(ctx: Ctx, natives: impl Iterator<Item = (NativeCommand, Native)>) -> Result<()> {
     slots::look(ctx);
-    let (functions, natives) = natives::all(ctx);
+    let (functions, natives) = natives.unzip();
+    let natives = Natives::new(ctx, natives);
     follow_server(ctx);
     let field = |name| ctx.info_field(c"server", name);
     let redis = version(field(c"redis_version").unwrap_or_default());
@@ -84,28 +91,8 @@ pub fn start(ctx: Ctx) -> Result<()> {
     Ok(())
 }
 
-/// What `script-memory-limit auto` comes to.
-static AUTO_MEMORY: AtomicU64 = AtomicU64::new(u64::MAX);
-
-/// Whether the server lets scripts have what it calls its deprecated, or insecure, API.
-static DEPRECATED_API: AtomicBool = AtomicBool::new(true);
-
-/// Reads the settings of the server that stand behind ours.
-fn follow_server(ctx: Ctx) {
-    /// More than applications need in a script, and little enough for a server that has no limit of its own.
-    const LEAST: u64 = 512 << 20;
-    let settings = ctx.configs(&["maxmemory", "lua-enable-deprecated-api", "lua-enable-insecure-api"]);
-    let value = |name| settings.iter().find(|(setting, _)| setting == name).map(|(_, value)| value.as_str());
-    let maxmemory = value("maxmemory").and_then(|bytes| bytes.parse::<u64>().ok()).unwrap_or_default();
-    AUTO_MEMORY.store(LEAST.max(maxmemory / 4), Ordering::Relaxed);
-    // Valkey gave the setting another name. A server that has neither gives scripts all of it.
-    let mut api = ["lua-enable-deprecated-api", "lua-enable-insecure-api"].into_iter().filter_map(value).peekable();
-    DEPRECATED_API.store(api.peek().is_none() || api.any(|value| value == "yes"), Ordering::Relaxed);
-    settings::note_change();
-}
-
 /// Follows what decides whether scripts may run, from the end of the load on.
-pub fn watch(ctx: Ctx) {
+pub fn follow(ctx: Ctx) {
     // Every server since 6.0 has these events.
     let _ = admission::watch(ctx);
     let _ = events::subscribe(ctx, raw::REDISMODULE_EVENT_MODULE_CHANGE, |_, _, _| {
@@ -135,26 +122,6 @@ fn version(text: String) -> Version {
     Version { text, number }
 }
 
-fn limits() -> Limits {
-    let bytes = |setting: &settings::Setting| usize::try_from(setting.get()).unwrap_or(usize::MAX);
-    let memory = match settings::SCRIPT_MEMORY_LIMIT.get() {
-        0 => AUTO_MEMORY.load(Ordering::Relaxed),
-        bytes => bytes,
-    };
-    Limits {
-        memory_bytes: usize::try_from(memory).unwrap_or(usize::MAX),
-        run_memory_bytes: bytes(&settings::SCRIPT_RUN_MEMORY_LIMIT),
-        timeout_ms: settings::SCRIPT_TIMEOUT_MS.get(),
-        budget_ms: settings::SCRIPT_BUDGET_MS.get(),
-        unreachable_budget_ms: settings::SCRIPT_UNREACHABLE_BUDGET_MS.get(),
-        argument_bytes: bytes(&settings::SCRIPT_ARGUMENT_LIMIT),
-        reply_bytes: bytes(&settings::SCRIPT_REPLY_LIMIT),
-        reply_depth: bytes(&settings::SCRIPT_REPLY_DEPTH),
-        native_code: settings::SCRIPT_NATIVE_CODE.get() == 1,
-        deprecated_api: DEPRECATED_API.load(Ordering::Relaxed),
-    }
-}
-
 /// The engine, for one command.
 pub fn engine() -> Result<RefMut<'static, Scripting>> {
     let slot = SCRIPTING.try_borrow_mut().ok_or(Error::Recursion)?;
@@ -162,7 +129,7 @@ pub fn engine() -> Result<RefMut<'static, Scripting>> {
     if settings::take_changed() {
         scripting.engine.set_limits(limits())?;
         // What a limit kept out may run now.
-        library_store::watch::note_change();
+        watch::note_change();
     }
     Ok(scripting)
 }
@@ -204,100 +171,4 @@ impl Scripting {
         self.store.reset_stats();
         self.engine.reset_stats();
     }
-}
-
-/// `script|sha1 numkeys key [key ...] arg [arg ...]`
-pub struct Request<'a> {
-    /// The script or its SHA1.
-    pub script: &'a [u8],
-    keys: Arguments<'a>,
-    args: Arguments<'a>,
-}
-
-/// Arguments of the command, which a script sees as strings.
-#[derive(Clone, Copy)]
-struct Arguments<'a>(&'a [Str<'a>]);
-
-impl Strings for Arguments<'_> {
-    fn count(&self) -> usize {
-        self.0.len()
-    }
-
-    fn string(&self, index: usize) -> &[u8] {
-        self.0.get(index).map_or(&[], |string| string.bytes())
-    }
-}
-
-impl<'a> Request<'a> {
-    /// Reads the arguments, with the server's own refusals.
-    pub fn parse(args: Args<'a>) -> Result<Self> {
-        Self::read(args, Error::Text("ERR value is not an integer or out of range"))
-    }
-
-    fn read(mut args: Args<'a>, bad_count: Error) -> Result<Self> {
-        let script = args.bytes()?;
-        let count = parse_i64(args.bytes()?).ok_or(bad_count)?;
-        let count = usize::try_from(count).map_err(|_| Error::Text("ERR Number of keys can't be negative"))?;
-        let (keys, args) =
-            args.rest().split_at_checked(count).ok_or(Error::Text("ERR Number of keys can't be greater than number of args"))?;
-        Ok(Self { script, keys: Arguments(keys), args: Arguments(args) })
-    }
-}
-
-impl Request<'_> {
-    /// The words of the command that makes this request.
-    fn command(&self, name: &str) -> Vec<Vec<u8>> {
-        let count = self.keys.count().to_string();
-        let strings = |list: &Arguments<'_>| list.0.iter().map(|string| string.bytes().to_vec()).collect::<Vec<_>>();
-        let mut words = vec![name.as_bytes().to_vec(), self.script.to_vec(), count.into_bytes()];
-        words.extend(strings(&self.keys));
-        words.extend(strings(&self.args));
-        words
-    }
-}
-
-/// How numbers become text in a run: as on the server where we stand in for it.
-fn numbers() -> NumberText {
-    let exact = settings::SCRIPT_EXACT_NUMBERS.get() == 1 && !crate::dropin::serve::is_standing_in();
-    if exact { NumberText::Exact } else { NumberText::Lua51 }
-}
-
-fn forget_old_commands(known: &mut Known) {
-    if MODULES_CHANGED.load(Ordering::Relaxed) && MODULES_CHANGED.swap(false, Ordering::Relaxed) {
-        *known = Known::default();
-    }
-}
-
-/// How a script is named.
-#[derive(Clone, Copy)]
-pub enum Form {
-    /// By its source.
-    Source,
-    /// By its SHA1.
-    Sha,
-}
-
-/// Runs a script and sends what it returns.
-pub fn run(keyspace: &Keyspace, request: &Request<'_>, form: Form, read_only: bool) -> Result<Reply> {
-    let ctx = keyspace.ctx();
-    let mut scripting = engine()?;
-    let Scripting { engine, known_commands, natives, runs, failures, .. } = &mut *scripting;
-    *runs = runs.saturating_add(1);
-    forget_old_commands(known_commands);
-    let _frozen = Frozen::new();
-    let mut port = ServerPort::new(ctx, known_commands, natives, request.keys.0, Subject::Script);
-    let mut reply = ClientReply(ctx);
-    let leaves = crate::dropin::serve::is_standing_in();
-    let run = Run { keys: &request.keys, args: &request.args, read_only, numbers: numbers(), leaves };
-    let mut outcome = match form {
-        Form::Source => engine.eval(request.script, &run, &mut port, &mut reply),
-        Form::Sha => engine.eval_sha(request.script, &run, &mut port, &mut reply),
-    };
-    if outcome == Err(Error::NoScript) && script_store::find(ctx, engine, request.script).is_some() {
-        outcome = engine.eval_sha(request.script, &run, &mut port, &mut reply);
-    }
-    if outcome.is_err() {
-        *failures = failures.saturating_add(1);
-    }
-    outcome.map(|()| Reply::Sent)
 }

@@ -1,15 +1,13 @@
 //! The port of a running script on a real server.
 
-use super::admission;
+use super::busy::{Busy, Subject};
 use super::calls::{self, Calls, Invocation, Natives};
 use super::words::{INVALID_ARITY, INVALID_COMMAND, Words};
+use super::{Known, admission};
 use crate::error::{MESSAGE_BYTES, Result, printable};
 use crate::lua::port::{Call, LogLevel, Pause, Port, Protocol, Rules};
 use crate::server::module_api::{Ctx, Str};
 use crate::server::slots::{Allowed, Slots};
-
-use super::Known;
-use super::busy::{Busy, Subject};
 
 /// Bytes of the message in a line of the log; the name of the module and the time stand before it.
 const LOG_LINE: usize = 1000;

@@ -12,7 +12,6 @@ use redis_module::raw;
 use super::Scripting;
 use super::library_store::server_list;
 use super::library_store::watch::{self, Follower};
-use crate::dropin::filter;
 use crate::error::Result;
 use crate::lua::library;
 use crate::lua::{Digest, EVICTABLE_SCRIPTS, Engine, stored_memory};
@@ -88,7 +87,7 @@ pub fn find(ctx: Ctx, engine: &mut Engine, sha: &[u8]) -> Option<Digest> {
 
 /// Whether the store may hold a script that the engine lacks. In constant time.
 fn may_be_stored(ctx: Ctx, engine: &mut Engine, digest: Digest) -> bool {
-    if filter::is_intercepting() && !filter::is_watching() {
+    if settings::INTERCEPT.get() == 1 && !watch::is_watching() {
         // The filter looks at commands anyway. From now on a miss costs nothing until the store changes.
         follow(ctx, engine);
     }
@@ -97,12 +96,12 @@ fn may_be_stored(ctx: Ctx, engine: &mut Engine, digest: Digest) -> bool {
 
 /// Whether the engine is known to know what the store holds.
 fn is_up_to_date(ctx: Ctx) -> bool {
-    filter::is_watching() && !watch::may_have_changed(ctx, Follower::Scripts)
+    watch::is_watching() && !watch::may_have_changed(ctx, Follower::Scripts)
 }
 
 /// Makes the engine know what the store holds, if others may have changed it since.
 pub fn follow(ctx: Ctx, engine: &mut Engine) {
-    filter::watch_functions(ctx);
+    watch::start(ctx);
     if !is_up_to_date(ctx) {
         reconcile(ctx, engine);
     }
@@ -204,7 +203,7 @@ fn keep(ctx: Ctx, engine: &mut Engine, digest: Digest, source: &[u8]) -> std::re
             Ok(())
         }
         Err(_) if server_list::has(ctx, &library::name(digest)) => {
-            if !engine.is_stored(digest) || filter::is_watching() {
+            if !engine.is_stored(digest) || watch::is_watching() {
                 follow(ctx, engine);
             }
             if engine.is_stored(digest) { Ok(()) } else { Err(Refusal::NameTaken) }

@@ -2,7 +2,8 @@
 //!
 //! Reply: OK. Replicates: `FUNCTION DELETE`. Errors: those of FUNCTION DELETE.
 
-use crate::commands::spec::{Arg, Command, Keys, Spec};
+use crate::commands::spec::{Arg, Around, Command, Keys, Spec};
+use crate::dropin;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
 use crate::scripting;
@@ -26,7 +27,7 @@ impl Command for Delete {
         args: &[Arg::string(c"library-name")],
     };
 
-    const STANDS_IN: bool = true;
+    const AROUND: Option<Around> = Some(dropin::serve);
 
     type Request<'a> = Args<'a>;
 

@@ -3,7 +3,8 @@
 //! The scripts that ATOMIC.SCRIPT LOAD has stored are libraries, too: they can be evicted from then on.
 //! Reply: OK. Replicates: `FUNCTION FLUSH`. Errors: those of FUNCTION FLUSH.
 
-use crate::commands::spec::{Arg, Command, Keys, Spec};
+use crate::commands::spec::{Arg, Around, Command, Keys, Spec};
+use crate::dropin;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
 use crate::scripting;
@@ -27,7 +28,7 @@ impl Command for Flush {
         args: &[Arg::one_of(c"flush-type", &[Arg::word(c"async", c"ASYNC"), Arg::word(c"sync", c"SYNC")]).optional()],
     };
 
-    const STANDS_IN: bool = true;
+    const AROUND: Option<Around> = Some(dropin::serve);
 
     type Request<'a> = Args<'a>;
 

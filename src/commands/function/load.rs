@@ -6,7 +6,8 @@
 //! Replicates: `FUNCTION LOAD`, as it came.
 //! Errors: those of FUNCTION LOAD. Nothing has changed then.
 
-use crate::commands::spec::{Arg, Command, Keys, Spec};
+use crate::commands::spec::{Arg, Around, Command, Keys, Spec};
+use crate::dropin;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
 use crate::scripting;
@@ -30,7 +31,7 @@ impl Command for Load {
         args: &[Arg::word(c"replace", c"REPLACE").optional(), Arg::string(c"function-code")],
     };
 
-    const STANDS_IN: bool = true;
+    const AROUND: Option<Around> = Some(dropin::serve);
 
     type Request<'a> = Args<'a>;
 

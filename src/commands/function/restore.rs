@@ -3,7 +3,8 @@
 //! A library that the server's engine takes and this one does not is served by the server, and the log says so.
 //! Reply: OK. Replicates: `FUNCTION RESTORE`, as it came. Errors: those of FUNCTION RESTORE. Nothing has changed then.
 
-use crate::commands::spec::{Arg, Command, Keys, Spec};
+use crate::commands::spec::{Arg, Around, Command, Keys, Spec};
+use crate::dropin;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
 use crate::scripting;
@@ -34,7 +35,7 @@ impl Command for Restore {
         ],
     };
 
-    const STANDS_IN: bool = true;
+    const AROUND: Option<Around> = Some(dropin::serve);
 
     type Request<'a> = Args<'a>;
 

@@ -4,7 +4,8 @@
 //! `libraries_count` and `functions_count` by engine.
 //! Errors: `BUSY` while a script runs that is no function.
 
-use crate::commands::spec::{Command, Keys, Spec};
+use crate::commands::spec::{Around, Command, Keys, Spec};
+use crate::dropin;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
 use crate::scripting::busy;
@@ -28,7 +29,7 @@ impl Command for Stats {
         args: &[],
     };
 
-    const STANDS_IN: bool = true;
+    const AROUND: Option<Around> = Some(dropin::serve);
 
     type Request<'a> = ();
 

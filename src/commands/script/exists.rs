@@ -3,7 +3,8 @@
 //! Reply: 1 or 0 per SHA1, in their order. A script that is stored counts, whether it was used since the restart or not.
 
 use super::READS;
-use crate::commands::spec::{Arg, Command, Keys, Spec};
+use crate::commands::spec::{Arg, Around, Command, Keys, Spec};
+use crate::dropin;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
 use crate::scripting;
@@ -28,7 +29,7 @@ impl Command for Exists {
         args: &[Arg::string(c"sha1").multiple()],
     };
 
-    const STANDS_IN: bool = true;
+    const AROUND: Option<Around> = Some(dropin::serve);
 
     type Request<'a> = Args<'a>;
 

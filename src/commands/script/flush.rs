@@ -6,7 +6,8 @@
 //! Replicates: `FUNCTION DELETE atomic_<sha1>` for each stored script, in one MULTI/EXEC.
 
 use super::CHANGES;
-use crate::commands::spec::{Arg, Command, Keys, Spec};
+use crate::commands::spec::{Arg, Around, Command, Keys, Spec};
+use crate::dropin;
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
 use crate::scripting;
@@ -30,7 +31,7 @@ impl Command for Flush {
         args: &[Arg::one_of(c"flush-type", &[Arg::word(c"async", c"ASYNC"), Arg::word(c"sync", c"SYNC")]).optional()],
     };
 
-    const STANDS_IN: bool = true;
+    const AROUND: Option<Around> = Some(dropin::serve);
 
     type Request<'a> = ();
 

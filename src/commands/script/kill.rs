@@ -3,7 +3,8 @@
 //! Works once other clients get `BUSY`, as long as the script has written nothing. Replies OK; the script's client gets an error.
 //! Errors: NOTBUSY when no script lets other clients in, UNKILLABLE when it has written.
 
-use crate::commands::spec::{Command, Keys, Spec};
+use crate::commands::spec::{Around, Command, Keys, Spec};
+use crate::dropin;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
 use crate::scripting::busy;
@@ -26,7 +27,7 @@ impl Command for Kill {
         args: &[],
     };
 
-    const STANDS_IN: bool = true;
+    const AROUND: Option<Around> = Some(dropin::serve);
 
     type Request<'a> = ();
 

@@ -8,7 +8,8 @@
 //! Errors: a script that does not compile, with its line.
 
 use super::LOADS;
-use crate::commands::spec::{Arg, Command, Keys, Spec};
+use crate::commands::spec::{Arg, Around, Command, Keys, Spec};
+use crate::dropin;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
 use crate::scripting;
@@ -32,7 +33,7 @@ impl Command for Load {
         args: &[Arg::string(c"script")],
     };
 
-    const STANDS_IN: bool = true;
+    const AROUND: Option<Around> = Some(dropin::serve);
 
     type Request<'a> = &'a [u8];
 

@@ -3,7 +3,8 @@
 //! Reply: the exact bytes that were loaded or evaluated, as a bulk string. Errors: NOSCRIPT when there is no such script.
 
 use super::READS;
-use crate::commands::spec::{Arg, Command, Keys, Spec};
+use crate::commands::spec::{Arg, Around, Command, Keys, Spec};
+use crate::dropin;
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
 use crate::scripting;
@@ -27,7 +28,7 @@ impl Command for Show {
         args: &[Arg::string(c"sha1")],
     };
 
-    const STANDS_IN: bool = true;
+    const AROUND: Option<Around> = Some(dropin::serve);
 
     type Request<'a> = &'a [u8];
 

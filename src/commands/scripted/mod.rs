@@ -6,7 +6,13 @@ pub mod reload;
 
 use std::ffi::CStr;
 
-use super::spec::{Keys, Spec};
+use super::guard::Named;
+use super::spec::{KeyFlags, Keys, Spec};
+use crate::error::Result;
+use crate::keyspace::Keyspace;
+use crate::scripting::scripted;
+use crate::server::module_api::Str;
+use crate::server::reply::Reply;
 
 /// The container.
 pub const CONTAINER: Spec = Spec {
@@ -23,3 +29,16 @@ pub const CONTAINER: Spec = Spec {
 
 /// The flags of the subcommands that read.
 const READS: &CStr = c"allow-stale deny-script";
+
+/// The scripted commands themselves.
+pub struct Scripted;
+
+impl Named for Scripted {
+    fn keys(argv: &[Str<'_>], tell: impl FnMut(usize, KeyFlags)) {
+        scripted::keys(argv, tell);
+    }
+
+    fn run(keyspace: &Keyspace, argv: &[Str<'_>]) -> Result<Reply> {
+        scripted::run(keyspace, argv)
+    }
+}

@@ -31,10 +31,10 @@ fn functions_are_the_commands_by_their_names() {
     let mut rig = Rig::new();
     rig.check(
         "local names = {} for name, f in pairs(atomic) do names[#names + 1] = name .. ' ' .. type(f) end table.sort(names) return names",
-        "*2 $buy function $cart_add_item function",
+        "*2 $buy function $cart function",
     );
     check_call("return atomic.buy('k', 1)", "atomic.buy k 1");
-    check_call("return atomic.cart_add_item()", "atomic.cart.add.item");
+    check_call("return atomic.cart()", "atomic.cart");
     check_call("local f = atomic.buy return coroutine.wrap(function() return f('k', 0.5, -3) end)()", "atomic.buy k 0.5 -3");
 }
 
@@ -86,7 +86,7 @@ fn what_is_no_option_of_the_command_is_refused_and_never_data() {
         ("atomic.buy('k', {at = 1, zones = 2})", "ZONES"),
         ("atomic.buy('k', {[''] = 1})", ""),
         ("atomic.buy('k', {at = 1, ['a\\0'] = 2})", "A\\x00"),
-        ("atomic.cart_add_item('k', {at = 1})", "AT"),
+        ("atomic.cart('k', {at = 1})", "AT"),
     ] {
         check_refused(script, &format!("ERR syntax error near '{near}'"));
     }

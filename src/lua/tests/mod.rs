@@ -44,7 +44,7 @@ pub(super) struct FakePort {
 pub(super) fn natives() -> Vec<NativeCommand> {
     vec![
         NativeCommand { name: c"atomic.buy", options: vec![b"ZONE", b"AT", b"GIFT", b"ALL"] },
-        NativeCommand { name: c"atomic.cart.add.item", options: vec![] },
+        NativeCommand { name: c"atomic.cart", options: vec![] },
     ]
 }
 

@@ -1,27 +1,28 @@
 //! Function libraries here and in the server's function store, which is theirs: what is here follows it.
 //!
 //! What we do to the store is known at once. What others do (FUNCTION itself, a replication link, data that is loaded) is noted by
-//! [`store_watch`], and looked at before the next function is called. A library that the server runs and we do not is left to the server.
+//! [`watch`], and looked at before the next function is called. A library that the server runs and we do not is left to the server.
 
 pub mod server_list;
 pub mod watch;
+
 use std::collections::{HashMap, HashSet};
 
 use self::watch::{Follower, note_change};
 use super::Scripting;
 use super::script_store as scripts;
-use crate::dropin::filter;
 use crate::error::{Error, QUOTED_BYTES, Result, printable};
 use crate::lua::library;
 use crate::lua::{self, Digest};
 use crate::server::module_api::{Ctx, OwnedStr, Str};
+use crate::settings;
 
 /// The libraries whose code does not run here. It will not, so nobody tries again.
 pub type Refused = HashMap<Vec<u8>, Digest>;
 
 /// Looks at the store if it may have changed.
 pub fn follow(ctx: Ctx, scripting: &mut Scripting) {
-    filter::watch_functions(ctx);
+    watch::start(ctx);
     if watch::take_changed(ctx, Follower::Functions) {
         take_all(ctx, scripting);
     }
@@ -47,7 +48,7 @@ fn take(ctx: Ctx, scripting: &mut Scripting, name: &[u8], code: &[u8]) {
     if known || scripting.refused.get(name).is_some_and(|refused| *refused == Digest::of(code)) {
         return;
     }
-    if filter::is_intercepting() && lua::differs(code) {
+    if settings::INTERCEPT.get() == 1 && lua::differs(code) {
         scripting.engine.remove_library(name);
         scripting.refused.insert(name.to_vec(), Digest::of(code));
         return;

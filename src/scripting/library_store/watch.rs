@@ -8,9 +8,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::error::Result;
 use crate::scripting::script_store as scripts;
 use crate::server::acl::Caller;
-use crate::server::command_filter::{self, Filtered};
+use crate::server::command_filter::{self, Filtered, Look, Role};
 use crate::server::module_api::{Ctx, Str};
 use crate::server::thread::ServerThread;
 
@@ -115,8 +116,39 @@ fn note_pending(pending: &[Pending]) {
     ANY_HELD.store(pending.iter().any(|pending| pending.held), Ordering::Relaxed);
 }
 
+/// Whether commands that change the store are seen.
+static WATCHING: AtomicBool = AtomicBool::new(false);
+
+/// What the filter shows us.
+static LOOK: Look = Look { role: Role::Watches, names: &["FUNCTION", "EXEC"], next: next_command, at };
+
+fn at(command: &mut Filtered) -> Result<()> {
+    if command.is("FUNCTION") {
+        function(command);
+    } else {
+        exec(command);
+    }
+    Ok(())
+}
+
+/// Whether commands that change the store are seen.
+#[must_use]
+pub fn is_watching() -> bool {
+    WATCHING.load(Ordering::Relaxed)
+}
+
+/// Sees commands no more, at unload.
+pub fn stop() {
+    WATCHING.store(false, Ordering::Relaxed);
+}
+
 /// From now on commands are seen. What was queued before was not, and what ran before was not.
-pub fn begin(ctx: Ctx) {
+pub fn start(ctx: Ctx) {
+    if WATCHING.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    // A filter that is refused leaves us with what the events tell.
+    let _ = command_filter::join(ctx, &LOOK);
     note_change();
     if ctx.flags().is_in_exec() {
         AGAIN.store(true, Ordering::Relaxed);
@@ -133,7 +165,7 @@ pub fn begin(ctx: Ctx) {
 }
 
 /// Another command is on its way. Those that a transaction's own scripts run end nothing.
-pub fn next_command() {
+fn next_command() {
     if AGAIN.load(Ordering::Relaxed) && !command_filter::context().is_some_and(|ctx| ctx.flags().is_in_exec()) {
         AGAIN.store(false, Ordering::Relaxed);
         note_change();
@@ -141,7 +173,7 @@ pub fn next_command() {
 }
 
 /// FUNCTION is on its way.
-pub fn function(command: &Filtered) {
+fn function(command: &Filtered) {
     if !changes(command) || !is_allowed(command) || (is_of_master(command) && scripts::arrives(&words(command))) {
         return;
     }
@@ -153,7 +185,7 @@ pub fn function(command: &Filtered) {
 }
 
 /// EXEC is on its way.
-pub fn exec(command: &Filtered) {
+fn exec(command: &Filtered) {
     let queued = || {
         let (Some(client), Some(mut pending)) = (command.client(), PENDING.try_borrow_mut()) else { return true };
         let before = pending.len();

@@ -5,7 +5,6 @@
 //! runs and asks for the keys of a command; the functions are the engine's.
 
 mod files;
-pub mod run;
 mod words;
 
 use std::collections::BTreeMap;
@@ -13,8 +12,7 @@ use std::ffi::{CStr, CString};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use self::run::Call;
-use super::Scripting;
+use super::{Call, Manner, Scripting};
 use crate::commands::spec::{Arg, KeyFlags, Keys, SpecOf};
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
@@ -43,8 +41,9 @@ pub struct Command {
     pub declaration: Declaration,
 }
 
-/// Reads the directory, if there is one, before anything is registered. Any error is that of the load.
-pub fn load(ctx: Ctx) -> Result<()> {
+/// Reads the directory, if there is one, before anything is registered; `is_ours` tells the commands that will be. Any error is that of
+/// the load.
+pub fn load(ctx: Ctx, is_ours: impl Fn(&CStr) -> bool) -> Result<()> {
     let directory = settings::COMMANDS_DIR.get();
     if directory.is_empty() {
         return Ok(());
@@ -54,9 +53,7 @@ pub fn load(ctx: Ctx) -> Result<()> {
     let loaded = load_files(ctx, &mut scripting, &directory)?;
     let mut registry = Registry { directory, commands: Vec::new(), by_name: BTreeMap::new() };
     for (file, declaration) in declarations(&loaded) {
-        if ctx.has_command(declaration.name.to_bytes())
-            || crate::commands::registered().any(|entry| *entry.spec.name == *declaration.name)
-        {
+        if ctx.has_command(declaration.name.to_bytes()) || is_ours(&declaration.name) {
             return Err(refusal(file, declaration, "is a command already: of the server, or of a module"));
         }
         let number = registry.commands.len();
@@ -223,6 +220,6 @@ pub fn run(keyspace: &Keyspace, argv: &[Str<'_>]) -> Result<Reply> {
             args.push(*word);
         }
     }
-    let call = Call { number: command.number, name: name.to_bytes(), write: flags.write(), keys: &keys, args: &args };
-    call.run(keyspace)
+    let call = Call { number: command.number, name: name.to_bytes(), keys: &keys, args: &args };
+    scripting::command(keyspace, &call, Manner { read_only: !flags.write(), standing_in: false })
 }

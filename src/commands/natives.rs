@@ -1,16 +1,13 @@
 //! Which commands scripts can call as functions of `atomic`: all that the server lets scripts run and that are for everybody.
 
-use super::calls::{Native, Natives};
-use crate::commands;
-use crate::commands::guard::Entry;
-use crate::commands::spec::{Arg, ArgKind, Keys};
+use super::guard::Entry;
+use super::spec::{Arg, ArgKind, Keys};
 use crate::lua::port::NativeCommand;
-use crate::server::module_api::Ctx;
+use crate::scripting::calls::Native;
 
-/// The commands, for the engine and for the port, in the same order.
-pub fn all(ctx: Ctx) -> (Vec<NativeCommand>, Natives) {
-    let (seen, run) = commands::ALL.iter().filter_map(both).unzip();
-    (seen, Natives::new(ctx, run))
+/// The commands, as the engine knows them and as they run.
+pub fn all() -> impl Iterator<Item = (NativeCommand, Native)> {
+    super::ALL.iter().filter_map(both)
 }
 
 fn both(entry: &Entry) -> Option<(NativeCommand, Native)> {
