@@ -41,7 +41,8 @@ impl Native {
     }
 
     fn key_words(&self) -> Keys {
-        let range = self.keys.and_then(|[first, last, step]| Some((usize::try_from(first).ok()?, last, usize::try_from(step).ok()?)));
+        let range =
+            self.keys.and_then(|[first, last, step]| Some((usize::try_from(first).ok()?, last, usize::try_from(step).ok()?)));
         range.map_or(Keys::Api, |(first, last, step)| Keys::Range(first, last.into(), step))
     }
 }

@@ -310,8 +310,7 @@ fn expect_refused(server: &Server, code: &str, function: &str, arguments: &str) 
 
 #[test]
 fn the_state_of_the_server_refuses_the_first_write_and_none_after_it() {
-    const WRITES: &[(&str, &str)] =
-        &[("cas", "KEYS[1], 'v', 'w'"), ("lock", "'l', 'me', 1000"), ("mcas", "KEYS[1], 'v', 'w'")];
+    const WRITES: &[(&str, &str)] = &[("cas", "KEYS[1], 'v', 'w'"), ("lock", "'l', 'me', 1000"), ("mcas", "KEYS[1], 'v', 'w'")];
     each_server(|server| {
         server.run("MSET k v n 0");
         assert_eq!(server.run("CONFIG SET maxmemory 1"), Value::ok());
