@@ -4,7 +4,7 @@ from harness import PORT, refusal
 from redis.cluster import RedisCluster
 from redis.exceptions import RedisClusterException
 
-client = RedisCluster(port=PORT)
+client = RedisCluster(host="127.0.0.1", port=PORT)
 
 
 def key_lookups():
