@@ -25,7 +25,6 @@ const CALLS: &[(&str, &str, &str, &str)] = &[
     ("cad", "SET k v", "K, 'v'", "K, 'v'"),
     ("mcas", "MSET k v j w", "K, 'v', 'x', 'j', 'w', 'y'", "K, 'v', 'x', 'j', 'w', 'y'"),
     ("mcas", "", "K, 'v', 'w', 'j'", "K, 'v', 'w', 'j'"),
-    ("mcas", "", "K, 'v'", "K, 'v'"),
     ("mcas", "MSET k v j w", "{K, 'v', 'x', 'j', 'w', 'y'}", "K, 'v', 'x', 'j', 'w', 'y'"),
     ("set", "", "K, 5, {nx = true, px = 100000}", "K, 5, 'NX', 'PX', 100000"),
     ("set", "SET k 3", "K, 5, {get = true, gt = true, ifge = 2.5}", "K, 5, 'IFGE', 2.5, 'GT', 'GET'"),
