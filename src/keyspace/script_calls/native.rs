@@ -115,10 +115,10 @@ impl Calls<'_> {
             return READ_ONLY;
         }
         let slots_before = self.rules.slots;
-        if !slots_before.are_all() {
-            if let Err(refusal) = self.rules.slots.check(native.key_words().find(self.ctx, call.argv).into_iter()) {
-                return refusal;
-            }
+        if !slots_before.are_all()
+            && let Err(refusal) = self.rules.slots.check(native.key_words().find(self.ctx, call.argv).into_iter())
+        {
+            return refusal;
         }
         let own = call.argv.get(1 + usize::from(call.key.is_some())..).unwrap_or_default();
         let own: Vec<_> = own.iter().map(|arg| OwnedStr::new(arg)).collect();
