@@ -2,7 +2,7 @@
 //!
 //! ON answers every waiting client as if its time were over, and from then on `TRYAGAIN` to every request with WAIT or BIND; holds that
 //! are bound to connections become plain leases. Requests without those options go on as ever. OFF lets requests wait again. Draining is
-//! this node's state: it is not replicated, not stored, and off after a load. INFO shows it as `atomic_draining`.
+//! this node's state: it is not replicated, not stored, and off after a load. INFO shows it as `atomic_locks_draining`.
 //! Reply: the number of clients that were answered; 0 for OFF, and for ON when nobody was waiting. The servers count a client as
 //! blocked until its reply was made, which takes one turn of the event loop.
 //! Replicates: nothing, but for what closed connections had bound and was not given back yet.

@@ -1,7 +1,7 @@
 //! Which commands scripts can call as functions of `atomic`: all that the server lets scripts run and that are for everybody.
 
 use super::guard::Entry;
-use super::spec::{Arg, ArgKind, Keys};
+use super::spec::{Arg, ArgKind};
 use crate::lua::port::NativeCommand;
 use crate::scripting::calls::Native;
 
@@ -20,7 +20,7 @@ fn both(entry: &Entry) -> Option<(NativeCommand, Native)> {
     spec.args.iter().for_each(|arg| options(arg, &mut words));
     Some((
         NativeCommand { name: spec.name, options: words },
-        Native { name: spec.name, write: has("write"), one_key: matches!(spec.keys, Keys::First(_)), run: entry.run? },
+        Native { name: spec.name, write: has("write"), keys: spec.keys.range().map(|(range, _)| range), run: entry.run? },
     ))
 }
 

@@ -17,7 +17,6 @@ pub mod scripted;
 pub mod words;
 
 use std::cell::RefMut;
-use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use redis_module::raw;
@@ -136,25 +135,25 @@ pub fn engine() -> Result<RefMut<'static, Scripting>> {
 
 /// The figures of INFO; `None` while a script runs.
 #[must_use]
-pub fn figures() -> Option<[(&'static CStr, u64); 13]> {
+pub fn figures() -> Option<[(&'static str, u64); 13]> {
     let scripting = engine().ok()?;
     let stats = scripting.engine.stats();
     let (libraries, functions) = scripting.engine.functions().count();
     let count = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
     Some([
-        (c"cached", count(stats.cache.scripts)),
-        (c"cached_bytes", count(stats.cache.bytes)),
-        (c"stored", count(stats.cache.stored)),
-        (c"stored_bytes", count(stats.cache.stored_bytes)),
-        (c"stored_memory", count(stats.cache.stored_memory)),
-        (c"evicted", stats.cache.evicted),
-        (c"store_refused", scripting.store.refused()),
-        (c"libraries", count(libraries)),
-        (c"functions", count(functions)),
-        (c"vm_memory", count(stats.vm_bytes)),
-        (c"vm_memory_limit", count(limits().memory_bytes)),
-        (c"runs", scripting.runs),
-        (c"failures", scripting.failures),
+        ("cached", count(stats.cache.scripts)),
+        ("cached_bytes", count(stats.cache.bytes)),
+        ("stored", count(stats.cache.stored)),
+        ("stored_bytes", count(stats.cache.stored_bytes)),
+        ("stored_memory", count(stats.cache.stored_memory)),
+        ("evicted", stats.cache.evicted),
+        ("store_refused", scripting.store.refused()),
+        ("libraries", count(libraries)),
+        ("functions", count(functions)),
+        ("vm_memory", count(stats.vm_bytes)),
+        ("vm_memory_limit", count(limits().memory_bytes)),
+        ("runs", scripting.runs),
+        ("failures", scripting.failures),
     ])
 }
 

@@ -18,7 +18,8 @@ const MAX_SECONDS: i64 = i64::MAX / 2000;
 const MAX_MILLIS: i64 = i64::MAX / 2;
 
 /// The most keys of one command.
-const MAX_KEYS: i64 = 128;
+const MAX_KEYS: u8 = 128;
+const TOO_MANY_KEYS: Error = Error::Text("ERR at most 128 keys");
 
 /// The arguments that were not read yet.
 #[derive(Debug, Clone, Copy)]
@@ -78,11 +79,11 @@ impl<'a> Args<'a> {
 
     /// `numkeys key [key ...]`: 1 to [`MAX_KEYS`] keys, all different.
     pub fn keys(&mut self) -> Result<&'a [Str<'a>]> {
-        let count = usize::try_from(self.int("numkeys", 1..=MAX_KEYS)?).unwrap_or(usize::MAX);
+        let count = usize::try_from(self.int("numkeys", 1..=i64::from(MAX_KEYS))?).unwrap_or(usize::MAX);
         let (keys, rest) = self.rest.split_at_checked(count).ok_or(Error::Arity)?;
         self.rest = rest;
-        let repeated = keys.iter().enumerate().any(|(at, key)| keys.iter().take(at).any(|other| other.bytes() == key.bytes()));
-        if repeated { Err(Error::Argument { argument: "key", expected: "must not be given twice" }) } else { Ok(keys) }
+        distinct(keys.iter())?;
+        Ok(keys)
     }
 
     /// The next argument as an owner's name or another short token of `1..=max` bytes.
@@ -104,6 +105,15 @@ impl<'a> Args<'a> {
             Some(extra) => Err(syntax(extra.bytes())),
         }
     }
+}
+
+/// Refuses more than [`MAX_KEYS`] keys, and a key that is given twice.
+pub fn distinct<'k, 'a: 'k>(keys: impl ExactSizeIterator<Item = &'k Str<'a>> + Clone) -> Result<()> {
+    if keys.len() > usize::from(MAX_KEYS) {
+        return Err(TOO_MANY_KEYS);
+    }
+    let repeated = keys.clone().enumerate().any(|(at, key)| keys.clone().take(at).any(|other| other.bytes() == key.bytes()));
+    if repeated { Err(Error::Argument { argument: "key", expected: "must not be given twice" }) } else { Ok(()) }
 }
 
 /// The refusal of an argument that is not an option here, or not a second time.

@@ -143,14 +143,14 @@ pub fn prolong(keyspace: &Keyspace, kind: Kind, key: Str<'_>, owner: &[u8], unti
 }
 
 /// The figures for INFO: clients that wait, shares that end with a connection, grants after waiting, whether nobody may wait.
-pub fn figures() -> Result<[(&'static std::ffi::CStr, u64); 4]> {
+pub fn figures() -> Result<[(&'static str, u64); 4]> {
     let count = |count| u64::try_from(count).unwrap_or(u64::MAX);
     with(|state| {
         [
-            (c"waiting_clients", count(state.queues.clients())),
-            (c"bound_to_connections", count(state.bindings.count())),
-            (c"handed_over", state.handed_over),
-            (c"draining", drain::is_on().into()),
+            ("waiting_clients", count(state.queues.clients())),
+            ("bound_to_connections", count(state.bindings.count())),
+            ("handed_over", state.handed_over),
+            ("draining", drain::is_on().into()),
         ]
     })
 }

@@ -232,6 +232,12 @@ impl Declaration {
         self.name.to_string_lossy().to_uppercase()
     }
 
+    /// Whether the cluster client of redis-py refuses the name, which it takes for `module.command`.
+    #[must_use]
+    pub fn has_several_dots(&self) -> bool {
+        self.name.to_bytes().iter().filter(|&&byte| byte == b'.').count() > 1
+    }
+
     /// What the server was told once and cannot be told again, if that differs: its name, and how it was and is.
     #[must_use]
     pub fn fixed_difference(&self, now: &Self) -> Option<&'static str> {

@@ -28,10 +28,23 @@ pub struct Native {
     pub name: &'static CStr,
     /// Whether it may write.
     pub write: bool,
-    /// Whether its first argument is its only key.
-    pub one_key: bool,
+    /// First word, last word (-1 is the last of the call) and step of its keys, when they are at fixed words.
+    pub keys: Option<[i32; 3]>,
     /// What it does.
     pub run: Run,
+}
+
+impl Native {
+    /// Whether its first argument is its only key.
+    fn has_one_key(&self) -> bool {
+        self.keys == Some([1, 1, 1])
+    }
+
+    fn key_words(&self) -> Keys {
+        let range =
+            self.keys.and_then(|[first, last, step]| Some((usize::try_from(first).ok()?, last, usize::try_from(step).ok()?)));
+        range.map_or(Keys::Api, |(first, last, step)| Keys::Range(first, last.into(), step))
+    }
 }
 
 /// All of them.
@@ -92,7 +105,7 @@ impl Calls<'_> {
     /// Runs one of our commands, which `call` names too. The answer is that of [`Calls::call`].
     pub fn run(&mut self, natives: &Natives, index: usize, call: &Invocation<'_>) -> &[u8] {
         let Some(native) = natives.get(index).filter(|_| call.aof && call.replicas) else { return self.call(call) };
-        let check = call.key.filter(|_| native.one_key && !natives.cluster).map(|key| (index, key.raw()));
+        let check = call.key.filter(|_| native.has_one_key() && !natives.cluster).map(|key| (index, key.raw()));
         let passed = check.is_some_and(|check| self.passed.has(check));
         if !passed && !natives.checked {
             return self.dispatch(call, check);
@@ -102,11 +115,10 @@ impl Calls<'_> {
             return READ_ONLY;
         }
         let slots_before = self.rules.slots;
-        if !slots_before.are_all() {
-            let keys = if native.one_key { Keys::Range(1, 1, 1) } else { Keys::Api };
-            if let Err(refusal) = self.rules.slots.check(keys.find(self.ctx, call.argv).into_iter()) {
-                return refusal;
-            }
+        if !slots_before.are_all()
+            && let Err(refusal) = self.rules.slots.check(native.key_words().find(self.ctx, call.argv).into_iter())
+        {
+            return refusal;
         }
         let own = call.argv.get(1 + usize::from(call.key.is_some())..).unwrap_or_default();
         let own: Vec<_> = own.iter().map(|arg| OwnedStr::new(arg)).collect();

@@ -60,6 +60,13 @@ pub fn load(ctx: Ctx, is_ours: impl Fn(&CStr) -> bool) -> Result<()> {
         registry.by_name.insert(declaration.name.to_bytes().into(), number);
         registry.commands.push(Rc::new(Command { number, declaration: declaration.clone() }));
     }
+    for (file, declaration) in declarations(&loaded).filter(|(_, declaration)| declaration.has_several_dots()) {
+        let (file, line, name) = (file.name(), declaration.line, declaration.shown_name());
+        ctx.log(
+            c"warning",
+            &format!("commands-dir: {file}:{line}: {name} has two dots or more: redis-py's cluster client refuses such a name"),
+        );
+    }
     let (files, commands) = (loaded.len(), registry.commands.len());
     scripting.engine.put_command_files(registry.names(), loaded);
     if let Some(mut slot) = REGISTRY.try_borrow_mut() {

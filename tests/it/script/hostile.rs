@@ -115,7 +115,7 @@ fn check_scripts(rows: &[(&str, Vec<u8>, Must)]) {
     each_limited_server(|server| {
         let mut connection = server.connect();
         expect_working(&mut connection, "the start");
-        let memory = || ["used_memory", "atomic_vm_memory"].map(|field| server.info(field).parse::<u64>().unwrap());
+        let memory = || ["used_memory", "atomic_scripts_vm_memory"].map(|field| server.info(field).parse::<u64>().unwrap());
         server.run("FLUSHALL");
         let before = memory();
         let wrong: Vec<String> =
