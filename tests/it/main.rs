@@ -3,10 +3,7 @@
 
 mod apps; // real applications with their real packages, with and without drop-in mode
 mod build; // version and build in INFO and the log, and the build script that finds them out
-mod commands; // each native command: what it accepts, refuses, answers and leaves behind
-mod compat; // other modules' names, with the module argument `compat yes`
-mod conditions; // compare-and-set and the conditional commands
-mod counters; // bounded counters, in strings and hashes, and transfers between them
+mod commands; // each family of native commands: what it accepts, refuses, answers and leaves behind
 mod differential; // native commands against the scripts they replace, the same random program on both
 mod docs; // the transcripts of all pages, executed
 mod dropin; // drop-in mode: the server's own script commands on this engine
@@ -16,7 +13,6 @@ mod harness; // the harness itself, on servers without the module
 mod hostile; // hostile keys, stored bytes and arguments against every command, driven by COMMAND DOCS
 mod install; // scripts/install.sh: what counts as there; needs no server
 mod introspection; // what the server says about the commands: flags, keys, docs, ACL
-mod limits; // rate limits: grammar, every option, the exact replicated stream
 mod memory; // above `maxmemory`: which form of each command is refused, and which works
 mod module; // load, unload, bad arguments, a panic in a handler
 mod persistence; // AOF and RDB, over kill -9 and restart, with and without the module
@@ -29,5 +25,4 @@ mod slots; // keys in a cluster: whatever a script does, each is where the serve
 mod support; // real servers, a raw client, replicas as witnesses, transcripts as tests
 mod tidy; // the architecture rules, read from the sources; needs no server
 mod unload; // MODULE UNLOAD: what the server keeps of a module that it frees, and ATOMIC.DRAIN
-mod values; // get or set, defaults, bounded lists, once, idempotency
 mod waiting; // locks and semaphores that wait on the server

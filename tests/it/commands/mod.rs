@@ -3,12 +3,15 @@
 //! A time that a reply names ("in 200 ms") is true at a moment that the client does not see. [`Timed`] brackets that moment with the
 //! server's own clock, and a [`Moment`] is what follows from it: two replies about the same moment must leave room for one.
 
-mod cas;
-mod fence;
-mod lock;
-mod ratelimit;
-mod semaphore;
-mod times;
+mod compat; // other modules' names, with the module argument `compat yes`
+mod conditions; // compare-and-set and the conditional commands
+mod counters; // bounded counters, in strings and hashes, and transfers between them
+mod fences; // numbers that only grow
+mod locks; // ownership, leases, fences, clients that lock with `SET NX PX`
+mod ratelimit; // every policy: grammar, replies, times, state, replication
+mod semaphores; // permits, leases, what is stored, what others see
+mod times; // no time in a reply is longer than requested
+mod values; // get or set, defaults, bounded lists, once, idempotency
 
 use crate::support::line::{line, quoted};
 use crate::support::resp::encode;

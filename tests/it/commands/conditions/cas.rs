@@ -1,6 +1,6 @@
 //! `ATOMIC.CAS` and `ATOMIC.CAD`: what they accept and refuse, what they compare, what becomes of the TTL.
 
-use super::{OTHER_TYPES, WRONGTYPE, changes_nothing, command, deadline, expect_range, expect_refused, timed};
+use crate::commands::{OTHER_TYPES, WRONGTYPE, changes_nothing, command, deadline, expect_range, expect_refused, timed};
 use crate::support::{Value, each_server};
 
 const MAX_SECONDS: i64 = i64::MAX / 2000;
@@ -153,8 +153,8 @@ fn a_missing_key_is_neither_equal_nor_made() {
         for attempt in ["ATOMIC.CAS gone v n", "ATOMIC.CAD gone v"] {
             let mut connection = server.connect();
             server.run("SET gone v PX 1");
-            let now = super::micros(&mut connection);
-            super::await_micros(&mut connection, now + 2000);
+            let now = crate::commands::micros(&mut connection);
+            crate::commands::await_micros(&mut connection, now + 2000);
             assert_eq!(server.run(attempt), Value::Integer(-1), "{attempt} saw a key that is over");
         }
     });

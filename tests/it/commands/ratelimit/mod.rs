@@ -1,5 +1,7 @@
 //! `ATOMIC.RATELIMIT` and `ATOMIC.RATELIMIT_RO`: grammar, replies, the promise of retry-after, state and TTL.
 
+mod limits;
+
 use std::thread;
 
 use super::{

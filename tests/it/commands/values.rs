@@ -1,6 +1,6 @@
 //! `ATOMIC.GETORSET`, `ATOMIC.HMGETOR`, `ATOMIC.PUSH`, `ATOMIC.POP`, `ATOMIC.ONCE` and `ATOMIC.IDEMBEGIN`, `IDEMEND`, `IDEMABORT`.
 
-use crate::counters::{brief, check, check_changes_nothing, check_streams};
+use super::counters::{brief, check, check_changes_nothing, check_streams};
 use crate::support::{RealReplica, Server, Value, each_server, eventually};
 
 #[test]

@@ -1,5 +1,7 @@
 //! Compare-and-set and its family: `ATOMIC.CAS`, `CAD`, `MCAS`, `SET`, `DEL`, `PEXPIRE`, `HCAS` and `HSET`.
 
+mod cas;
+
 use crate::support::{FakeReplica, RealReplica, Server, Value, argv, each_server, eventually};
 
 /// What the rows below are about; `None` is no key, or no field.
