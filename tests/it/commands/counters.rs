@@ -1,114 +1,75 @@
 //! `ATOMIC.INCRBY`, `ATOMIC.HINCRBY` and `ATOMIC.TRANSFER`.
 
-use crate::support::{FakeReplica, RealReplica, Server, Value, argv, each_server};
-
-/// A reply on one line: `[1, 8, "v", nil]`; an error as its text.
-pub fn brief(reply: &Value) -> String {
-    match reply {
-        Value::Integer(number) => number.to_string(),
-        Value::Null => "nil".to_owned(),
-        Value::Error(text) => text.clone(),
-        Value::Array(items) => format!("[{}]", items.iter().map(brief).collect::<Vec<_>>().join(", ")),
-        other => other.to_string(),
-    }
-}
-
-/// Rows of: commands that prepare, the call, its reply, a question and the answer afterwards. Each on an empty server.
-#[track_caller]
-pub fn check(server: &Server, rows: &[(&str, &str, &str, &str, &str)]) {
-    for (prepare, call, expected, question, answer) in rows {
-        server.run("FLUSHALL");
-        prepare.split(';').filter(|line| !line.trim().is_empty()).for_each(|line| drop(server.run(line)));
-        assert_eq!(brief(&server.run(call)), *expected, "{call} after {prepare:?}");
-        assert_eq!(brief(&server.run(question)), *answer, "{question} after {call} after {prepare:?}");
-    }
-}
-
-/// Rows of: a command that prepares, the call, its exact stream.
-#[track_caller]
-pub fn check_streams(server: &Server, rows: &[(&str, &str, &[&str])]) {
-    let mut replica = FakeReplica::attach(server);
-    for (prepare, call, stream) in rows {
-        server.run("FLUSHALL");
-        prepare.split(';').filter(|line| !line.trim().is_empty()).for_each(|line| drop(server.run(line)));
-        replica.stream();
-        let reply = server.run(call);
-        assert!(!matches!(reply, Value::Error(_)), "{call}: {reply}");
-        replica.expect_stream(stream);
-    }
-}
-
-/// Rows of: a command that prepares, a call that changes nothing. It replicates nothing, counts as no change, touches no WATCH.
-#[track_caller]
-pub fn check_changes_nothing(server: &Server, rows: &[(&str, &str)]) {
-    let mut replica = FakeReplica::attach(server);
-    let mut watcher = server.connect();
-    for (prepare, call) in rows {
-        server.run("FLUSHALL");
-        prepare.split(';').filter(|line| !line.trim().is_empty()).for_each(|line| drop(server.run(line)));
-        watcher.run("WATCH k j");
-        replica.stream();
-        let state = |server: &Server| {
-            (server.info("rdb_changes_since_last_save"), server.run("DEBUG DIGEST"), server.run("PEXPIRETIME k"))
-        };
-        let before = state(server);
-        server.run(call);
-        assert_eq!(state(server), before, "{call} after {prepare:?}");
-        replica.expect_stream(&[]);
-        watcher.run("MULTI");
-        watcher.run("PING");
-        assert_ne!(watcher.run("EXEC"), Value::Null, "{call} after {prepare:?} touched the watched key");
-    }
-}
+use super::rows::{brief, check, check_changes_nothing, check_streams};
+use crate::support::{RealReplica, Server, Value, argv, each_server};
 
 /// Whether the server has TTLs of hash fields.
 fn has_field_ttl(server: &Server) -> bool {
     server.binary.is_redis_from(7, 4) || server.binary.is_valkey_from(9, 0)
 }
 
-/// `VERB` is INCRBY on `k`, then HINCRBY on field `f` of `k`; `SET` stores, `GET` reads.
-const BOUNDS: &[(&str, &str, &str, &str, &str)] = &[
-    ("SET 5", "VERB 3", "[1, 8, 3, -1]", "GET", "\"8\""),
-    ("", "VERB 3", "[1, 3, 3, -1]", "GET", "\"3\""),
-    ("", "VERB 0", "[1, 0, 0, -1]", "GET", "\"0\""),
-    ("", "VERB 3 INIT 40", "[1, 43, 3, -1]", "GET", "\"43\""),
-    ("SET 5", "VERB 3 INIT 40", "[1, 8, 3, -1]", "GET", "\"8\""),
-    ("SET 5", "VERB 5 MAX 10", "[1, 10, 5, -1]", "GET", "\"10\""),
-    ("SET 5", "VERB 6 MAX 10", "[0, 5, 0, -1]", "GET", "\"5\""),
-    ("SET 5", "VERB -5 MIN 0", "[1, 0, -5, -1]", "GET", "\"0\""),
-    ("SET 5", "VERB -6 MIN 0", "[0, 5, 0, -1]", "GET", "\"5\""),
-    ("", "VERB 6 MAX 5", "[0, 0, 0, -1]", "GET", "nil"),
-    ("", "VERB 6 MAX 5 INIT 3", "[0, 3, 0, -1]", "GET", "nil"),
-    ("SET 5", "VERB 6 max 10 saturate", "[1, 10, 5, -1]", "GET", "\"10\""),
-    ("SET 5", "VERB -6 MIN 0 SATURATE", "[1, 0, -5, -1]", "GET", "\"0\""),
-    ("SET 50", "VERB 1 MAX 10 SATURATE", "[1, 10, -40, -1]", "GET", "\"10\""),
-    ("SET 50", "VERB -1 MAX 10", "[0, 50, 0, -1]", "GET", "\"50\""),
-    ("SET 8", "VERB 1 WRAP 0 MAX 10", "[1, 9, 1, -1]", "GET", "\"9\""),
-    ("SET 9", "VERB 1 WRAP 0 MAX 10", "[2, 0, -9, -1]", "GET", "\"0\""),
-    ("SET 9", "VERB 7 MAX 10 WRAP 3", "[2, 3, -6, -1]", "GET", "\"3\""),
-    ("", "VERB 10 MAX 10 WRAP 3", "[2, 3, 3, -1]", "GET", "\"3\""),
-    ("SET 9223372036854775807", "VERB 1", "[0, 9223372036854775807, 0, -1]", "GET", "\"9223372036854775807\""),
-    ("SET -9223372036854775808", "VERB -1 SATURATE", "[1, -9223372036854775808, 0, -1]", "GET", "\"-9223372036854775808\""),
+/// A reply of INCRBY or HINCRBY without a TTL: what became of the number, the number now, and the difference.
+#[derive(Clone, Copy)]
+enum Counted {
+    Changed(i64, i64),
+    Denied(i64),
+    Wrapped(i64, i64),
+}
+
+use Counted::{Changed, Denied, Wrapped};
+
+impl Counted {
+    /// The reply as [`brief`] shows it.
+    fn brief(self) -> String {
+        let (code, number, difference) = match self {
+            Denied(number) => (0, number, 0),
+            Changed(number, difference) => (1, number, difference),
+            Wrapped(number, difference) => (2, number, difference),
+        };
+        format!("[{code}, {number}, {difference}, -1]")
+    }
+}
+
+/// Rows of: what is stored before, the call, its reply, what is stored after.
+///
+/// `VERB` is INCRBY on `k`, then HINCRBY on field `f` of `k`; `SET` stores.
+const BOUNDS: &[(&str, &str, Counted, &str)] = &[
+    ("SET 5", "VERB 3", Changed(8, 3), "\"8\""),
+    ("", "VERB 3", Changed(3, 3), "\"3\""),
+    ("", "VERB 0", Changed(0, 0), "\"0\""),
+    ("", "VERB 3 INIT 40", Changed(43, 3), "\"43\""),
+    ("SET 5", "VERB 3 INIT 40", Changed(8, 3), "\"8\""),
+    ("SET 5", "VERB 5 MAX 10", Changed(10, 5), "\"10\""),
+    ("SET 5", "VERB 6 MAX 10", Denied(5), "\"5\""),
+    ("SET 5", "VERB -5 MIN 0", Changed(0, -5), "\"0\""),
+    ("SET 5", "VERB -6 MIN 0", Denied(5), "\"5\""),
+    ("", "VERB 6 MAX 5", Denied(0), "nil"),
+    ("", "VERB 6 MAX 5 INIT 3", Denied(3), "nil"),
+    ("SET 5", "VERB 6 max 10 saturate", Changed(10, 5), "\"10\""),
+    ("SET 5", "VERB -6 MIN 0 SATURATE", Changed(0, -5), "\"0\""),
+    ("SET 50", "VERB 1 MAX 10 SATURATE", Changed(10, -40), "\"10\""),
+    ("SET 50", "VERB -1 MAX 10", Denied(50), "\"50\""),
+    ("SET 8", "VERB 1 WRAP 0 MAX 10", Changed(9, 1), "\"9\""),
+    ("SET 9", "VERB 1 WRAP 0 MAX 10", Wrapped(0, -9), "\"0\""),
+    ("SET 9", "VERB 7 MAX 10 WRAP 3", Wrapped(3, -6), "\"3\""),
+    ("", "VERB 10 MAX 10 WRAP 3", Wrapped(3, 3), "\"3\""),
+    ("SET 9223372036854775807", "VERB 1", Denied(i64::MAX), "\"9223372036854775807\""),
+    ("SET -9223372036854775808", "VERB -1 SATURATE", Changed(i64::MIN, 0), "\"-9223372036854775808\""),
     (
         "SET -9223372036854775808",
         "VERB 1 MIN 9223372036854775807 SATURATE",
-        "[1, 9223372036854775807, 9223372036854775807, -1]",
-        "GET",
+        Changed(i64::MAX, i64::MAX),
         "\"9223372036854775807\"",
     ),
 ];
-
-fn worded(text: &str, verb: &str, set: &str, get: &str) -> String {
-    text.replace("VERB", verb).replace("SET", set).replace("GET", get)
-}
 
 #[test]
 fn both_counters_keep_the_bounds() {
     each_server(|server| {
         for (verb, set, get) in [("ATOMIC.INCRBY k", "SET k", "GET k"), ("ATOMIC.HINCRBY k f", "HSET k f", "HGET k f")] {
-            for (prepare, call, reply, question, answer) in BOUNDS {
-                let word = |text: &str| worded(text, verb, set, get);
-                check(server, &[(&word(prepare), &word(call), reply, &word(question), answer)]);
+            for (prepare, call, reply, stored) in BOUNDS {
+                let word = |text: &str| text.replace("VERB", verb).replace("SET", set);
+                check(server, &[(&word(prepare), &word(call), &reply.brief(), get, stored)]);
             }
         }
     });

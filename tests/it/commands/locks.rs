@@ -9,10 +9,6 @@ use crate::support::{Connection, Server, Value, each_server};
 const YEAR: i64 = 31_536_000_000;
 const DAMAGED: &str = "WRONGTYPE key does not hold a lock (format LK1)";
 
-/// What the places of a LOCK reply mean.
-const FENCE: usize = 1;
-const TTL: usize = 2;
-
 /// The release script of the clients that lock with `SET key token NX PX ms`.
 const RELEASE: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) else return 0 end";
 
@@ -32,12 +28,33 @@ fn stored(mode: u8, fence: u64, holders: &[(&[u8], u32, i64)]) -> Vec<u8> {
     bytes
 }
 
-/// `[granted, fence, ttl, holds, waiters]`
+/// A reply of LOCK. No client waits in these tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Reply {
+    granted: bool,
+    fence: i64,
+    ttl: i64,
+    holds: i64,
+}
+
+impl Reply {
+    #[track_caller]
+    fn read(reply: &Value) -> Self {
+        let [granted, fence, ttl, holds, waiters] = integers(reply)[..] else { panic!("not five integers: {reply}") };
+        assert!([0, 1].contains(&granted) && waiters == 0, "{reply}");
+        Self { granted: granted == 1, fence, ttl, holds }
+    }
+}
+
+/// A denial: the lock is held for `ttl` ms more, -1 without a TTL.
+fn denied(ttl: i64) -> Reply {
+    Reply { granted: false, fence: 0, ttl, holds: 0 }
+}
+
+/// Calls LOCK.
 #[track_caller]
-fn lock(server: &Server, arguments: &str) -> Vec<i64> {
-    let reply = integers(&server.run(&format!("ATOMIC.LOCK {arguments}")));
-    assert_eq!((reply.len(), reply[4]), (5, 0), "{reply:?}");
-    reply
+fn lock(server: &Server, arguments: &str) -> Reply {
+    Reply::read(&server.run(&format!("ATOMIC.LOCK {arguments}")))
 }
 
 #[test]
@@ -70,7 +87,7 @@ fn lock_commands_refuse_what_they_do_not_know_and_say_where() {
     each_server(|server| {
         lock(server, "k me 60000");
         expect_refused(server, &table);
-        assert_eq!(lock(server, &format!("other {} 60000", "o".repeat(255)))[0], 1);
+        assert!(lock(server, &format!("other {} 60000", "o".repeat(255))).granted);
     });
 }
 
@@ -124,22 +141,22 @@ fn one_owner_at_a_time_and_a_denial_changes_nothing() {
     each_server(|server| {
         let mut connection = server.connect();
         let taken = timed(&mut connection, "ATOMIC.LOCK k me 60000");
-        let reply = taken.integers();
-        assert_eq!([reply[0], reply[TTL], reply[3], reply[4]], [1, 60_000, 1, 0]);
+        let reply = Reply::read(&taken.reply);
+        assert_eq!((reply.granted, reply.ttl, reply.holds), (true, 60_000, 1));
         assert_eq!(server.run("TYPE k"), Value::Status("string".to_owned()));
         let ends = deadline(server, "k");
         assert!((taken.before / 1000 + 60_000..=taken.after / 1000 + 60_000).contains(&ends));
         for other in ["you", "m", "mee", "ME", r#""me\x00""#] {
-            let denied = integers(&changes_nothing(server, &format!("ATOMIC.LOCK k {other} 100000")));
-            assert_eq!([denied[0], denied[FENCE], denied[3], denied[4]], [0; 4], "{other}");
-            assert!((1..=60_000).contains(&denied[TTL]), "{denied:?}");
+            let reply = Reply::read(&changes_nothing(server, &format!("ATOMIC.LOCK k {other} 100000")));
+            assert_eq!(reply, denied(reply.ttl), "{other}");
+            assert!((1..=60_000).contains(&reply.ttl), "{reply:?}");
             assert_eq!(changes_nothing(server, &format!("ATOMIC.UNLOCK k {other}")), Value::Integer(-1));
             assert_eq!(changes_nothing(server, &format!("ATOMIC.UNLOCK k {other} ALL")), Value::Integer(-1));
             assert_eq!(changes_nothing(server, &format!("ATOMIC.LOCKRENEW k {other} 100000")), Value::Integer(-1));
         }
         assert_eq!(server.run("ATOMIC.UNLOCK k me"), Value::Integer(0));
         assert_eq!(server.run("EXISTS k"), Value::Integer(0));
-        assert_eq!(lock(server, "k you 1000")[0], 1);
+        assert!(lock(server, "k you 1000").granted);
     });
 }
 
@@ -150,12 +167,12 @@ fn a_denied_client_learns_when_the_lease_ends() {
         server.run("ATOMIC.LOCK k me 45678");
         let ends = deadline(server, "k");
         for ask in 0..3 {
-            let denied = timed(&mut connection, "ATOMIC.LOCK k you 1");
-            let ttl = denied.integers()[TTL];
-            assert!((ends - denied.after / 1000..=ends - denied.before / 1000).contains(&ttl), "ask {ask}: {ttl}");
+            let asked = timed(&mut connection, "ATOMIC.LOCK k you 1");
+            let ttl = Reply::read(&asked.reply).ttl;
+            assert!((ends - asked.after / 1000..=ends - asked.before / 1000).contains(&ttl), "ask {ask}: {ttl}");
         }
         server.run("SET foreign token");
-        assert_eq!(lock(server, "foreign you 1000"), [0, 0, -1, 0, 0]);
+        assert_eq!(lock(server, "foreign you 1000"), denied(-1));
     });
 }
 
@@ -177,13 +194,13 @@ fn an_owner_enters_again_and_leaves_as_often() {
         let first = lock(server, "k me 60000");
         for holds in 2..=4 {
             let again = lock(server, "k me 60000");
-            assert_eq!([again[0], again[FENCE], again[3]], [1, first[FENCE], holds]);
+            assert_eq!((again.granted, again.fence, again.holds), (true, first.fence, holds));
         }
         for left in (1..=3).rev() {
             let ends = deadline(server, "k");
             assert_eq!(server.run("ATOMIC.UNLOCK k me"), Value::Integer(left));
             assert_eq!(deadline(server, "k"), ends, "giving one hold back moved the lease");
-            assert_eq!(lock(server, "k you 1000")[0], 0);
+            assert!(!lock(server, "k you 1000").granted);
         }
         assert_eq!(server.run("ATOMIC.UNLOCK k me"), Value::Integer(0));
         assert_eq!(server.run("ATOMIC.UNLOCK k me"), Value::Integer(-1));
@@ -194,7 +211,7 @@ fn an_owner_enters_again_and_leaves_as_often() {
 fn unlock_all_gives_every_hold_back() {
     each_server(|server| {
         for option in ["ALL", "all", "aLL"] {
-            (0..3).for_each(|_| drop(lock(server, "k me 60000")));
+            (0..3).for_each(|_| assert!(lock(server, "k me 60000").granted));
             assert_eq!(server.run(&format!("ATOMIC.UNLOCK k me {option}")), Value::Integer(0));
             assert_eq!(server.run("EXISTS k"), Value::Integer(0));
         }
@@ -209,9 +226,9 @@ fn entering_again_never_shortens_a_lease_and_renewing_moves_it_both_ways() {
         let ends = deadline(server, "k");
         let shorter = timed(&mut connection, "ATOMIC.LOCK k me 10");
         assert_eq!(deadline(server, "k"), ends);
-        let ttl = shorter.integers()[TTL];
+        let ttl = Reply::read(&shorter.reply).ttl;
         assert!((ends - shorter.after / 1000..=ends - shorter.before / 1000).contains(&ttl), "{ttl}");
-        assert_eq!(lock(server, "k me 90000")[TTL], 90_000);
+        assert_eq!(lock(server, "k me 90000").ttl, 90_000);
         assert!(deadline(server, "k") > ends);
         for lease in [120_000, 30_000, 31_536_000_000_i64] {
             let renewed = timed(&mut connection, &format!("ATOMIC.LOCKRENEW k me {lease}"));
@@ -237,7 +254,7 @@ fn info(connection: &mut Connection, key: &str) -> (String, i64, i64, i64) {
 #[test]
 fn lockinfo_tells_owner_holds_fence_and_ttl_in_both_protocols() {
     each_server(|server| {
-        let fence = lock(server, "k me 60000")[FENCE];
+        let fence = lock(server, "k me 60000").fence;
         lock(server, "k me 60000");
         let flat = changes_nothing(server, "ATOMIC.LOCKINFO k");
         let names: Vec<Value> = flat.array().iter().step_by(2).cloned().collect();
@@ -267,20 +284,21 @@ fn fences_grow_strictly_over_releases_and_keys_and_inside_a_transaction() {
     each_server(|server| {
         let mut connection = server.connect();
         let first: Timed = timed(&mut connection, "ATOMIC.LOCK a me 60000");
-        let mut last = first.integers()[FENCE];
+        let mut last = Reply::read(&first.reply).fence;
         assert!((first.before..=first.after).contains(&last), "the first fence is the clock in microseconds: {last}");
         for round in 0..50 {
             let key = ["a", "b", "c"][round % 3];
             server.run(&format!("ATOMIC.UNLOCK {key} me"));
-            let fence = lock(server, &format!("{key} me 60000"))[FENCE];
+            let fence = lock(server, &format!("{key} me 60000")).fence;
             assert!(fence > last, "{fence} after {last}");
             last = fence;
         }
         connection.run("MULTI");
         (0..20).for_each(|key| drop(connection.run(&format!("ATOMIC.LOCK t{key} me 60000"))));
         for reply in connection.run("EXEC").array() {
-            assert!(integers(reply)[FENCE] > last, "{reply} after {last}");
-            last = integers(reply)[FENCE];
+            let fence = Reply::read(reply).fence;
+            assert!(fence > last, "{fence} after {last}");
+            last = fence;
         }
     });
 }
@@ -291,13 +309,13 @@ fn a_fence_is_above_every_one_that_was_seen_in_a_stored_lock() {
         let ahead = u64::try_from(micros(&mut server.connect()) + 3_600_000_000).unwrap();
         // A lease that ended, in a key that did not: its fence is the one to pass.
         server.call(&[b"SET", &b"k"[..], &stored(0, ahead, &[(b"you", 1, 1000)])]);
-        let fence = lock(server, "k me 60000")[FENCE];
+        let fence = lock(server, "k me 60000").fence;
         assert_eq!(fence, ahead.cast_signed() + 1);
-        assert_eq!(lock(server, "other me 60000")[FENCE], fence + 1);
+        assert_eq!(lock(server, "other me 60000").fence, fence + 1);
         // Seen by a denial, too.
         server.call(&[b"SET", &b"k"[..], &stored(0, ahead + 100, &[(b"you", 1, 4_102_444_800_000)])]);
-        assert_eq!(lock(server, "k me 60000")[0], 0);
-        assert_eq!(lock(server, "third me 60000")[FENCE], ahead.cast_signed() + 101);
+        assert!(!lock(server, "k me 60000").granted);
+        assert_eq!(lock(server, "third me 60000").fence, ahead.cast_signed() + 101);
     });
 }
 
@@ -306,13 +324,13 @@ fn one_crafted_fence_does_not_exhaust_the_numbers_of_other_locks() {
     each_server(|server| {
         for crafted in [1_u64 << 62, (1 << 61) + 2] {
             server.call(&[b"SET", &b"k"[..], &stored(0, crafted, &[(b"you", 1, 4_102_444_800_000)])]);
-            assert_eq!(lock(server, "k me 60000")[0], 0);
-            assert!(lock(server, "other me 60000")[FENCE] < 1 << 52);
+            assert!(!lock(server, "k me 60000").granted);
+            assert!(lock(server, "other me 60000").fence < 1 << 52);
             server.run("DEL other");
             // Its own lock is succeeded by a higher number all the same.
             let ended = crafted - 1;
             server.call(&[b"SET", &b"k"[..], &stored(0, ended, &[(b"you", 1, 1000)])]);
-            assert_eq!(lock(server, "k me 60000")[FENCE], ended.cast_signed() + 1);
+            assert_eq!(lock(server, "k me 60000").fence, ended.cast_signed() + 1);
             assert_eq!(server.run("ATOMIC.UNLOCK k me"), Value::Integer(0));
         }
     });
@@ -330,24 +348,25 @@ fn an_ended_lease_is_nobodys_even_while_its_key_is_there() {
         assert_eq!(changes_nothing(server, "ATOMIC.UNLOCK k me"), Value::Integer(-1));
         assert_eq!(server.run("ATOMIC.LOCKINFO k"), Value::Array(Vec::new()));
         let again = lock(server, "k me 60000");
-        assert_eq!(again[3], 1, "the old holds came back");
-        assert!(again[FENCE] > first.integers()[FENCE], "the old ownership came back");
+        assert_eq!(again.holds, 1, "the old holds came back");
+        assert!(again.fence > Reply::read(&first.reply).fence, "the old ownership came back");
         assert!(deadline(server, "k") > 0);
         server.run("ATOMIC.UNLOCK k me");
         // And with the TTL that it has: free when the lease ends, not before.
         let first = timed(&mut connection, "ATOMIC.LOCK k me 30");
         loop {
             let asked = timed(&mut connection, "ATOMIC.LOCK k you 60000");
-            if asked.integers()[0] == 1 {
+            let reply = Reply::read(&asked.reply);
+            if reply.granted {
                 assert!(asked.after >= first.before + 29_000, "taken {} us too early", first.before + 29_000 - asked.after);
-                assert!(asked.integers()[FENCE] > first.integers()[FENCE]);
+                assert!(reply.fence > Reply::read(&first.reply).fence);
                 break;
             }
             assert!(asked.before < first.after + 30_000, "still held after the lease");
             let mut ends = Moment { after: first.before + 28_999, until: first.after + 30_000 };
             ends.expect_same(Moment {
-                after: asked.before + (asked.integers()[TTL] - 1) * 1000,
-                until: asked.after + (asked.integers()[TTL] + 1) * 1000,
+                after: asked.before + (reply.ttl - 1) * 1000,
+                until: asked.after + (reply.ttl + 1) * 1000,
             });
         }
         assert_eq!(server.run("ATOMIC.UNLOCK k me"), Value::Integer(-1));
@@ -359,13 +378,13 @@ fn owners_and_keys_are_bytes() {
     each_server(|server| {
         for name in [&b"\0"[..], b"\r\n", "\u{4e00}".as_bytes(), b"\xff\xfe", b"a b", b"1", &[b'o'; 255]] {
             let taken = server.call(&[b"ATOMIC.LOCK", name, name, b"60000"]);
-            assert_eq!(integers(&taken)[0], 1);
+            assert!(Reply::read(&taken).granted);
             let info = server.call(&[b"ATOMIC.LOCKINFO", name]);
             assert_eq!(info.field("owners").unwrap().array()[0].array()[0], Value::bulk(name));
             assert_eq!(server.call(&[b"ATOMIC.LOCKRENEW", name, name, b"1000"]), Value::Integer(1000));
             assert_eq!(server.run(&command(&[b"ATOMIC.UNLOCK", name, name])), Value::Integer(0));
         }
-        assert_eq!(integers(&server.call(&["ATOMIC.LOCK", "", "me", "1000"]))[0], 1, "an empty key is a key");
+        assert!(Reply::read(&server.call(&["ATOMIC.LOCK", "", "me", "1000"])).granted, "an empty key is a key");
     });
 }
 
@@ -375,9 +394,9 @@ fn a_string_lock_of_another_client_is_respected_and_never_entered() {
         for token in ["token", "10", &"t".repeat(100)] {
             assert_eq!(server.call(&["SET", "k", token, "NX", "PX", "60000"]), Value::ok());
             for owner in ["me", token] {
-                let denied = integers(&changes_nothing(server, &format!("ATOMIC.LOCK k {owner} 100000")));
-                assert_eq!([denied[0], denied[FENCE], denied[3], denied[4]], [0; 4], "{owner} entered");
-                assert!((1..=60_000).contains(&denied[TTL]), "{denied:?}");
+                let reply = Reply::read(&changes_nothing(server, &format!("ATOMIC.LOCK k {owner} 100000")));
+                assert_eq!(reply, denied(reply.ttl), "{owner} entered");
+                assert!((1..=60_000).contains(&reply.ttl), "{reply:?}");
             }
             assert_eq!(changes_nothing(server, "ATOMIC.UNLOCK k me"), Value::Integer(-1));
             assert_eq!(changes_nothing(server, "ATOMIC.LOCKRENEW k me 1000"), Value::Integer(-1));
@@ -410,12 +429,12 @@ fn a_client_that_locks_with_set_finds_our_lock_taken_and_cannot_release_it() {
         for token in [&b"token"[..], b"me", b""] {
             assert_eq!(release(token), Value::Integer(0));
         }
-        assert_eq!(lock(server, "k me 60000")[3], 2, "the lock is what it was");
+        assert_eq!(lock(server, "k me 60000").holds, 2, "the lock is what it was");
         server.run("ATOMIC.UNLOCK k me ALL");
         assert_eq!(server.run("SET k token NX PX 60000"), Value::ok());
-        assert_eq!(lock(server, "k me 60000")[0], 0);
+        assert!(!lock(server, "k me 60000").granted);
         assert_eq!(release(b"token"), Value::Integer(1));
-        assert_eq!(lock(server, "k me 60000")[0], 1);
+        assert!(lock(server, "k me 60000").granted);
     });
 }
 
@@ -430,7 +449,7 @@ fn a_lock_of_several_readers_is_understood() {
         let owners = info.field("owners").unwrap();
         let names: Vec<String> = owners.array().iter().map(|owner| owner.array()[0].text()).collect();
         assert_eq!(names, ["a", "b"]);
-        assert_eq!(integers(&changes_nothing(server, "ATOMIC.LOCK k c 60000"))[0], 0);
+        assert!(!Reply::read(&changes_nothing(server, "ATOMIC.LOCK k c 60000")).granted);
         assert!(changes_nothing(server, "ATOMIC.LOCK k a 60000").error().starts_with("ERR owner holds this lock SHARED"));
         assert_eq!(changes_nothing(server, "ATOMIC.UNLOCK k ended"), Value::Integer(-1));
         assert_eq!(server.run("ATOMIC.UNLOCK k b"), Value::Integer(1));

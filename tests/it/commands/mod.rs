@@ -7,11 +7,14 @@ mod compat; // other modules' names, with the module argument `compat yes`
 mod conditions; // compare-and-set and the conditional commands
 mod counters; // bounded counters, in strings and hashes, and transfers between them
 mod fences; // numbers that only grow
+mod idempotency; // once per period, once per request
+mod lists; // lists of bounded length
 mod locks; // ownership, leases, fences, clients that lock with `SET NX PX`
 mod ratelimit; // every policy: grammar, replies, times, state, replication
+mod rows; // tables that several families share
 mod semaphores; // permits, leases, what is stored, what others see
 mod times; // no time in a reply is longer than requested
-mod values; // get or set, defaults, bounded lists, once, idempotency
+mod values; // get or set, defaults; and what these share with lists and idempotency
 
 use crate::support::line::{line, quoted};
 use crate::support::resp::encode;

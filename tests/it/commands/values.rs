@@ -1,7 +1,8 @@
-//! `ATOMIC.GETORSET`, `ATOMIC.HMGETOR`, `ATOMIC.PUSH`, `ATOMIC.POP`, `ATOMIC.ONCE` and `ATOMIC.IDEMBEGIN`, `IDEMEND`, `IDEMABORT`.
+//! `ATOMIC.GETORSET` and `ATOMIC.HMGETOR`; and what these share with lists and idempotency: types, replication, keyspace events.
 
-use super::counters::{brief, check, check_changes_nothing, check_streams};
-use crate::support::{RealReplica, Server, Value, each_server, eventually};
+use super::idempotency::begin;
+use super::rows::{brief, check, check_changes_nothing, check_streams};
+use crate::support::{FakeReplica, RealReplica, Value, each_server};
 
 #[test]
 fn a_value_is_returned_or_set() {
@@ -60,225 +61,6 @@ fn missing_fields_have_defaults() {
 }
 
 #[test]
-fn a_list_never_grows_beyond_its_length() {
-    each_server(|server| {
-        let all = "LRANGE k 0 -1";
-        check(
-            server,
-            &[
-                ("", "ATOMIC.PUSH k RIGHT 3 VALUES a b", "[2, 0]", all, "[\"a\", \"b\"]"),
-                ("", "ATOMIC.PUSH k left 3 values a b", "[2, 0]", all, "[\"b\", \"a\"]"),
-                ("RPUSH k x y z", "ATOMIC.PUSH k RIGHT 3 VALUES a", "[3, 1]", all, "[\"y\", \"z\", \"a\"]"),
-                ("RPUSH k x y z", "ATOMIC.PUSH k LEFT 3 EVICT VALUES a b", "[3, 2]", all, "[\"b\", \"a\", \"x\"]"),
-                ("RPUSH k x", "ATOMIC.PUSH k RIGHT 2 VALUES a b c", "[2, 2]", all, "[\"b\", \"c\"]"),
-                ("RPUSH k x y z", "ATOMIC.PUSH k RIGHT 1 VALUES a", "[1, 3]", all, "[\"a\"]"),
-                ("RPUSH k x y", "ATOMIC.PUSH k RIGHT 3 REJECT VALUES a b", "[2, 2]", all, "[\"x\", \"y\"]"),
-                ("RPUSH k x y", "ATOMIC.PUSH k RIGHT 3 REJECT VALUES a", "[3, 0]", all, "[\"x\", \"y\", \"a\"]"),
-                ("", "ATOMIC.PUSH k RIGHT 1 REJECT VALUES a b", "[0, 2]", "EXISTS k", "0"),
-                ("RPUSH k x", "ATOMIC.PUSH k RIGHT 9 RANGE VALUES a", "[2, 0, [\"x\", \"a\"]]", all, "[\"x\", \"a\"]"),
-                ("RPUSH k x", "ATOMIC.PUSH k LEFT 9 RANGE VALUES a", "[2, 0, [\"a\", \"x\"]]", all, "[\"a\", \"x\"]"),
-                ("RPUSH k x", "ATOMIC.PUSH k LEFT 1 REJECT RANGE VALUES a", "[1, 1, [\"x\"]]", all, "[\"x\"]"),
-                ("", "ATOMIC.PUSH k LEFT 1 REJECT RANGE VALUES a b", "[0, 2, []]", "EXISTS k", "0"),
-                ("", "ATOMIC.PUSH k RIGHT 5 VALUES VALUES PX", "[2, 0]", all, "[\"VALUES\", \"PX\"]"),
-                (
-                    "",
-                    r#"ATOMIC.PUSH k RIGHT 5 RANGE VALUES "\x00\xff" "" 12"#,
-                    r#"[3, 0, ["\x00\xff", "", "12"]]"#,
-                    "LLEN k",
-                    "3",
-                ),
-            ],
-        );
-        let long: Vec<String> = (0..500).map(|number| format!("value-{number}")).collect();
-        server.run("FLUSHALL");
-        assert_eq!(brief(&server.run(&format!("ATOMIC.PUSH k RIGHT 300 VALUES {}", long.join(" ")))), "[300, 200]");
-        assert_eq!((server.run("LINDEX k 0"), server.run("LINDEX k -1")), (Value::bulk("value-200"), Value::bulk("value-499")));
-        for (call, text) in [
-            ("k UP 1 VALUES a", "ERR syntax error near 'UP'"),
-            ("k LEFT 0 VALUES a", "ERR maxlen must be an integer in 1..=1000000"),
-            ("k LEFT 1000001 VALUES a", "ERR maxlen must be an integer in 1..=1000000"),
-            ("k LEFT 1 EVICT REJECT VALUES a", "ERR syntax error near 'REJECT'"),
-            ("k LEFT 1 RANGE range VALUES a", "ERR syntax error near 'range'"),
-            ("k LEFT 1 PX 0 VALUES a", "ERR PX must be an integer in 1..=4611686018427387903"),
-            ("k LEFT 1 a b", "ERR syntax error near 'a'"),
-        ] {
-            assert_eq!(server.run(&format!("ATOMIC.PUSH {call}")).error(), text, "{call}");
-        }
-        for call in ["ATOMIC.PUSH k LEFT 1 RANGE VALUES", "ATOMIC.PUSH k LEFT 1 EVICT RANGE"] {
-            assert!(server.run(call).error().starts_with("ERR wrong number of arguments"), "{call}");
-        }
-    });
-}
-
-#[test]
-fn the_ttl_of_a_list_is_set_on_every_push_or_kept() {
-    each_server(|server| {
-        let ttl = |low, high, what: &str| {
-            let ttl = server.run("PTTL k").integer();
-            assert!((low..=high).contains(&ttl), "{what}: {ttl}");
-        };
-        server.run("ATOMIC.PUSH k RIGHT 2 PX 90000 VALUES a");
-        ttl(45000, 90000, "set on the first push");
-        server.run("ATOMIC.PUSH k RIGHT 2 VALUES b c d");
-        ttl(45000, 90000, "kept, even when nothing old stays");
-        server.run("ATOMIC.PUSH k RIGHT 2 REJECT PX 500000 VALUES a");
-        ttl(45000, 90000, "a refusal leaves it");
-        server.run("ATOMIC.PUSH k RIGHT 2 PX 40000 VALUES a");
-        ttl(20000, 40000, "set on every push");
-        server.run("ATOMIC.POP k LEFT");
-        ttl(20000, 40000, "kept by a pop");
-    });
-}
-
-#[test]
-fn a_pop_leaves_what_must_stay() {
-    each_server(|server| {
-        let (five, all) = ("RPUSH k a b c d e", "LRANGE k 0 -1");
-        check(
-            server,
-            &[
-                (five, "ATOMIC.POP k LEFT", "[\"a\"]", all, "[\"b\", \"c\", \"d\", \"e\"]"),
-                (five, "ATOMIC.POP k RIGHT COUNT 2", "[\"e\", \"d\"]", all, "[\"a\", \"b\", \"c\"]"),
-                (five, "ATOMIC.POP k LEFT COUNT 9 KEEP 3", "[\"a\", \"b\"]", all, "[\"c\", \"d\", \"e\"]"),
-                (five, "ATOMIC.POP k left keep 5", "[]", "LLEN k", "5"),
-                (five, "ATOMIC.POP k LEFT KEEP 9", "[]", "LLEN k", "5"),
-                (five, "ATOMIC.POP k RIGHT COUNT 5", "[\"e\", \"d\", \"c\", \"b\", \"a\"]", "EXISTS k", "0"),
-                (five, "ATOMIC.POP k LEFT KEEP 4 COUNT 9", "[\"a\"]", "LLEN k", "4"),
-                ("", "ATOMIC.POP k LEFT", "[]", "EXISTS k", "0"),
-                (r#"RPUSH k "\x00\xff" 12"#, "ATOMIC.POP k LEFT COUNT 2", r#"["\x00\xff", "12"]"#, "EXISTS k", "0"),
-            ],
-        );
-        for (call, text) in [
-            ("k UP", "ERR syntax error near 'UP'"),
-            ("k LEFT COUNT 0", "ERR COUNT must be an integer in 1..=1000000"),
-            ("k LEFT COUNT 1000001", "ERR COUNT must be an integer in 1..=1000000"),
-            ("k LEFT KEEP -1", "ERR KEEP must be an integer in 0..=9223372036854775807"),
-            ("k LEFT COUNT 1 COUNT 1", "ERR syntax error near 'COUNT'"),
-            ("k LEFT 1", "ERR syntax error near '1'"),
-        ] {
-            assert_eq!(server.run(&format!("ATOMIC.POP {call}")).error(), text, "{call}");
-        }
-    });
-}
-
-#[test]
-fn only_the_first_is_first() {
-    each_server(|server| {
-        check(
-            server,
-            &[
-                ("", "ATOMIC.ONCE k PX 90000 VALUE v", "[1, 90000, \"v\"]", "GET k", "\"v\""),
-                ("", "ATOMIC.ONCE k value v px 90000", "[1, 90000, \"v\"]", "GET k", "\"v\""),
-                ("", "ATOMIC.ONCE k PX 90000", "[1, 90000, \"\"]", "GET k", "\"\""),
-                ("SET k w", "ATOMIC.ONCE k PX 90000 VALUE v", "[0, -1, \"w\"]", "PTTL k", "-1"),
-                (r#"SET k "\xff""#, "ATOMIC.ONCE k PX 90000", r#"[0, -1, "\xff"]"#, "STRLEN k", "1"),
-            ],
-        );
-        server.run("DEL k");
-        server.run("ATOMIC.ONCE k PX 90000 VALUE v");
-        let again = server.run("ATOMIC.ONCE k PX 500000 VALUE w");
-        let ttl = again.array()[1].integer();
-        assert!((45000..=90000).contains(&ttl) && server.run("PTTL k").integer() <= 90000, "{again}");
-        assert_eq!((again.array()[0].integer(), again.array()[2].text()), (0, "v".to_owned()));
-        server.run("DEL k");
-        server.run("ATOMIC.ONCE k PX 1");
-        eventually("the period is over", || (server.run("ATOMIC.ONCE k PX 90000").array()[0].integer() == 1).then_some(()));
-        for (call, text) in [
-            ("ATOMIC.ONCE k VALUE v", "ERR PX is required"),
-            ("ATOMIC.ONCE k PX 0", "ERR PX must be an integer in 1..=4611686018427387903"),
-            ("ATOMIC.ONCE k PX 5 PX 5", "ERR syntax error near 'PX'"),
-            ("ATOMIC.ONCE k PX 5 VALUE v VALUE v", "ERR syntax error near 'VALUE'"),
-            ("ATOMIC.ONCE k EX 5", "ERR syntax error near 'EX'"),
-        ] {
-            assert_eq!(server.run(call).error(), text, "{call}");
-        }
-    });
-}
-
-fn begin(server: &Server, fingerprint: &str) -> (i64, i64, Value) {
-    let reply = server.run(&format!("ATOMIC.IDEMBEGIN k {fingerprint} 90000"));
-    let items = reply.array();
-    assert_eq!(items.len(), 3, "{reply}");
-    (items[0].integer(), items[1].integer(), items[2].clone())
-}
-
-#[test]
-fn a_request_is_carried_out_once() {
-    each_server(|server| {
-        let (phase, ttl, token) = begin(server, "f");
-        assert_eq!((phase, ttl), (1, 90000));
-        let (phase, ttl, nothing) = begin(server, "f");
-        assert!(phase == 2 && (45000..=90000).contains(&ttl) && nothing == Value::Null);
-        let (phase, ttl, nothing) = begin(server, "g");
-        assert!(phase == 4 && (45000..=90000).contains(&ttl) && nothing == Value::Null);
-        assert!((45000..=90000).contains(&server.run("PTTL k").integer()), "the key lives as long as the lease");
-        let end = |token: &str, ms| server.run(&format!(r#"ATOMIC.IDEMEND k {token} "\x00\xff" PX {ms}"#)).integer();
-        assert_eq!(end("wrong", 500_000), 0);
-        assert_eq!(end(&token.text(), 500_000), 1);
-        assert!((250_000..=500_000).contains(&server.run("PTTL k").integer()));
-        assert_eq!(end(&token.text(), 5), 0, "a response is stored once");
-        assert_eq!(server.run(&format!("ATOMIC.IDEMABORT k {}", token.text())), Value::Integer(0));
-        let (phase, ttl, response) = begin(server, "f");
-        assert!(phase == 3 && (250_000..=500_000).contains(&ttl) && response == Value::bulk(b"\x00\xff"));
-        assert_eq!(begin(server, "g").0, 4);
-        server.run("PERSIST k");
-        assert_eq!(begin(server, "f").1, -1);
-        server.run("DEL k");
-        assert_eq!(end(&token.text(), 5), -1);
-        assert_eq!(server.run("ATOMIC.IDEMABORT k x"), Value::Integer(-1));
-    });
-}
-
-#[test]
-fn a_request_that_is_given_up_or_forgotten_begins_anew() {
-    each_server(|server| {
-        let first = begin(server, "f").2.text();
-        assert_eq!(server.run("ATOMIC.IDEMABORT k x"), Value::Integer(0));
-        assert_eq!(server.run(&format!("ATOMIC.IDEMABORT k {first}")), Value::Integer(1));
-        assert_eq!(server.run("EXISTS k"), Value::Integer(0));
-        server.run("ATOMIC.IDEMBEGIN k f 1");
-        let second = eventually("the lease is over", || Some(begin(server, "g")).filter(|begun| begun.0 == 1)).2.text();
-        assert!(second.parse::<u64>().unwrap() > first.parse::<u64>().unwrap(), "tokens are never used twice");
-        assert_eq!(server.run(&format!("ATOMIC.IDEMEND k {first} r PX 5")), Value::Integer(0));
-        // A lease is over when it is over, even if the key was made to live on.
-        server.run("DEL k");
-        server.run("MULTI");
-        server.run("ATOMIC.IDEMBEGIN k f 20");
-        server.run("PERSIST k");
-        let token = server.run("EXEC").array()[0].array()[2].text();
-        let begun = eventually("the lease is over", || Some(begin(server, "f")).filter(|begun| begun.0 == 1));
-        assert_ne!(begun.2.text(), token);
-        assert_eq!(server.run(&format!("ATOMIC.IDEMEND k {token} r PX 5")), Value::Integer(0));
-    });
-}
-
-#[test]
-fn requests_that_are_no_requests_are_refused() {
-    each_server(|server| {
-        let long = "x".repeat(256);
-        let fingerprint = "ERR fingerprint must be 1 to 255 bytes";
-        for (call, text) in [
-            ("ATOMIC.IDEMBEGIN k \"\" 5", fingerprint),
-            (&format!("ATOMIC.IDEMBEGIN k {long} 5"), fingerprint),
-            ("ATOMIC.IDEMBEGIN k f 0", "ERR lease-ms must be an integer in 1..=31536000000"),
-            ("ATOMIC.IDEMBEGIN k f 31536000001", "ERR lease-ms must be an integer in 1..=31536000000"),
-            ("ATOMIC.IDEMEND k t r PX 0", "ERR PX must be an integer in 1..=4611686018427387903"),
-            ("ATOMIC.IDEMEND k t r EX 5", "ERR syntax error near 'EX'"),
-        ] {
-            assert_eq!(server.run(call).error(), text);
-        }
-        assert_eq!(server.run(&format!("ATOMIC.IDEMBEGIN k {} 5", &long[1..])).array()[0].integer(), 1);
-        for value in ["", "foreign", "10", "\\xa7ID\\x01", "\\xa7LK\\x01"] {
-            server.run(&format!("SET k \"{value}\""));
-            for call in ["ATOMIC.IDEMBEGIN k f 5", "ATOMIC.IDEMEND k t r PX 5", "ATOMIC.IDEMABORT k t"] {
-                let reply = server.run(call);
-                assert_eq!(reply.error(), "WRONGTYPE key does not hold an idempotency record (format ID1)", "{call}");
-            }
-        }
-    });
-}
-
-#[test]
 fn another_type_is_refused_in_the_words_of_the_server() {
     each_server(|server| {
         server.run("SET s v");
@@ -320,7 +102,7 @@ fn the_stream_is_plain_commands_in_absolute_time() {
             ],
         );
         server.run("FLUSHALL");
-        let mut replica = crate::support::FakeReplica::attach(server);
+        let mut replica = FakeReplica::attach(server);
         let token = begin(server, "f").2.text();
         server.run(&format!("ATOMIC.IDEMEND k {token} r PX 5000"));
         server.run("DEL k");
@@ -354,18 +136,6 @@ fn what_changes_nothing_is_no_write() {
                 ("SET k foreign", begun),
             ],
         );
-    });
-}
-
-#[test]
-fn clients_that_block_on_a_list_are_served_by_a_push() {
-    each_server(|server| {
-        let mut blocked = server.connect();
-        blocked.send(&["BLPOP", "k", "0"]).unwrap();
-        eventually("the client blocks", || (server.info("blocked_clients") == "1").then_some(()));
-        assert_eq!(brief(&server.run("ATOMIC.PUSH k RIGHT 5 VALUES a b")), "[2, 0]");
-        assert_eq!(brief(&blocked.read().unwrap()), "[\"k\", \"a\"]");
-        assert_eq!(brief(&server.run("LRANGE k 0 -1")), "[\"b\"]");
     });
 }
 

@@ -7,17 +7,13 @@ use super::{
     OTHER_TYPES, WRONGTYPE, await_micros, changes_nothing, deadline, expect_range, expect_refused, integers, pipelined, timed,
 };
 use crate::support::line::line;
-use crate::support::{FakeReplica, Server, Value, each_server, eventually};
+use crate::support::{FakeReplica, Server, Value, each_server, eventually, locks};
 
 const YEAR: i64 = 31_536_000_000;
 const FOREIGN: &str = "WRONGTYPE key does not hold a semaphore (format SM1)";
 
 /// Long after every test.
 const LATER: i64 = 4_102_444_800_000;
-
-/// What the places of an ACQUIRE reply mean.
-const FENCE: usize = 1;
-const RETRY: usize = 3;
 
 /// Every command of the family, each as it would work on a semaphore at `k`.
 const ATTEMPTS: [&str; 4] =
@@ -43,12 +39,41 @@ fn word(member: &[u8]) -> String {
     line(&[member.to_vec()])
 }
 
-/// `[granted, fence, in use, retry-after-ms, waiters]`
+/// A reply of SEMACQUIRE. No client waits in these tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Reply {
+    granted: bool,
+    fence: i64,
+    in_use: i64,
+    /// ms until enough permits could be free; -1 if never.
+    retry: i64,
+}
+
+impl Reply {
+    #[track_caller]
+    fn read(reply: &Value) -> Self {
+        let [granted, fence, in_use, retry, waiters] = integers(reply)[..] else { panic!("not five integers: {reply}") };
+        assert!([0, 1].contains(&granted) && waiters == 0, "{reply}");
+        Self { granted: granted == 1, fence, in_use, retry }
+    }
+
+    /// Asserts that permits were granted, and so many are in use now.
+    #[track_caller]
+    fn expect_granted(self, in_use: i64) {
+        assert_eq!((self.granted, self.in_use, self.retry), (true, in_use, 0), "{self:?}");
+    }
+}
+
+/// A denial while so many permits are in use.
+fn denied(in_use: i64, retry: i64) -> Reply {
+    Reply { granted: false, fence: 0, in_use, retry }
+}
+
+/// Calls SEMACQUIRE. Grants have a fence, denials have none.
 #[track_caller]
-fn acquire(server: &Server, arguments: &str) -> Vec<i64> {
-    let reply = integers(&server.run(&format!("ATOMIC.SEMACQUIRE {arguments}")));
-    assert_eq!((reply.len(), reply[4]), (5, 0), "{reply:?}");
-    assert_eq!((reply[0] == 1, reply[FENCE] > 0), (reply[FENCE] > 0, reply[0] == 1), "{reply:?}");
+fn acquire(server: &Server, arguments: &str) -> Reply {
+    let reply = Reply::read(&server.run(&format!("ATOMIC.SEMACQUIRE {arguments}")));
+    assert_eq!(reply.granted, reply.fence > 0, "{reply:?}");
     reply
 }
 
@@ -110,7 +135,7 @@ fn semaphore_commands_refuse_what_they_do_not_know_and_say_where() {
         self::acquire(server, "k 10 me 60000");
         expect_refused(server, &table);
         for options in ["permits 2 WAIT 0 MAXQUEUE 1 BIND", "BIND maxqueue 1000000 wait 31536000000 PERMITS 2"] {
-            assert_eq!(self::acquire(server, &format!("fresh 10 {} 1000 {options}", "o".repeat(255)))[0], 1, "{options}");
+            assert!(self::acquire(server, &format!("fresh 10 {} 1000 {options}", "o".repeat(255))).granted, "{options}");
         }
     });
 }
@@ -174,22 +199,24 @@ fn what_is_no_semaphore_is_refused_and_stays() {
 fn permits_are_taken_up_to_the_capacity_and_a_denial_changes_nothing() {
     each_server(|server| {
         let mut connection = server.connect();
-        assert_eq!(acquire(server, "k 3 a 60000 PERMITS 2")[2..], [2, 0, 0]);
-        assert_eq!(acquire(server, "k 3 b 30000")[2..], [3, 0, 0]);
+        acquire(server, "k 3 a 60000 PERMITS 2").expect_granted(2);
+        acquire(server, "k 3 b 30000").expect_granted(3);
         let ends = ends(server);
         // The first to end is the lease of one permit, the second one that of two.
         for (request, end) in [("3 c 1", ends[0]), ("3 a 1", ends[0]), ("3 c 1 PERMITS 2", ends[1]), ("2 c 1", ends[1])] {
             let asked = timed(&mut connection, &format!("ATOMIC.SEMACQUIRE k {request}"));
-            let reply = asked.integers();
-            assert_eq!([reply[0], reply[FENCE], reply[2], reply[4]], [0, 0, 3, 0], "{request}");
+            let reply = Reply::read(&asked.reply);
+            assert_eq!(reply, denied(3, reply.retry), "{request}");
             let due = end - asked.after / 1000..=end - asked.before / 1000;
-            assert!(due.contains(&reply[RETRY]), "{request}: {reply:?}, due {due:?}");
+            assert!(due.contains(&reply.retry), "{request}: {reply:?}, due {due:?}");
             changes_nothing(server, &format!("ATOMIC.SEMACQUIRE k {request}"));
         }
-        let never = integers(&changes_nothing(server, "ATOMIC.SEMACQUIRE k 1 c 1000 PERMITS 2"));
-        assert_eq!(never, [0, 0, 3, -1, 0]);
-        assert_eq!(integers(&changes_nothing(server, "ATOMIC.SEMACQUIRE free 1 c 1000 PERMITS 2")), [0, 0, 0, -1, 0]);
-        assert_eq!(acquire(server, "k 4 c 1000")[2..], [4, 0, 0], "the capacity is the request's");
+        for (key, in_use) in [("k", 3), ("free", 0)] {
+            let never = changes_nothing(server, &format!("ATOMIC.SEMACQUIRE {key} 1 c 1000 PERMITS 2"));
+            assert_eq!(Reply::read(&never), denied(in_use, -1), "{key}");
+        }
+        // The capacity belongs to the request.
+        acquire(server, "k 4 c 1000").expect_granted(4);
         assert_eq!(owners(server), [("a".to_owned(), 2), ("b".to_owned(), 1), ("c".to_owned(), 1)]);
     });
 }
@@ -199,13 +226,13 @@ fn every_grant_has_a_higher_fence() {
     each_server(|server| {
         let mut last = 0;
         for request in ["k 10 a 60000", "k 10 a 60000", "k 10 b 60000 PERMITS 3", "other 10 a 60000"] {
-            let fence = acquire(server, request)[FENCE];
+            let fence = acquire(server, request).fence;
             assert!(fence > last, "{request}: {fence} after {last}");
             last = fence;
         }
-        let lock = integers(&server.run("ATOMIC.LOCK lock me 60000"));
-        assert!(lock[FENCE] > last, "locks and semaphores count together");
-        assert!(acquire(server, "k 10 a 60000")[FENCE] > lock[FENCE]);
+        let of_lock = locks::granted(&server.run("ATOMIC.LOCK lock me 60000"));
+        assert!(of_lock > last, "locks and semaphores share one sequence");
+        assert!(acquire(server, "k 10 a 60000").fence > of_lock);
     });
 }
 
@@ -224,7 +251,7 @@ fn permits_are_given_back_and_the_key_ends_with_the_last_lease() {
         }
         assert_eq!(server.run("ATOMIC.SEMRELEASE k b PERMITS 10000"), Value::Integer(0), "more than there are");
         assert_eq!(server.run("DBSIZE"), Value::Integer(0));
-        assert_eq!(acquire(server, "k 1 c 1000")[0], 1);
+        assert!(acquire(server, "k 1 c 1000").granted);
     });
 }
 
@@ -233,9 +260,9 @@ fn permits_of_an_owner_end_together_and_acquiring_more_never_shortens_the_lease(
     each_server(|server| {
         acquire(server, "k 10 a 60000");
         let end = ends(server);
-        assert_eq!(acquire(server, "k 10 a 20")[2], 2);
+        acquire(server, "k 10 a 20").expect_granted(2);
         assert_eq!((ends(server), owners(server)), (end.clone(), vec![("a".to_owned(), 2)]));
-        assert_eq!(acquire(server, "k 10 a 90000 PERMITS 2")[2], 4);
+        acquire(server, "k 10 a 90000 PERMITS 2").expect_granted(4);
         assert!(ends(server)[0] >= end[0] + 30_000);
         assert_eq!(deadline(server, "k"), ends(server)[0]);
         assert_eq!(stored(server), [(count("a"), -4), (total(), -4), (lease(b"a"), ends(server)[0])]);
@@ -300,10 +327,10 @@ fn a_lease_ends_by_itself_while_others_go_on() {
         let short = timed(&mut connection, "ATOMIC.SEMACQUIRE k 2 b 30");
         loop {
             let asked = timed(&mut connection, "ATOMIC.SEMACQUIRE k 2 c 60000");
-            let reply = asked.integers();
-            if reply[0] == 1 {
+            let reply = Reply::read(&asked.reply);
+            if reply.granted {
                 assert!(asked.after >= short.before + 29_000, "taken {} us too early", short.before + 29_000 - asked.after);
-                assert_eq!(reply[2], 2);
+                assert_eq!(reply.in_use, 2);
                 break;
             }
             assert!(asked.before < short.after + 30_000, "still in use after the lease");
@@ -315,7 +342,11 @@ fn a_lease_ends_by_itself_while_others_go_on() {
         await_micros(&mut connection, short.after + 20_000);
         for none in ["ATOMIC.SEMRENEW k b 60000", "ATOMIC.SEMRELEASE k b", "ATOMIC.SEMACQUIRE k 2 b 60000"] {
             let reply = changes_nothing(server, none);
-            assert!(reply == Value::Integer(-1) || integers(&reply)[..3] == [0, 0, 2], "{none}: {reply}");
+            let refused = reply == Value::Integer(-1) || {
+                let reply = Reply::read(&reply);
+                reply == denied(2, reply.retry)
+            };
+            assert!(refused, "{none}: {reply}");
         }
         assert_eq!((owners(server).len(), stored(server).len()), (2, 3));
         assert_eq!(server.run("ATOMIC.SEMRELEASE k a"), Value::Integer(0));
@@ -340,22 +371,22 @@ fn the_key_ends_with_the_last_lease() {
 fn owners_are_bytes() {
     each_server(|server| {
         for name in [&b"\0"[..], b"\r\n", "\u{4e00}".as_bytes(), b"\xff\xfe", b"a b", b"1", &[b'o'; 255]] {
-            assert_eq!(integers(&server.call(&[b"ATOMIC.SEMACQUIRE", name, b"2", name, b"60000"]))[0], 1);
+            assert!(Reply::read(&server.call(&[b"ATOMIC.SEMACQUIRE", name, b"2", name, b"60000"])).granted);
             let info = server.call(&[b"ATOMIC.SEMINFO", name]);
             assert_eq!(info.field("owners").unwrap().array()[0].array()[0], Value::bulk(name));
             assert_eq!(server.call(&[b"ATOMIC.SEMRENEW", name, name, b"1000"]), Value::Integer(1000));
             assert_eq!(server.call(&[b"ATOMIC.SEMRELEASE", name, name]), Value::Integer(0));
         }
-        assert_eq!(integers(&server.call(&["ATOMIC.SEMACQUIRE", "", "2", "me", "1000"]))[0], 1, "an empty key is a key");
+        assert!(Reply::read(&server.call(&["ATOMIC.SEMACQUIRE", "", "2", "me", "1000"])).granted, "an empty key is a key");
     });
 }
 
 #[test]
 fn a_full_semaphore_is_taken_moved_and_given_back_in_a_few_members() {
     each_server(|server| {
-        assert_eq!(acquire(server, "k 10000 a 60000 PERMITS 9999")[2], 9999);
-        assert_eq!(acquire(server, "k 10000 b 50000")[2], 10_000);
-        assert_eq!(acquire(server, "k 10000 c 50000 PERMITS 10000")[0], 0);
+        acquire(server, "k 10000 a 60000 PERMITS 9999").expect_granted(9999);
+        acquire(server, "k 10000 b 50000").expect_granted(10_000);
+        assert!(!acquire(server, "k 10000 c 50000 PERMITS 10000").granted);
         assert_eq!(server.run("ZCARD k"), Value::Integer(4));
         assert_eq!(server.run("ATOMIC.SEMRENEW k a 70000"), Value::Integer(70_000));
         assert_eq!(server.run("ATOMIC.SEMRELEASE k a PERMITS 5000"), Value::Integer(4999));
@@ -364,15 +395,15 @@ fn a_full_semaphore_is_taken_moved_and_given_back_in_a_few_members() {
         assert_eq!(server.run("ZCARD k"), Value::Integer(2));
         let mut connection = server.connect();
         let replies = pipelined(&mut connection, "ATOMIC.SEMACQUIRE k 1000 a 60000", 1000);
-        assert_eq!(replies.iter().filter(|reply| integers(reply)[0] == 1).count(), 999);
+        assert_eq!(replies.iter().filter(|reply| Reply::read(reply).granted).count(), 999);
         assert_eq!(server.run("ZCARD k"), Value::Integer(4));
         // Many owners are many members; what one of them changes is still a few.
         server.run("DEL k");
         let fill = "for i = 1, 2000 do redis.call('ATOMIC.SEMACQUIRE', KEYS[1], 10000, 'owner-' .. i, 60000) end";
         assert_eq!(server.call(&["ATOMIC.EVAL", fill, "1", "k"]), Value::Null);
-        assert_eq!(acquire(server, "k 2001 owner-1 60000")[2], 2001);
+        acquire(server, "k 2001 owner-1 60000").expect_granted(2001);
         assert_eq!(server.run("ZCARD k"), Value::Integer(2002));
-        assert_eq!(acquire(server, "k 2001 owner-2 60000")[0], 0);
+        assert!(!acquire(server, "k 2001 owner-2 60000").granted);
     });
 }
 
@@ -403,13 +434,13 @@ fn an_edited_set_is_understood_and_repaired() {
             .for_each(|(member, score)| drop(add(member, *score)));
         assert_eq!(owners(server), [("b".to_owned(), 1)]);
         assert_eq!(changes_nothing(server, "ATOMIC.SEMRELEASE k c"), Value::Integer(-1), "a count without a lease");
-        assert_eq!(acquire(server, "k 5 c 60000")[2], 5);
+        acquire(server, "k 5 c 60000").expect_granted(5);
         assert_eq!(owners(server), [("b".to_owned(), 1), ("c".to_owned(), 1)]);
         assert_eq!(deadline(server, "k"), LATER);
         assert_eq!(server.run("ATOMIC.SEMRELEASE k c"), Value::Integer(0));
         assert_eq!(server.run("ATOMIC.SEMRELEASE k b"), Value::Integer(0));
-        assert_eq!(acquire(server, "other 1 b 60000")[0], 1);
+        assert!(acquire(server, "other 1 b 60000").granted);
         server.run("DEL k");
-        assert_eq!(acquire(server, "k 1 b 60000")[2], 1);
+        acquire(server, "k 1 b 60000").expect_granted(1);
     });
 }

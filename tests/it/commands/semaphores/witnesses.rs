@@ -1,7 +1,7 @@
 //! Semaphores as replicas, subscribers, a full server and a restarted one see them.
 
-use super::super::{changes_nothing, deadline};
-use super::{FENCE, LATER, acquire, count, ends, lease, owners, stored, total, word};
+use super::{LATER, acquire, count, ends, lease, owners, stored, total, word};
+use crate::commands::{changes_nothing, deadline};
 use crate::support::{FakeReplica, RealReplica, Server, Setup, Value, each_server, each_server_with, eventually};
 
 #[test]
@@ -124,15 +124,15 @@ fn a_semaphore_survives_kill_9_with_the_aof_and_is_a_plain_sorted_set_without_th
             acquire(server, "k 10 b 60");
             acquire(server, "k 10 c 7000000");
             assert_eq!(server.run("ATOMIC.SEMRELEASE k a"), Value::Integer(2));
-            let fence = acquire(server, "k 10 a 6500000")[FENCE];
+            let fence = acquire(server, "k 10 a 6500000").fence;
             let (before, ends) = (stored(server), deadline(server, "k"));
             server.kill_9();
             server.start_again();
             assert_eq!((stored(server), deadline(server, "k")), (before.clone(), ends));
             eventually("a lease ended", || (owners(server) == [("a".to_owned(), 3), ("c".to_owned(), 1)]).then_some(()));
             let next = acquire(server, "k 5 d 6000000");
-            assert!(next[2] == 5 && next[FENCE] > fence, "{next:?} after {fence}");
-            assert_eq!(acquire(server, "k 5 d 6000000")[0], 0);
+            assert!(next.in_use == 5 && next.fence > fence, "{next:?} after {fence}");
+            assert!(!acquire(server, "k 5 d 6000000").granted);
             let plain = Server::start(&server.binary, &Setup::without_module());
             assert_eq!(plain.call(&[&b"RESTORE"[..], b"k", b"0", server.run("DUMP k").bytes()]), Value::ok());
             assert_eq!(stored(&plain), stored(server));

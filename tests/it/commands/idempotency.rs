@@ -1,0 +1,121 @@
+//! `ATOMIC.ONCE`, `ATOMIC.IDEMBEGIN`, `ATOMIC.IDEMEND` and `ATOMIC.IDEMABORT`: phases, leases, tokens and stored responses.
+
+use super::rows::check;
+use crate::support::{Server, Value, each_server, eventually};
+
+#[test]
+fn only_the_first_is_first() {
+    each_server(|server| {
+        check(
+            server,
+            &[
+                ("", "ATOMIC.ONCE k PX 90000 VALUE v", "[1, 90000, \"v\"]", "GET k", "\"v\""),
+                ("", "ATOMIC.ONCE k value v px 90000", "[1, 90000, \"v\"]", "GET k", "\"v\""),
+                ("", "ATOMIC.ONCE k PX 90000", "[1, 90000, \"\"]", "GET k", "\"\""),
+                ("SET k w", "ATOMIC.ONCE k PX 90000 VALUE v", "[0, -1, \"w\"]", "PTTL k", "-1"),
+                (r#"SET k "\xff""#, "ATOMIC.ONCE k PX 90000", r#"[0, -1, "\xff"]"#, "STRLEN k", "1"),
+            ],
+        );
+        server.run("DEL k");
+        server.run("ATOMIC.ONCE k PX 90000 VALUE v");
+        let again = server.run("ATOMIC.ONCE k PX 500000 VALUE w");
+        let ttl = again.array()[1].integer();
+        assert!((45000..=90000).contains(&ttl) && server.run("PTTL k").integer() <= 90000, "{again}");
+        assert_eq!((again.array()[0].integer(), again.array()[2].text()), (0, "v".to_owned()));
+        server.run("DEL k");
+        server.run("ATOMIC.ONCE k PX 1");
+        eventually("the period is over", || (server.run("ATOMIC.ONCE k PX 90000").array()[0].integer() == 1).then_some(()));
+        for (call, text) in [
+            ("ATOMIC.ONCE k VALUE v", "ERR PX is required"),
+            ("ATOMIC.ONCE k PX 0", "ERR PX must be an integer in 1..=4611686018427387903"),
+            ("ATOMIC.ONCE k PX 5 PX 5", "ERR syntax error near 'PX'"),
+            ("ATOMIC.ONCE k PX 5 VALUE v VALUE v", "ERR syntax error near 'VALUE'"),
+            ("ATOMIC.ONCE k EX 5", "ERR syntax error near 'EX'"),
+        ] {
+            assert_eq!(server.run(call).error(), text, "{call}");
+        }
+    });
+}
+
+pub fn begin(server: &Server, fingerprint: &str) -> (i64, i64, Value) {
+    let reply = server.run(&format!("ATOMIC.IDEMBEGIN k {fingerprint} 90000"));
+    let items = reply.array();
+    assert_eq!(items.len(), 3, "{reply}");
+    (items[0].integer(), items[1].integer(), items[2].clone())
+}
+
+#[test]
+fn a_request_is_carried_out_once() {
+    each_server(|server| {
+        let (phase, ttl, token) = begin(server, "f");
+        assert_eq!((phase, ttl), (1, 90000));
+        let (phase, ttl, nothing) = begin(server, "f");
+        assert!(phase == 2 && (45000..=90000).contains(&ttl) && nothing == Value::Null);
+        let (phase, ttl, nothing) = begin(server, "g");
+        assert!(phase == 4 && (45000..=90000).contains(&ttl) && nothing == Value::Null);
+        assert!((45000..=90000).contains(&server.run("PTTL k").integer()), "the key lives as long as the lease");
+        let end = |token: &str, ms| server.run(&format!(r#"ATOMIC.IDEMEND k {token} "\x00\xff" PX {ms}"#)).integer();
+        assert_eq!(end("wrong", 500_000), 0);
+        assert_eq!(end(&token.text(), 500_000), 1);
+        assert!((250_000..=500_000).contains(&server.run("PTTL k").integer()));
+        assert_eq!(end(&token.text(), 5), 0, "a response is stored once");
+        assert_eq!(server.run(&format!("ATOMIC.IDEMABORT k {}", token.text())), Value::Integer(0));
+        let (phase, ttl, response) = begin(server, "f");
+        assert!(phase == 3 && (250_000..=500_000).contains(&ttl) && response == Value::bulk(b"\x00\xff"));
+        assert_eq!(begin(server, "g").0, 4);
+        server.run("PERSIST k");
+        assert_eq!(begin(server, "f").1, -1);
+        server.run("DEL k");
+        assert_eq!(end(&token.text(), 5), -1);
+        assert_eq!(server.run("ATOMIC.IDEMABORT k x"), Value::Integer(-1));
+    });
+}
+
+#[test]
+fn a_request_that_is_given_up_or_forgotten_begins_anew() {
+    each_server(|server| {
+        let first = begin(server, "f").2.text();
+        assert_eq!(server.run("ATOMIC.IDEMABORT k x"), Value::Integer(0));
+        assert_eq!(server.run(&format!("ATOMIC.IDEMABORT k {first}")), Value::Integer(1));
+        assert_eq!(server.run("EXISTS k"), Value::Integer(0));
+        server.run("ATOMIC.IDEMBEGIN k f 1");
+        let second = eventually("the lease is over", || Some(begin(server, "g")).filter(|begun| begun.0 == 1)).2.text();
+        assert!(second.parse::<u64>().unwrap() > first.parse::<u64>().unwrap(), "tokens are never used twice");
+        assert_eq!(server.run(&format!("ATOMIC.IDEMEND k {first} r PX 5")), Value::Integer(0));
+        // A lease is over when it is over, even if the key was made to live on.
+        server.run("DEL k");
+        server.run("MULTI");
+        server.run("ATOMIC.IDEMBEGIN k f 20");
+        server.run("PERSIST k");
+        let token = server.run("EXEC").array()[0].array()[2].text();
+        let begun = eventually("the lease is over", || Some(begin(server, "f")).filter(|begun| begun.0 == 1));
+        assert_ne!(begun.2.text(), token);
+        assert_eq!(server.run(&format!("ATOMIC.IDEMEND k {token} r PX 5")), Value::Integer(0));
+    });
+}
+
+#[test]
+fn requests_that_are_no_requests_are_refused() {
+    each_server(|server| {
+        let long = "x".repeat(256);
+        let fingerprint = "ERR fingerprint must be 1 to 255 bytes";
+        for (call, text) in [
+            ("ATOMIC.IDEMBEGIN k \"\" 5", fingerprint),
+            (&format!("ATOMIC.IDEMBEGIN k {long} 5"), fingerprint),
+            ("ATOMIC.IDEMBEGIN k f 0", "ERR lease-ms must be an integer in 1..=31536000000"),
+            ("ATOMIC.IDEMBEGIN k f 31536000001", "ERR lease-ms must be an integer in 1..=31536000000"),
+            ("ATOMIC.IDEMEND k t r PX 0", "ERR PX must be an integer in 1..=4611686018427387903"),
+            ("ATOMIC.IDEMEND k t r EX 5", "ERR syntax error near 'EX'"),
+        ] {
+            assert_eq!(server.run(call).error(), text);
+        }
+        assert_eq!(server.run(&format!("ATOMIC.IDEMBEGIN k {} 5", &long[1..])).array()[0].integer(), 1);
+        for value in ["", "foreign", "10", "\\xa7ID\\x01", "\\xa7LK\\x01"] {
+            server.run(&format!("SET k \"{value}\""));
+            for call in ["ATOMIC.IDEMBEGIN k f 5", "ATOMIC.IDEMEND k t r PX 5", "ATOMIC.IDEMABORT k t"] {
+                let reply = server.run(call);
+                assert_eq!(reply.error(), "WRONGTYPE key does not hold an idempotency record (format ID1)", "{call}");
+            }
+        }
+    });
+}
