@@ -1,4 +1,4 @@
-//! Which build a server runs: what INFO and the log say, and how the build script finds it out.
+//! Which build a server runs: what INFO and the log say, and how the build script finds it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ fn is_build(text: &str) -> bool {
 }
 
 #[test]
-fn info_and_the_log_tell_version_and_build() {
+fn info_and_the_log_show_version_and_build() {
     each_server(|server| {
         let (version, build) = (server.info("atomic_version"), server.info("atomic_build"));
         assert_eq!(version, env!("CARGO_PKG_VERSION"));
@@ -63,7 +63,7 @@ fn a_field_of_info_is_named_after_its_section() {
 }
 
 #[test]
-fn a_load_warns_of_nothing() {
+fn a_load_logs_no_warning() {
     each_server_with(&Setup::with_module(), |server| {
         let log = server.log();
         let warned = |line: &&str| line.contains("<atomic>") && line.contains(" # ");
@@ -72,7 +72,7 @@ fn a_load_warns_of_nothing() {
     });
 }
 
-/// A folder of its own that is removed at the end.
+/// A temporary folder, removed at the end.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -124,7 +124,7 @@ fn the_commit_is_that_of_the_checkout_itself() {
     assert_eq!(folder.commit("").as_deref(), Some("fedcba987654"), "a loose one is newer");
     folder.write("vendored/Cargo.toml", "");
     assert_eq!(folder.commit("vendored"), None, "in the checkout of another project");
-    // A second work tree has a git directory of its own, with the branches in the first one's.
+    // A second work tree has its own git directory; the branches are in the git directory of the first.
     folder.write("second/.git", "gitdir: ../.git/worktrees/second\n");
     folder.write(".git/worktrees/second/commondir", "../..\n");
     folder.write(".git/worktrees/second/HEAD", "ref: refs/heads/work\n");

@@ -1,7 +1,7 @@
-//! Native commands against the scripts that they replace: the same random program on both, on one server, and the same decisions and
-//! the same final state. The scripts are those of `lua/reference`, run by the server's own EVAL.
+//! Native commands and the scripts that they replace run the same random program on one server, and must reach the same decisions and
+//! the same final state. The server's own EVAL runs the scripts of `lua/reference`.
 //!
-//! Where the native command is better on purpose (its own clock, integers, no write when the answer is no) the pair compares what both
+//! Where the native command is better on purpose (its own clock, integers, no write for a denial) the pair compares what both
 //! promise, and the page of the command says what differs.
 
 use std::fs;
@@ -12,17 +12,17 @@ use crate::support::{Server, Value, each_server};
 
 type Step = fn([i64; 3]) -> (Vec<String>, String);
 
-/// A script, the command that replaces it, and how the two answers compare.
+/// A script, the command that replaces it, and how their replies compare.
 struct Pair {
     script: &'static str,
     keys: usize,
-    /// From the step's three small numbers: arguments of the script and of the command, behind the keys `s0`, `s1` or `n0`, `n1`.
+    /// Maps the step's three small numbers to the arguments of script and command, after the keys `s0`, `s1` or `n0`, `n1`.
     step: Step,
-    /// The script's answer, as the command would give it, from the script's answer and the command's.
+    /// Whether the script's reply and the command's reply agree.
     same: fn(&Value, &Value) -> bool,
-    /// Whether the stored values are equal too.
+    /// Whether the stored values are equal, too.
     same_state: bool,
-    /// What other clients do to the keys meanwhile: a command for a key, or nothing.
+    /// A command of another client on the key between two steps, or nothing.
     meanwhile: fn([i64; 3]) -> Option<String>,
 }
 
@@ -42,7 +42,7 @@ fn equal(script: &Value, native: &Value) -> bool {
     script == native
 }
 
-/// The script answers the value; the command answers it as its second element.
+/// The script returns the value; the command returns it as its second element.
 fn second(script: &Value, native: &Value) -> bool {
     *script == nth(native, 1)
 }
@@ -61,7 +61,7 @@ fn values([a, b, c]: [i64; 3]) -> Option<String> {
     }
 }
 
-/// A client takes the lock, or deletes it.
+/// A client acquires the lock, or deletes it.
 fn tokens([a, _, c]: [i64; 3]) -> Option<String> {
     match c {
         0 => Some("DEL KEY".to_owned()),
@@ -134,7 +134,7 @@ const COUNTERS: &[Pair] = &[
 ];
 
 const COLLECTIONS: &[Pair] = &[
-    // The script counts a missing field as 0, so the values are above it.
+    // The script reads a missing field as 0, so the values are above 0.
     pair(
         "hash_set_if_greater",
         |[a, b, _]| (vec![format!("f{b}"), (a + 1).to_string()], format!("ATOMIC.HSET n0 f{b} {} GT", a + 1)),
@@ -171,7 +171,7 @@ const COLLECTIONS: &[Pair] = &[
     ),
 ];
 
-/// Different states and clocks by design, so time stands still: the script's by its argument, ours by a refill of one a year.
+/// States and clocks differ by design, so time stands still: for the script by its argument, for ours by a refill of one unit a year.
 const LIMITS: &[Pair] = &[
     Pair {
         same_state: false,
@@ -214,13 +214,13 @@ const LIMITS: &[Pair] = &[
     },
 ];
 
-/// A number that was not there before.
+/// A number that was never returned before.
 fn unique() -> i64 {
     static LAST: AtomicI64 = AtomicI64::new(0);
     LAST.fetch_add(1, Ordering::Relaxed)
 }
 
-/// Small numbers from a seed; the same on every machine.
+/// Small numbers from a seed, the same on every machine.
 fn numbers(seed: u64) -> impl FnMut() -> [i64; 3] {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(1);
     move || {
@@ -231,7 +231,7 @@ fn numbers(seed: u64) -> impl FnMut() -> [i64; 3] {
     }
 }
 
-/// What a key holds, in a form that does not depend on its encoding.
+/// The value of a key, independent of its encoding.
 fn state(server: &Server, key: &str) -> (Value, Vec<Value>, bool) {
     let kind = server.run(&format!("TYPE {key}"));
     let value = match kind.text().as_str() {

@@ -1,4 +1,4 @@
-//! The transcripts of all pages are executed: README.md, everything in docs/, and the reference at the top of each command's file.
+//! Runs the transcripts of all pages: README.md, docs/, and the reference at the top of each command's file.
 
 use std::fs;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ fn transcripts_print_what_the_pages_say() {
     pages("docs", "md", &mut found);
     pages("src/commands", "rs", &mut found);
     found.sort();
-    // The pages show the example commands, too.
+    // The pages also show the example commands.
     each_server_with(&examples(), |server| {
         for path in &found {
             let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

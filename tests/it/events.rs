@@ -1,10 +1,10 @@
-//! What a change tells subscribers, WATCH and client caches, and a denial does not; one time inside a transaction or script; and where
+//! A change reaches subscribers, WATCH and client caches, and a denial does not; one time inside a transaction or script; and where
 //! the server itself refuses a command.
 
 use crate::commands::{changes_nothing, deadline, integers};
 use crate::support::{Connection, Server, Value, each_server};
 
-/// Commands in order on the key that is their first argument, and the events that each must cause.
+/// Commands in order on the key that is their first argument, and the keyspace events that each must cause.
 #[rustfmt::skip]
 const PROGRAM: &[(&str, &[&str])] = &[
     ("ATOMIC.CAS k v w", &[]),
@@ -29,7 +29,7 @@ const PROGRAM: &[(&str, &[&str])] = &[
     ("ATOMIC.RATELIMIT k BUCKET 2 1 31536000000 COST 3", &[]),
     ("ATOMIC.RATELIMIT k BUCKET 2 1 31536000000 COST 2", &["set", "expire"]),
     ("ATOMIC.RATELIMIT k BUCKET 2 1 31536000000 COST 2", &[]),
-    ("ATOMIC.LOCK k me 1000", &[]), // a string that is no lock of ours: somebody else's
+    ("ATOMIC.LOCK k me 1000", &[]), // a string that is not our lock belongs to another client
     ("ATOMIC.LOCK l me 6000000", &["set", "expire"]),
     ("ATOMIC.LOCK l me 6000000", &["set", "expire"]),
     ("ATOMIC.LOCK l you 6000000", &[]),
@@ -74,7 +74,7 @@ fn every_change_is_an_event_and_nothing_else_is() {
     });
 }
 
-/// Channels and messages up to a marker of ours.
+/// Channels and messages up to our marker.
 fn messages(server: &Server, subscriber: &mut Connection) -> Vec<(String, String)> {
     server.run("PUBLISH __keymarker__:end end");
     let mut received = Vec::new();
@@ -89,7 +89,7 @@ fn messages(server: &Server, subscriber: &mut Connection) -> Vec<(String, String
 }
 
 #[test]
-fn watch_is_touched_by_every_change_and_by_nothing_else() {
+fn every_change_touches_watched_keys_and_nothing_else_does() {
     each_server(|server| {
         let mut watcher = server.connect();
         for (command, events) in PROGRAM {
@@ -127,7 +127,7 @@ fn client_caches_forget_a_key_at_every_change_and_at_nothing_else() {
 }
 
 #[test]
-fn a_transaction_answers_each_command_in_its_place() {
+fn a_transaction_replies_to_each_command_in_its_place() {
     each_server(|server| {
         server.run("SET k v");
         let mut connection = server.connect();
@@ -154,7 +154,7 @@ fn a_transaction_answers_each_command_in_its_place() {
             Value::Array(Vec::new()),
         ];
         assert_eq!(connection.run("EXEC"), Value::Array(expected.to_vec()));
-        // A wrong arity is known when it is queued, and ends the transaction.
+        // A wrong arity is refused at queueing time, and aborts the transaction.
         connection.run("MULTI");
         assert_eq!(connection.run("ATOMIC.CAD k").error(), "ERR wrong number of arguments for 'atomic.cad' command");
         assert!(connection.run("EXEC").error().starts_with("EXECABORT "));
@@ -186,7 +186,7 @@ fn a_transaction_sees_one_time_where_the_server_has_one() {
 }
 
 #[test]
-fn a_native_script_calls_the_commands_and_sees_one_time_where_the_server_has_one() {
+fn a_script_calls_the_commands_and_sees_one_time_where_the_server_has_one() {
     let wait = "for _ = 1, 10000000 do end";
     let body = format!(
         "local first = redis.call('ATOMIC.CAS', KEYS[1], 'v', 'w', 'PX', '6000000') {wait} \
@@ -206,7 +206,7 @@ fn a_native_script_calls_the_commands_and_sees_one_time_where_the_server_has_one
 }
 
 #[test]
-fn a_full_server_refuses_what_can_grow_and_still_lets_go() {
+fn a_full_server_refuses_commands_that_can_grow_and_runs_those_that_free() {
     const OOM: &str = "OOM command not allowed when used memory > 'maxmemory'.";
     each_server(|server| {
         server.run("MSET k v token t");

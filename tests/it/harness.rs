@@ -1,4 +1,4 @@
-//! The harness itself, on plain servers without the module: what it records and compares is real.
+//! The harness itself, on plain servers without the module: it records and compares what really happened.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ fn on_plain_servers(body: impl Fn(&Server)) {
 }
 
 #[test]
-fn every_kind_of_reply_is_told_apart() {
+fn every_kind_of_reply_is_distinct() {
     on_plain_servers(|server| {
         assert_eq!(server.run("SET k v"), Value::ok());
         assert_eq!(server.run("GET k"), Value::bulk("v"));
@@ -47,7 +47,7 @@ fn a_reply_prints_as_redis_cli_prints_it() {
 }
 
 #[test]
-fn a_stalled_read_times_out_and_a_closed_connection_is_seen() {
+fn a_stalled_read_times_out_and_a_closed_connection_is_detected() {
     on_plain_servers(|server| {
         let mut blocked = server.connect();
         blocked.set_timeout(Duration::from_millis(30));
@@ -83,7 +83,7 @@ fn the_fake_replica_records_exactly_what_is_replicated() {
 
 #[test]
 #[should_panic(expected = "replicated stream")]
-fn a_missing_command_in_the_stream_is_noticed() {
+fn a_missing_command_in_the_stream_is_detected() {
     on_plain_servers(|server| FakeReplica::attach(server).expect_stream(&["SET k v"]));
 }
 
@@ -105,7 +105,7 @@ fn a_real_replica_holds_the_same_data() {
 }
 
 #[test]
-fn killed_server_starts_again_on_its_own_data() {
+fn a_killed_server_starts_again_on_its_own_data() {
     each_server_with(&Setup::without_module().appendonly("always"), |server| {
         server.run("SET k v");
         server.kill_9();
@@ -119,7 +119,7 @@ fn killed_server_starts_again_on_its_own_data() {
 }
 
 #[test]
-fn server_that_cannot_start_returns_its_log() {
+fn a_server_that_cannot_start_returns_its_log() {
     each_installed(|binary| {
         let log = Server::try_start(binary, &Setup::without_module().config("no-such-setting 1")).err().unwrap();
         assert!(log.contains("no-such-setting"), "{log}");
@@ -127,7 +127,7 @@ fn server_that_cannot_start_returns_its_log() {
 }
 
 #[test]
-fn transcript_runs_against_a_server() {
+fn a_transcript_runs_against_a_server() {
     on_plain_servers(|server| {
         let page = "```redis\n> RPUSH l a b\n(integer) 2\n> LRANGE l 0 -1\n1) \"a\"\n2) <second>\n> INCR l\n(error) WRONGTYPE ...\n```\n";
         assert_eq!(transcript::run(server, "page.md", page), 3);

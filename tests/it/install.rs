@@ -1,4 +1,4 @@
-//! `scripts/install.sh` says what is missing: tools count by what they do. Needs no server; the tools here are stand-ins.
+//! `scripts/install.sh` reports what is missing: a tool counts if it works. Needs no server; the tools here are stand-ins.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::support::installed::root;
 
-/// What the script itself needs of a system.
+/// The programs that the script itself needs.
 const SYSTEM: &[&str] = &["bash", "cat", "cut", "dirname", "env", "head", "id", "mktemp", "rm", "sed", "sort", "tr"];
 
-/// A PATH of its own, with the system's basics and stand-ins.
+/// A separate PATH with the system's basic programs and stand-ins.
 struct Machine(PathBuf);
 
 impl Machine {
@@ -41,14 +41,14 @@ impl Machine {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// `install.sh` with these arguments, and nothing of this machine's environment.
+    /// Runs `install.sh` with these arguments, without this machine's environment.
     fn install(&self, arguments: &[&str], environment: &[(&str, &Path)]) -> Output {
         let mut command = Command::new(self.0.join("bash"));
         command.arg(root().join("scripts/install.sh")).args(arguments).env_clear().env("PATH", &self.0);
         command.envs(environment.iter().copied()).output().unwrap()
     }
 
-    /// The packages that the task lacks.
+    /// The packages that are missing for the task.
     #[track_caller]
     fn missing(&self, task: &str, environment: &[(&str, &Path)]) -> Vec<String> {
         let output = self.install(&["-n", task], environment);
@@ -63,20 +63,20 @@ impl Drop for Machine {
     }
 }
 
-/// Where this machine has the tool.
+/// The path of the tool on this machine.
 fn real(tool: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap();
     std::env::split_paths(&path).map(|folder| folder.join(tool)).find(|path| path.exists()).unwrap_or_else(|| panic!("no {tool}"))
 }
 
-/// The libclang with which this very test was built.
+/// The libclang that built this test.
 fn libclang() -> PathBuf {
     let find = "source <(sed -n '/^libclang_candidates/,/^}/p' scripts/install.sh); libclang_candidates";
     let output = Command::new("bash").args(["-c", find]).current_dir(root()).output().unwrap();
     PathBuf::from(String::from_utf8(output.stdout).unwrap().lines().next().expect("no libclang"))
 }
 
-/// A machine with a compiler, the headers that clang brings, and a folder to put libraries into.
+/// A machine with a compiler, clang's headers, and a folder for libraries.
 fn with_compiler() -> (Machine, PathBuf) {
     let machine = Machine::new();
     ["cc", "c++", "as", "ld"].iter().for_each(|tool| machine.link(tool));
@@ -102,9 +102,9 @@ fn a_compiler_counts_if_it_compiles() {
     assert_eq!(machine.missing("build", path), ["g++"], "one that does not work");
 }
 
-/// LLVM's runtime brings `libclang-cpp.so.N`, which is another library: a machine with it and without libclang could not build.
+/// LLVM's runtime contains `libclang-cpp.so.N`, which is another library: with it and without libclang a machine cannot build.
 #[test]
-fn the_cpp_library_of_clang_is_no_libclang() {
+fn the_cpp_library_of_clang_is_not_libclang() {
     let (machine, lib) = with_compiler();
     let works = libclang();
     let path: &[(&str, &Path)] = &[("LIBCLANG_PATH", &lib)];
@@ -112,14 +112,14 @@ fn the_cpp_library_of_clang_is_no_libclang() {
         symlink(&works, lib.join(name)).unwrap();
     }
     assert_eq!(machine.missing("build", path), ["libclang-dev"]);
-    // Names that the crate knows.
+    // Names that the crate looks for.
     for name in ["libclang.so", "libclang-14.so", "libclang.so.1", "libclang-14.so.1"] {
         symlink(&works, lib.join(name)).unwrap();
         assert_eq!(machine.missing("build", path), [""; 0], "{name}");
         fs::remove_file(lib.join(name)).unwrap();
     }
     assert_eq!(machine.missing("build", &[("LIBCLANG_PATH", &works)]), [""; 0], "a file");
-    // The highest version is what the crate takes, whatever it is.
+    // The crate takes the highest version.
     symlink(&works, lib.join("libclang-14.so")).unwrap();
     fs::write(lib.join("libclang-15.so"), "no library").unwrap();
     assert_eq!(machine.missing("build", path), ["libclang-dev"]);
@@ -129,7 +129,7 @@ fn the_cpp_library_of_clang_is_no_libclang() {
 fn a_libclang_without_the_compilers_headers_does_not_count() {
     let (machine, lib) = with_compiler();
     symlink(libclang(), lib.join("libclang-14.so.1")).unwrap();
-    // It does not look where it is installed: only what the stand-in for clang names is left.
+    // It does not search its installation: only the stand-in for clang names a path.
     let path: &[(&str, &Path)] = &[("LIBCLANG_PATH", &lib), ("BINDGEN_EXTRA_CLANG_ARGS", Path::new("-nobuiltininc"))];
     assert_eq!(machine.missing("build", path), [""; 0]);
     fs::remove_file(machine.0.join("clang")).unwrap();
@@ -137,7 +137,7 @@ fn a_libclang_without_the_compilers_headers_does_not_count() {
 }
 
 #[test]
-fn servers_count_from_redis_7_on_and_clients_if_they_start() {
+fn servers_count_from_redis_7_and_clients_if_they_start() {
     let machine = Machine::new();
     assert_eq!(machine.missing("server", &[]), ["redis-server", "redis-tools"]);
     machine.tool("redis-server", "echo 'Redis server v=6.0.16 sha=00000000:0 malloc=jemalloc-5.2.1 bits=64'");
@@ -150,7 +150,7 @@ fn servers_count_from_redis_7_on_and_clients_if_they_start() {
 }
 
 #[test]
-fn applications_need_node_18_npm_and_a_python_that_makes_environments() {
+fn applications_need_node_18_npm_and_a_python_with_venv() {
     let machine = Machine::new();
     assert_eq!(machine.missing("apps", &[]), ["nodejs", "npm", "python3-venv"]);
     machine.tool("node", "echo v12.22.12");

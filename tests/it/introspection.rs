@@ -7,7 +7,7 @@ use crate::support::{Server, Value, each_server};
 struct Row {
     name: &'static str,
     arity: i64,
-    /// As `COMMAND INFO` answers them, without `module`, which all have.
+    /// As `COMMAND INFO` returns them, without `module`, which all have.
     flags: &'static str,
     /// Flags of the one key spec, or none.
     key: Option<&'static str>,
@@ -109,7 +109,7 @@ const WITHOUT_ARGUMENTS: &[&str] = &[
     "ATOMIC.COMMANDS HELP",
 ];
 
-/// Statuses, whatever the server wraps them in.
+/// The words of an array or set of statuses.
 fn words(value: &Value) -> Vec<String> {
     let mut words: Vec<String> = value.array().iter().map(Value::text).collect();
     words.sort();
@@ -132,13 +132,13 @@ fn every_command_has_a_row_here_and_every_row_a_command() {
 }
 
 #[test]
-fn arity_flags_and_key_specs_are_as_promised() {
+fn arity_flags_and_key_specs_match_the_rows() {
     each_server(|server| {
         for row in COMMANDS {
             let info = server.run(&format!("COMMAND INFO {}", row.name));
             let Value::Array(fields) = &info.array()[0] else { panic!("COMMAND INFO {}: {info}", row.name) };
             assert_eq!(fields[1], Value::Integer(row.arity), "arity of {}", row.name);
-            // Redis 7.0 tracks what a script reads for the client's cache by this flag only.
+            // Only with this flag Redis 7.0 tracks the reads of a script for client-side caching.
             let tracks = !server.binary.is_valkey && !server.binary.is_redis_from(7, 2) && row.name.ends_with("_ro");
             let more = if tracks && !row.flags.contains("readonly") { "readonly" } else { "" };
             assert_eq!(words(&fields[2]), sorted(&format!("{} module {more}", row.flags)), "flags of {}", row.name);
@@ -186,7 +186,7 @@ fn clients_find_the_keys_by_their_range_but_where_the_call_counts_them() {
 }
 
 #[test]
-fn server_finds_the_keys_of_every_call() {
+fn the_server_finds_the_keys_of_every_call() {
     each_server(|server| {
         for row in COMMANDS {
             let found = server.run(&format!("COMMAND GETKEYS {}", row.call));
@@ -226,7 +226,7 @@ fn has_category(server: &Server) -> bool {
 }
 
 #[test]
-fn acl_category_atomic_holds_exactly_our_commands_where_the_server_has_it() {
+fn the_acl_category_atomic_holds_exactly_our_commands_where_the_server_has_it() {
     each_server(|server| {
         let categories = words(&server.run("ACL CAT"));
         assert_eq!(categories.contains(&"atomic".to_owned()), has_category(server), "{categories:?}");
@@ -245,12 +245,12 @@ fn acl_category_atomic_holds_exactly_our_commands_where_the_server_has_it() {
     });
 }
 
-/// What writes to the function store, and not on a replica: the category without the flag.
+/// Commands that write to the function store, but not on a replica: they have the category without the flag.
 const CHANGE_THE_STORE: &[&str] = &["atomic.script|load", "atomic.script|flush"];
 
-/// Redis 7.0 takes no categories from modules, and gives their commands none.
+/// Redis 7.0 accepts no categories from modules, and gives their commands none.
 #[test]
-fn categories_that_follow_from_flags_are_there() {
+fn categories_follow_from_flags() {
     each_server(|server| {
         if server.binary.version == (7, 0) {
             return;
@@ -279,7 +279,7 @@ fn categories_that_follow_from_flags_are_there() {
 }
 
 #[test]
-fn user_without_the_category_gets_noperm_for_every_command() {
+fn a_user_without_the_category_gets_noperm_for_every_command() {
     each_server(|server| {
         let denied = if has_category(server) {
             "-@atomic".to_owned()

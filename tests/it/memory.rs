@@ -1,4 +1,4 @@
-//! A server that uses more memory than it may: what grows is refused, what frees or finishes works, whichever way it comes.
+//! A server above `maxmemory` refuses commands that grow and runs commands that free or finish, directly and from scripts.
 
 use crate::commands::{changes_nothing, integers};
 use crate::support::docs::command_names;
@@ -6,14 +6,14 @@ use crate::support::{Server, Setup, Value, each_server, each_server_with};
 
 const OOM: &str = "OOM command not allowed when used memory > 'maxmemory'.";
 
-/// What becomes of a form of a command.
+/// The outcome of a form of a command.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fate {
-    /// It is refused.
+    /// The server refuses it.
     Grows,
-    /// It is refused where memory can be had by it, though the command as a whole is not: in MULTI it is queued.
+    /// The command refuses this form itself, so that MULTI still queues it.
     GrowsHere,
-    /// It runs, and answers this.
+    /// It runs, and returns this.
     Runs(&'static str),
 }
 use Fate::{Grows, GrowsHere, Runs};
@@ -23,8 +23,8 @@ const USED: &str = "ATOMIC.RATELIMIT k FIXED 9 1000000 COST 4";
 const SEEN: &str = "ATOMIC.FENCE k 5";
 const PERMITS: &str = "ATOMIC.SEMACQUIRE k 9 me 1000000 PERMITS 3";
 
-/// Every form of every command that writes: what is done before, the command, and what becomes of it. `<token>` is that of the request
-/// that was begun.
+/// Every form of every command that writes: the setup, the command, and its outcome. `<token>` is the token of the request
+/// that the setup began.
 const FORMS: &[(&str, &str, Fate)] = &[
     ("SET k v", "ATOMIC.CAS k v w", Grows),
     ("SET k v", "ATOMIC.CAD k v", Runs("1")),
@@ -66,7 +66,7 @@ const FORMS: &[(&str, &str, Fate)] = &[
     (PERMITS, "ATOMIC.SEMRELEASE k me PERMITS 3", Runs("0")),
 ];
 
-/// Leaves `setup` on a server that is out of memory, and the command that the form stands for.
+/// Runs `setup`, fills the server, and returns the command of the form.
 fn prepare(server: &Server, setup: &str, command: &str) -> String {
     server.run("CONFIG SET maxmemory 0");
     server.run("FLUSHALL");
@@ -77,7 +77,7 @@ fn prepare(server: &Server, setup: &str, command: &str) -> String {
     command.replace("<token>", &token)
 }
 
-/// Asserts on one answer: an array by its first numbers.
+/// Asserts on one reply: an array by its first numbers.
 #[track_caller]
 fn expect(reply: &Value, fate: Fate, what: &str) {
     let Runs(expected) = fate else {
@@ -101,7 +101,7 @@ fn called(command: &str) -> String {
     format!("return redis.call({})", words.join(", "))
 }
 
-/// Whether the server queues anything in MULTI while it is out of memory. Redis 7.0 does not: the queue itself takes memory.
+/// Whether the server queues commands in MULTI while it is out of memory. Redis 7.0 does not: the queue itself takes memory.
 fn queues_anything(server: &Server) -> bool {
     let mut connection = server.connect();
     server.run("CONFIG SET maxmemory 1");
@@ -112,7 +112,7 @@ fn queues_anything(server: &Server) -> bool {
 }
 
 #[test]
-fn a_full_server_refuses_what_grows_and_runs_what_frees_or_finishes() {
+fn a_full_server_refuses_forms_that_grow_and_runs_those_that_free_or_finish() {
     each_server(|server| {
         server.run("CONFIG SET maxmemory-policy noeviction");
         let mut connection = server.connect();
@@ -157,7 +157,7 @@ fn every_command_that_writes_has_its_forms() {
 }
 
 #[test]
-fn a_request_that_was_carried_out_is_recorded() {
+fn a_full_server_records_the_response_of_a_request() {
     each_server(|server| {
         server.run("CONFIG SET maxmemory-policy noeviction");
         let begun = server.run("ATOMIC.IDEMBEGIN k f 1000000");
@@ -172,7 +172,7 @@ fn a_request_that_was_carried_out_is_recorded() {
 }
 
 #[test]
-fn a_script_that_has_written_or_may_grow_is_not_stopped_half_way() {
+fn a_script_that_has_written_or_may_grow_is_not_stopped_halfway() {
     each_server(|server| {
         server.run("CONFIG SET maxmemory-policy noeviction");
         server.run("CONFIG SET maxmemory 1");
@@ -188,13 +188,13 @@ fn a_script_that_has_written_or_may_grow_is_not_stopped_half_way() {
         for script in [charge(""), native("")] {
             assert!(server.call(&["ATOMIC.EVAL", &script, "1", "k"]).error().starts_with("OOM "), "{script}");
         }
-        // Nothing of the leave outlives the script.
+        // The permission to grow ends with the script.
         assert_eq!(server.run("ATOMIC.RATELIMIT k FIXED 9 1000000"), Value::Error(OOM.to_owned()));
     });
 }
 
 #[test]
-fn a_limit_with_room_or_with_keys_to_evict_refuses_nothing() {
+fn a_server_with_room_or_with_keys_to_evict_refuses_nothing() {
     each_server(|server| {
         server.run("CONFIG SET maxmemory 500mb");
         assert_eq!(integers(&server.run("ATOMIC.RATELIMIT k FIXED 9 1000000"))[0], 1);
@@ -212,7 +212,7 @@ fn a_limit_with_room_or_with_keys_to_evict_refuses_nothing() {
 }
 
 #[test]
-fn a_server_without_the_empty_write_still_refuses() {
+fn a_server_that_knows_no_empty_write_still_refuses() {
     each_server_with(&Setup::with_module().config("rename-command SETRANGE \"\""), |server| {
         server.run("CONFIG SET maxmemory-policy noeviction");
         server.run("CONFIG SET maxmemory 1");

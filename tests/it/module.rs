@@ -30,9 +30,9 @@ fn the_module_is_listed_under_its_name() {
     });
 }
 
-/// Whoever loads the module where nobody has tested it finds one line in the log.
+/// On an untested server the module logs one warning.
 #[test]
-fn only_a_server_that_is_not_tested_is_warned_of_once() {
+fn only_an_untested_server_gets_a_warning() {
     each_server(|server| {
         let tested = tested::SERVERS.iter().any(|name| server.binary.is_of(name));
         let log = server.log();
@@ -40,21 +40,21 @@ fn only_a_server_that_is_not_tested_is_warned_of_once() {
     });
 }
 
-/// What the module takes for tested is what the tests must run on.
+/// The module's list of tested servers must match the list that the tests require.
 #[test]
 fn the_tested_servers_are_those_that_the_tests_require() {
     let source = |path| fs::read_to_string(root().join(path)).unwrap();
     let (ci, script) = (source(".ci/run"), source("scripts/servers.sh"));
     let required = ci.lines().find_map(|line| line.strip_prefix("export ATOMIC_REQUIRE=\"")?.strip_suffix('"')).unwrap();
     assert_eq!(required.split(' ').collect::<Vec<_>>(), tested::SERVERS);
-    // The system's own is the first.
+    // The system's own server comes first.
     let table = script.split_once("table='\n").and_then(|(_, rest)| rest.split_once("\n'")).unwrap().0;
     let installed: Vec<&str> = table.lines().filter_map(|line| line.split(' ').next()).collect();
     assert_eq!(installed, tested::SERVERS[1..]);
 }
 
 #[test]
-fn module_unloads_and_loads_again_three_times() {
+fn the_module_unloads_and_loads_again_three_times() {
     each_server_that_unloads(|server| {
         server.run("SET k a");
         for round in 0..3 {
@@ -71,7 +71,7 @@ fn module_unloads_and_loads_again_three_times() {
 }
 
 #[test]
-fn a_server_that_would_crash_keeps_the_module_and_says_why() {
+fn a_server_that_would_crash_keeps_the_module_and_logs_why() {
     each_server(|server| {
         if !server.unloads() {
             assert!(matches!(server.run("MODULE UNLOAD atomic"), Value::Error(_)));
@@ -83,7 +83,7 @@ fn a_server_that_would_crash_keeps_the_module_and_says_why() {
 }
 
 #[test]
-fn loading_it_twice_is_refused_and_harms_nothing() {
+fn a_second_load_is_refused_without_effect() {
     each_server(|server| {
         server.run("SET k a");
         assert!(matches!(load(server, &[]), Value::Error(_)));
@@ -92,7 +92,7 @@ fn loading_it_twice_is_refused_and_harms_nothing() {
 }
 
 #[test]
-fn bad_argument_fails_the_load_and_the_server_lives_on() {
+fn a_bad_argument_fails_the_load_and_the_server_keeps_running() {
     each_server_with(&Setup::without_module(), |server| {
         let bad = [&["no-such-setting", "1"][..], &["\u{4e00}"], &["no-such-setting"], &[""], &["\r\n", "\0"]];
         for arguments in bad {
@@ -109,7 +109,7 @@ fn bad_argument_fails_the_load_and_the_server_lives_on() {
 }
 
 #[test]
-fn bad_argument_in_the_configuration_stops_the_start_and_says_why() {
+fn a_bad_argument_in_the_configuration_stops_the_start_and_logs_why() {
     each_installed(|binary| {
         let log = Server::try_start(binary, &Setup::with_module().module_args(&["no-such-setting", "1"])).err();
         let log = log.expect("the server started");
@@ -119,7 +119,7 @@ fn bad_argument_in_the_configuration_stops_the_start_and_says_why() {
 }
 
 #[test]
-fn panic_in_a_handler_is_an_error_reply_and_the_connection_lives_on() {
+fn a_panic_in_a_handler_is_an_error_reply_and_the_connection_stays_open() {
     each_server(|server| {
         let mut connection = server.connect();
         for message in ["boom", "'\u{4e00} \u{e9}'", r#""\x00\r\n""#, "''"] {

@@ -1,4 +1,4 @@
-//! AOF and RDB: after kill -9 or a restart everything goes on exactly, and a server without the module loads it all.
+//! AOF and RDB: after kill -9 or a restart all state continues exactly, and a server without the module loads it all.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ fn append_only(preamble: &str) -> Setup {
     Setup::with_module().appendonly("always").config(&format!("aof-use-rdb-preamble {preamble}"))
 }
 
-/// One key for every kind of state and every way to end up with it.
+/// One key for every kind of state and every way to reach it.
 fn fill(server: &Server) {
     for command in [
         "SET plain v",
@@ -51,7 +51,7 @@ fn data(server: &Server) -> Vec<String> {
     data
 }
 
-/// Runs `interrupt` and asserts that data, limiters and lock are the same thereafter, and go on.
+/// Runs `interrupt` and asserts that data, limiters and lock are the same afterwards, and keep working.
 fn survives(server: &Server, interrupt: impl Fn()) {
     let before = data(server);
     let asks = ["bucket BUCKET 10 7 40000000 COST 4", "fixed FIXED 10 60000000 COST 4"];
@@ -97,7 +97,7 @@ fn aof_bytes(server: &Server) -> u64 {
     aof_files(server.dir()).iter().map(|file| fs::metadata(file).unwrap().len()).sum()
 }
 
-/// Asserts that no file of the AOF names a command of ours, and that this would be seen.
+/// Asserts that no file of the AOF names a command of the module, and that the check could see one.
 fn expect_plain_commands(server: &Server) {
     let mut sets = 0;
     for file in aof_files(server.dir()) {
@@ -118,7 +118,7 @@ fn rewrite_aof(server: &Server) {
     assert_eq!(server.info("aof_last_bgrewrite_status"), "ok");
 }
 
-/// Waits until the clock of this machine, which is the server's, has reached a time in ms.
+/// Waits until this machine's clock, which is also the server's, reaches a time in ms.
 fn await_ms(until: i64) {
     eventually("the time has come", || {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
@@ -127,7 +127,7 @@ fn await_ms(until: i64) {
 }
 
 #[test]
-fn everything_goes_on_after_kill_9_and_after_a_rewrite_of_the_aof() {
+fn all_state_continues_after_kill_9_and_after_a_rewrite_of_the_aof() {
     for preamble in ["yes", "no"] {
         each_server_with(&append_only(preamble), |server| {
             let kill = || {
@@ -145,7 +145,7 @@ fn everything_goes_on_after_kill_9_and_after_a_rewrite_of_the_aof() {
 }
 
 #[test]
-fn everything_goes_on_after_a_restart_from_an_rdb_file() {
+fn all_state_continues_after_a_restart_from_an_rdb_file() {
     each_server_with(&Setup::with_module(), |server| {
         fill(server);
         survives(server, || {
@@ -203,7 +203,7 @@ fn a_limiter_refills_and_a_lease_ends_while_the_server_is_down() {
             let fence = integers(&server.run("ATOMIC.LOCK lock me 1000"))[1];
             assert_eq!(integers(&server.run("ATOMIC.RATELIMIT bucket BUCKET 10 10 1000 COST 10"))[0], 10);
             assert_eq!(integers(&server.run("ATOMIC.RATELIMIT fixed FIXED 10 1000 COST 10"))[0], 10);
-            // Without a TTL to fall back on: the limiter's own arithmetic over the downtime.
+            // Without a TTL only the limiter's own arithmetic covers the downtime.
             server.run("ATOMIC.RATELIMIT kept BUCKET 10 10 1000 COST 10");
             server.run("PERSIST kept");
             let ends = ["lock", "bucket", "fixed"].map(|key| deadline(server, key)).into_iter().max().unwrap();

@@ -1,5 +1,5 @@
 //! The generated parts of README.md: the table of commands, from the `COMMAND DOCS` of a running server, and the table of settings, from
-//! `settings.rs`. A stale table fails; `UPDATE=1 make test FILTER=readme` writes both anew.
+//! `settings.rs`. A stale table fails; `UPDATE=1 make test FILTER=readme` rewrites both.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use crate::support::each_server;
 use crate::support::installed::root;
 
 #[test]
-fn readme_tables_are_what_the_server_says() {
+fn the_table_of_commands_is_current() {
     each_server(|server| {
         let mut commands = commands(server);
         commands.sort_by(|a, b| a.words.cmp(&b.words));
@@ -20,7 +20,7 @@ fn readme_tables_are_what_the_server_says() {
 }
 
 #[test]
-fn readme_settings_are_those_of_the_module() {
+fn the_table_of_settings_is_current() {
     let row = |setting: &&settings::Setting| {
         let name = setting.name.to_str().unwrap();
         let (default, range) = match setting.kind {
@@ -37,7 +37,7 @@ fn readme_settings_are_those_of_the_module() {
     check("settings", &format!("| setting | default | range | what it does |\n|---|---|---|---|\n{table}"));
 }
 
-/// Compares the part of README.md between `<!-- name: ... -->` and `<!-- end of name -->` with `table`, or writes it.
+/// Compares the part of README.md between `<!-- name: ... -->` and `<!-- end of name -->` with `table`, or rewrites it.
 fn check(name: &str, table: &str) {
     let path = root().join("README.md");
     let text = fs::read_to_string(&path).unwrap();
@@ -58,7 +58,7 @@ fn row(command: &Documented) -> String {
     format!("| `{}` | {summary} |\n", line.trim_end().replace('|', "\\|"))
 }
 
-/// An argument in the notation of the server's own pages. Of a repeated choice only the name: the page of the command spells it out.
+/// An argument in the notation of the server's own pages. A repeated choice shows only its name; the command's page lists the forms.
 fn syntax(argument: &Argument) -> String {
     let inner = |separator: &str| argument.nested.iter().map(syntax).collect::<Vec<_>>().join(separator);
     let choice = argument.kind == "oneof" && !argument.multiple;

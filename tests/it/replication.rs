@@ -1,10 +1,10 @@
-//! What reaches replicas: exactly the plain commands that the effects are, with absolute times; nothing for anything else.
+//! Replicas get exactly the effects, as plain commands with absolute times, and nothing else.
 
 use crate::commands::{deadline, integers};
 use crate::support::line::line;
 use crate::support::{FakeReplica, RealReplica, Server, Setup, Value, argv, each_server, each_server_with};
 
-/// What one command must put into the stream. State and deadline are read from the key after it.
+/// The stream of one command. State and deadline are read from the key afterwards.
 #[derive(Clone, Copy)]
 enum Sent {
     /// `SET key value PXAT deadline`
@@ -36,7 +36,7 @@ impl Sent {
     }
 }
 
-/// Commands in order, on one key; `None` is preparation. Together every write path and every refusal of every command.
+/// Commands in order, on one key; `None` is setup. Together they cover every write path and every refusal of every command.
 #[rustfmt::skip]
 const PROGRAM: &[(&str, Option<Sent>)] = &[
     ("SET k v PX 6000000", None),
@@ -118,7 +118,7 @@ fn shown(commands: &[Vec<Vec<u8>>]) -> Vec<String> {
     commands.iter().map(|command| line(command)).collect()
 }
 
-/// A server on which nothing but the tests' own commands moves the replication offset.
+/// A server on which only the test's own commands move the replication offset.
 fn quiet() -> Setup {
     Setup::with_module().config("repl-ping-replica-period 3600")
 }
@@ -140,7 +140,7 @@ fn every_write_replicates_as_its_effect_and_nothing_else_replicates() {
 #[test]
 fn a_denial_an_error_and_a_read_move_neither_the_offset_nor_the_count_of_changes() {
     each_server_with(&quiet(), |server| {
-        // From the first replica on, the server counts what it replicates, even when nobody listens any more.
+        // From its first replica on, the server counts what it replicates, even without a replica.
         drop(FakeReplica::attach(server));
         let counters =
             || ["master_repl_offset", "rdb_changes_since_last_save"].map(|field| server.info(field).parse::<u64>().unwrap());
@@ -185,7 +185,7 @@ fn a_transaction_replicates_its_effects_in_order_and_nothing_when_all_is_denied(
         assert_eq!([&replies[0], &replies[1], &replies[7]].map(Value::integer), [0, 1, 1]);
         assert_eq!(replies[8].error(), "ERR syntax error near 'junk'");
         let recorded = replica.commands();
-        // Two states of one limiter: the first must not have become the second on its way out.
+        // Two states of one limiter: the first must not be overwritten by the second before it is sent.
         let state =
             |used: &str| format!(r#"SET r "\xa1\x07{}\x00\x00\x00\x00\x00{used}" PXAT {}"#, start(server), deadline(server, "r"));
         let expected = ["MULTI", "SET k w", &state(r"\x01"), &state(r"\x03")].map(argv);
@@ -209,7 +209,7 @@ fn start(server: &Server) -> String {
 }
 
 #[test]
-fn a_native_script_replicates_the_effects_of_its_calls() {
+fn a_script_replicates_the_effects_of_its_calls() {
     each_server(|server| {
         let mut replica = FakeReplica::attach(server);
         server.run("SET k v");
@@ -228,7 +228,7 @@ fn a_native_script_replicates_the_effects_of_its_calls() {
 }
 
 #[test]
-fn an_ended_lease_is_deleted_before_its_lock_is_taken_again() {
+fn an_ended_lease_is_deleted_before_its_lock_is_acquired_again() {
     each_server(|server| {
         server.run("DEBUG SET-ACTIVE-EXPIRE 0");
         let mut connection = server.connect();
@@ -236,7 +236,7 @@ fn an_ended_lease_is_deleted_before_its_lock_is_taken_again() {
         crate::commands::await_micros(&mut connection, taken.after + 6000);
         let mut replica = FakeReplica::attach(server);
         assert_eq!(integers(&server.run("ATOMIC.LOCK k you 1000000"))[0], 1);
-        // The server expires the key first, in words of its own.
+        // The server expires the key first, with its own command.
         let recorded = replica.commands();
         assert!(matches!(&recorded[1][0][..], b"DEL" | b"UNLINK"), "{:?}", shown(&recorded));
         let expired = vec![recorded[1][0].clone(), b"k".to_vec()];
@@ -255,7 +255,7 @@ fn a_replica_without_the_module_holds_the_same_data() {
         assert_eq!(panics.field("propagation-error-behavior"), Some(Value::bulk("panic")));
         for (round, (command, _)) in PROGRAM.iter().enumerate() {
             server.run(command);
-            // The same on a key that stays as this row left it.
+            // The same on a key that stays as this row leaves it.
             if argv(command)[1] == b"k" {
                 server.run(&format!("COPY k {{k}}{round}"));
             }
@@ -286,7 +286,7 @@ fn a_replica_without_the_module_holds_the_same_data() {
 }
 
 #[test]
-fn a_replica_with_the_module_refuses_writes_and_reads_what_it_got() {
+fn a_replica_with_the_module_refuses_writes_and_serves_reads() {
     each_server(|server| {
         let fence = integers(&server.run("ATOMIC.LOCK l me 1000000"))[1];
         server.run("SET k v");
@@ -308,7 +308,7 @@ fn a_replica_with_the_module_refuses_writes_and_reads_what_it_got() {
         assert_eq!(info.field("fence"), Some(Value::Integer(fence)));
         assert_eq!(info.field("mode"), Some(Value::bulk("exclusive")));
         replica.expect_same_data();
-        // After a failover the owner is still the owner, and the fence goes on.
+        // After a failover the owner is still the owner, and fences continue to grow.
         replica.server.run("REPLICAOF NO ONE");
         assert_eq!(integers(&replica.server.run("ATOMIC.LOCK l you 1000"))[0], 0);
         assert_eq!(replica.server.run("ATOMIC.UNLOCK l me"), Value::Integer(0));

@@ -1,5 +1,5 @@
-//! Keys in a cluster. Since Redis 7.4 and Valkey 8.0 each slot has a table of its own, and the server looks for every key in the one of the
-//! slot that the client's command declares. Whatever a script does, each key has to be where the server looks for it later.
+//! Keys in a cluster. Since Redis 7.4 and Valkey 8.0 each slot has its own table, and the server looks for every key in the table of the
+//! slot that the client's command declares. Whatever a script does, each key must be where the server looks for it later.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,12 +12,12 @@ pub fn has_tables(binary: &Binary) -> bool {
     binary.is_valkey || binary.is_redis_from(7, 4)
 }
 
-/// Valkey can be told to check the slot of each key that it looks for, and to crash on a wrong one.
+/// Valkey can be configured to check the slot of each key lookup, and to crash on a wrong one.
 pub fn checked(binary: &Binary, setup: Setup) -> Setup {
     if binary.is_valkey { setup.config("enable-debug-assert yes") } else { setup }
 }
 
-/// One node with all slots, of each server that has tables.
+/// One node with all slots, of each server that has a table per slot.
 fn each_node(setup: &Setup, body: impl Fn(&Cluster, &Server)) {
     each_installed(|binary| {
         if has_tables(binary) {
@@ -27,7 +27,7 @@ fn each_node(setup: &Setup, body: impl Fn(&Cluster, &Server)) {
     });
 }
 
-/// How the refusal of a key of another slot begins.
+/// The beginning of the refusal of a key of another slot.
 pub const OTHER_SLOT: &str = "ERR Script attempted to access keys that do not hash to the same slot";
 const IN_MULTI: &str = "ERR Script attempted to access undeclared keys in MULTI (in a cluster: declare the keys)";
 const ALL_KEYS: &str =
@@ -38,7 +38,7 @@ fn refused(reply: &Value, why: &str) {
     assert!(reply.error().starts_with(why), "{reply}");
 }
 
-/// Calls that would use the key `{b}k`, whatever else they use.
+/// Calls that would use the key `{b}k`, among others.
 const CALLS: &[&str] = &[
     "'SET', '{b}k', 'v'",
     "'GET', '{b}k'",
@@ -65,7 +65,7 @@ const CALLS: &[&str] = &[
 ];
 
 #[test]
-fn a_key_of_another_slot_than_the_declared_one_is_refused_before_it_is_touched() {
+fn a_key_outside_the_declared_slot_is_refused_before_it_is_touched() {
     each_node(&Setup::with_module(), |_, node| {
         for call in CALLS {
             for line in ["", "#!lua\n", "#!lua flags=allow-cross-slot-keys\n"] {
@@ -98,7 +98,7 @@ fn without_declared_keys_a_script_finds_all_of_them() {
             if form == "EVAL" {
                 assert_eq!(node.run("CONFIG SET atomic.intercept yes"), Value::ok());
             }
-            // A command with a key before, on the same connection.
+            // After a command with a key on the same connection.
             node.run("SET z z");
             node.run("DEL z");
             assert_eq!(node.call(&[form, script, "0"]).array(), expected, "{form}");
@@ -137,7 +137,7 @@ fn in_multi_a_script_declares_its_keys() {
 }
 
 #[test]
-fn what_looks_at_the_keys_of_all_slots_needs_a_script_without_declared_keys() {
+fn a_call_on_the_keys_of_all_slots_needs_a_script_without_declared_keys() {
     each_node(&Setup::with_module(), |_, node| {
         for call in ["'KEYS', '*'", "'SCAN', '0'", "'RANDOMKEY'", "'FLUSHALL'", "'FLUSHDB'"] {
             let script = format!("return redis.call({call})");
@@ -164,7 +164,7 @@ fn functions_and_commands_of_files_keep_to_the_declared_slot() {
         }
         assert_eq!(node.run("ATOMIC.FCALL several 0 {b}k"), Value::ok());
         assert_eq!(node.run("DBSIZE"), Value::Integer(2));
-        // Luau does not compile this. Called from here, the server's own engine would not find the keys either.
+        // Luau does not compile this. Called from the module, the server's own engine would not find the keys either.
         let odd = "#!lua name=odd\nredis.register_function('odd', function(k, args) redis.call('SET', args[1], 0x1p4) return 'odd' end)";
         assert_eq!(node.call(&["FUNCTION", "LOAD", odd]), Value::bulk("odd"));
         refused(&node.run("ATOMIC.FCALL odd 1 {a}k {b}k"), "ERR Function not found, or one of the server's own engine");
@@ -235,7 +235,7 @@ impl Random {
         let mut words = match self.below(4) {
             0 => vec![format!("{prefix}FCALL"), self.one(&["one", "several"]).to_owned()],
             _ => {
-                // What only our engine has does nothing on the server's.
+                // Calls that only this engine has do nothing in the server's.
                 let line = self.one(&["", "", "#!lua\n", "#!lua flags=allow-cross-slot-keys\n"]);
                 let body = calls.join(" ").replace("pcall(atomic.", "pcall(rawget(getfenv(0), 'atomic') and atomic.");
                 vec![format!("{prefix}EVAL"), format!("{line}{body}")]
@@ -259,7 +259,7 @@ impl Random {
 fn run(node: &Server, seed: u64) {
     let mut random = Random(seed);
     let mut client = node.connect();
-    // Before 8.2 Redis itself loses keys when its own scripts use several slots in MULTI.
+    // Redis before 8.2 loses keys when its own scripts use several slots in MULTI.
     let scripts_spoil_multi = !node.binary.is_valkey && !node.binary.is_redis_from(8, 2);
     for _ in 0..120 {
         match random.below(8) {
@@ -281,7 +281,7 @@ fn run(node: &Server, seed: u64) {
 }
 
 #[test]
-fn whatever_scripts_do_each_key_is_in_its_slot_here_and_on_the_replica() {
+fn after_random_scripts_each_key_is_in_its_slot_here_and_on_the_replica() {
     each_node(&Setup::with_module(), |cluster, node| {
         let replica = cluster.replica_of(node);
         let mut reader = replica.connect();
@@ -311,7 +311,7 @@ fn whatever_scripts_do_each_key_is_in_its_slot_here_and_on_the_replica() {
 }
 
 #[test]
-fn a_transaction_about_another_slot_can_unblock_a_waiter() {
+fn a_transaction_on_another_slot_can_unblock_a_waiter() {
     each_node(&Setup::with_module(), |_, node| {
         node.run("ATOMIC.LOCK {a}k holder 3600000");
         let mut waiter = node.connect();

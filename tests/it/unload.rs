@@ -1,5 +1,5 @@
-//! MODULE UNLOAD: the server frees the commands and keeps what points to them. So the unload is refused where one would be run, and the
-//! connections that a pointer belongs to are closed; and with ATOMIC.DRAIN it is possible at any time.
+//! MODULE UNLOAD: the server frees the commands and keeps pointers to them. So the module refuses where a freed command would run, and
+//! closes the connections with such a pointer; with ATOMIC.DRAIN it can be unloaded at any time.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -32,7 +32,7 @@ fn expect_refusal(server: &Server, why: &str) {
     assert!(server.log().contains(why), "the log does not say {why:?}:\n{}", server.log());
 }
 
-/// Has the server use again what it has freed, in the sizes of what belongs to a command.
+/// Makes the server reuse freed memory, in the sizes of a command's structures.
 fn reuse_memory(server: &Server) {
     let mut connection = server.connect();
     for length in [16, 24, 40, 60, 100, 200, 300, 400, 450, 500, 600] {
@@ -64,7 +64,7 @@ fn a_transaction_with_commands_in_its_queue_keeps_the_module() {
         expect_refusal(server, &format!("not unloaded: clients are in MULTI, and EXEC would run freed commands: id={id};"));
         reuse_memory(server);
         assert_eq!(client.run("EXEC"), Value::integers(&[-1]));
-        // Nothing is queued, so nothing is kept.
+        // Nothing is queued, so nothing keeps the module.
         client.run("MULTI");
         unload(server);
         reuse_memory(server);
@@ -73,7 +73,7 @@ fn a_transaction_with_commands_in_its_queue_keeps_the_module() {
 }
 
 #[test]
-fn a_transaction_cannot_unload_under_its_own_commands() {
+fn a_transaction_cannot_unload_its_own_commands() {
     each_server_that_unloads(|server| {
         let mut client = server.connect();
         for command in ["MULTI", "ATOMIC.CAS k a b", "MODULE UNLOAD atomic", "ATOMIC.CAS k a b"] {
@@ -103,7 +103,7 @@ fn drop_in_mode_keeps_the_module() {
 }
 
 #[test]
-fn a_client_that_is_held_with_a_command_keeps_the_module() {
+fn a_client_whose_command_is_held_back_keeps_the_module() {
     each_server_that_unloads(|server| {
         let (mut plain, mut queueing) = (server.connect(), server.connect());
         let ids = [id(&mut plain), id(&mut queueing)];
@@ -131,9 +131,9 @@ fn reuse_memory_while_paused(server: &Server) {
 }
 
 #[test]
-fn a_client_that_was_held_is_seen_by_an_unload_that_was_held_before_it() {
+fn an_unload_that_was_held_back_sees_a_client_that_was_held_back_after_it() {
     each_server_that_unloads(|server| {
-        // Nobody can end such a pause early. One that was over before both had sent was too short for this machine.
+        // Such a pause cannot end early. If it ended before both had sent, it was too short for this machine.
         for pause in [200, 400, 800, 1600, 3200, 6400] {
             let (mut operator, mut client) = (server.connect(), server.connect());
             assert_eq!(server.run(&format!("CLIENT PAUSE {pause} ALL")), Value::ok());
@@ -153,7 +153,7 @@ fn a_client_that_was_held_is_seen_by_an_unload_that_was_held_before_it() {
 }
 
 #[test]
-fn a_connection_whose_last_command_goes_is_closed_and_no_other() {
+fn only_connections_whose_last_command_is_unloaded_are_closed() {
     each_server_that_unloads(|server| {
         server.run("PING");
         let mut other = server.connect();
@@ -162,7 +162,7 @@ fn a_connection_whose_last_command_goes_is_closed_and_no_other() {
             ["ATOMIC.CAS k a b", "atomic.lock l me 1000", "ATOMIC.SCRIPT EXISTS x", "ATOMIC.COMMANDS LIST", "ATOMIC.NOSUCH"];
         let mut users: Vec<Connection> = commands.map(|_| server.connect()).into();
         users.iter_mut().zip(commands).for_each(|(user, command)| drop(user.run(command)));
-        // A held hold that ends with its connection is no reason for a timer now.
+        // A hold that ends with its connection needs no timer now.
         let mut holder = server.connect();
         granted(&holder.run("ATOMIC.LOCK bound me 60000 BIND"));
         unload(server);
@@ -180,9 +180,9 @@ fn a_connection_whose_last_command_goes_is_closed_and_no_other() {
     });
 }
 
-/// Redis from 8.4 and Valkey from 9 look commands up when they arrive, before the client may run them.
+/// Redis from 8.4 and Valkey from 9 look up commands on arrival, before the client may run them.
 #[test]
-fn what_a_blocked_client_has_sent_ahead_is_not_run_from_freed_memory() {
+fn commands_that_a_blocked_client_sent_ahead_do_not_run_from_freed_memory() {
     each_server_that_unloads(|server| {
         let mut client = server.connect();
         let id = id(&mut client);
@@ -201,7 +201,7 @@ fn what_a_blocked_client_has_sent_ahead_is_not_run_from_freed_memory() {
 }
 
 #[test]
-fn threads_that_read_for_clients_do_not_keep_what_is_freed() {
+fn io_threads_do_not_keep_freed_commands() {
     each_server_with(&Setup::with_module().config("io-threads 3"), |server| {
         if !server.unloads() {
             return;
@@ -211,7 +211,7 @@ fn threads_that_read_for_clients_do_not_keep_what_is_freed() {
             for _ in 0..4 {
                 scope.spawn(|| {
                     while !over.load(Ordering::Relaxed) {
-                        // Refused, closed, unknown: whatever comes, the server lives.
+                        // Any outcome is right (refused, closed, unknown) as long as the server survives.
                         let Ok(mut connection) = Connection::open(server.port()) else { continue };
                         for _ in 0..20 {
                             let sent = connection.send(&["ATOMIC.CAS", "k", "a", "b"]).and_then(|()| connection.read());
@@ -234,7 +234,7 @@ fn threads_that_read_for_clients_do_not_keep_what_is_freed() {
 }
 
 #[test]
-fn a_load_that_the_server_takes_back_is_not_kept() {
+fn a_load_that_the_server_reverts_leaves_nothing() {
     each_server_with(&Setup::without_module(), |server| {
         let mut client = server.connect();
         client.run("MULTI");
@@ -262,7 +262,7 @@ fn a_load_that_the_server_takes_back_is_not_kept() {
 }
 
 #[test]
-fn drain_answers_who_waits_and_lets_nobody_wait() {
+fn drain_replies_to_waiters_and_accepts_no_new_ones() {
     each_server(|server| {
         granted(&server.run("ATOMIC.LOCK l holder 60000"));
         granted(&server.run("ATOMIC.SEMACQUIRE s 1 holder 60000"));
@@ -297,7 +297,7 @@ fn drain_answers_who_waits_and_lets_nobody_wait() {
         ] {
             assert!(server.run(command).error().starts_with("TRYAGAIN draining"), "{command}");
         }
-        // Everything else goes on.
+        // Everything else still works.
         not_granted(&server.run("ATOMIC.LOCK l d 60000"));
         not_granted(&server.run("ATOMIC.EVAL 'return redis.call(\"ATOMIC.LOCK\", KEYS[1], \"d\", 60000, \"WAIT\", 0)' 1 l"));
         assert_eq!(server.run("ATOMIC.UNLOCK l holder"), Value::Integer(0));
@@ -310,7 +310,7 @@ fn drain_answers_who_waits_and_lets_nobody_wait() {
 }
 
 #[test]
-fn drain_writes_nothing_and_is_possible_while_clients_are_paused() {
+fn drain_writes_nothing_and_works_while_clients_are_paused() {
     each_server(|server| {
         let mut replica = FakeReplica::attach(server);
         granted(&server.run("ATOMIC.LOCK l holder 60000"));
@@ -325,7 +325,7 @@ fn drain_writes_nothing_and_is_possible_while_clients_are_paused() {
 }
 
 #[test]
-fn drain_is_for_administrators_outside_of_transactions_and_scripts() {
+fn drain_needs_admin_rights_and_is_refused_in_transactions_and_scripts() {
     each_server(|server| {
         server.run("MULTI");
         server.run("ATOMIC.DRAIN ON");
@@ -355,7 +355,7 @@ fn drain_is_for_administrators_outside_of_transactions_and_scripts() {
     });
 }
 
-/// Waiters come all the time; the module goes and comes back.
+/// Clients begin to wait all the time while the module is unloaded and loaded.
 #[test]
 fn with_drain_the_module_is_unloaded_and_loaded_under_load() {
     each_server_that_unloads(|server| {
@@ -381,7 +381,7 @@ fn with_drain_the_module_is_unloaded_and_loaded_under_load() {
             for round in 0..6 {
                 eventually("somebody waits", || (server.info("atomic_locks_waiting_clients") != "0").then_some(()));
                 assert!(server.run("ATOMIC.DRAIN ON").integer() >= 0);
-                // One turn of the event loop is enough for what waited; a connection that closed meanwhile takes another.
+                // The waiters need one turn of the event loop; a connection that closed meanwhile needs another.
                 let mut tries = 0;
                 eventually("the module is unloaded", || {
                     tries += 1;
@@ -401,7 +401,7 @@ fn with_drain_the_module_is_unloaded_and_loaded_under_load() {
 }
 
 #[test]
-fn who_waits_keeps_the_module_until_the_drain() {
+fn a_waiter_keeps_the_module_until_the_drain() {
     each_server_that_unloads(|server| {
         granted(&server.run("ATOMIC.LOCK l holder 60000"));
         let mut waiter = Waiter::send(server, "ATOMIC.LOCK l a 60000 WAIT 0");

@@ -1,4 +1,4 @@
-//! The examples: each calls the same commands through its client, and is judged by what it left on the server.
+//! The examples: each calls the same commands through its client; the test checks what it left on the server.
 
 use crate::support::installed::root;
 use crate::support::{Server, Setup, Value, each_server_with};

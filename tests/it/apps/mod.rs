@@ -1,7 +1,7 @@
 //! Real applications with their real packages, unmodified: each runs on a plain server and on one whose scripts the module runs.
 //!
-//! What both ways have in common is what drop-in mode promises. The packages are installed by `scripts/apps.sh`, at the versions that
-//! `tests/apps` pins; one that is missing fails its test.
+//! Drop-in mode promises that both work the same. `scripts/apps.sh` installs the packages at the versions that
+//! `tests/apps` pins; a missing package fails its test.
 
 mod examples;
 mod node;
@@ -21,8 +21,8 @@ pub fn each_way(body: impl Fn(&Server)) {
     });
 }
 
-/// The application must have run scripts, all of them in the module. What the module does not know it looks for in the server, and must
-/// not find it there.
+/// Asserts that the application ran scripts, and all of them in the module. The module looks up unknown scripts in the server, and must
+/// not find them there.
 #[track_caller]
 fn expect_the_module_ran_all_scripts(server: &Server) {
     assert_ne!(server.info("atomic_scripts_runs"), "0", "no script was run");

@@ -8,7 +8,7 @@ use super::program::{program, succeeds};
 use crate::support::Server;
 use crate::support::installed::root;
 
-/// Runs a program with the packages of `target/apps/node`, and returns what it printed. `path` starts at the links there, because
+/// Runs a program with the packages of `target/apps/node`, and returns its output. `path` starts at the links there, because
 /// Node.js looks for packages beside the program.
 #[track_caller]
 fn node(path: impl AsRef<Path>, argument: &str) -> String {

@@ -17,7 +17,7 @@ fn works(name: &str, server: &Server) {
 fn python(file: &str, argument: &str) {
     let interpreter = root().join("target/apps/python/bin/python");
     assert!(interpreter.exists(), "the Python packages are not installed: run `make test`");
-    // Without -B it would write beside the sources.
+    // Without -B it would write cache files beside the sources.
     succeeds(program(interpreter).arg("-B").arg(root().join(file)).arg(argument));
 }
 

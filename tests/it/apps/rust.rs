@@ -23,14 +23,14 @@ const COUNT: &str =
     "redis.call('SET', KEYS[2], ARGV[1]) return {redis.call('INCRBY', KEYS[1], ARGV[2]), redis.call('GET', KEYS[2])}";
 
 #[test]
-fn a_script_of_redis_rs_loads_itself_and_answers() {
+fn a_script_of_redis_rs_loads_itself_and_returns() {
     each_way(|server| {
         let mut client = server.client();
         let script = redis::Script::new(COUNT);
         let keys = &["{k}count", "{k}last"];
         let mut invocation = script.prepare_invoke();
         invocation.key(keys).arg(b"\x00\xff").arg(5);
-        // Nobody has loaded it: NOSCRIPT, SCRIPT LOAD and again EVALSHA.
+        // The script is not loaded: NOSCRIPT, SCRIPT LOAD and EVALSHA again.
         assert_eq!(invocation.invoke::<(i64, Vec<u8>)>(&mut client), Ok((5, b"\x00\xff".to_vec())));
         assert_eq!(invocation.load(&mut client).as_deref(), Ok(script.get_hash()));
         assert_eq!(script.key(keys).arg("b").arg(2).invoke(&mut client), Ok((7, "b".to_owned())));
@@ -62,7 +62,7 @@ fn a_script_of_redis_rs_loads_itself_and_answers() {
 }
 
 #[test]
-fn a_script_of_fred_reloads_itself_and_answers() {
+fn a_script_of_fred_reloads_itself_and_returns() {
     each_way(|server| {
         with_fred(server, async |client| {
             let script = fred::types::scripts::Script::from_lua(COUNT);

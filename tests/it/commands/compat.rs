@@ -1,5 +1,5 @@
-//! Other modules' names: off by default, on with the module argument `compat yes`. `CL.THROTTLE` answers as redis-cell does and has none of
-//! its faults; `CAS` and `CAD` are ours under other names.
+//! Other modules' names: off by default, on with the module argument `compat yes`. `CL.THROTTLE` replies as redis-cell does, without
+//! its faults; `CAS` and `CAD` are our commands under other names.
 
 use crate::support::{FakeReplica, Server, Setup, Value, each_server, each_server_with};
 
@@ -26,9 +26,9 @@ fn the_switch_is_fixed_at_load() {
 }
 
 #[test]
-fn throttle_answers_redis_cells_five_integers_in_seconds() {
+fn throttle_returns_redis_cells_five_integers_in_seconds() {
     each_compatible_server(|server| {
-        // One unit comes back every two seconds: three are 6 s.
+        // One unit refills every two seconds, three in 6 s.
         let table = [
             ("CL.THROTTLE k 2 30 60", [0, 3, 2, -1, 2]),
             ("CL.THROTTLE k 2 30 60 2", [0, 3, 0, -1, 6]),
@@ -56,7 +56,7 @@ fn throttle_limits_high_rates() {
 }
 
 #[test]
-fn throttle_writes_nothing_when_it_denies_or_looks_and_replicates_its_state() {
+fn throttle_replicates_its_state_and_writes_nothing_for_a_denial_or_a_look() {
     each_compatible_server(|server| {
         let mut replica = FakeReplica::attach(server);
         for command in ["CL.THROTTLE k 0 1 60", "CL.THROTTLE k 0 1 60", "CL.THROTTLE k 0 1 60 0"] {
@@ -67,7 +67,7 @@ fn throttle_writes_nothing_when_it_denies_or_looks_and_replicates_its_state() {
 }
 
 #[test]
-fn throttle_refuses_what_makes_redis_cell_abort() {
+fn throttle_refuses_arguments_that_make_redis_cell_abort() {
     each_compatible_server(|server| {
         server.run("RPUSH list x");
         server.run("SET text abc");
@@ -92,7 +92,7 @@ fn throttle_refuses_what_makes_redis_cell_abort() {
 }
 
 #[test]
-fn cas_and_cad_are_ours_under_other_names() {
+fn cas_and_cad_are_our_commands_under_other_names() {
     each_compatible_server(|server| {
         let mut replica = FakeReplica::attach(server);
         server.run("SET k a");

@@ -1,9 +1,9 @@
-//! `ATOMIC.INCRBY`, `ATOMIC.HINCRBY` and `ATOMIC.TRANSFER`.
+//! `ATOMIC.INCRBY`, `ATOMIC.HINCRBY` and `ATOMIC.TRANSFER`: bounds, TTLs, replication, events.
 
 use super::rows::{brief, check, check_changes_nothing, check_streams};
 use crate::support::{RealReplica, Server, Value, argv, each_server};
 
-/// Whether the server has TTLs of hash fields.
+/// Whether the server supports TTLs of hash fields.
 fn has_field_ttl(server: &Server) -> bool {
     server.binary.is_redis_from(7, 4) || server.binary.is_valkey_from(9, 0)
 }
@@ -76,7 +76,7 @@ fn both_counters_keep_the_bounds() {
 }
 
 #[test]
-fn wrong_requests_are_refused_by_both_in_the_same_words() {
+fn both_counters_refuse_wrong_requests_with_the_same_errors() {
     each_server(|server| {
         for verb in ["ATOMIC.INCRBY k", "ATOMIC.HINCRBY k f"] {
             for (options, text) in [
@@ -119,7 +119,7 @@ fn wrong_requests_are_refused_by_both_in_the_same_words() {
 }
 
 #[test]
-fn what_is_no_integer_is_refused_in_the_words_of_the_server() {
+fn a_stored_value_that_is_not_an_integer_is_refused_with_the_servers_error() {
     each_server(|server| {
         for stored in ["x", "1.5", "\"\"", "01", "9223372036854775808", "\"\\xff\""] {
             server.run("DEL k h");
@@ -142,7 +142,7 @@ fn what_is_no_integer_is_refused_in_the_words_of_the_server() {
 #[test]
 fn the_ttl_of_a_counter_is_kept_set_or_removed() {
     each_server(|server| {
-        // What is prepared, options, and the TTL afterwards: -1 none, else at most so many ms and more than half of it.
+        // The setup, the options, and the TTL afterwards: -1 for none, else at most this many ms and more than half.
         for (prepare, options, ttl) in [
             ("SET k 5", "1", -1),
             ("SET k 5 PX 90000", "1", 90000),
@@ -274,7 +274,7 @@ fn the_stream_is_plain_commands_with_final_values() {
 }
 
 #[test]
-fn what_changes_nothing_is_no_write() {
+fn a_no_op_is_not_a_write() {
     each_server(|server| {
         check_changes_nothing(
             server,
@@ -330,7 +330,7 @@ fn a_change_touches_watch_and_is_announced() {
 }
 
 #[test]
-fn replica_without_the_module_counts_the_same() {
+fn a_replica_without_the_module_holds_the_same() {
     each_server(|server| {
         let replica = RealReplica::without_module(server);
         for call in [

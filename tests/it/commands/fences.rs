@@ -1,4 +1,4 @@
-//! `ATOMIC.FENCE`: what it accepts, refuses and remembers, what becomes of the TTL, what replicates.
+//! `ATOMIC.FENCE`: grammar, the remembered number, its TTL, replication.
 
 use super::{OTHER_TYPES, WRONGTYPE, await_micros, changes_nothing, deadline, expect_range, expect_refused, micros, timed};
 use crate::support::{FakeReplica, Server, Setup, Value, each_server, each_server_with};
@@ -18,7 +18,7 @@ fn remember_five(server: &Server) {
 }
 
 #[test]
-fn fence_refuses_what_it_does_not_know_and_says_where() {
+fn fence_refuses_unknown_options_and_names_them() {
     let arity = "ERR wrong number of arguments for 'atomic.fence' command";
     let near = |what: &str| format!("ERR syntax error near '{what}'");
     let table = [
@@ -98,7 +98,7 @@ fn the_ttl_changes_with_px_alone() {
 }
 
 #[test]
-fn a_fence_whose_ttl_ended_remembers_nothing() {
+fn an_expired_fence_remembers_nothing() {
     each_server(|server| {
         server.run("DEBUG SET-ACTIVE-EXPIRE 0");
         server.run("ATOMIC.FENCE k 5 PX 1");
@@ -111,7 +111,7 @@ fn a_fence_whose_ttl_ended_remembers_nothing() {
 }
 
 #[test]
-fn what_replicates_is_the_number_and_its_end_and_nothing_when_nothing_changed() {
+fn the_number_and_its_deadline_replicate_and_a_no_op_does_not() {
     each_server(|server| {
         let mut replica = FakeReplica::attach(server);
         let mut check = |command: &str, reply: i64, stream: &[&str]| {
@@ -131,7 +131,7 @@ fn what_replicates_is_the_number_and_its_end_and_nothing_when_nothing_changed() 
 }
 
 #[test]
-fn the_replicated_end_is_the_end_of_the_key() {
+fn the_replicated_deadline_is_the_deadline_of_the_key() {
     each_server(|server| {
         let mut replica = FakeReplica::attach(server);
         let table = [("ATOMIC.FENCE k 5 PX 60000", 4), ("ATOMIC.FENCE k 5 PX 70000", 2), ("ATOMIC.FENCE k 6 PX 80000", 4)];
@@ -148,7 +148,7 @@ fn the_replicated_end_is_the_end_of_the_key() {
 }
 
 #[test]
-fn what_is_no_fence_is_refused_and_stays() {
+fn a_foreign_value_is_refused_and_kept() {
     let attempts = ["ATOMIC.FENCE k 4", "ATOMIC.FENCE k 5", "ATOMIC.FENCE k 6 PX 60000", "ATOMIC.FENCE k 4611686018427387904"];
     let good = stored(5);
     let strings = [
@@ -166,7 +166,7 @@ fn what_is_no_fence_is_refused_and_stays() {
     ];
     each_server(|server| {
         remember_five(server);
-        assert_eq!(changes_nothing(server, "ATOMIC.FENCE k 5"), Value::Integer(1), "the fence that the rows damage is no fence");
+        assert_eq!(changes_nothing(server, "ATOMIC.FENCE k 5"), Value::Integer(1), "the fence that the rows damage is not valid");
         for string in &strings {
             server.call(&[b"SET", &b"k"[..], string, b"PX", b"60000000"]);
             expect_refused(server, &attempts.map(|attempt| (attempt, FOREIGN)));
@@ -210,7 +210,7 @@ fn a_fence_survives_kill_9_with_its_ttl() {
 }
 
 #[test]
-fn a_holder_that_was_overtaken_cannot_write_behind_the_fence() {
+fn an_overtaken_holder_cannot_write_past_the_fence() {
     let write = "if redis.call('ATOMIC.FENCE', KEYS[1], ARGV[1]) == 0 then return redis.error_reply('STALE overtaken') end \
                  return redis.call('SET', KEYS[2], ARGV[2])";
     each_server(|server| {
@@ -221,7 +221,7 @@ fn a_holder_that_was_overtaken_cannot_write_behind_the_fence() {
         for eval in ["EVAL", "ATOMIC.EVAL"] {
             server.run("DEL guard");
             let write = |number: &str, value: &str| server.call(&[eval, write, "2", "guard", "data", number, value]);
-            assert_eq!(write(&slow, "a"), Value::ok(), "{eval}: nobody overtook it yet");
+            assert_eq!(write(&slow, "a"), Value::ok(), "{eval}: it is not overtaken yet");
             assert_eq!(write(&fast, "b"), Value::ok(), "{eval}");
             assert!(write(&slow, "c").error().starts_with("STALE "), "{eval}");
             assert_eq!(write(&fast, "d"), Value::ok(), "{eval}: the same holder writes more than once");

@@ -4,7 +4,7 @@ use super::rows::check;
 use crate::support::{Server, Value, each_server, eventually};
 
 #[test]
-fn only_the_first_is_first() {
+fn only_the_first_call_in_a_period_is_first() {
     each_server(|server| {
         check(
             server,
@@ -45,7 +45,7 @@ pub fn begin(server: &Server, fingerprint: &str) -> (i64, i64, Value) {
 }
 
 #[test]
-fn a_request_is_carried_out_once() {
+fn a_request_runs_once() {
     each_server(|server| {
         let (phase, ttl, token) = begin(server, "f");
         assert_eq!((phase, ttl), (1, 90000));
@@ -72,7 +72,7 @@ fn a_request_is_carried_out_once() {
 }
 
 #[test]
-fn a_request_that_is_given_up_or_forgotten_begins_anew() {
+fn an_aborted_or_expired_request_can_begin_again() {
     each_server(|server| {
         let first = begin(server, "f").2.text();
         assert_eq!(server.run("ATOMIC.IDEMABORT k x"), Value::Integer(0));
@@ -82,7 +82,7 @@ fn a_request_that_is_given_up_or_forgotten_begins_anew() {
         let second = eventually("the lease is over", || Some(begin(server, "g")).filter(|begun| begun.0 == 1)).2.text();
         assert!(second.parse::<u64>().unwrap() > first.parse::<u64>().unwrap(), "tokens are never used twice");
         assert_eq!(server.run(&format!("ATOMIC.IDEMEND k {first} r PX 5")), Value::Integer(0));
-        // A lease is over when it is over, even if the key was made to live on.
+        // A lease ends on time, even if its key was made persistent.
         server.run("DEL k");
         server.run("MULTI");
         server.run("ATOMIC.IDEMBEGIN k f 20");
@@ -95,7 +95,7 @@ fn a_request_that_is_given_up_or_forgotten_begins_anew() {
 }
 
 #[test]
-fn requests_that_are_no_requests_are_refused() {
+fn malformed_requests_and_foreign_values_are_refused() {
     each_server(|server| {
         let long = "x".repeat(256);
         let fingerprint = "ERR fingerprint must be 1 to 255 bytes";

@@ -55,7 +55,7 @@ fn a_list_never_grows_beyond_its_length() {
 }
 
 #[test]
-fn the_ttl_of_a_list_is_set_on_every_push_or_kept() {
+fn a_push_sets_or_keeps_the_ttl_of_a_list() {
     each_server(|server| {
         let ttl = |low, high, what: &str| {
             let ttl = server.run("PTTL k").integer();
@@ -75,7 +75,7 @@ fn the_ttl_of_a_list_is_set_on_every_push_or_kept() {
 }
 
 #[test]
-fn a_pop_leaves_what_must_stay() {
+fn a_pop_keeps_at_least_keep_elements() {
     each_server(|server| {
         let (five, all) = ("RPUSH k a b c d e", "LRANGE k 0 -1");
         check(
@@ -106,7 +106,7 @@ fn a_pop_leaves_what_must_stay() {
 }
 
 #[test]
-fn clients_that_block_on_a_list_are_served_by_a_push() {
+fn a_push_serves_clients_that_block_on_the_list() {
     each_server(|server| {
         let mut blocked = server.connect();
         blocked.send(&["BLPOP", "k", "0"]).unwrap();

@@ -12,7 +12,7 @@ const DAMAGED: &str = "WRONGTYPE key does not hold a lock (format LK1)";
 /// The release script of the clients that lock with `SET key token NX PX ms`.
 const RELEASE: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) else return 0 end";
 
-/// A lock as it is stored, with whatever holders a test needs.
+/// A lock in its stored format, with these holders.
 fn stored(mode: u8, fence: u64, holders: &[(&[u8], u32, i64)]) -> Vec<u8> {
     let mut bytes = b"\xa7LK\x01".to_vec();
     bytes.push(mode);
@@ -58,7 +58,7 @@ fn lock(server: &Server, arguments: &str) -> Reply {
 }
 
 #[test]
-fn lock_commands_refuse_what_they_do_not_know_and_say_where() {
+fn lock_commands_refuse_unknown_options_and_name_them() {
     let arity = |name: &str| format!("ERR wrong number of arguments for 'atomic.{name}' command");
     let near = |what: &str| format!("ERR syntax error near '{what}'");
     let owner = || "ERR owner must be 1 to 255 bytes".to_owned();
@@ -100,7 +100,7 @@ fn a_lease_is_an_integer_in_its_range() {
 }
 
 #[test]
-fn what_is_no_lock_is_refused_and_stays() {
+fn a_damaged_lock_is_refused_and_kept() {
     let later = 4_102_444_800_000;
     let good = stored(0, 7, &[(b"me", 1, later)]);
     let damaged = [
@@ -123,7 +123,11 @@ fn what_is_no_lock_is_refused_and_stays() {
     ];
     each_server(|server| {
         server.call(&[b"SET", &b"k"[..], &good]);
-        assert_eq!(server.run("ATOMIC.LOCKRENEW k me 60000"), Value::Integer(60_000), "the lock that the rows damage is no lock");
+        assert_eq!(
+            server.run("ATOMIC.LOCKRENEW k me 60000"),
+            Value::Integer(60_000),
+            "the lock that the rows damage is not valid"
+        );
         for state in &damaged {
             server.call(&[b"SET", &b"k"[..], state, b"PX", b"60000000"]);
             expect_refused(server, &attempts.map(|attempt| (attempt, DAMAGED)));
@@ -161,7 +165,7 @@ fn one_owner_at_a_time_and_a_denial_changes_nothing() {
 }
 
 #[test]
-fn a_denied_client_learns_when_the_lease_ends() {
+fn a_denial_returns_the_time_until_the_lease_ends() {
     each_server(|server| {
         let mut connection = server.connect();
         server.run("ATOMIC.LOCK k me 45678");
@@ -177,7 +181,7 @@ fn a_denied_client_learns_when_the_lease_ends() {
 }
 
 #[test]
-fn a_free_lock_is_given_back_by_nobody() {
+fn a_free_lock_cannot_be_released_or_renewed() {
     each_server(|server| {
         for attempt in ["ATOMIC.UNLOCK k me", "ATOMIC.UNLOCK k me ALL", "ATOMIC.LOCKRENEW k me 1000"] {
             assert_eq!(changes_nothing(server, attempt), Value::Integer(-1), "{attempt}");
@@ -189,7 +193,7 @@ fn a_free_lock_is_given_back_by_nobody() {
 }
 
 #[test]
-fn an_owner_enters_again_and_leaves_as_often() {
+fn a_lock_is_reentrant_and_counts_its_holds() {
     each_server(|server| {
         let first = lock(server, "k me 60000");
         for holds in 2..=4 {
@@ -199,7 +203,7 @@ fn an_owner_enters_again_and_leaves_as_often() {
         for left in (1..=3).rev() {
             let ends = deadline(server, "k");
             assert_eq!(server.run("ATOMIC.UNLOCK k me"), Value::Integer(left));
-            assert_eq!(deadline(server, "k"), ends, "giving one hold back moved the lease");
+            assert_eq!(deadline(server, "k"), ends, "releasing one hold moved the lease");
             assert!(!lock(server, "k you 1000").granted);
         }
         assert_eq!(server.run("ATOMIC.UNLOCK k me"), Value::Integer(0));
@@ -208,7 +212,7 @@ fn an_owner_enters_again_and_leaves_as_often() {
 }
 
 #[test]
-fn unlock_all_gives_every_hold_back() {
+fn unlock_all_releases_every_hold() {
     each_server(|server| {
         for option in ["ALL", "all", "aLL"] {
             (0..3).for_each(|_| assert!(lock(server, "k me 60000").granted));
@@ -219,7 +223,7 @@ fn unlock_all_gives_every_hold_back() {
 }
 
 #[test]
-fn entering_again_never_shortens_a_lease_and_renewing_moves_it_both_ways() {
+fn acquiring_again_never_shortens_a_lease_and_renewing_may() {
     each_server(|server| {
         let mut connection = server.connect();
         lock(server, "k me 60000");
@@ -236,7 +240,7 @@ fn entering_again_never_shortens_a_lease_and_renewing_moves_it_both_ways() {
             let ends = deadline(server, "k");
             assert!((renewed.before / 1000 + lease..=renewed.after / 1000 + lease).contains(&ends), "{lease}");
         }
-        assert_eq!(info(&mut connection, "k").2, 3, "renewing counts no hold");
+        assert_eq!(info(&mut connection, "k").2, 3, "renewing adds no hold");
     });
 }
 
@@ -252,7 +256,7 @@ fn info(connection: &mut Connection, key: &str) -> (String, i64, i64, i64) {
 }
 
 #[test]
-fn lockinfo_tells_owner_holds_fence_and_ttl_in_both_protocols() {
+fn lockinfo_shows_owner_holds_fence_and_ttl_in_both_protocols() {
     each_server(|server| {
         let fence = lock(server, "k me 60000").fence;
         lock(server, "k me 60000");
@@ -280,7 +284,7 @@ fn lockinfo_tells_owner_holds_fence_and_ttl_in_both_protocols() {
 }
 
 #[test]
-fn fences_grow_strictly_over_releases_and_keys_and_inside_a_transaction() {
+fn fences_grow_strictly_across_releases_keys_and_transactions() {
     each_server(|server| {
         let mut connection = server.connect();
         let first: Timed = timed(&mut connection, "ATOMIC.LOCK a me 60000");
@@ -304,15 +308,15 @@ fn fences_grow_strictly_over_releases_and_keys_and_inside_a_transaction() {
 }
 
 #[test]
-fn a_fence_is_above_every_one_that_was_seen_in_a_stored_lock() {
+fn a_fence_is_above_every_fence_seen_in_a_stored_lock() {
     each_server(|server| {
         let ahead = u64::try_from(micros(&mut server.connect()) + 3_600_000_000).unwrap();
-        // A lease that ended, in a key that did not: its fence is the one to pass.
+        // The lease ended, the key did not: the next fence must be above this one.
         server.call(&[b"SET", &b"k"[..], &stored(0, ahead, &[(b"you", 1, 1000)])]);
         let fence = lock(server, "k me 60000").fence;
         assert_eq!(fence, ahead.cast_signed() + 1);
         assert_eq!(lock(server, "other me 60000").fence, fence + 1);
-        // Seen by a denial, too.
+        // A denial sees the fence, too.
         server.call(&[b"SET", &b"k"[..], &stored(0, ahead + 100, &[(b"you", 1, 4_102_444_800_000)])]);
         assert!(!lock(server, "k me 60000").granted);
         assert_eq!(lock(server, "third me 60000").fence, ahead.cast_signed() + 101);
@@ -320,14 +324,14 @@ fn a_fence_is_above_every_one_that_was_seen_in_a_stored_lock() {
 }
 
 #[test]
-fn one_crafted_fence_does_not_exhaust_the_numbers_of_other_locks() {
+fn a_crafted_fence_does_not_exhaust_the_fences_of_other_locks() {
     each_server(|server| {
         for crafted in [1_u64 << 62, (1 << 61) + 2] {
             server.call(&[b"SET", &b"k"[..], &stored(0, crafted, &[(b"you", 1, 4_102_444_800_000)])]);
             assert!(!lock(server, "k me 60000").granted);
             assert!(lock(server, "other me 60000").fence < 1 << 52);
             server.run("DEL other");
-            // Its own lock is succeeded by a higher number all the same.
+            // The same lock still gets a higher fence.
             let ended = crafted - 1;
             server.call(&[b"SET", &b"k"[..], &stored(0, ended, &[(b"you", 1, 1000)])]);
             assert_eq!(lock(server, "k me 60000").fence, ended.cast_signed() + 1);
@@ -337,7 +341,7 @@ fn one_crafted_fence_does_not_exhaust_the_numbers_of_other_locks() {
 }
 
 #[test]
-fn an_ended_lease_is_nobodys_even_while_its_key_is_there() {
+fn an_ended_lease_has_no_owner_even_while_its_key_exists() {
     each_server(|server| {
         let mut connection = server.connect();
         let first = timed(&mut connection, "ATOMIC.LOCK k me 20");
@@ -352,7 +356,7 @@ fn an_ended_lease_is_nobodys_even_while_its_key_is_there() {
         assert!(again.fence > Reply::read(&first.reply).fence, "the old ownership came back");
         assert!(deadline(server, "k") > 0);
         server.run("ATOMIC.UNLOCK k me");
-        // And with the TTL that it has: free when the lease ends, not before.
+        // With its TTL: the lock is free when the lease ends, not before.
         let first = timed(&mut connection, "ATOMIC.LOCK k me 30");
         loop {
             let asked = timed(&mut connection, "ATOMIC.LOCK k you 60000");
@@ -389,7 +393,7 @@ fn owners_and_keys_are_bytes() {
 }
 
 #[test]
-fn a_string_lock_of_another_client_is_respected_and_never_entered() {
+fn a_string_lock_of_another_client_is_respected() {
     each_server(|server| {
         for token in ["token", "10", &"t".repeat(100)] {
             assert_eq!(server.call(&["SET", "k", token, "NX", "PX", "60000"]), Value::ok());
@@ -421,7 +425,7 @@ fn a_string_lock_of_another_client_is_respected_and_never_entered() {
 }
 
 #[test]
-fn a_client_that_locks_with_set_finds_our_lock_taken_and_cannot_release_it() {
+fn a_client_that_locks_with_set_cannot_acquire_or_release_our_lock() {
     each_server(|server| {
         let release = |token: &[u8]| server.call(&[b"EVAL", RELEASE.as_bytes(), b"1", b"k", token]);
         lock(server, "k me 60000");
@@ -439,7 +443,7 @@ fn a_client_that_locks_with_set_finds_our_lock_taken_and_cannot_release_it() {
 }
 
 #[test]
-fn a_lock_of_several_readers_is_understood() {
+fn a_stored_lock_of_several_readers_is_read() {
     each_server(|server| {
         let later = 4_102_444_800_000;
         let shared = stored(1, 7, &[(b"a", 1, later), (b"b", 2, later + 5), (b"ended", 1, 1000)]);

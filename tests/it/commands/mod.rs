@@ -1,18 +1,18 @@
-//! What every native command accepts, refuses, answers and leaves behind; and the witnesses that these tests share.
+//! Each family of native commands: grammar, replies, state, times and replication; and the helpers that these tests share.
 //!
-//! A time that a reply names ("in 200 ms") is true at a moment that the client does not see. [`Timed`] brackets that moment with the
-//! server's own clock, and a [`Moment`] is what follows from it: two replies about the same moment must leave room for one.
+//! A time in a reply ("in 200 ms") counts from a moment that the client does not see. [`Timed`] brackets that moment with the
+//! server's own clock, and a [`Moment`] is the interval that follows: two replies about the same moment must overlap.
 
 mod compat; // other modules' names, with the module argument `compat yes`
 mod conditions; // compare-and-set and the conditional commands
 mod counters; // bounded counters, in strings and hashes, and transfers between them
-mod fences; // numbers that only grow
+mod fences; // ATOMIC.FENCE: the highest number wins
 mod idempotency; // once per period, once per request
 mod lists; // lists of bounded length
 mod locks; // ownership, leases, fences, clients that lock with `SET NX PX`
 mod ratelimit; // every policy: grammar, replies, times, state, replication
 mod rows; // tables that several families share
-mod semaphores; // permits, leases, what is stored, what others see
+mod semaphores; // permits, leases, the stored format, replication and persistence
 mod times; // no time in a reply is longer than requested
 mod values; // get or set, defaults; and what these share with lists and idempotency
 
@@ -20,13 +20,13 @@ use crate::support::line::{line, quoted};
 use crate::support::resp::encode;
 use crate::support::{Connection, Server, Value, argv, eventually};
 
-/// The refusal of a key of another type, in Redis' words.
+/// The server's own error for a key of another type.
 pub const WRONGTYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
 
-/// A value of every type but string, as commands that make it at `k`.
+/// Commands that create a value of each type but string at `k`.
 pub const OTHER_TYPES: &[&str] = &["RPUSH k v", "HSET k v v", "SADD k v", "ZADD k 1 v", "XADD k 1-1 v v"];
 
-/// What is no integer to Redis.
+/// Strings that Redis does not read as integers.
 const NO_INTEGERS: &[&str] = &[
     "''",
     "x",
@@ -47,7 +47,7 @@ const NO_INTEGERS: &[&str] = &[
     "18446744073709551617",
 ];
 
-/// Every key of database 0 with its bytes and its deadline, and how many changes the server counted.
+/// Every key of database 0 with its bytes and its deadline, and the server's count of changes.
 pub fn everything(server: &Server) -> Vec<String> {
     let mut keys: Vec<Vec<u8>> = server.run("KEYS *").array().iter().map(|key| key.bytes().to_vec()).collect();
     keys.sort();
@@ -59,7 +59,7 @@ pub fn everything(server: &Server) -> Vec<String> {
     keys.iter().map(shown).chain([changes]).collect()
 }
 
-/// Runs `command`, and asserts that neither a key nor the count of changes moved.
+/// Runs `command`, and asserts that no key and no count of changes moved.
 #[track_caller]
 pub fn changes_nothing(server: &Server, command: &str) -> Value {
     let before = everything(server);
@@ -68,7 +68,7 @@ pub fn changes_nothing(server: &Server, command: &str) -> Value {
     reply
 }
 
-/// Asserts that each command is refused with exactly its text, and changes nothing.
+/// Asserts that each command is refused with exactly this text and changes nothing.
 #[track_caller]
 pub fn expect_refused<C: AsRef<str>, T: AsRef<str>>(server: &Server, table: &[(C, T)]) {
     for (command, text) in table {
@@ -77,8 +77,8 @@ pub fn expect_refused<C: AsRef<str>, T: AsRef<str>>(server: &Server, table: &[(C
     }
 }
 
-/// Asserts that the `%` of `template` takes the integers of `range` and no others, and that the refusal names argument and range. Every
-/// accepted call runs on a database with nothing but what `setup` made.
+/// Asserts that the `%` of `template` accepts exactly the integers of `range`, and that the error names argument and range. Each
+/// accepted call runs on a database that holds only what `setup` created.
 #[track_caller]
 pub fn expect_range(server: &Server, setup: &str, template: &str, argument: &str, range: (i64, i64)) {
     let (min, max) = range;
@@ -137,7 +137,7 @@ impl Timed {
         integers(&self.reply)
     }
 
-    /// The moment that the reply says is `wait` ms away, rounded up.
+    /// The moment that is `wait` ms away by the reply, which rounds up.
     pub fn moment(&self, wait: i64) -> Moment {
         Moment { after: self.before + (wait - 1) * 1000, until: self.after + wait * 1000 }
     }
@@ -151,7 +151,7 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// Narrows this moment by what another reply says of it; panics when the two cannot be the same.
+    /// Narrows this moment by another reply about it; panics when the two do not overlap.
     #[track_caller]
     pub fn expect_same(&mut self, other: Self) {
         let both = Self { after: self.after.max(other.after), until: self.until.min(other.until) };
@@ -166,12 +166,12 @@ pub fn integers(reply: &Value) -> Vec<i64> {
     reply.array().iter().map(Value::integer).collect()
 }
 
-/// A pipeline of the same command: all replies.
+/// Sends the same command many times in a pipeline; returns all replies.
 #[track_caller]
 pub fn pipelined(connection: &mut Connection, command: &str, times: usize) -> Vec<Value> {
     let one = encode(&argv(command));
     let mut replies = Vec::with_capacity(times);
-    // In parts, so that neither side waits for the other with full buffers.
+    // In batches, so that full buffers never block both sides.
     while replies.len() < times {
         let part = (times - replies.len()).min(200);
         connection.send_raw(&one.repeat(part)).unwrap();
@@ -180,7 +180,7 @@ pub fn pipelined(connection: &mut Connection, command: &str, times: usize) -> Ve
     replies
 }
 
-/// When a key ends, in ms since the epoch; panics without a TTL.
+/// When a key expires, in ms since the epoch; panics without a TTL.
 #[track_caller]
 pub fn deadline(server: &Server, key: &str) -> i64 {
     let deadline = server.call(&["PEXPIRETIME", key]).integer();
@@ -194,7 +194,7 @@ pub fn command(arguments: &[&[u8]]) -> String {
 }
 
 #[test]
-fn two_claims_about_one_moment_must_leave_room_for_it() {
+fn two_replies_about_one_moment_must_overlap() {
     let early = Timed { before: 10_000, reply: Value::Null, after: 10_400 }.moment(5);
     let mut moment = early;
     moment.expect_same(Timed { before: 12_000, reply: Value::Null, after: 12_100 }.moment(3));

@@ -13,7 +13,7 @@ pub fn brief(reply: &Value) -> String {
     }
 }
 
-/// Rows of: commands that prepare, the call, its reply, a question and the answer afterwards. Each on an empty server.
+/// Rows: setup, the call, its reply, a query and its reply afterwards. Each row runs on an empty server.
 #[track_caller]
 pub fn check(server: &Server, rows: &[(&str, &str, &str, &str, &str)]) {
     for (prepare, call, expected, question, answer) in rows {
@@ -24,7 +24,7 @@ pub fn check(server: &Server, rows: &[(&str, &str, &str, &str, &str)]) {
     }
 }
 
-/// Rows of: a command that prepares, the call, its exact stream.
+/// Rows: setup, the call, its exact stream.
 #[track_caller]
 pub fn check_streams(server: &Server, rows: &[(&str, &str, &[&str])]) {
     let mut replica = FakeReplica::attach(server);
@@ -38,7 +38,7 @@ pub fn check_streams(server: &Server, rows: &[(&str, &str, &[&str])]) {
     }
 }
 
-/// Rows of: a command that prepares, a call that changes nothing. It replicates nothing, counts as no change, touches no WATCH.
+/// Rows: setup, a call that is a no-op. It replicates nothing, counts as no change and touches no watched key.
 #[track_caller]
 pub fn check_changes_nothing(server: &Server, rows: &[(&str, &str)]) {
     let mut replica = FakeReplica::attach(server);

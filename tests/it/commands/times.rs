@@ -1,9 +1,9 @@
-//! No time in a reply is longer than what was asked for, nor a TTL but by what a microsecond is rounded up to; and a rate that changes moves none.
+//! No time in a reply, and no TTL but for rounding up, is longer than requested; and a changed rate moves no time.
 
 use super::integers;
 use crate::support::{Value, each_server};
 
-/// A call with `<ms>` in it, and where in the reply times stand, counted from 0.
+/// A call with `<ms>` in it, and the positions of times in its reply, from 0.
 const CALLS: &[(&str, &[usize])] = &[
     ("ATOMIC.RATELIMIT k FIXED 3 <ms>", &[3, 4]),
     ("ATOMIC.RATELIMIT k LOG 3 <ms>", &[3, 4]),
@@ -21,7 +21,7 @@ const CALLS: &[(&str, &[usize])] = &[
     ("ATOMIC.SET k v NX PX <ms>", &[]),
 ];
 
-/// A denial or a look, and where its times stand, behind the call with the same number.
+/// The number of a call in [`CALLS`], then a denial or a query after it, and the positions of its times.
 const AFTER: &[(usize, &str, &[usize])] = &[
     (0, "ATOMIC.RATELIMIT k FIXED 3 <ms> COST 3", &[3, 4]),
     (0, "ATOMIC.RATELIMIT_RO k FIXED 3 <ms> COST 3", &[3, 4]),
@@ -48,19 +48,19 @@ fn expect(reply: &Value, places: &[usize], longest: i64, call: &str) {
     }
 }
 
-/// The key of a limiter lasts until its policies are full to the microsecond, rounded up; all other times begin with a millisecond.
+/// The key of a limiter lives until its policies are full to the microsecond, rounded up; all other times begin with a millisecond.
 fn longest_ttl(call: &str, ms: i64) -> i64 {
     let to_the_microsecond = call.contains("RATELIMIT") && !call.contains("FIXED");
     ms + i64::from(to_the_microsecond)
 }
 
 #[test]
-fn no_time_is_longer_than_what_was_asked_for() {
+fn no_time_is_longer_than_requested() {
     each_server(|server| {
         let mut connection = server.connect();
         for ms in [7, 60_000, 31_536_000_000] {
             for (number, (call, places)) in CALLS.iter().enumerate() {
-                // The clock stands anywhere within its millisecond.
+                // Each call comes at another point within a millisecond.
                 for _ in 0..10 {
                     connection.run("DEL k");
                     let call = call.replace("<ms>", &ms.to_string());
@@ -76,14 +76,14 @@ fn no_time_is_longer_than_what_was_asked_for() {
                 }
             }
         }
-        // Two windows until both counters of SLIDING are forgotten.
+        // SLIDING keeps both counters for two windows.
         assert!(integers(&server.run("ATOMIC.RATELIMIT s SLIDING 3 60000"))[4] <= 120_000);
         assert!(server.run("PTTL s").integer() <= 120_001);
     });
 }
 
 #[test]
-fn a_rate_that_changes_moves_nothing() {
+fn a_changed_rate_keeps_the_used_units() {
     each_server(|server| {
         for _ in 0..50 {
             server.run("DEL k");
@@ -91,7 +91,7 @@ fn a_rate_that_changes_moves_nothing() {
                 "MULTI ; ATOMIC.RATELIMIT k BUCKET 10 10 86400000 COST 4 ; ATOMIC.RATELIMIT k BUCKET 5 5 86400000 ; EXEC";
             let mut connection = server.connect();
             let replies: Vec<Value> = one_time.split(" ; ").map(|command| connection.run(command)).collect();
-            // 4 of 5 are used, as far as nothing has come back meanwhile; on Redis 7.0 the clock goes on within a transaction.
+            // 4 of 5 units are used, unless some refilled; on Redis 7.0 the clock advances within a transaction.
             let second = integers(&replies[3].array()[1]);
             assert_eq!(second[..4], [1, 5, 0, 0], "{second:?}");
         }

@@ -61,7 +61,7 @@ fn missing_fields_have_defaults() {
 }
 
 #[test]
-fn another_type_is_refused_in_the_words_of_the_server() {
+fn another_type_is_refused_with_the_servers_error() {
     each_server(|server| {
         server.run("SET s v");
         server.run("ZADD z 1 m");
@@ -114,7 +114,7 @@ fn the_stream_is_plain_commands_in_absolute_time() {
 }
 
 #[test]
-fn what_changes_nothing_is_no_write() {
+fn a_no_op_is_not_a_write() {
     each_server(|server| {
         let begun = "ATOMIC.IDEMBEGIN k f 90000";
         check_changes_nothing(
@@ -140,7 +140,7 @@ fn what_changes_nothing_is_no_write() {
 }
 
 #[test]
-fn changes_of_lists_are_announced() {
+fn changes_of_lists_and_values_cause_keyspace_events() {
     each_server(|server| {
         server.run("CONFIG SET notify-keyspace-events KEA");
         for (prepare, call, events) in [
@@ -165,7 +165,7 @@ fn changes_of_lists_are_announced() {
 }
 
 #[test]
-fn replica_without_the_module_holds_the_same_values() {
+fn a_replica_without_the_module_holds_the_same() {
     each_server(|server| {
         let replica = RealReplica::without_module(server);
         for call in [

@@ -1,11 +1,11 @@
-//! A renamed command asks for the right to the command that was sent, and nobody loses a right that the server gives.
+//! A renamed command needs the right to the command that the client sent, and no client loses a right that the server grants.
 
 use super::{WHO, call, intercepting, natives, ours, tells_clients, user};
 use crate::support::{Server, Value, each_server_with};
 
 const BOTH: &str = "+eval +atomic.eval ~*";
 
-/// The newest entry of the ACL's log: user, reason and object.
+/// The newest entry of the ACL log: user, reason and object.
 fn last_refusal(server: &Server) -> Option<[String; 3]> {
     let log = server.run("ACL LOG 1");
     let entry = log.array().first()?;
@@ -17,7 +17,7 @@ fn refused(user: &str, reason: &str, object: &str) -> Option<[String; 3]> {
 }
 
 #[test]
-fn what_the_operator_took_away_is_not_served() {
+fn a_command_that_the_operator_forbids_is_not_served() {
     each_server_with(&intercepting().config("rename-command EVAL \"\""), |server| {
         let mut connection = server.connect();
         let sha = server.call(&["SCRIPT", "LOAD", WHO]).text();
@@ -28,7 +28,7 @@ fn what_the_operator_took_away_is_not_served() {
 }
 
 #[test]
-fn who_may_run_both_is_served_by_the_module() {
+fn a_user_with_both_rights_is_served_by_the_module() {
     each_server_with(&intercepting(), |server| {
         assert_eq!(user(server, "both", BOTH).call(&call("EVAL", WHO, "0")), ours());
         let mut all = user(server, "all", "+@all ~*");
@@ -40,7 +40,7 @@ fn who_may_run_both_is_served_by_the_module() {
 }
 
 #[test]
-fn who_may_only_run_ours_is_refused_the_servers_in_its_words() {
+fn a_user_with_only_our_right_is_refused_with_the_servers_error() {
     each_server_with(&intercepting(), |server| {
         for rules in ["+@all -eval ~*", "+atomic.eval ~*", "+@all -@scripting +atomic.eval ~*"] {
             assert_eq!(server.run("ACL LOG RESET"), Value::ok());
@@ -58,9 +58,9 @@ fn who_may_only_run_ours_is_refused_the_servers_in_its_words() {
     });
 }
 
-/// On 7.0 the server cannot tell whose command it is, and the log names such users.
+/// On 7.0 the filter cannot see which client sent a command, and the log names such users.
 #[test]
-fn who_may_only_run_the_servers_keeps_it_where_the_server_tells_whose_command_it_is() {
+fn a_user_with_only_the_servers_right_keeps_it_where_the_filter_sees_the_client() {
     each_server_with(&intercepting(), |server| {
         let mut guest = user(server, "guest", "+eval ~*");
         let reply = guest.call(&call("EVAL", WHO, "0"));
@@ -79,7 +79,7 @@ fn who_may_only_run_the_servers_keeps_it_where_the_server_tells_whose_command_it
 }
 
 #[test]
-fn keys_are_those_that_the_user_may_declare_for_both() {
+fn keys_must_be_permitted_for_both_commands() {
     each_server_with(&intercepting(), |server| {
         let mut guest = user(server, "guest", "+eval +atomic.eval ~a:*");
         assert_eq!(guest.call(&call("EVAL", WHO, "1 a:1")), ours());
@@ -88,7 +88,7 @@ fn keys_are_those_that_the_user_may_declare_for_both() {
         assert_eq!(last_refusal(server), refused("guest", "key", "b:1"));
         assert_eq!(guest.call(&call("EVAL", WHO, "1 a:1 b:argument")), ours());
 
-        // The right to each with other keys: what both allow is nothing.
+        // A right to each with different keys: together they allow nothing.
         server.run("ACL LOG RESET");
         let mut split = user(server, "split", "+atomic.eval ~b:* (+eval ~a:*)");
         for key in ["a:1", "b:1"] {
@@ -104,7 +104,7 @@ fn keys_are_those_that_the_user_may_declare_for_both() {
 }
 
 #[test]
-fn many_keys_are_checked_as_few() {
+fn many_keys_are_checked_like_few() {
     each_server_with(&intercepting(), |server| {
         let mut guest = user(server, "guest", "+eval +atomic.eval ~a:*");
         for count in [1, 12, 13, 14, 15, 16, 17, 200] {
@@ -117,7 +117,7 @@ fn many_keys_are_checked_as_few() {
 }
 
 #[test]
-fn a_right_that_was_taken_away_is_gone_at_once_and_in_a_transaction() {
+fn a_revoked_right_is_gone_at_once_and_in_a_transaction() {
     each_server_with(&intercepting(), |server| {
         let mut guest = user(server, "guest", BOTH);
         for taken in ["-eval", "-atomic.eval", "resetkeys", "-eval -atomic.eval"] {
@@ -139,9 +139,9 @@ fn a_right_that_was_taken_away_is_gone_at_once_and_in_a_transaction() {
     });
 }
 
-/// What is held is not looked at again.
+/// A command that the server holds back does not pass the filter again.
 #[test]
-fn a_right_that_was_taken_away_while_the_command_was_held_is_gone() {
+fn a_right_revoked_while_the_command_was_held_back_is_gone() {
     each_server_with(&intercepting(), |server| {
         let (mut guest, mut other) = (user(server, "guest", BOTH), user(server, "other", BOTH));
         assert_eq!(server.run("CLIENT PAUSE 100000 WRITE"), Value::ok());
@@ -156,7 +156,7 @@ fn a_right_that_was_taken_away_while_the_command_was_held_is_gone() {
 }
 
 #[test]
-fn who_types_the_filters_spelling_needs_both_rights() {
+fn a_client_that_sends_the_filters_spelling_needs_both_rights() {
     each_server_with(&intercepting(), |server| {
         let mut guest = user(server, "guest", "+atomic.eval ~*");
         assert!(guest.call(&call("ATOMIC.Eval", WHO, "0")).error().contains("'eval' command"));
@@ -184,7 +184,7 @@ fn each_subcommand_of_script_has_its_own_right() {
 }
 
 #[test]
-fn who_has_not_said_who_it_is_is_told_so() {
+fn a_client_that_is_not_authenticated_gets_noauth() {
     let setup = intercepting().config("requirepass secret");
     crate::support::each_installed(|binary| {
         let server = Server::start(binary, &setup.clone().config("user default on >secret ~* +@all"));
@@ -196,7 +196,7 @@ fn who_has_not_said_who_it_is_is_told_so() {
 }
 
 #[test]
-fn what_a_script_calls_is_checked_for_the_caller() {
+fn the_calls_of_a_script_need_the_rights_of_its_user() {
     each_server_with(&intercepting(), |server| {
         let script = "return redis.call('SET', 'k', 'v')";
         assert!(crate::script::is_denied(&user(server, "guest", BOTH).call(&call("EVAL", script, "0"))));
@@ -204,9 +204,9 @@ fn what_a_script_calls_is_checked_for_the_caller() {
     });
 }
 
-/// Unrestricted clients are remembered for a moment.
+/// The module caches for a moment that a client is unrestricted.
 #[test]
-fn who_may_run_everything_is_remembered_until_that_changes() {
+fn an_unrestricted_user_is_cached_until_its_rights_change() {
     each_server_with(&intercepting(), |server| {
         let mut all = user(server, "all", "+@all ~*");
         user(server, "guest", "+@all -eval ~*");
@@ -252,7 +252,7 @@ fn who_may_run_everything_is_remembered_until_that_changes() {
 }
 
 #[test]
-fn who_has_not_every_key_is_not_remembered() {
+fn a_user_without_all_keys_is_not_cached() {
     each_server_with(&intercepting(), |server| {
         for rules in ["+@all ~a", "+@all ~* -eval", "+@all %R~*", "+eval ~* (+@all ~*)"] {
             let mut guest = user(server, "guest", rules);

@@ -1,4 +1,4 @@
-//! A script that takes long, and clients that are paused.
+//! Long-running scripts and paused clients.
 
 use super::{WHO, call, intercepting, natives, ours, tells_clients, user};
 use crate::support::{Connection, Server, Setup, Value, each_server_with, eventually};
@@ -10,7 +10,7 @@ fn quick() -> Setup {
     intercepting().config("busy-reply-threshold 50")
 }
 
-/// Sends the call, and returns when others are refused, with what they are told.
+/// Sends the call, and returns when the server refuses other clients, with their error.
 #[track_caller]
 fn start(server: &Server, mut connection: Connection, call: &[Vec<u8>]) -> (Connection, String) {
     connection.send(call).unwrap();
@@ -23,7 +23,7 @@ fn start(server: &Server, mut connection: Connection, call: &[Vec<u8>]) -> (Conn
 }
 
 #[test]
-fn others_are_told_to_call_script_kill_which_ends_the_script() {
+fn other_clients_get_busy_and_script_kill_ends_the_script() {
     each_server_with(&quick(), |server| {
         assert_eq!(server.run("SCRIPT KILL").error(), "NOTBUSY No scripts in execution right now.");
         for command in ["EVAL", "EVAL_RO", "ATOMIC.EVAL"] {
@@ -47,7 +47,7 @@ fn a_script_that_has_written_is_not_killed() {
     });
 }
 
-/// Whoever is left to the server's engine, and scripts that only the server knows.
+/// For users that the server's engine serves, and for scripts that only the server knows.
 #[test]
 fn script_kill_ends_the_servers_own_scripts_too() {
     each_server_with(&Setup::with_module().config("busy-reply-threshold 50"), |server| {
@@ -69,7 +69,7 @@ fn script_kill_ends_the_servers_own_scripts_too() {
 }
 
 #[test]
-fn while_writes_are_paused_scripts_that_declare_none_run_and_others_are_held() {
+fn while_writes_are_paused_no_writes_scripts_run_and_others_are_held_back() {
     each_server_with(&intercepting(), |server| {
         let declared = format!("#!lua flags=no-writes\n{WHO}");
         let digest = server.call(&["SCRIPT", "LOAD", &declared]).text();
@@ -93,7 +93,7 @@ fn while_writes_are_paused_scripts_that_declare_none_run_and_others_are_held() {
 }
 
 #[test]
-fn who_kills_without_the_right_to_ours_is_told_that_nothing_runs() {
+fn script_kill_without_our_right_gets_notbusy() {
     each_server_with(&quick(), |server| {
         if !tells_clients(&server.binary) {
             return;

@@ -1,4 +1,4 @@
-//! Drop-in mode in a cluster: what is served here does as the server's own engine does, and the rest stays with it.
+//! Drop-in mode in a cluster: scripts that run here behave as in the server's engine; the server's engine runs the rest.
 
 use super::{WHO, call, intercepting, library, natives, ours, sha1};
 use crate::slots::{checked, has_tables};
@@ -53,7 +53,7 @@ fn scripts_use_the_keys_of_several_slots_as_natively() {
     });
 }
 
-/// Who serves it where there is a table for each slot. Without, everything is ours.
+/// Which engine serves a script where each slot has a table. Elsewhere this engine serves all.
 const SERVED: &[(&str, &str, bool)] = &[
     ("", "0", true),
     ("", "1 k", false),
@@ -65,7 +65,7 @@ const SERVED: &[(&str, &str, bool)] = &[
 ];
 
 #[test]
-fn what_keeps_to_the_slot_of_its_keys_is_served_here() {
+fn a_script_that_keeps_to_the_slot_of_its_keys_runs_here() {
     each_node(&intercepting(), |node| {
         let here = |is_ours: bool| if is_ours || !has_tables(&node.binary) { ours() } else { natives() };
         for (line, keys, is_ours) in SERVED {
@@ -73,7 +73,7 @@ fn what_keeps_to_the_slot_of_its_keys_is_served_here() {
             node.call(&["SCRIPT", "LOAD", &script]);
             for (command, subject) in [("EVAL", script.clone()), ("EVALSHA", sha1(&script))] {
                 assert_eq!(node.call(&call(command, &subject, keys)), here(*is_ours), "{command} {script} {keys}");
-                // In MULTI the slot is that of the transaction, which is not known here.
+                // In MULTI the transaction decides the slot, and the module cannot see it.
                 let replies = transaction(node, &[call("SET", "{k}0", "v"), call(command, &subject, keys)]);
                 assert_eq!(replies[1], here(*is_ours && *keys != "0"), "{command} {script} {keys} in MULTI");
                 assert_eq!(node.call(&call(command, &subject, "0")), ours());
@@ -92,7 +92,7 @@ fn what_keeps_to_the_slot_of_its_keys_is_served_here() {
 }
 
 #[test]
-fn a_script_without_flags_is_served_here_if_the_operator_says_that_it_keeps_to_one_slot() {
+fn a_script_without_flags_runs_here_if_the_operator_promises_one_slot() {
     each_node(&intercepting().module_args(&["intercept-one-slot", "yes"]), |node| {
         node.call(&["SCRIPT", "LOAD", WHO]);
         for (command, subject) in [("EVAL", WHO.to_owned()), ("EVALSHA", sha1(WHO))] {
@@ -107,7 +107,7 @@ fn a_script_without_flags_is_served_here_if_the_operator_says_that_it_keeps_to_o
                 refused.error().starts_with("ERR Script attempted to access keys that do not hash to the same slot"),
                 "{refused}"
             );
-            // Who asks for several slots gets them.
+            // A script that asks for several slots gets them.
             assert_eq!(node.call(&call("EVAL", &format!("{SEVERAL_SLOTS}{WHO}"), "1 k")), natives());
             assert_eq!(transaction(node, &[call("EVAL", WHO, "0")])[0], natives());
         }
@@ -118,7 +118,7 @@ fn a_script_without_flags_is_served_here_if_the_operator_says_that_it_keeps_to_o
 }
 
 #[test]
-fn what_was_stored_is_served_here_after_a_restart() {
+fn a_stored_script_runs_here_after_a_restart() {
     each_node(&intercepting().appendonly("always"), |node| {
         let script = format!("{ONE_SLOT}{WHO}");
         node.call(&["SCRIPT", "LOAD", &script]);
@@ -132,7 +132,7 @@ fn what_was_stored_is_served_here_after_a_restart() {
 }
 
 #[test]
-fn what_only_the_server_can_run_runs_there_with_its_keys() {
+fn a_script_that_only_the_server_can_run_runs_there_with_its_keys() {
     each_node(&Setup::with_module(), |node| {
         // Luau does not compile it.
         let body = "redis.call('SET', keys[1] .. 'x', 0x1p4) return redis.call('GET', keys[1] .. 'x')";
@@ -155,7 +155,7 @@ fn what_only_the_server_can_run_runs_there_with_its_keys() {
 }
 
 #[test]
-fn a_replica_sends_what_may_write_to_its_primary() {
+fn a_replica_redirects_scripts_that_may_write_to_its_primary() {
     each_installed(|binary| {
         let cluster = Cluster::start_with(binary, 1, intercepting());
         let primary = &cluster.nodes[0];

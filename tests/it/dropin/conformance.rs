@@ -15,7 +15,7 @@ fn a_client_of_eval_sees_what_it_sees_without_the_module() {
         for resp3 in [false, true] {
             let mut connections =
                 [plain.connect(), dropped.connect()].map(|connection| if resp3 { connection.resp3() } else { connection });
-            // A server without the module has no commands of it.
+            // A server without the module does not have its commands.
             for script in rows::SCRIPTS.iter().filter(|script| !script.contains("'ATOMIC.")) {
                 let [theirs, ours] = connections.each_mut().map(|connection| {
                     connection.run("FLUSHALL");

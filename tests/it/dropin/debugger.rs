@@ -1,10 +1,10 @@
-//! SCRIPT DEBUG is the server's: where the server tells whose command it is, the scripts of a client that debugs are too.
+//! SCRIPT DEBUG belongs to the server. Where the filter sees the client, the server also runs the scripts of a debugging client.
 
 use super::{WHO, call, intercepting, natives, ours, tells_clients};
 use crate::support::{Value, each_server_with};
 
 #[test]
-fn a_client_that_debugs_debugs_with_the_server() {
+fn the_server_runs_the_scripts_of_a_debugging_client() {
     each_server_with(&intercepting(), |server| {
         let mut debugger = server.connect();
         let reply = debugger.run("SCRIPT DEBUG YES");
@@ -25,7 +25,7 @@ fn a_client_that_debugs_debugs_with_the_server() {
 }
 
 #[test]
-fn many_that_debug_and_leave_are_forgotten() {
+fn debugging_clients_that_disconnect_are_forgotten() {
     each_server_with(&intercepting(), |server| {
         if !tells_clients(&server.binary) {
             return;

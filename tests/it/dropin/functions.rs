@@ -1,4 +1,4 @@
-//! FUNCTION and FCALL in drop-in mode: functions run here if they can, and else where they ran before.
+//! FUNCTION and FCALL in drop-in mode: functions run in this engine if they can, otherwise in the server's engine.
 
 use super::{WHO, call, intercepting, library, natives, ours, tells_clients, user};
 use crate::support::{FakeReplica, Server, Setup, Value, each_server, each_server_with, eventually};
@@ -10,7 +10,7 @@ fn load(server: &Server, code: &str) {
 }
 
 #[test]
-fn functions_run_here_and_those_that_were_there_before_too() {
+fn functions_run_here_including_those_loaded_before() {
     each_server(|server| {
         load(server, &library("before", "f", WHO));
         assert_eq!(server.run("FCALL f 0"), natives());
@@ -38,7 +38,7 @@ fn functions_run_here_and_those_that_were_there_before_too() {
 }
 
 #[test]
-fn a_library_that_does_not_run_here_runs_where_it_can() {
+fn a_library_that_cannot_run_here_runs_in_the_servers_engine() {
     each_server_with(&intercepting(), |server| {
         load(server, &format!("{} --{}", library("long", "f", WHO), "x".repeat(1 << 20)));
         assert_eq!(server.run("FCALL f 0"), natives());
@@ -47,7 +47,7 @@ fn a_library_that_does_not_run_here_runs_where_it_can() {
 }
 
 #[test]
-fn what_is_refused_is_refused_in_the_servers_words() {
+fn refusals_have_the_servers_errors() {
     const REFUSED: &[&str] = &[
         "no shebang",
         "#!lua\nreturn 1",
@@ -92,7 +92,7 @@ fn what_is_refused_is_refused_in_the_servers_words() {
 }
 
 #[test]
-fn changes_reach_the_replicas_as_the_servers_commands() {
+fn changes_replicate_as_the_servers_commands() {
     each_server_with(&intercepting(), |server| {
         let mut replica = FakeReplica::attach(server);
         let code =
@@ -107,7 +107,7 @@ fn changes_reach_the_replicas_as_the_servers_commands() {
 }
 
 #[test]
-fn each_has_its_own_right() {
+fn each_command_has_its_own_right() {
     each_server_with(&intercepting(), |server| {
         load(server, &library("lib", "f", WHO));
         assert_eq!(user(server, "both", "+fcall +atomic.fcall ~*").call(&call("FCALL", "f", "0")), ours());
@@ -122,7 +122,7 @@ fn each_has_its_own_right() {
 }
 
 #[test]
-fn a_function_that_takes_long_is_killed_and_told_of() {
+fn a_long_function_is_shown_and_killed() {
     each_server_with(&intercepting().config("busy-reply-threshold 50"), |server| {
         load(server, &library("lib", "endless", "while true do end"));
         let mut runner = server.connect();
@@ -160,7 +160,7 @@ fn a_function_that_declares_no_writes_runs_while_writes_are_paused() {
 }
 
 #[test]
-fn replicas_follow_the_functions_of_their_master() {
+fn replicas_follow_the_functions_of_their_primary() {
     each_server_with(&intercepting(), |primary| {
         for setup in [intercepting(), Setup::with_module(), Setup::without_module()] {
             let replica = crate::support::RealReplica::with(primary, &setup);

@@ -1,22 +1,22 @@
 //! Drop-in mode: the server's own EVAL, EVALSHA, FCALL, their _RO forms, SCRIPT and FUNCTION on this engine.
 
-mod acl; // no privilege changes hands
+mod acl; // no client gains or loses a right
 mod busy; // BUSY, SCRIPT KILL, CLIENT PAUSE
-mod cluster; // what runs here in a cluster, and what stays with the server's own engine
-mod conformance; // rows of the script tests, through EVAL itself
-mod debugger; // SCRIPT DEBUG is the server's
-mod functions; // FUNCTION and FCALL, here or in the server's engine
-mod queued; // what the server refuses when it is queued
-mod script_cache; // both caches: what is loaded where, and who finds it
-mod sources; // what compiles there and not here, or means something else
+mod cluster; // which scripts of a cluster run here, and which in the server's engine
+mod conformance; // a sample of the conformance rows, through EVAL itself
+mod debugger; // SCRIPT DEBUG belongs to the server
+mod functions; // FUNCTION and FCALL, in this engine or the server's
+mod queued; // refusals at queueing time in MULTI
+mod script_cache; // both script caches: which one holds and finds what
+mod sources; // sources that only the server compiles, or that mean something else here
 mod state; // MULTI, WATCH, replicas, OOM, AOF, RDB, cluster
-mod store_watch; // functions follow the store, whoever changes it
-mod switch; // on, off, unload, and whose commands stay whose
-mod transparent; // what an application could notice, beside the server without it
+mod store_watch; // functions follow every change of the store
+mod switch; // on, off, unload, and which commands are renamed
+mod transparent; // every reply beside that of the server without the module
 
 use crate::support::{Binary, Connection, Server, Setup, Value, argv};
 
-/// Only the server's own Lua has it.
+/// Only the server's own Lua returns this.
 const WHO: &str = "return type(string.dump)";
 
 fn intercepting() -> Setup {
@@ -31,12 +31,12 @@ fn natives() -> Value {
     Value::bulk("function")
 }
 
-/// Whether this server tells a filter whose command it sees.
+/// Whether a command filter sees the client on this server.
 fn tells_clients(binary: &Binary) -> bool {
     binary.is_valkey || binary.is_redis_from(7, 2)
 }
 
-/// A connection of a user with exactly these rules.
+/// A connection of a user with exactly these ACL rules.
 #[track_caller]
 fn user(server: &Server, name: &str, rules: &str) -> Connection {
     assert_eq!(

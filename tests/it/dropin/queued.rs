@@ -1,4 +1,4 @@
-//! What a script or a function declares counts when it is queued: then the server refuses it, and EXEC runs nothing of the transaction.
+//! The flags of a script or function count when it is queued: the server refuses it then, and EXEC runs nothing.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use crate::support::{RealReplica, Server, Setup, Value, each_installed, each_ser
 const WRITES: &str = "#!lua\nreturn redis.call('SET', 'b', '1')";
 const UNDECLARED: &str = "return redis.call('SET', 'b', '1')";
 
-/// What the server refuses in this situation, by the first word of the refusal, with drop-in mode and without.
+/// Asserts that the server refuses these calls with this code when they are queued, and EXEC runs nothing; in drop-in mode and without.
 #[track_caller]
 fn expect_half_of_nothing(server: &Server, code: &str) {
     let mut client = server.connect();
@@ -23,7 +23,7 @@ fn expect_half_of_nothing(server: &Server, code: &str) {
             assert!(client.run("EXEC").error().starts_with("EXECABORT "), "{name}, intercept {intercept}");
             assert_eq!(client.run("EXISTS a"), Value::Integer(1));
         }
-        // Without flags it is refused at its first write, by both engines.
+        // Both engines refuse a script without flags at its first write.
         client.run("MULTI");
         assert_eq!(client.call(&call("EVAL", UNDECLARED, "0")), Value::Status("QUEUED".to_owned()));
         let replies = client.run("EXEC");
@@ -43,7 +43,7 @@ fn above_maxmemory() {
     each_server_with(&intercepting(), |server| {
         prepare(server);
         assert_eq!(server.run("CONFIG SET maxmemory 1"), Value::ok());
-        // DEL is no command that needs memory.
+        // DEL is not a command that needs memory.
         if tells_clients(&server.binary) {
             expect_half_of_nothing(server, "OOM ");
         }
@@ -68,7 +68,7 @@ fn with_too_few_replicas() {
                 assert!(client.run("EXEC").error().starts_with("EXECABORT "));
             }
         } else {
-            // Not known there: the module API of 7.0 does not tell who sends a command.
+            // Not known there: on 7.0 a command filter does not see the client.
             assert!(client.run("EXEC").array()[1].error().starts_with("NOREPLICAS "));
         }
         assert_eq!(server.run("CONFIG SET min-replicas-to-write 0"), Value::ok());
@@ -80,7 +80,7 @@ fn with_too_few_replicas() {
 fn with_a_failing_disk() {
     each_server_with(&intercepting().config("save 3600 1000000"), |server| {
         prepare(server);
-        // Nothing can be renamed to the name of a directory.
+        // A file cannot be renamed over a directory.
         fs::create_dir(server.dir().join("dump.rdb")).unwrap();
         server.run("BGSAVE");
         eventually("saving failed", || (server.info("rdb_last_bgsave_status") == "err").then_some(()));
@@ -114,9 +114,9 @@ fn on_a_read_only_replica() {
     });
 }
 
-/// A transaction that was begun before drop-in mode was switched on is known, and one that ended is forgotten.
+/// The module knows a transaction that began before drop-in mode was switched on, and forgets one that ended.
 #[test]
-fn who_is_in_a_transaction_is_known() {
+fn the_module_knows_which_clients_are_in_a_transaction() {
     each_server_with(&Setup::with_module(), |server| {
         if !tells_clients(&server.binary) {
             return;
@@ -133,7 +133,7 @@ fn who_is_in_a_transaction_is_known() {
             assert_eq!(early.call(&call("EVAL", who, "0")), ours(), "after {end}");
             early.run("MULTI");
         }
-        // More transactions than are noted.
+        // More transactions than the module tracks.
         let mut many: Vec<_> = (0..1030).map(|_| server.connect()).collect();
         for client in &mut many {
             client.run("MULTI");

@@ -1,4 +1,4 @@
-//! Two caches, ours and the server's: SCRIPT keeps them in step, and what only the server knows still runs.
+//! Two script caches, ours and the server's: SCRIPT keeps them in step, and scripts that only the server knows still run.
 
 use super::{WHO, call, intercepting, natives, ours, sha1, tells_clients, user};
 use crate::support::{FakeReplica, Server, Setup, Value, each_server, each_server_with};
@@ -9,7 +9,7 @@ fn switch_on(server: &Server) {
 }
 
 #[test]
-fn a_script_that_the_server_loaded_before_runs_on_its_engine() {
+fn a_script_loaded_into_the_server_before_runs_in_its_engine() {
     each_server(|server| {
         let digest = server.call(&["SCRIPT", "LOAD", WHO]).text();
         switch_on(server);
@@ -23,9 +23,9 @@ fn a_script_that_the_server_loaded_before_runs_on_its_engine() {
     });
 }
 
-/// Replies of the server's engine, relayed: in both protocols those that it gives itself.
+/// Relayed replies of the server's engine are unchanged in both protocols.
 #[test]
-fn what_is_relayed_arrives_as_it_was() {
+fn relayed_replies_arrive_unchanged() {
     const SCRIPTS: &[&str] = &[
         "return 1",
         "return 'bulk'",
@@ -67,7 +67,7 @@ fn what_is_relayed_arrives_as_it_was() {
 }
 
 #[test]
-fn what_is_relayed_writes_and_replicates_as_the_caller() {
+fn relayed_scripts_write_and_replicate_as_the_client() {
     each_server(|server| {
         let script = "return redis.call('SET', KEYS[1], ARGV[1])";
         let digest = server.call(&["SCRIPT", "LOAD", script]).text();
@@ -90,7 +90,7 @@ fn what_is_relayed_writes_and_replicates_as_the_caller() {
 }
 
 #[test]
-fn an_unknown_script_is_unknown_in_the_servers_words() {
+fn an_unknown_script_gets_the_servers_error() {
     each_server_with(&intercepting(), |server| {
         let reply = server.call(&call("EVALSHA", &sha1("none"), "0"));
         assert_eq!(server.run("CONFIG SET atomic.intercept no"), Value::ok());
@@ -100,7 +100,7 @@ fn an_unknown_script_is_unknown_in_the_servers_words() {
 }
 
 #[test]
-fn what_is_loaded_is_loaded_on_both_engines() {
+fn script_load_loads_into_both_engines() {
     each_server_with(&intercepting(), |server| {
         let digest = server.call(&["SCRIPT", "LOAD", WHO]).text();
         assert_eq!(digest, sha1(WHO));
@@ -140,7 +140,7 @@ fn flush_empties_both() {
 }
 
 #[test]
-fn other_subcommands_are_answered_as_before() {
+fn other_subcommands_reply_as_before() {
     each_server(|server| {
         let commands = [
             "SCRIPT HELP",
@@ -170,7 +170,7 @@ fn other_subcommands_are_answered_as_before() {
 
 /// Valkey has it, Redis does not.
 #[test]
-fn show_is_there_where_the_server_has_it() {
+fn script_show_exists_where_the_server_has_it() {
     each_server(|server| {
         let theirs = server.call(&["SCRIPT", "LOAD", "return 'theirs'"]).text();
         let unknown = server.call(&["SCRIPT", "SHOW", &sha1("none")]);
@@ -185,7 +185,7 @@ fn show_is_there_where_the_server_has_it() {
 }
 
 #[test]
-fn what_was_loaded_outlives_a_restart_and_the_servers_functions_stay() {
+fn loaded_scripts_survive_a_restart_and_so_do_the_servers_functions() {
     let setup = intercepting().config("save 3600 1000000");
     each_server_with(&setup, |server| {
         let library = "#!lua name=mine\nredis.register_function('f', function() return type(string.dump) end)";
@@ -202,7 +202,7 @@ fn what_was_loaded_outlives_a_restart_and_the_servers_functions_stay() {
 
 /// An RDB of a server that never had the module.
 #[test]
-fn a_file_with_the_servers_own_functions_loads() {
+fn an_rdb_file_with_the_servers_own_functions_loads() {
     crate::support::each_installed(|binary| {
         let before = Server::start(binary, &Setup::without_module());
         before.call(&[
@@ -221,9 +221,9 @@ fn a_file_with_the_servers_own_functions_loads() {
     });
 }
 
-/// What this engine does not even compile.
+/// A script that this engine cannot compile.
 #[test]
-fn a_script_beyond_our_limits_runs_on_the_servers_engine() {
+fn a_script_beyond_our_limits_runs_in_the_servers_engine() {
     each_server_with(&intercepting(), |server| {
         let (long, nul) = (format!("{WHO} --{}", "x".repeat(1 << 20)), format!("{WHO} --\0"));
         for script in [&long, &nul] {

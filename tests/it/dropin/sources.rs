@@ -1,4 +1,4 @@
-//! Sources that Luau refuses, or reads otherwise than Lua 5.1: in drop-in mode they answer as without the module, by every way in.
+//! Sources that Luau refuses, or reads differently than Lua 5.1: in drop-in mode they reply as without the module, by every command.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use super::{WHO, call, intercepting, library, natives, ours, sha1};
 use crate::script::in_common_words;
 use crate::support::{Server, Setup, Value, each_installed, each_server_with};
 
-/// `first`, then `part` so many times, then `last`.
+/// `first`, then `part` `count` times, then `last`.
 fn long(first: &str, part: impl Fn(usize) -> String, count: usize, last: &str) -> String {
     let middle = (1..=count).fold(String::new(), |mut text, number| {
         text.push_str(&part(number));
@@ -15,17 +15,17 @@ fn long(first: &str, part: impl Fn(usize) -> String, count: usize, last: &str) -
     format!("{first}{middle}{last}")
 }
 
-/// A value of Lua in more code than Luau compiles, or in escapes that it refuses, or that means something else there; and who runs it.
+/// Sources with more code than Luau compiles, with escapes that it refuses, or with another meaning there; and which engine runs each.
 fn sources() -> Vec<(String, Value)> {
     let who = "type(string.dump)";
     let variables = long("local v = 0 ", |n| format!("local function f{n}() return v end "), 100, "");
     vec![
-        // Understood here.
+        // This engine understands them.
         (format!("local function f(...) return arg[1] end return f({who})"), ours()),
         (format!("local function f(...) return unpack(arg) end return f({who})"), ours()),
         (format!(r"local s = '\u00e9\x\q\xZZ\u{{110000}}' return {who}"), ours()),
         (format!("{variables} return {who}"), ours()),
-        // Not compiled here.
+        // This engine does not compile them.
         (
             long("local x = 0 if x == 1 then ", |n| format!("elseif x == {n} then x = 1 "), 1200, &format!("end return {who}")),
             natives(),
@@ -34,18 +34,18 @@ fn sources() -> Vec<(String, Value)> {
         (long("local t = {} t.f = t local x = t", |_| ".f".to_owned(), 1500, &format!(" return {who}")), natives()),
         (format!("local x = 0x1p4 return {who}"), natives()),
         (format!("local x = '{}' return {who}", "x".repeat(1 << 20)), natives()),
-        // Compiled here to something else.
+        // This engine would compile them to something else.
         (format!(r"local s = '\x41' return {who}"), natives()),
         (format!("local a = 0 a, a = 1, 2 return {who}"), natives()),
         (format!("local t = {{'b', [1] = 'a'}} return {who}"), natives()),
         (format!("local function f(n) if n == 0 then return {who} end return f(n - 1) end return f(30000)"), natives()),
-        // Ours, whatever it is.
+        // Always this engine's.
         (format!("local a = 0 a, a = 1, atomic return {who}"), ours()),
     ]
 }
 
 #[test]
-fn every_way_in_has_the_same_rule() {
+fn every_command_has_the_same_rule() {
     each_server_with(&intercepting(), |server| {
         for (source, expected) in sources() {
             let shown = &source[..source.len().min(200)];
@@ -59,7 +59,7 @@ fn every_way_in_has_the_same_rule() {
             assert_eq!(server.call(&["SCRIPT", "LOAD", &source]), Value::bulk(&sha), "{shown}");
             assert_eq!(server.call(&["SCRIPT", "EXISTS", &sha]), Value::integers(&[1]), "{shown}");
             assert_eq!(server.call(&call("EVALSHA", &sha, "0")), expected, "LOAD, then EVALSHA {shown}");
-            // What is ours only is no function of the server's.
+            // Features of this engine only are not functions of the server.
             assert_eq!(server.call(&["FUNCTION", "LOAD", "REPLACE", &library("l", "f", &source)]), Value::bulk("l"), "{shown}");
             assert_eq!(server.run("FCALL f 0"), expected, "FCALL {shown}");
         }
@@ -67,9 +67,9 @@ fn every_way_in_has_the_same_rule() {
     });
 }
 
-/// What the server's engine runs is compiled here once, until SCRIPT FLUSH; an error of syntax is the server's.
+/// A script for the server's engine is compiled here once, until SCRIPT FLUSH; a syntax error is the server's.
 #[test]
-fn what_does_not_compile_is_remembered_and_refused_in_the_servers_words() {
+fn a_source_that_does_not_compile_is_remembered_and_gets_the_servers_error() {
     each_installed(|binary| {
         let [plain, dropped] = [Setup::without_module(), intercepting()].map(|setup| Server::start(binary, &setup));
         for source in ["return (", "x = = 1", "return 'a\nb'", "local x <const> = 1", "goto x", "return 'a\0b', ("] {
@@ -86,7 +86,7 @@ fn what_does_not_compile_is_remembered_and_refused_in_the_servers_words() {
     });
 }
 
-/// Scripts with a server in their answers: beside one without the module.
+/// Scripts whose replies depend on the server, beside a server without the module.
 const SCRIPTS: &[&str] = &[
     "local function f(...) return redis.call(unpack(arg)) end return f('SET', KEYS[1], 'v')",
     "local f = function(a, ...) return {a, arg.n, arg[1], #arg} end return f(1, 2, 3)",
@@ -118,7 +118,7 @@ const SCRIPTS: &[&str] = &[
 ];
 
 #[test]
-fn real_scripts_answer_as_without_the_module() {
+fn real_scripts_reply_as_without_the_module() {
     each_installed(|binary| {
         let [plain, dropped] = [Setup::without_module(), intercepting()].map(|setup| Server::start(binary, &setup));
         let mut differing = String::new();
@@ -133,7 +133,7 @@ fn real_scripts_answer_as_without_the_module() {
                 let is_error = matches!(function, Value::Error(_));
                 (replies, is_error, called, server.run("TYPE s"), server.run("XLEN s"))
             });
-            // Luau's words for what is nil, or no table.
+            // Luau's wording for nil and for values that are not tables.
             let same = theirs == ours || script.contains("return {...}") && theirs.0 == ours.0;
             if !same {
                 let _ = writeln!(differing, "{script}\n    without: {theirs:?}\n    in drop-in mode: {ours:?}");

@@ -1,4 +1,4 @@
-//! What the state of the server allows: transactions, replicas, memory, files, clusters.
+//! Drop-in mode in each state of the server: transactions, replicas, memory, files, clusters.
 
 use super::{WHO, call, intercepting, natives, ours, tells_clients};
 use crate::slots::has_tables;
@@ -8,7 +8,7 @@ use crate::support::{FakeReplica, RealReplica, Server, Setup, Value, each_instal
 const SET: &str = "return redis.call('SET', KEYS[1], ARGV[1])";
 
 #[test]
-fn in_a_transaction_scripts_see_what_was_done_before() {
+fn in_a_transaction_scripts_see_earlier_writes() {
     each_server_with(&intercepting(), |server| {
         let mut replica = FakeReplica::attach(server);
         let mut connection = server.connect();
@@ -26,7 +26,7 @@ fn in_a_transaction_scripts_see_what_was_done_before() {
 }
 
 #[test]
-fn what_a_script_writes_ends_the_transaction_of_who_watches() {
+fn the_writes_of_a_script_touch_watched_keys() {
     each_server_with(&intercepting(), |server| {
         let mut watcher = server.connect();
         for (script, expected) in
@@ -42,7 +42,7 @@ fn what_a_script_writes_ends_the_transaction_of_who_watches() {
 }
 
 #[test]
-fn replicas_get_effects_whether_they_intercept_or_not() {
+fn replicas_get_effects_with_drop_in_mode_on_or_off() {
     each_installed(|binary| {
         let primary = Server::start(binary, &intercepting());
         let digest = primary.call(&["SCRIPT", "LOAD", SET]).text();
@@ -62,7 +62,7 @@ fn replicas_get_effects_whether_they_intercept_or_not() {
 }
 
 #[test]
-fn a_read_only_replica_answers_as_the_server_does() {
+fn a_read_only_replica_replies_as_the_server_does() {
     each_server_with(&intercepting(), |primary| {
         let replica = RealReplica::with(primary, &intercepting());
         primary.run("SET k v");
@@ -79,7 +79,7 @@ fn a_read_only_replica_answers_as_the_server_does() {
 }
 
 #[test]
-fn above_maxmemory_answers_are_those_of_the_server() {
+fn above_maxmemory_replies_are_those_of_the_server() {
     each_server_with(&intercepting(), |server| {
         server.run("SET k v");
         let scripts = [
@@ -107,7 +107,7 @@ fn above_maxmemory_answers_are_those_of_the_server() {
 }
 
 #[test]
-fn a_file_of_effects_loads_with_it_on() {
+fn an_aof_of_effects_loads_in_drop_in_mode() {
     each_server_with(&intercepting().appendonly("always"), |server| {
         server.call(&call("EVAL", SET, "1 a 1"));
         server.call(&["SCRIPT", "LOAD", WHO]);
@@ -121,9 +121,9 @@ fn a_file_of_effects_loads_with_it_on() {
     });
 }
 
-/// A file that an old server wrote, with scripts in it: the filter does not see what a file holds.
+/// A file of an old server with scripts in it: commands of a file do not pass the filter.
 #[test]
-fn a_file_with_scripts_in_it_loads_on_the_servers_engine() {
+fn an_aof_with_scripts_loads_in_the_servers_engine() {
     each_server_with(&intercepting().appendonly("always"), |server| {
         server.run("SET before 1");
         server.kill_9();
@@ -141,7 +141,7 @@ fn a_file_with_scripts_in_it_loads_on_the_servers_engine() {
 }
 
 #[test]
-fn in_a_cluster_calls_go_where_their_keys_are() {
+fn in_a_cluster_calls_are_redirected_by_their_keys() {
     each_installed(|binary| {
         let cluster = Cluster::start(binary, 3);
         for node in &cluster.nodes {
@@ -150,14 +150,14 @@ fn in_a_cluster_calls_go_where_their_keys_are() {
         let at = usize::try_from(slot(&cluster.nodes[0], "{a}")).unwrap() * 3 / 16_384;
         let (home, away) = (&cluster.nodes[at], &cluster.nodes[(at + 1) % 3]);
         assert_eq!(home.call(&call("EVAL", SET, "1 {a}k v")), Value::ok());
-        // Without a `#!lua` line it may use any slot, which only the server's engine can where each slot has its table.
+        // Without a `#!lua` line a script may use any slot; where each slot has a table only the server's engine can do that.
         let any_slot = if has_tables(binary) { natives() } else { ours() };
         assert_eq!(home.call(&call("EVAL", WHO, "1 {a}k")), any_slot);
         assert_eq!(home.call(&call("EVAL", &format!("#!lua\n{WHO}"), "1 {a}k")), ours());
         assert!(away.call(&call("EVAL", WHO, "1 {a}k")).error().starts_with("MOVED "));
         assert!(home.call(&call("EVAL", WHO, "2 {a}k {b}k")).error().starts_with("CROSSSLOT "));
         assert_eq!(away.call(&call("EVAL", WHO, "0")), ours());
-        // Without a key, as natively: it runs where it was sent.
+        // Without a key it runs on the node that received it, as natively.
         assert!(tells_clients(binary) || home.call(&call("EVAL_RO", WHO, "1 {a}k")) == ours());
     });
 }

@@ -1,4 +1,4 @@
-//! The module's functions follow the server's store: whoever changes it, by whatever way, the next ATOMIC.FCALL sees it.
+//! The module's functions follow the server's store: the next ATOMIC.FCALL sees every change, whichever way it came.
 
 use super::{library, tells_clients};
 use crate::support::{Connection, RealReplica, Server, Value, each_server, eventually};
@@ -18,7 +18,7 @@ fn expect(server: &Server, what: &str) {
 }
 
 #[test]
-fn what_another_client_loads_is_seen_at_once() {
+fn a_load_by_another_client_is_seen_at_once() {
     each_server(|server| {
         let mut other = server.connect();
         for what in ["one", "two", "three"] {
@@ -38,7 +38,7 @@ fn what_another_client_loads_is_seen_at_once() {
 }
 
 #[test]
-fn a_transaction_is_seen_when_it_runs_and_within_it() {
+fn a_change_in_a_transaction_is_seen_when_it_runs_and_within_it() {
     each_server(|server| {
         let mut other = server.connect();
         load(&mut other, "before");
@@ -67,7 +67,7 @@ fn a_transaction_is_seen_when_it_runs_and_within_it() {
 }
 
 #[test]
-fn several_transactions_are_told_apart() {
+fn several_transactions_are_kept_apart() {
     each_server(|server| {
         let mut clients = [server.connect(), server.connect(), server.connect()];
         for (client, what) in clients.iter_mut().zip(["a", "b", "c"]) {
@@ -83,7 +83,7 @@ fn several_transactions_are_told_apart() {
 }
 
 #[test]
-fn what_was_held_is_seen_when_it_runs() {
+fn a_held_back_change_is_seen_when_it_runs() {
     each_server(|server| {
         let (mut other, mut queued) = (server.connect(), server.connect());
         assert!(!matches!(load(&mut other, "before"), Value::Error(_)));
@@ -109,7 +109,7 @@ fn what_was_held_is_seen_when_it_runs() {
 }
 
 #[test]
-fn what_comes_from_the_master_is_seen() {
+fn a_change_from_the_primary_is_seen() {
     each_server(|primary| {
         let replica = RealReplica::with_module(primary);
         let ask = |what: &str| {
@@ -135,7 +135,7 @@ fn what_comes_from_the_master_is_seen() {
 }
 
 #[test]
-fn many_clients_with_queued_changes_are_no_burden_when_they_leave() {
+fn clients_that_disconnect_with_queued_changes_leave_nothing() {
     each_server(|server| {
         load(&mut server.connect(), "one");
         expect(server, "one");

@@ -1,10 +1,10 @@
-//! On and off, at load, at run time and at unload; and whose commands stay whose.
+//! Switching drop-in mode on and off, at load, at run time and at unload; and which commands are renamed.
 
 use super::{WHO, call, intercepting, natives, ours};
 use crate::support::{Server, Setup, Value, each_installed, each_server, each_server_that_unloads, each_server_with, eventually};
 
 #[test]
-fn it_is_off_until_it_is_switched_on_and_off_again() {
+fn it_is_off_by_default_and_can_be_switched_on_and_off() {
     each_server(|server| {
         assert_eq!(server.run("CONFIG GET atomic.intercept").array()[1], Value::bulk("no"));
         let mut connection = server.connect();
@@ -34,7 +34,7 @@ fn the_configuration_switches_it_on() {
 }
 
 #[test]
-fn unloaded_the_server_is_what_it_was() {
+fn unloading_restores_the_server() {
     each_server_that_unloads(|server| {
         for _ in 0..3 {
             assert_eq!(server.run("CONFIG SET atomic.intercept yes"), Value::ok());
@@ -53,7 +53,7 @@ fn unloaded_the_server_is_what_it_was() {
     });
 }
 
-/// The server does not take a filter back when a load fails.
+/// The server does not remove a filter when a load fails.
 #[test]
 fn a_load_that_fails_leaves_no_filter_behind() {
     each_installed(|binary| {
@@ -66,7 +66,7 @@ fn a_load_that_fails_leaves_no_filter_behind() {
 }
 
 #[test]
-fn what_was_queued_before_a_switch_runs_where_it_was_bound() {
+fn a_queued_call_runs_in_the_engine_that_was_on_when_it_was_queued() {
     each_server(|server| {
         let mut connection = server.connect();
         for (then, expected) in [("yes", natives()), ("no", ours())] {
@@ -79,7 +79,7 @@ fn what_was_queued_before_a_switch_runs_where_it_was_bound() {
 }
 
 #[test]
-fn a_pipeline_is_answered_in_order() {
+fn a_pipeline_gets_its_replies_in_order() {
     each_server_with(&intercepting(), |server| {
         for mut connection in [server.connect(), server.connect().resp3()] {
             let calls = [
@@ -139,7 +139,7 @@ fn other_commands_keep_their_names() {
     });
 }
 
-/// What operators see: MONITOR, SLOWLOG and the statistics name what runs.
+/// MONITOR, SLOWLOG and the statistics name the command that runs.
 #[test]
 fn operators_see_the_commands_of_the_module() {
     each_server_with(&intercepting().config("slowlog-log-slower-than 0"), |server| {

@@ -1,11 +1,11 @@
-//! What an application could notice of drop-in mode, beside what the same server says without it.
+//! Everything that an application could notice of drop-in mode, beside the replies of the same server without it.
 
 use std::collections::HashSet;
 
 use super::{call, intercepting, library, sha1, tells_clients, user};
 use crate::support::{Connection, FakeReplica, Server, Setup, Value, each_server, each_server_with, eventually};
 
-/// What EVAL and ATOMIC.EVAL answer, without the place that an error names. Valkey 9.1 leaves out the script there.
+/// The replies of EVAL and ATOMIC.EVAL, without the position in an error. Valkey 9.1 leaves out the script there.
 fn both(connection: &mut Connection, script: &str, rest: &str) -> [Value; 2] {
     let bare = |reply: Value| match reply {
         Value::Error(text) => Value::Error(text.rfind(" script: ").map_or(text.clone(), |at| text[..at].to_owned())),
@@ -14,7 +14,7 @@ fn both(connection: &mut Connection, script: &str, rest: &str) -> [Value; 2] {
     ["EVAL", "ATOMIC.EVAL"].map(|command| bare(connection.call(&call(command, script, rest))))
 }
 
-/// What a script can be refused for that the server does not say itself, when it runs a command for a module.
+/// Refusals of a script's call that the server does not report itself when it runs a command for a module.
 const REFUSED: &[&str] = &[
     "redis.call()",
     "redis.call({})",
@@ -40,11 +40,11 @@ const REFUSED: &[&str] = &[
 ];
 
 #[test]
-fn a_script_is_refused_in_the_words_of_this_server() {
+fn refusals_in_a_script_have_this_servers_errors() {
     each_server(|server| {
         let mut connection = server.connect();
         for name in ["no", "yes"] {
-            // Valkey calls itself Redis when it is told to. Asked again after each change.
+            // Valkey calls itself Redis if configured to. The module asks again after each change.
             server.run(&format!("CONFIG SET extended-redis-compatibility {name}"));
             for script in REFUSED {
                 for script in [format!("return {script}"), format!("return {}", script.replace("redis.call", "redis.pcall"))] {
@@ -58,9 +58,9 @@ fn a_script_is_refused_in_the_words_of_this_server() {
     });
 }
 
-/// The server is asked by a script that has no user.
+/// The module asks the server through a script without a user.
 #[test]
-fn the_servers_words_are_got_for_any_caller_and_without_a_trace() {
+fn the_servers_errors_are_read_for_any_user_and_without_a_trace() {
     each_server_with(&Setup::with_module().config("rename-command EVAL \"\""), |server| {
         let reply = server.call(&call("ATOMIC.EVAL", "return redis.call('nosuch')", "0"));
         assert!(reply.error().starts_with("ERR Unknown Redis command called from script"), "{reply}");
@@ -69,7 +69,7 @@ fn the_servers_words_are_got_for_any_caller_and_without_a_trace() {
         let mut replica = FakeReplica::attach(server);
         server.run("ACL LOG RESET");
         let mut guest = user(server, "guest", "+atomic.eval ~*");
-        // Only some servers refuse to say whether a command with too few words is permitted.
+        // Only some servers refuse to check the permission of a command with too few words.
         for script in REFUSED.iter().filter(|script| **script != "redis.acl_check_cmd('get')") {
             let reply = guest.call(&call("ATOMIC.EVAL", &format!("return {script}"), "0"));
             assert!(reply.error().starts_with("ERR "), "{script}: {reply}");
@@ -83,7 +83,7 @@ fn the_servers_words_are_got_for_any_caller_and_without_a_trace() {
 }
 
 #[test]
-fn a_call_that_the_acl_forbids_is_the_error_that_it_is_without_the_module() {
+fn a_call_that_the_acl_forbids_gets_the_same_error_as_without_the_module() {
     const CALLS: [&str; 6] = [
         "'set', 'x1', 'v'",
         "'get', 'y'",
@@ -102,21 +102,21 @@ fn a_call_that_the_acl_forbids_is_the_error_that_it_is_without_the_module() {
                 assert!(ours.error().starts_with("ERR "), "{ours}");
             }
         }
-        // The module API writes the log as this; the page says so.
+        // The module API logs it like this; the page says so.
         server.run("ACL LOG RESET");
         guest.call(&call("ATOMIC.EVAL", "return redis.call('set', 'x1', 'v')", "0"));
         let log = server.run("ACL LOG");
         assert_eq!(log.array().len(), 1, "{log}");
         assert_eq!(log.array()[0].field("context").unwrap().text(), "module");
         assert_eq!(log.array()[0].field("object").unwrap().text(), "set");
-        // The same by `atomic.*`, which is checked without being run.
+        // The same through `atomic.*`, which is checked without running a command.
         let reply = guest.call(&call("ATOMIC.EVAL", "return atomic.incrby('y', 1)", "0"));
         let [theirs, _] = both(&mut guest, "return redis.call('get', 'y')", "0");
         assert!(reply.error().starts_with(theirs.error()), "{reply}");
     });
 }
 
-/// What others are told while this runs, what they get of FUNCTION STATS and of the wrong KILL. Then it is ended.
+/// Returns the replies of other clients while this runs: BUSY, FUNCTION STATS and the wrong KILL. Then ends it.
 fn told_during(server: &Server, words: &[Vec<u8>], kills: [&str; 2]) -> Vec<String> {
     let mut runner = server.connect();
     runner.send(words).unwrap();
@@ -133,7 +133,7 @@ fn told_during(server: &Server, words: &[Vec<u8>], kills: [&str; 2]) -> Vec<Stri
 }
 
 #[test]
-fn while_a_script_runs_others_are_told_the_same() {
+fn while_a_script_runs_other_clients_get_the_same_replies() {
     const ENDLESS: &str = "while true do end";
     each_server_with(&Setup::with_module().config("busy-reply-threshold 50"), |server| {
         assert_eq!(server.call(&["FUNCTION", "LOAD", &library("lib", "f", ENDLESS)]), Value::bulk("lib"));
@@ -155,9 +155,9 @@ fn while_a_script_runs_others_are_told_the_same() {
     });
 }
 
-/// 7.0 tracks what a client's own command declares, and nothing for its scripts that a module runs: the page says what follows.
+/// 7.0 tracks the keys that a client's own command declares, and none of a script that a module runs; the page says so.
 #[test]
-fn a_client_with_a_cache_is_told_of_what_its_scripts_read() {
+fn client_side_caching_tracks_the_reads_of_scripts() {
     const READ: &str = "return redis.call('get', KEYS[1])";
     each_server_with(&intercepting(), |server| {
         assert_eq!(
@@ -218,7 +218,7 @@ fn a_script_is_loaded_while_writes_are_paused_and_stored_afterwards() {
 }
 
 #[test]
-fn scripts_that_are_loaded_in_a_long_pause_take_bounded_memory_and_a_flush_forgets_them() {
+fn scripts_loaded_in_a_long_pause_take_bounded_memory_and_a_flush_forgets_them() {
     each_server(|server| {
         assert_eq!(server.run("CLIENT PAUSE 100000 WRITE"), Value::ok());
         let mut client = server.connect();
@@ -246,7 +246,7 @@ fn scripts_that_are_loaded_in_a_long_pause_take_bounded_memory_and_a_flush_forge
 }
 
 #[test]
-fn what_a_script_returns_is_not_cut() {
+fn the_reply_of_a_script_is_not_truncated() {
     each_server(|server| {
         let mut connection = server.connect();
         for script in [
@@ -266,7 +266,7 @@ fn what_a_script_returns_is_not_cut() {
                 assert_eq!(ours, theirs, "{script}");
             }
         }
-        // The limit of replies holds for errors too.
+        // The limit of replies also holds for errors.
         assert_eq!(server.run("CONFIG SET atomic.script-reply-limit 20000"), Value::ok());
         for script in ["error(('x'):rep(30000))", "return {ok = ('x'):rep(30000)}", "return {err = ('x'):rep(30000)}"] {
             let reply = connection.call(&call("ATOMIC.EVAL", script, "0"));
@@ -276,7 +276,7 @@ fn what_a_script_returns_is_not_cut() {
 }
 
 #[test]
-fn a_long_message_of_a_script_is_in_the_log_as_a_whole() {
+fn a_long_log_message_of_a_script_is_not_truncated() {
     each_server(|server| {
         let script = "redis.log(redis.LOG_WARNING, ('0123456789'):rep(300), 'end')";
         assert_eq!(server.call(&call("ATOMIC.EVAL", script, "0")), Value::Null);
@@ -287,7 +287,7 @@ fn a_long_message_of_a_script_is_in_the_log_as_a_whole() {
     });
 }
 
-/// What the server hides from scripts by default, and what it shows to an operator who wants it.
+/// Names that the server hides from scripts by default, and shows if the operator configures it.
 const HIDDEN: [&str; 3] = ["getfenv", "newproxy", "setfenv"];
 
 fn seen(server: &Server, command: &str, prefix: &str) -> Vec<String> {
@@ -304,7 +304,7 @@ fn seen(server: &Server, command: &str, prefix: &str) -> Vec<String> {
 }
 
 #[test]
-fn what_the_operator_hides_from_scripts_is_hidden_from_them_here() {
+fn names_that_the_operator_hides_from_scripts_are_hidden_here() {
     let library: String = HIDDEN
         .iter()
         .map(|name| {
@@ -324,7 +324,7 @@ fn what_the_operator_hides_from_scripts_is_hidden_from_them_here() {
             assert_eq!(server.call(&["ATOMIC.FUNCTION", "LOAD", &library]), Value::bulk("lib"));
             assert_eq!(seen(&server, "ATOMIC.FCALL", "see_"), theirs);
             assert_eq!(seen(&server, "FCALL", "see_"), theirs);
-            // Valkey lets an operator change it later, though 8.1 itself does not always hide again what it has shown.
+            // Valkey lets an operator change it at run time; 8.1 itself does not always hide the names again.
             let now = if setting.is_empty() { "yes" } else { "no" };
             if server.run(&format!("CONFIG SET lua-enable-insecure-api {now}")) == Value::ok() {
                 let expected: &[&str] = if now == "no" { &[] } else { &HIDDEN };
@@ -336,7 +336,7 @@ fn what_the_operator_hides_from_scripts_is_hidden_from_them_here() {
 }
 
 #[test]
-fn the_memory_of_scripts_is_bounded_by_what_the_server_may_use() {
+fn the_memory_of_scripts_is_bounded_by_maxmemory() {
     each_server_with(&intercepting(), |server| {
         let limit = || server.info("atomic_scripts_vm_memory_limit");
         let shown = || server.run("CONFIG GET atomic.script-memory-limit").array()[1].text();
@@ -371,9 +371,9 @@ fn the_memory_of_scripts_is_bounded_by_what_the_server_may_use() {
     each_server_with(&setup, |server| assert_eq!(server.info("atomic_scripts_vm_memory_limit"), (2_u64 << 30).to_string()));
 }
 
-/// What a script makes of a large reply fits into the default limit: 100 bytes for each key, say.
+/// A script can process a large reply within the default limit: about 100 bytes for each key.
 #[test]
-fn a_script_that_asks_for_all_keys_is_not_ended_for_it() {
+fn a_script_may_read_all_keys() {
     each_server_with(&intercepting().module_args(&["script-memory-limit", "32mb"]), |server| {
         assert_eq!(server.run("DEBUG POPULATE 100000 key 1"), Value::ok());
         assert_eq!(server.call(&call("EVAL", "return #redis.call('KEYS', '*')", "0")), Value::Integer(100_000));

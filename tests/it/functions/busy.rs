@@ -1,4 +1,4 @@
-//! A function that takes long: others get BUSY, FUNCTION STATS shows it, FUNCTION KILL ends it, and SCRIPT KILL does not.
+//! A long-running function: other clients get BUSY, FUNCTION STATS shows it, FUNCTION KILL ends it, SCRIPT KILL does not.
 
 use std::time::Duration;
 
@@ -76,7 +76,7 @@ fn a_function_that_has_written_is_not_killed() {
     each_server_with(&setup, |server| {
         load(server, "lib", &function("writes", "redis.call('SET', keys[1], 1) while true do end"));
         let mut killer = server.connect();
-        // Until the kill came before the limit, and the write before the kill.
+        // Repeat until the kill comes before the limit, and the write before the kill.
         let error = eventually("it is not killed", || {
             let mut runner = server.connect();
             runner.send(&argv("ATOMIC.FCALL writes 1 k")).unwrap();

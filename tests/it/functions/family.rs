@@ -1,4 +1,4 @@
-//! The FUNCTION family beside the server's own: the same commands in the same order answer the same, errors included.
+//! The FUNCTION family beside the server's own: the same commands in the same order get the same replies, errors included.
 
 use super::{function, library};
 use crate::support::{Connection, Server, Value, argv, each_server};
@@ -11,7 +11,7 @@ fn replaces(code: &str) -> Vec<Vec<u8>> {
     ["FUNCTION", "LOAD", "REPLACE", code].iter().map(|word| word.as_bytes().to_vec()).collect()
 }
 
-/// Code that the server refuses, and says why.
+/// Code that the server refuses with a reason.
 const REFUSED: &[&str] = &[
     "",
     "return 1",
@@ -61,7 +61,7 @@ const REFUSED: &[&str] = &[
     "#!lua name=a\nlocal x = KEYS",
 ];
 
-/// Code that both take; names and what they answer are compared by the calls below.
+/// Code that both accept; the calls below compare names and replies.
 fn taken() -> Vec<String> {
     let one = |name: &str, code: &str| library(name, code);
     vec![
@@ -169,7 +169,7 @@ const CALLS: &[&str] = &[
     "FCALL named 0",
 ];
 
-/// What every command answers, by the server's own commands or by ours.
+/// The replies to every command, of the server's own commands or of ours.
 fn answers(connection: &mut Connection, prefix: &str) -> Vec<String> {
     connection.run("FLUSHALL");
     connection.run("FUNCTION FLUSH SYNC");
@@ -178,7 +178,7 @@ fn answers(connection: &mut Connection, prefix: &str) -> Vec<String> {
     for code in taken() {
         commands.extend([loads(&code), loads(&code), replaces(&code)]);
     }
-    // Another library's function, and a library that would lose its own.
+    // A function name of another library, and a library that would lose its own functions.
     commands.push(loads(&library("other", &function("plain", "return 1"))));
     commands.push(replaces(&library("named", &function("plain", "return 1"))));
     commands.push(replaces(&library("many", &function("m1", "return 'new'"))));
@@ -194,12 +194,12 @@ fn answers(connection: &mut Connection, prefix: &str) -> Vec<String> {
         .collect()
 }
 
-/// Without what differs by the name of a command or a product, or is in the order of a hash table.
+/// A reply without the names of commands and products, and without the order of a hash table.
 fn in_common_words(reply: &Value) -> Value {
     let common = |text: &str| {
         let text =
             text.replace("atomic.f", "f").replace("ATOMIC.F", "F").replace("server.register_function", "redis.register_function");
-        // Valkey 8.1 finds these out later, and in better words.
+        // Valkey 8.1 detects these later, with better messages.
         let text = text.replace("ERR Function names can only", "ERR Error registering functions: ERR Library names can only");
         let text = if text.starts_with("ERR Function already exists") {
             format!("ERR Error registering functions: {text}")
@@ -231,7 +231,7 @@ fn compare(server: &Server, mut theirs: Connection, mut ours: Connection) {
 }
 
 #[test]
-fn every_command_answers_as_the_servers_own() {
+fn every_command_replies_as_the_servers_own() {
     each_server(|server| {
         compare(server, server.connect(), server.connect());
         compare(server, server.connect().resp3(), server.connect().resp3());

@@ -1,5 +1,5 @@
-//! What ATOMIC.FUNCTION LOAD runs: the code of a library while it is loaded: it may register functions and nothing else, for a bounded time and in bounded memory, and a
-//! load that fails leaves everything as it was.
+//! ATOMIC.FUNCTION LOAD runs the code of a library. The code may register functions and nothing else, in bounded time and memory; a
+//! failed load changes nothing.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ fn refused(server: &Server, code: &str) -> String {
     }
 }
 
-/// Ways to a command from code that is loaded.
+/// Attempts to reach a command while code is loaded.
 const ATTEMPTS: &[&str] = &[
     "redis.call('SET', 'k', 'v')",
     "server.call('SET', 'k', 'v')",
@@ -30,7 +30,7 @@ const ATTEMPTS: &[&str] = &[
 ];
 
 #[test]
-fn code_that_is_loaded_reaches_no_command() {
+fn loading_code_cannot_call_commands() {
     each_server_with(&Setup::with_module().deprecated_api(), |server| {
         let mut replica = FakeReplica::attach(server);
         for attempt in ATTEMPTS {
@@ -55,7 +55,7 @@ fn a_failed_load_keeps_the_library_that_was_there() {
             format!("{} (", function("f", "return 'new'")),
             "return 1".to_owned(),
             long,
-            // Only the server refuses this one: at load it has no `math`.
+            // Only the server refuses this one: it has no `math` at load time.
             format!("local floor = math.floor {}", function("f", "return 'new'")),
         ];
         for code in &codes {
@@ -68,9 +68,9 @@ fn a_failed_load_keeps_the_library_that_was_there() {
     });
 }
 
-/// The server's own engine takes such a library, and aborts when it is replaced.
+/// The server's own engine accepts such a library, and aborts when it is replaced.
 #[test]
-fn names_that_differ_by_case_only_are_one_name() {
+fn names_that_differ_only_by_case_are_one_name() {
     each_server(|server| {
         let error = refused(server, &[function("twice", "return 1"), function("TWICE", "return 2")].join("\n"));
         assert_eq!(error, "ERR Error registering functions: ERR Function already exists in the library");
@@ -78,10 +78,10 @@ fn names_that_differ_by_case_only_are_one_name() {
 }
 
 #[test]
-fn code_that_is_loaded_writes_to_the_log_where_the_server_survives_it() {
+fn loading_code_can_log_where_the_server_survives_it() {
     each_server(|server| {
         let code = format!("redis.log(redis.LOG_WARNING, 'from the library') {}", function("f", "return 1"));
-        // Valkey 9.1 crashes on it when it loads the same code.
+        // Valkey 9.1 crashes when it loads the same code.
         if server.binary.is_valkey_from(9, 1) {
             let error = refused(server, &code);
             assert_eq!(
@@ -96,7 +96,7 @@ fn code_that_is_loaded_writes_to_the_log_where_the_server_survives_it() {
 }
 
 #[test]
-fn loading_ends_after_half_a_second_whatever_the_code_does() {
+fn loading_ends_after_half_a_second() {
     each_server(|server| {
         let loops = [
             "while true do end",
@@ -118,7 +118,7 @@ fn loading_ends_after_half_a_second_whatever_the_code_does() {
     });
 }
 
-/// The error of code that takes no time. On a busy machine the half second may be over all the same.
+/// The error of code that takes no time. On a busy machine the half second may still pass.
 #[track_caller]
 fn refused_in_time(server: &Server, code: &str) -> String {
     let mut attempts = (0..50).map(|_| refused(server, code));
@@ -140,7 +140,7 @@ fn loading_is_bounded_in_memory_and_in_the_number_of_functions() {
 }
 
 #[test]
-fn failed_loads_leave_no_memory_behind() {
+fn failed_loads_leak_no_memory() {
     each_server(|server| {
         let used = || server.info("atomic_scripts_vm_memory").parse::<u64>().unwrap();
         let fail = |times: usize| {

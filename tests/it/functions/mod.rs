@@ -1,9 +1,9 @@
-//! ATOMIC.FUNCTION, ATOMIC.FCALL and ATOMIC.FCALL_RO: libraries written for the server, in the server's own store, run by the module.
+//! ATOMIC.FUNCTION, ATOMIC.FCALL and ATOMIC.FCALL_RO: the module runs function libraries of the server's own store.
 
-mod busy; // BUSY for others, FUNCTION KILL, FUNCTION STATS
-mod family; // the same commands beside the server's own, in the same order
-mod loading; // what the code of a library may do while it is loaded, and what a failed load leaves behind
-mod running; // what functions share, and what they do not
+mod busy; // BUSY for other clients, FUNCTION KILL, FUNCTION STATS
+mod family; // the same commands in the same order beside the server's own
+mod loading; // what the code of a library may do at load time; failed loads
+mod running; // what functions share, and what they do not share
 mod store; // adopted, replicated, saved, restored
 
 use crate::support::{Connection, Server, Value, argv};
@@ -24,7 +24,7 @@ fn function(name: &str, body: &str) -> String {
     format!("redis.register_function('{name}', function(keys, args) {body} end)")
 }
 
-/// How many functions the module runs itself.
+/// The number of functions that the module runs itself.
 fn ours(server: &Server) -> String {
     server.info("atomic_scripts_functions")
 }

@@ -1,10 +1,10 @@
-//! Functions that run: what a library keeps between calls, what nobody can change, and what each call is refused.
+//! Running functions: what a library keeps between calls, what is read-only, and which calls are refused.
 
 use super::{expect, function, library, load};
 use crate::support::{FakeReplica, Setup, Value, each_server, each_server_with};
 
 #[test]
-fn the_effects_of_a_function_are_replicated_and_nothing_else() {
+fn a_function_replicates_its_effects_and_nothing_else() {
     each_server(|server| {
         load(
             server,
@@ -38,7 +38,7 @@ fn the_effects_of_a_function_are_replicated_and_nothing_else() {
 }
 
 #[test]
-fn what_a_library_keeps_lasts_and_nobody_else_sees_it() {
+fn a_library_keeps_its_state_between_calls_and_no_other_library_sees_it() {
     each_server(|server| {
         load(
             server,
@@ -51,14 +51,14 @@ fn what_a_library_keeps_lasts_and_nobody_else_sees_it() {
             expect(&mut connection, "ATOMIC.FCALL count 0", &Value::Integer(expected));
         }
         assert!(connection.run("ATOMIC.FCALL peek 0").array()[1].text().contains("nonexistent global variable 'n'"));
-        // A new VM starts anew.
+        // A new VM starts with fresh state.
         connection.run("ATOMIC.SCRIPT FLUSH");
         expect(&mut connection, "ATOMIC.FCALL count 0", &Value::Integer(1));
     });
 }
 
 #[test]
-fn functions_see_no_arguments_of_scripts_and_scripts_none_of_functions() {
+fn functions_and_scripts_do_not_see_each_others_arguments() {
     each_server_with(&Setup::with_module().deprecated_api(), |server| {
         let look = "return {tostring(rawget(_G, 'KEYS')), tostring(rawget(getfenv(0), 'KEYS')), \
                     tostring(select(2, pcall(loadstring('return KEYS')))), \
@@ -96,7 +96,7 @@ fn a_function_cannot_change_its_globals_for_the_next_call() {
 }
 
 #[test]
-fn what_a_script_did_to_its_globals_does_not_cost_a_library_its_state() {
+fn a_script_that_changes_its_globals_does_not_reset_a_library() {
     each_server_with(&Setup::with_module().deprecated_api(), |server| {
         load(server, "lib", "local n = 0 redis.register_function('count', function() n = n + 1 return n end)");
         let mut connection = server.connect();
@@ -108,7 +108,7 @@ fn what_a_script_did_to_its_globals_does_not_cost_a_library_its_state() {
 }
 
 #[test]
-fn a_function_that_hits_a_limit_ends_and_its_library_goes_on() {
+fn a_function_that_hits_a_limit_ends_and_its_library_still_works() {
     let setup = Setup::with_module().module_args(&["script-memory-limit", "8mb"]);
     each_server_with(&setup, |server| {
         load(
@@ -124,7 +124,7 @@ fn a_function_that_hits_a_limit_ends_and_its_library_goes_on() {
         );
         for (name, limit) in [("memory", "memory limit"), ("forever", "time limit"), ("deep", "stack overflow")] {
             for _ in 0..3 {
-                // Only where it must come: on a busy machine anything may take long.
+                // Only where the limit must end it: on a busy machine anything may take long.
                 let timeout = if name == "forever" { 300 } else { 0 };
                 server.run(&format!("CONFIG SET atomic.script-timeout-ms {timeout}"));
                 let error = server.run(&format!("ATOMIC.FCALL {name} 0"));
@@ -184,7 +184,7 @@ fn each_call_runs_as_the_calling_user() {
 }
 
 #[test]
-fn functions_are_not_called_by_scripts() {
+fn scripts_cannot_call_functions() {
     each_server(|server| {
         load(server, "lib", &function("f", "return redis.pcall('ATOMIC.FCALL', 'f', 0)"));
         let refusal = "ERR This Redis command is not allowed from script";

@@ -1,4 +1,4 @@
-//! ATOMIC.FUNCTION LOAD and ATOMIC.FUNCTION RESTORE on the server's own function store: what is there is found, whoever put it there, and what is put there is on every server.
+//! ATOMIC.FUNCTION LOAD and RESTORE on the server's own function store: every stored library is found, and every load replicates.
 
 use super::{function, library, load, ours};
 use crate::support::{FakeReplica, RealReplica, Server, Setup, Value, each_server, each_server_with, eventually, module_path};
@@ -9,7 +9,7 @@ fn load_natively(server: &Server, name: &str, code: &str) {
     assert_eq!(server.call(&["FUNCTION", "LOAD", "REPLACE", &library(name, code)]), Value::bulk(name));
 }
 
-/// Asserts what a function returns, and that the module ran it.
+/// Asserts the reply of a function, and that the module ran it.
 #[track_caller]
 fn expect_ours(server: &Server, call: &str, expected: &Value) {
     let runs = || server.info("atomic_scripts_runs").parse::<u64>().unwrap();
@@ -19,7 +19,7 @@ fn expect_ours(server: &Server, call: &str, expected: &Value) {
 }
 
 #[test]
-fn what_changes_the_store_is_replicated_as_the_servers_own_command() {
+fn changes_of_the_store_replicate_as_the_servers_own_commands() {
     each_server(|server| {
         let mut replica = FakeReplica::attach(server);
         let code = library("lib", &function("f", "return 1"));
@@ -49,7 +49,7 @@ fn what_changes_the_store_is_replicated_as_the_servers_own_command() {
 }
 
 #[test]
-fn libraries_that_are_there_before_the_module_are_adopted() {
+fn libraries_loaded_before_the_module_are_adopted() {
     each_server_with(&Setup::without_module(), |server| {
         load_natively(server, "lib", &function("f", "return {keys[1], args[1]}"));
         assert_eq!(server.run(&format!("MODULE LOAD {}", module_path().display())), Value::ok());
@@ -130,7 +130,7 @@ fn a_library_that_only_the_server_can_run_is_run_by_the_server() {
 }
 
 #[test]
-fn the_caller_needs_the_servers_right_where_the_server_runs_the_function() {
+fn a_user_needs_the_servers_right_where_the_server_runs_the_function() {
     each_server_with(&Setup::without_module(), |server| {
         load_natively(server, "odd", &function("odd", "return 0x1p4 .. ''"));
         assert_eq!(server.run(&format!("MODULE LOAD {}", module_path().display())), Value::ok());
@@ -144,7 +144,7 @@ fn the_caller_needs_the_servers_right_where_the_server_runs_the_function() {
 }
 
 #[test]
-fn restore_follows_its_policy_here_as_there() {
+fn restore_follows_its_policy_as_the_servers_own_does() {
     each_server(|server| {
         load(server, "a", &function("fa", "return 'old'"));
         let dump = server.run("ATOMIC.FUNCTION DUMP").bytes().to_vec();
@@ -172,7 +172,7 @@ fn restore_follows_its_policy_here_as_there() {
 }
 
 #[test]
-fn stored_scripts_and_libraries_do_not_disturb_each_other() {
+fn stored_scripts_and_libraries_do_not_affect_each_other() {
     each_server(|server| {
         let sha = server.run("ATOMIC.SCRIPT LOAD 'return 5'").text();
         load(server, "lib", &function("f", "return 1"));
@@ -186,9 +186,9 @@ fn stored_scripts_and_libraries_do_not_disturb_each_other() {
     });
 }
 
-/// What the server's own commands change is seen by the next call of ours, whatever way they take.
+/// The next call of ours sees every change by the server's own commands.
 #[test]
-fn what_others_change_in_the_store_is_seen_by_the_next_call() {
+fn the_next_call_sees_changes_of_the_store_by_other_commands() {
     each_server(|server| {
         load_natively(server, "lib", &function("f", "return 1"));
         expect_ours(server, "ATOMIC.FCALL f 0", &Value::Integer(1));
@@ -215,7 +215,7 @@ fn what_others_change_in_the_store_is_seen_by_the_next_call() {
 }
 
 #[test]
-fn what_the_master_changes_is_seen_by_the_next_call_on_a_replica() {
+fn the_next_call_on_a_replica_sees_changes_of_the_primary() {
     each_server(|server| {
         let reads = |value: i64| {
             let code = format!(
@@ -241,7 +241,7 @@ fn what_the_master_changes_is_seen_by_the_next_call_on_a_replica() {
 }
 
 #[test]
-fn a_library_that_a_limit_kept_out_comes_in_when_the_limit_is_lifted() {
+fn a_library_above_a_limit_is_adopted_when_the_limit_is_raised() {
     each_server_with(&Setup::without_module(), |server| {
         let code = format!("local kept = ('x'):rep(6e6) {}", function("f", "return 'ours'"));
         load_natively(server, "large", &code);
@@ -255,7 +255,7 @@ fn a_library_that_a_limit_kept_out_comes_in_when_the_limit_is_lifted() {
 }
 
 #[test]
-fn what_was_queued_before_the_first_call_is_seen_too() {
+fn changes_queued_before_the_first_call_are_seen() {
     each_server(|server| {
         load_natively(server, "lib", &function("f", "return 'old'"));
         let mut transaction = server.connect();
@@ -267,9 +267,9 @@ fn what_was_queued_before_the_first_call_is_seen_too() {
     });
 }
 
-/// Each was remembered, and all of them were looked at again for every one more.
+/// The module once tracked each change, and went through all of them for each new one.
 #[test]
-fn many_queued_changes_cost_no_more_than_a_few() {
+fn many_queued_changes_cost_the_same_as_few() {
     each_server(|server| {
         load(server, "lib", &function("f", "return 1"));
         assert_eq!(server.run("ATOMIC.FCALL f 0"), Value::Integer(1));

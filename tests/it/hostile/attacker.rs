@@ -1,4 +1,4 @@
-//! One attempt after the other on one connection, with the oracle of `hostile` after each.
+//! Sends one attempt after the other on one connection, and applies the oracle of `hostile` after each.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::support::calls::Call;
 use crate::support::line::line;
 use crate::support::{Connection, Server, Value, argv, eventually};
 
-/// When the keys are looked at first.
+/// When the keys are first compared.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Witness {
     FromTheStart,
@@ -16,11 +16,11 @@ pub enum Witness {
 pub struct Attacker<'a> {
     /// The server under attack.
     pub server: &'a Server,
-    /// Where all of it is sent.
+    /// The connection of all attempts.
     pub connection: Connection,
-    /// How many attempts were answered.
+    /// The number of attempts with a reply.
     pub answered: usize,
-    /// How many were refused.
+    /// The number of refused attempts.
     pub refused: usize,
 }
 
@@ -53,7 +53,7 @@ impl Attacker<'_> {
         self.connection.send_raw(&bytes).unwrap();
         for command in &prepare {
             let reply = self.read(id, command);
-            // The server's own have no dot in their names.
+            // The server's own commands have no dot in their names.
             let ours = command[0].contains(&b'.');
             assert!(ours || !matches!(reply, Value::Error(_)), "{}: {reply}", line(command));
         }
@@ -75,13 +75,13 @@ impl Attacker<'_> {
             replies.push(reply);
         }
         if attempts.iter().any(|attempt| attempt[0].eq_ignore_ascii_case(b"ATOMIC.DRAIN")) {
-            // The others are to be attacked as they are.
+            // The other values must be attacked unchanged.
             assert_eq!(self.connection.run("ATOMIC.DRAIN OFF"), Value::Integer(0));
         }
         replies
     }
 
-    /// [`Attacker::strike`] on absent keys, on strings, and on what the plain call leaves behind.
+    /// [`Attacker::strike`] on missing keys, on strings, and on the values that the plain call creates.
     pub fn strike_each(&mut self, call: &Call, attempt: &[Vec<u8>]) -> [Value; 3] {
         let keys = call.keys();
         let left = |key: &[u8]| if key == keys[0] { vec![call.argv()] } else { Vec::new() };
@@ -92,7 +92,7 @@ impl Attacker<'_> {
         ]
     }
 
-    /// The states that the commands leave at a fresh key, and at a string.
+    /// The values that the commands create at a missing key, and leave at a string.
     pub fn states(&mut self, calls: &[&Call]) -> Vec<Vec<u8>> {
         let mut states: Vec<Vec<u8>> = Vec::new();
         for call in calls {
@@ -107,7 +107,7 @@ impl Attacker<'_> {
         states
     }
 
-    /// The types that the call leaves at its keys.
+    /// The types of its keys after the call.
     pub fn types_after(&mut self, call: &Call) -> Vec<String> {
         self.connection.run("FLUSHDB");
         self.connection.call(&call.argv());
@@ -125,12 +125,12 @@ impl Attacker<'_> {
         seen
     }
 
-    /// Reads a reply. A client that is blocked is unblocked: to wait is an answer.
+    /// Reads a reply. Unblocks a blocked client: waiting is a valid outcome.
     fn read(&mut self, id: i64, command: &[Vec<u8>]) -> Value {
         eventually(&line(command), || {
             let answered = self.connection.has_input(Duration::from_millis(5));
             if !answered && command[0].to_ascii_uppercase().starts_with(b"ATOMIC.") {
-                // Answers 0 for a client that is not blocked: then its reply is on its way. (Redis 8 blocks FLUSHDB, too, for a while.)
+                // Returns 0 for a client that is not blocked: then its reply is on its way. (Redis 8 blocks FLUSHDB for a while, too.)
                 self.server.run(&format!("CLIENT UNBLOCK {id} ERROR"));
             }
             answered.then_some(())
@@ -139,7 +139,7 @@ impl Attacker<'_> {
     }
 }
 
-/// Asserts that a reply is well formed, and no caught panic.
+/// Asserts that a reply is well formed, and not a caught panic.
 pub fn check_reply(reply: &Value, attempt: &[Vec<u8>]) {
     let shown = || line(attempt).chars().take(300).collect::<String>();
     match reply {
@@ -159,7 +159,7 @@ pub fn check_reply(reply: &Value, attempt: &[Vec<u8>]) {
     }
 }
 
-/// SET as it is sent.
+/// The arguments of SET.
 pub fn set(key: &[u8], value: &[u8]) -> Vec<Vec<u8>> {
     vec![b"SET".to_vec(), key.to_vec(), value.to_vec()]
 }

@@ -1,7 +1,7 @@
-//! Hostile input against every command, driven by `COMMAND DOCS`: a new command is attacked the day it is registered.
+//! Hostile input for every command, driven by `COMMAND DOCS`: a new command is attacked from the day it is registered.
 //!
-//! The oracle, after each single call: the reply is well formed; an error starts with an upper-case code, is printable ASCII, was not
-//! a caught panic, and left every key, the replication stream and the count of changes as they were; the server still answers.
+//! The oracle after each call: the reply is well formed; an error starts with an upper-case code, is printable ASCII, is not
+//! a caught panic, and changed no key, replicated nothing and counted no change; the server still replies.
 
 mod attacker;
 
@@ -16,7 +16,7 @@ use crate::support::docs::commands;
 use crate::support::line::line;
 use crate::support::{FakeReplica, Server, Value, argv, each_server_with};
 
-/// What an argument may hold that nobody meant.
+/// Unexpected bytes for any argument.
 const BYTES: &[&[u8]] = &[
     b"",
     b"\0",
@@ -47,7 +47,7 @@ const BYTES: &[&[u8]] = &[
     b"-inf",
 ];
 
-/// What no integer argument may accept.
+/// Strings that no integer argument may accept.
 const NO_INTEGERS: &[&[u8]] = &[
     b"",
     b"x",
@@ -67,7 +67,7 @@ const NO_INTEGERS: &[&[u8]] = &[
     b"inf",
 ];
 
-/// A value of every type that no command of ours keeps its state in by accident.
+/// A value of every type that is not the state of any command.
 const TYPES: &[(&str, &str)] = &[
     ("list", "RPUSH %s v"),
     ("hash", "HSET %s v v"),
@@ -76,25 +76,25 @@ const TYPES: &[(&str, &str)] = &[
     ("stream", "XADD %s 1-1 v v"),
 ];
 
-/// Something of every type that may be at a key, and nothing.
+/// A value of every type, and a missing key.
 const VALUES: &[&[&str]] =
     &[&[], &["SET %s v"], &["SET %s 10"], &[TYPES[0].1], &[TYPES[1].1], &[TYPES[2].1], &[TYPES[3].1], &[TYPES[4].1]];
 
-/// A key that has expired and is still there: nothing but a command that looks at it deletes it.
+/// A key that has expired and still exists: only a command that reads it deletes it.
 const EXPIRE: &[&str] = &["PEXPIRE %s 1", "DEBUG SLEEP 0.002"];
 
-/// The ways to a command: by itself, and from a script by its name and as a function.
+/// The ways to call a command: directly, from a script by name, and from a script as a function.
 const DOORS: &[Option<&str>] = &[
     None,
     Some("return redis.call(unpack(ARGV))"),
     Some("local run = atomic[ARGV[1]:lower():match('^atomic%.(.+)$')] if not run then return end return run(unpack(ARGV, 2))"),
 ];
 
-/// Commands that work on a type and do not create it in every form, so that what they leave on an empty server does not show it.
+/// Commands for a type that they do not create in every form, so that an empty server does not show the type.
 const WORKS_ON: &[(&str, &str)] =
     &[("ATOMIC.HCAS", "hash"), ("ATOMIC.HSET", "hash"), ("ATOMIC.HMGETOR", "hash"), ("ATOMIC.POP", "list")];
 
-/// Strings that are nobody's state.
+/// Strings that are not the state of any command.
 const FOREIGN: &[&[u8]] =
     &[b"", b"\0", b"v", b"foreign", b"10", b"-1", b"9223372036854775807", b"\xff\xff\xff\xff", b"\r\n", b"nan"];
 
@@ -105,7 +105,7 @@ fn a_key_of_another_type_is_refused_by_every_command() {
             let mut own_types = attacker.types_after(call);
             let listed = WORKS_ON.iter().filter(|(command, _)| call.argv()[0] == command.as_bytes());
             own_types.extend(listed.map(|(_, name)| (*name).to_owned()));
-            // Options that contradict each other (a WRAP without MAX) are refused before the key is looked at.
+            // Contradicting options (a WRAP without MAX) are refused before the key is read.
             let wrong = matches!(attacker.strike(&call.argv(), &call.keys(), |_| Vec::new()), Value::Error(_));
             for (name, setup) in TYPES {
                 let reply = attacker.strike(&call.argv(), &call.keys(), |key| vec![fill(setup, key)]);
@@ -121,7 +121,7 @@ fn a_key_of_another_type_is_refused_by_every_command() {
     });
 }
 
-/// Redis 8.2 and later end where older ones shrug: a handle of a missing key that is asked for what only a value has.
+/// Redis 8.2 and later abort where older servers do not: a query on the handle of a missing key that only a value supports.
 #[test]
 fn every_command_is_sent_twice_to_every_kind_of_value() {
     attack(|attacker, calls| {
@@ -135,14 +135,14 @@ fn every_command_is_sent_twice_to_every_kind_of_value() {
 }
 
 #[test]
-fn a_key_that_has_expired_and_is_still_there_is_missing() {
+fn an_expired_key_that_still_exists_is_missing() {
     attack(|attacker, calls| {
         assert_eq!(attacker.server.run("DEBUG SET-ACTIVE-EXPIRE 0"), Value::ok());
         for (call, argv) in calls.iter().flat_map(through_all_doors) {
             let missing = attacker.strikes(&[&argv, &argv], &call.keys(), |_| Vec::new(), Witness::FromTheStart);
             for setup in &VALUES[1..] {
                 let fill = |key: &[u8]| setup.iter().chain(EXPIRE).map(|command| fill(command, key)).collect();
-                // To look at the key would be the end of it.
+                // Reading the key would delete it.
                 let expired = attacker.strikes(&[&argv, &argv], &call.keys(), fill, Witness::AfterTheFirst);
                 for (missing, expired) in missing.iter().zip(&expired) {
                     assert_eq!(shape(expired), shape(missing), "{} on an expired key after {setup:?}", line(&argv));
@@ -175,7 +175,7 @@ fn shape(reply: &Value) -> String {
 }
 
 #[test]
-fn damaged_state_is_refused_or_understood_but_never_believed_blindly() {
+fn damaged_state_is_refused_or_read_safely() {
     attack(|attacker, calls| {
         let keyed: Vec<&Call> = calls.iter().filter(|call| call.keys().len() == 1 && call.is_plain() && !call.scripted).collect();
         let states = attacker.states(&keyed);
@@ -191,7 +191,7 @@ fn damaged_state_is_refused_or_understood_but_never_believed_blindly() {
 }
 
 #[test]
-fn hostile_bytes_in_any_argument_are_answered() {
+fn hostile_bytes_in_any_argument_get_a_reply() {
     attack(|attacker, calls| {
         let long = vec![b'x'; 100_000];
         for call in calls {
@@ -205,7 +205,7 @@ fn hostile_bytes_in_any_argument_are_answered() {
 }
 
 #[test]
-fn what_is_no_integer_is_refused_by_every_integer_argument() {
+fn every_integer_argument_refuses_other_strings() {
     attack(|attacker, calls| {
         for call in calls {
             for position in (0..call.slots.len()).filter(|&position| call.slots[position].kind == Kind::Integer) {
@@ -246,7 +246,7 @@ fn missing_extra_and_repeated_arguments_are_refused() {
 }
 
 #[test]
-fn every_form_of_every_command_answers_in_resp3_and_in_a_transaction() {
+fn every_form_of_every_command_replies_in_resp3_and_in_a_transaction() {
     attack(|attacker, calls| {
         attacker.connection = attacker.server.connect().resp3();
         for call in calls {
@@ -263,15 +263,15 @@ fn every_form_of_every_command_answers_in_resp3_and_in_a_transaction() {
 }
 
 #[test]
-fn every_command_has_a_form_that_is_answered() {
+fn every_command_has_a_form_that_succeeds() {
     attack(|attacker, calls| {
         let mut answered = BTreeMap::new();
         for call in calls {
-            // Another command's form may have flushed it.
+            // Another command may have flushed it.
             load_script(attacker.server, calls);
             let mut argv = call.argv();
             let name = line(&argv[..call.words]);
-            // A script that writes is what these refuse.
+            // These refuse scripts that write.
             match name.as_str() {
                 "ATOMIC.EVAL_RO" => argv[1] = b"return 1".to_vec(),
                 "ATOMIC.EVALSHA_RO" => argv[1] = attacker.server.call(&["ATOMIC.SCRIPT", "LOAD", "return 1"]).bytes().to_vec(),
@@ -287,7 +287,7 @@ fn every_command_has_a_form_that_is_answered() {
             let replies = attacker.strike_each(call, &argv);
             *answered.entry(name).or_insert(false) |= replies.iter().any(|reply| !matches!(reply, Value::Error(_)));
         }
-        // There is nothing to end.
+        // Nothing runs that could be killed.
         assert_eq!(["SCRIPT", "FUNCTION"].map(|what| answered.remove(&format!("ATOMIC.{what} KILL"))), [Some(false); 2]);
         let refused: Vec<&String> = answered.iter().filter(|(_, answered)| !**answered).map(|(name, _)| name).collect();
         assert!(refused.is_empty(), "refused in every form, so that nothing else here proves anything about them: {refused:?}");
@@ -295,7 +295,7 @@ fn every_command_has_a_form_that_is_answered() {
 }
 
 #[test]
-fn the_oracle_notices_a_change_behind_an_error_a_missing_code_and_a_panic() {
+fn the_oracle_detects_a_change_with_an_error_a_missing_code_and_a_panic() {
     attack(|attacker, calls| {
         calls.iter().for_each(|call| drop(attacker.strike_each(call, &call.argv())));
         let key = [b"k".to_vec()];
@@ -314,11 +314,11 @@ fn the_oracle_notices_a_change_behind_an_error_a_missing_code_and_a_panic() {
     });
 }
 
-/// Runs `body` on every server with all forms of all commands, then asks the server whether it is well.
+/// Runs `body` on every server with all forms of all commands, then checks that the server still works.
 fn attack(body: impl Fn(&mut Attacker, &[Call])) {
-    // With the example commands, which are attacked, too.
+    // The example commands are attacked, too.
     each_server_with(&examples(), |server| {
-        // From the first replica on, the server counts what it replicates, even when nobody listens any more.
+        // From its first replica on, the server counts what it replicates, even without a replica.
         drop(FakeReplica::attach(server));
         let calls: Vec<Call> = commands(server).iter().flat_map(forms).collect();
         load_script(server, &calls);
@@ -330,7 +330,7 @@ fn attack(body: impl Fn(&mut Attacker, &[Call])) {
     });
 }
 
-/// Makes the script known that calls name by its digest, and the function that they name.
+/// Loads the script that calls refer to by its digest, and the function that they name.
 fn load_script(server: &Server, calls: &[Call]) {
     assert_eq!(server.call(&["ATOMIC.FUNCTION", "LOAD", "REPLACE", LIBRARY]), Value::bulk("hostile"));
     if calls.iter().any(|call| call.argv().contains(&SCRIPT_SHA1.as_bytes().to_vec())) {
@@ -338,7 +338,7 @@ fn load_script(server: &Server, calls: &[Call]) {
     }
 }
 
-/// Truncated, prolonged, with flipped bits, and with extreme numbers in place of its own.
+/// The state truncated, extended, with flipped bits, and with extreme numbers in place of its own.
 fn damages(state: &[u8]) -> Vec<Vec<u8>> {
     let truncated = (0..state.len()).map(|length| state[..length].to_vec());
     let flipped = (0..state.len()).flat_map(|at| {

@@ -1,9 +1,9 @@
-//! Every command of a script runs as the user who runs the script.
+//! Every command of a script runs with the rights of the user who runs the script.
 
 use super::{eval, is_denied, place};
 use crate::support::{Connection, Server, Value, each_server};
 
-/// A connection of a user with exactly these rules.
+/// A connection of a user with exactly these ACL rules.
 fn user(server: &Server, name: &str, rules: &str) -> Connection {
     assert_eq!(server.run(&format!("ACL SETUSER {name} reset on >pw -@all +auth +ping {rules}")), Value::ok(), "{rules}");
     let mut connection = server.connect();
@@ -11,7 +11,7 @@ fn user(server: &Server, name: &str, rules: &str) -> Connection {
     connection
 }
 
-/// Rules, a script that is denied a call under them, and its keys.
+/// ACL rules, a script with a call that they forbid, and its keys.
 const DENIALS: &[(&str, &str, &str)] = &[
     ("+atomic.eval ~*", "return redis.call('SET', KEYS[1], 'w')", "1 k"),
     ("+atomic.eval +get ~*", "redis.call('GET', KEYS[1]) redis.call('SET', KEYS[1], 'w')", "1 k"),
@@ -29,7 +29,7 @@ const DENIALS: &[(&str, &str, &str)] = &[
 ];
 
 #[test]
-fn what_the_user_may_not_do_its_script_may_not_do() {
+fn a_script_may_not_do_what_its_user_may_not_do() {
     each_server(|server| {
         server.run("SET k v");
         for &(rules, script, rest) in DENIALS {
@@ -51,7 +51,7 @@ fn what_the_user_may_not_do_its_script_may_not_do() {
 }
 
 #[test]
-fn what_the_user_may_do_its_script_may_do() {
+fn a_script_may_do_what_its_user_may_do() {
     each_server(|server| {
         for (rules, script, rest) in [
             ("+atomic.eval +set ~a:*", "return redis.call('SET', KEYS[1], 'w')", "1 a:1"),
@@ -67,7 +67,7 @@ fn what_the_user_may_do_its_script_may_do() {
 }
 
 #[test]
-fn each_run_has_the_rights_of_its_own_caller() {
+fn each_run_has_the_rights_of_its_own_user() {
     each_server(|server| {
         let script = "return redis.call('SET', 'k', ARGV[1])";
         let mut reader = user(server, "reader", "+atomic.eval +atomic.evalsha +get ~*");
@@ -89,7 +89,7 @@ fn each_run_has_the_rights_of_its_own_caller() {
 }
 
 #[test]
-fn a_declared_key_that_is_not_permitted_is_refused_before_the_script_runs() {
+fn a_declared_key_without_permission_is_refused_before_the_script_runs() {
     each_server(|server| {
         let script = "return redis.call('SET', 'a:written', 1)";
         let digest = server.call(&["ATOMIC.SCRIPT", "LOAD", script]).text();
@@ -140,8 +140,8 @@ fn a_script_can_ask_what_its_user_may_do() {
     });
 }
 
-/// Most servers read beyond the words of a command that has too few when they look for its keys, which only a user with some keys needs
-/// (redis/redis#14843): `redis.acl_check_cmd('EVAL', 'x')` ended them.
+/// Most servers read past the end of a command with too few words when they look for its keys, for users that are restricted to some keys
+/// (redis/redis#14843): `redis.acl_check_cmd('EVAL', 'x')` crashed them.
 #[test]
 fn a_script_can_ask_about_any_command_with_too_few_words() {
     each_server(|server| {
@@ -161,7 +161,7 @@ fn a_script_can_ask_about_any_command_with_too_few_words() {
         assert!(names.len() > 200 && names.iter().any(|name| name == "atomic.mlock"), "{names:?}");
         let call = [vec!["ATOMIC.EVAL", script, "0"], names.iter().map(String::as_str).collect()].concat();
         assert_eq!(guest.call(&call), Value::Integer(5 * names.len() as i64));
-        // With just as many words as there are on the stack, and one fewer than EVAL takes.
+        // With exactly as many words as fit on the stack, and one fewer than EVAL needs.
         for command in ["'EVAL', 'x'", "'EVAL'", "'ATOMIC.EVAL', 'x'", "'ATOMIC.MLOCK'", "'ZUNIONSTORE', 'x'"] {
             let reply = guest.call(&eval(format!("return redis.acl_check_cmd({command})"), "0"));
             assert!(matches!(reply, Value::Null | Value::Integer(1) | Value::Error(_)), "{command}: {reply}");
@@ -170,7 +170,7 @@ fn a_script_can_ask_about_any_command_with_too_few_words() {
 }
 
 #[test]
-fn each_command_that_runs_scripts_is_permitted_for_itself() {
+fn each_command_that_runs_scripts_needs_its_own_permission() {
     const FORMS: [&str; 4] = ["ATOMIC.EVAL", "ATOMIC.EVAL_RO", "ATOMIC.EVALSHA", "ATOMIC.EVALSHA_RO"];
     each_server(|server| {
         let digest = server.call(&["ATOMIC.SCRIPT", "LOAD", "return 1"]).text();
@@ -186,7 +186,7 @@ fn each_command_that_runs_scripts_is_permitted_for_itself() {
                 }
             }
         }
-        // Who may only read a key may declare it for a script that only reads.
+        // A user with read access may declare a key for a read-only script.
         let mut reader = user(server, "reader", "+atomic.eval +atomic.eval_ro +get %R~k");
         let script = "return redis.call('GET', KEYS[1])";
         assert!(reader.call(&eval(script, "1 k")).error().starts_with("NOPERM "));

@@ -1,4 +1,4 @@
-//! A script that takes long: what others are told, who may end it, and that nothing happens behind its back.
+//! A long-running script: the replies of other clients, how it is ended, and that nothing else changes data meanwhile.
 
 use std::time::{Duration, Instant};
 
@@ -11,16 +11,16 @@ const BUSY: &str = "BUSY Redis is busy running a script. You can only call ATOMI
 const NOTBUSY: &str = "NOTBUSY No scripts in execution right now.";
 const ENDLESS: &str = "while true do end";
 
-/// A server on which a script is busy soon.
+/// A server on which a script is soon reported as busy.
 fn quick() -> Setup {
     Setup::with_module().config("busy-reply-threshold 50").config("repl-ping-replica-period 3600")
 }
 
-/// A connection whose script does not end by itself.
+/// A connection whose script does not end.
 struct Runner(Connection);
 
 impl Runner {
-    /// Sends the call, and returns when others are refused.
+    /// Sends the call, and returns when the server refuses other clients.
     #[track_caller]
     fn start(server: &Server, call: &[Vec<u8>]) -> Self {
         let mut connection = server.connect();
@@ -47,7 +47,7 @@ fn kill(server: &Server) {
 }
 
 #[test]
-fn others_are_refused_until_one_kills_the_script() {
+fn other_clients_are_refused_until_one_kills_the_script() {
     each_server_with(&quick(), |server| {
         server.run("SET k v");
         let mut other = server.connect();
@@ -74,7 +74,7 @@ fn others_are_refused_until_one_kills_the_script() {
 }
 
 #[test]
-fn a_slow_script_is_in_the_log_once_with_its_digest() {
+fn a_slow_script_is_logged_once_with_its_digest() {
     each_server_with(&quick(), |server| {
         let mut runner = Runner::start(server, &argv(&format!("ATOMIC.EVAL '{ENDLESS}' 0")));
         let said = || server.log().lines().filter(|line| line.contains("slow script") && line.contains(&sha1(ENDLESS))).count();
@@ -88,7 +88,7 @@ fn a_slow_script_is_in_the_log_once_with_its_digest() {
 }
 
 #[test]
-fn when_nothing_runs_there_is_nothing_to_kill() {
+fn kill_without_a_running_script_is_refused() {
     each_server_with(&quick(), |server| {
         assert_eq!(server.run("ATOMIC.SCRIPT KILL").error(), NOTBUSY);
         assert_eq!(server.run("SCRIPT KILL").error(), NOTBUSY, "in the words of the server");
@@ -106,7 +106,7 @@ fn when_nothing_runs_there_is_nothing_to_kill() {
     });
 }
 
-/// Scripts on one line that only a limit ends.
+/// Scripts on one line that only a limit can end.
 const LOOPS: &[&str] = &[
     "while true do pcall(function() while true do end end) end",
     "while true do xpcall(function() error('x') end, function() while true do end end) end",
@@ -122,7 +122,7 @@ const LOOPS: &[&str] = &[
 ];
 
 #[test]
-fn every_loop_is_killed_and_its_memory_comes_back() {
+fn every_loop_can_be_killed_and_its_memory_is_freed() {
     each_server_with(&quick(), |server| {
         for endless in LOOPS {
             let script = format!("local garbage = {{}} for i = 1, 5e4 do garbage[i] = {{i}} end {endless}");
@@ -137,7 +137,7 @@ fn every_loop_is_killed_and_its_memory_comes_back() {
 }
 
 #[test]
-fn what_has_written_is_not_killed_but_the_server_can_be_ended() {
+fn a_script_that_has_written_cannot_be_killed_but_the_server_can_be_shut_down() {
     each_server_with(&quick(), |server| {
         let mut runner = Runner::start(server, &eval("redis.call('SET', 'k', 1) while true do end", "0"));
         let refusal = server.run("ATOMIC.SCRIPT KILL");
@@ -150,7 +150,7 @@ fn what_has_written_is_not_killed_but_the_server_can_be_ended() {
 }
 
 #[test]
-fn a_write_that_failed_is_none() {
+fn a_failed_write_does_not_count() {
     each_server_with(&quick(), |server| {
         let script = "redis.pcall('SET', 'k') redis.pcall('INCR', KEYS[1], 1) while true do end";
         let mut runner = Runner::start(server, &eval(script, "1 k"));
@@ -160,7 +160,7 @@ fn a_write_that_failed_is_none() {
 }
 
 #[test]
-fn each_of_the_two_kills_ends_its_own_scripts_only() {
+fn each_of_the_two_kills_ends_only_its_own_scripts() {
     each_server_with(&quick(), |server| {
         let mut runner = Runner::start(server, &eval(ENDLESS, "0"));
         let reply = server.run("SCRIPT KILL");
@@ -181,7 +181,7 @@ fn each_of_the_two_kills_ends_its_own_scripts_only() {
 }
 
 #[test]
-fn two_that_kill_end_one_script() {
+fn two_kills_end_one_script() {
     each_server_with(&quick(), |server| {
         for _ in 0..3 {
             let mut runner = Runner::start(server, &eval(ENDLESS, "0"));
@@ -199,7 +199,7 @@ fn two_that_kill_end_one_script() {
 }
 
 #[test]
-fn a_client_that_leaves_does_not_end_its_script() {
+fn a_client_that_disconnects_does_not_end_its_script() {
     each_server_with(&quick(), |server| {
         let runner = Runner::start(server, &eval(ENDLESS, "0"));
         drop(runner);
@@ -213,13 +213,13 @@ fn a_client_that_leaves_does_not_end_its_script() {
     });
 }
 
-/// What ends a script that nobody can kill.
+/// The limit that ends a script that cannot be killed.
 fn unreachable(budget: u64, script: &str) -> Value {
     let limit = format!("the time limit of {budget} ms where SCRIPT KILL cannot reach it");
     Value::Error(format!("ERR script exceeded {limit} (0 writes were applied){}", place(script, 1)))
 }
 
-/// Sends PING and KILL all the time while `run` lasts. None is answered before it ends: the server sees to nobody.
+/// Sends PING and KILL all the time while `run` lasts. None gets a reply before it ends: the server serves no other client.
 fn hammered(server: &Server, run: impl FnOnce() -> Value) -> Value {
     let mut others: Vec<Connection> = (0..5).map(|_| server.connect()).collect();
     let reply = std::thread::scope(|scope| {
@@ -242,7 +242,7 @@ fn hammered(server: &Server, run: impl FnOnce() -> Value) -> Value {
 }
 
 #[test]
-fn in_a_transaction_nobody_is_let_in_and_a_limit_ends_the_script() {
+fn in_a_transaction_no_other_client_is_served_and_a_limit_ends_the_script() {
     each_server_with(&quick().module_args(&["script-unreachable-budget-ms", "300"]), |server| {
         let reply = hammered(server, || {
             let mut connection = server.connect();
@@ -270,7 +270,7 @@ fn in_a_transaction_nobody_is_let_in_and_a_limit_ends_the_script() {
 }
 
 #[test]
-fn on_a_replica_nobody_is_let_in_and_a_limit_ends_the_script() {
+fn on_a_replica_no_other_client_is_served_and_a_limit_ends_the_script() {
     each_server_with(&quick(), |primary| {
         let replica = RealReplica::with_module(primary);
         for setting in ["busy-reply-threshold 50", "atomic.script-unreachable-budget-ms 300"] {
@@ -292,7 +292,7 @@ fn other_limits_end_a_script_that_could_be_killed() {
         let wrote = "redis.call('SET', 'k', 1) while true do end";
         let mut other = server.connect();
         for (script, limit, writes) in [(ENDLESS, 200, 0), (wrote, 500, 1)] {
-            // Until others were refused meanwhile: on a busy machine the limit may come before they ask, or before the write.
+            // Repeat until other clients were refused: on a busy machine the limit may come before they ask, or before the write.
             let (mut runner, reply) = eventually("others are refused before the limit", || {
                 let mut runner = server.connect();
                 runner.send(&eval(script, "0")).unwrap();
@@ -311,12 +311,12 @@ fn other_limits_end_a_script_that_could_be_killed() {
     });
 }
 
-/// Is busy until a key changes.
+/// Runs until a key changes.
 const WATCHES: &str =
     "local before = redis.call('GET', KEYS[1]) while redis.call('GET', KEYS[1]) == before do end return 'changed'";
 
 #[test]
-fn nothing_is_handed_over_while_a_script_is_busy() {
+fn no_lock_is_handed_off_while_a_script_is_busy() {
     each_server_with(&quick(), |server| {
         let mut replica = FakeReplica::attach(server);
         let mut holder = server.connect();
@@ -347,7 +347,7 @@ fn nothing_is_handed_over_while_a_script_is_busy() {
 }
 
 #[test]
-fn a_lease_that_ends_while_a_script_is_busy_is_handed_over_when_the_script_ends() {
+fn a_lease_that_ends_while_a_script_is_busy_is_handed_off_when_the_script_ends() {
     each_server_with(&quick(), |server| {
         let replica = RealReplica::with_module(server);
         let mut runner = server.connect();
@@ -356,7 +356,7 @@ fn a_lease_that_ends_while_a_script_is_busy_is_handed_over_when_the_script_ends(
         waiter.send(&argv("ATOMIC.LOCK lock next 100000 WAIT 0")).unwrap();
         eventually("it waits", || (server.info("blocked_clients") == "1").then_some(()));
         // Nothing comes between two commands of one pipeline, so the lease ends while the script runs, and the script would see the
-        // next owner. (It may see that the key has expired, where the server's clock goes on in a script.)
+        // next owner. (It may see that the key has expired, where the server's clock advances in a script.)
         let busy = "local before, t = redis.call('GET', KEYS[1]), os.clock() while os.clock() - t < 0.6 do \
                     local now = redis.call('GET', KEYS[1]) if now and now ~= before then return 'changed' end end return 'same'";
         runner

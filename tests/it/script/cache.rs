@@ -1,4 +1,4 @@
-//! What is cached and for how long; and that nothing else is kept from one run to another.
+//! Which scripts are cached, for how long, and that nothing else passes from one run to another.
 
 use super::{eval, evalsha, expect_working, sha1};
 use crate::support::{RealReplica, Server, Setup, Value, each_server, each_server_with, module_path};
@@ -34,7 +34,7 @@ fn a_loaded_script_is_found_by_its_digest_in_either_case() {
 }
 
 #[test]
-fn an_unknown_digest_is_answered_with_noscript() {
+fn an_unknown_digest_gets_noscript() {
     each_server(|server| {
         let digest = load(server, SCRIPT).text();
         let long = format!("{digest}0");
@@ -71,7 +71,7 @@ fn a_script_that_eval_has_seen_is_found_unless_it_did_not_compile() {
 }
 
 #[test]
-fn flush_forgets_everything_in_every_form() {
+fn every_form_of_flush_empties_the_cache() {
     each_server(|server| {
         for form in ["", "ASYNC", "SYNC", "async", "sYnC"] {
             load(server, SCRIPT);
@@ -94,7 +94,7 @@ fn flush_forgets_everything_in_every_form() {
     });
 }
 
-/// What one run tries to leave behind, and what another sees if it succeeded: the expected answer is that it did not.
+/// What one run tries to leave, and how another could see it: the expected reply is that there is nothing.
 const LEAKS: &[(&str, &str, i64)] = &[
     ("leak = 1", "return rawget(_G, 'leak') == nil", 1),
     ("rawset(_G, 'leak', 1)", "return rawget(_G, 'leak') == nil", 1),
@@ -137,7 +137,7 @@ fn no_run_sees_anything_of_another() {
 }
 
 #[test]
-fn a_cached_script_starts_afresh_each_time() {
+fn a_cached_script_starts_with_fresh_state_each_time() {
     each_server_with(&Setup::with_module().deprecated_api(), |server| {
         let script = "local n = 0 local t = {} n = n + 1 t[#t + 1] = n setfenv(1, {n = 5}) return {n, #t}";
         for call in [eval(script, "0"), evalsha(script, "0"), evalsha(script, "0")] {
@@ -150,7 +150,7 @@ fn a_cached_script_starts_afresh_each_time() {
 }
 
 #[test]
-fn what_only_eval_has_seen_ends_with_the_module_and_the_process_and_is_not_replicated() {
+fn a_script_seen_only_by_eval_ends_with_the_module_or_process_and_does_not_replicate() {
     each_server(|server| {
         let path = module_path();
         server.call(&eval(SCRIPT, "0"));

@@ -1,6 +1,6 @@
-//! Sources of applications and of this project, and one of every construct that is not the same in Lua 5.1 and in Luau. The server and this
-//! engine must both take a source, or both not; what only one takes, or reads otherwise, must be known here. So a package that brings
-//! something new is seen when it is updated, and not by who uses it.
+//! Sources of applications and of this project, and one source for every construct that differs between Lua 5.1 and Luau. The server and
+//! this engine must agree on each source; the exceptions are listed here. So an update of a package that uses
+//! a new construct fails here, and not at a user.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,18 +11,18 @@ use redis_atomic::lua;
 use crate::support::installed::root;
 use crate::support::{Server, Value, each_server};
 
-/// What becomes of a source.
+/// Which engines accept a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Class {
-    /// Both engines take it, and it means the same.
+    /// Both engines accept it, and it means the same.
     Same,
-    /// Both take it, and it means something else here: drop-in mode leaves it to the server's engine.
+    /// Both accept it, and it means something else here: drop-in mode leaves it to the server's engine.
     Differs,
-    /// Only the server takes it: drop-in mode leaves it to the server's engine.
+    /// Only the server accepts it: drop-in mode leaves it to the server's engine.
     Theirs,
-    /// Only this engine takes it.
+    /// Only this engine accepts it.
     Ours,
-    /// Nobody takes it.
+    /// Neither engine accepts it.
     Neither,
 }
 use Class::{Differs, Neither, Ours, Same, Theirs};
@@ -38,7 +38,7 @@ fn class(server: &Server, source: &[u8]) -> Class {
     }
 }
 
-/// One of each construct.
+/// One source for each construct.
 const CONSTRUCTS: &[(&str, Class)] = &[
     ("local function f(...) return arg end return f(1)", Same),
     ("local function f(...) return arg, ... end return f(1)", Same),
@@ -64,7 +64,7 @@ const CONSTRUCTS: &[(&str, Class)] = &[
     ("local f = print\n(f or error)('x')", Neither),
 ];
 
-/// Chains that generated code has, so many links that Luau refuses some.
+/// Chains as in generated code, with so many links that Luau refuses some.
 fn chains() -> Vec<(String, Class)> {
     let chain = |first: &str, link: &str, count: usize, last: &str| format!("{first}{}{last}", link.repeat(count));
     vec![
@@ -77,7 +77,7 @@ fn chains() -> Vec<(String, Class)> {
 }
 
 #[test]
-fn every_construct_is_of_its_class() {
+fn every_construct_is_in_its_class() {
     each_server(|server| {
         let constructs = CONSTRUCTS.iter().map(|&(source, class)| (source.to_owned(), class));
         for (source, expected) in constructs.chain(chains()) {
@@ -87,7 +87,7 @@ fn every_construct_is_of_its_class() {
     });
 }
 
-/// All files below a folder that have this ending, with what makes a source of them.
+/// Collects all files below a folder with this ending; `source` extracts the Lua source.
 fn collect(folder: &Path, ending: &str, source: fn(&str) -> Option<String>, into: &mut BTreeMap<String, String>) {
     let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     for path in entries.map(|entry| entry.unwrap().path()) {
@@ -102,15 +102,15 @@ fn collect(folder: &Path, ending: &str, source: fn(&str) -> Option<String>, into
     }
 }
 
-/// A JavaScript module that holds a script.
+/// The script in a JavaScript module.
 fn in_javascript(text: &str) -> Option<String> {
     let (_, script) = text.split_once("const content = `")?;
-    // `\\` and the like are escapes of JavaScript.
+    // `\\` and others are escapes of JavaScript.
     Some(script.split_once("`;")?.0.replace("\\\\", "\\"))
 }
 
 #[test]
-fn the_scripts_of_applications_are_the_same_here() {
+fn the_scripts_of_applications_mean_the_same_here() {
     let whole = |text: &str| Some(text.to_owned());
     let mut sources = BTreeMap::new();
     for folder in ["lua/reference", "target/apps/python"] {

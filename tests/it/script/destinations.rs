@@ -1,10 +1,10 @@
-//! `redis.set_repl`: which writes reach the replicas, and which the append-only file.
+//! `redis.set_repl`: which writes go to the replicas and which to the append-only file.
 
 use super::eval;
 use super::replication::append_only_files;
 use crate::support::{FakeReplica, RealReplica, Server, Setup, Value, each_server, each_server_with};
 
-/// A script, the stream to the replicas, and the keys whose writes are in the append-only file.
+/// A script, its replication stream, and the keys whose writes are in the append-only file.
 const DESTINATIONS: &[(&str, &[&str], &[&str])] = &[
     ("redis.set_repl(redis.REPL_ALL) redis.call('SET', 'k1', 'v')", &["SET k1 v"], &["k1"]),
     ("redis.set_repl(redis.REPL_NONE) redis.call('SET', 'k1', 'v')", &[], &[]),
@@ -34,13 +34,13 @@ fn in_file(server: &Server) -> Vec<&'static str> {
     ["k1", "k2", "k3"].into_iter().filter(|key| file.windows(2).any(|bytes| bytes == key.as_bytes())).collect()
 }
 
-/// The streams without MULTI and EXEC around a single command, which servers add or leave out.
+/// The stream without MULTI and EXEC around a single command: servers differ there.
 fn bare(stream: Vec<String>) -> Vec<String> {
     if stream.len() == 3 && stream[0] == "MULTI" { vec![stream[1].clone()] } else { stream }
 }
 
 #[test]
-fn a_script_says_where_its_writes_go() {
+fn set_repl_decides_where_writes_go() {
     for &(script, stream, keys) in DESTINATIONS {
         each_server_with(&Setup::with_module().appendonly("always"), |server| {
             let mut replica = FakeReplica::attach(server);
@@ -52,7 +52,7 @@ fn a_script_says_where_its_writes_go() {
     }
 }
 
-/// But for commands of modules: what they replicate themselves, the server's own EVAL cannot hold back.
+/// Except for commands of modules: the server's own EVAL cannot suppress what they replicate themselves.
 #[test]
 fn the_servers_own_eval_sends_the_same_stream() {
     each_server(|server| {
@@ -70,7 +70,7 @@ fn the_servers_own_eval_sends_the_same_stream() {
 }
 
 #[test]
-fn where_writes_go_is_forgotten_with_the_run() {
+fn set_repl_lasts_for_one_run() {
     each_server(|server| {
         let mut replica = FakeReplica::attach(server);
         server.call(&eval("redis.set_repl(redis.REPL_NONE) redis.call('SET', 'k1', 'v')", "0"));

@@ -1,9 +1,9 @@
-//! Any bytes in every text that a script can make a client read: one reply, printable, with a code. And scripts that run scripts.
+//! Any bytes in any text that a script can send to a client: one reply, printable, with a code. And scripts that run scripts.
 
 use super::{eval, expect_working, place, sha1};
 use crate::support::{Connection, Server, Value, each_server};
 
-/// U+4E00, e-acute, NUL, line ends and a byte that is no UTF-8.
+/// U+4E00, e-acute, NUL, line ends and a byte that is not UTF-8.
 const HOSTILE: &[u8] = b"x \xe4\xb8\x80\xc3\xa9\0\r\n\xff+OK\r\n";
 
 /// Scripts that echo their first argument in an error.
@@ -40,7 +40,7 @@ const ECHOING: &[&str] = &[
     "redis.log(redis.LOG_WARNING, ARGV[1]) error(ARGV[1])",
 ];
 
-/// What must be true of every error; the connection is in sync behind it.
+/// Asserts what must hold for every error, and that the connection is still in sync.
 #[track_caller]
 fn expect_clean_error(connection: &mut Connection, reply: &Value, what: &str) {
     let text = reply.error();
@@ -57,14 +57,14 @@ fn in_both_protocols(server: &Server, check: impl Fn(&mut Connection)) {
 }
 
 #[test]
-fn whatever_bytes_a_script_puts_into_an_error_it_is_one_clean_error() {
+fn any_bytes_in_an_error_of_a_script_are_one_clean_error() {
     each_server(|server| {
         in_both_protocols(server, |connection| {
             for script in ECHOING {
                 for bytes in [HOSTILE, b"", b"\r\n", b"\0", b"-ERR x", b"\xff\xfe", &[b'a'; 100_000]] {
                     let call = [eval(script, "0"), vec![bytes.to_vec()]].concat();
                     let reply = connection.call(&call);
-                    // Not all of these bytes are wrong everywhere, such as an empty source.
+                    // Some of these bytes are valid somewhere, such as an empty source.
                     if matches!(reply, Value::Error(_)) || bytes == HOSTILE {
                         expect_clean_error(connection, &reply, script);
                     }
@@ -76,7 +76,7 @@ fn whatever_bytes_a_script_puts_into_an_error_it_is_one_clean_error() {
 }
 
 #[test]
-fn whatever_bytes_the_call_itself_holds_it_is_one_clean_error() {
+fn any_bytes_in_the_call_itself_are_one_clean_error() {
     let text = String::from_utf8_lossy(HOSTILE).replace('\0', "");
     let calls: Vec<Vec<Vec<u8>>> = [
         vec![&b"ATOMIC.EVAL"[..], HOSTILE, b"0"],
@@ -113,7 +113,7 @@ fn whatever_bytes_the_call_itself_holds_it_is_one_clean_error() {
                 let reply = connection.call(call);
                 expect_clean_error(connection, &reply, &what);
             }
-            // The server refuses an unknown subcommand itself, in its own way.
+            // The server itself refuses an unknown subcommand, with its own error.
             let refused = connection.call(&[&b"ATOMIC.SCRIPT"[..], HOSTILE]);
             assert!(refused.error().starts_with("ERR "), "{refused}");
             expect_working(connection, "all calls");
@@ -162,7 +162,7 @@ fn garbage_and_huge_scripts_are_refused_cleanly() {
 }
 
 #[test]
-fn whatever_bytes_a_script_returns_the_reply_is_one_and_well_formed() {
+fn any_bytes_that_a_script_returns_are_one_well_formed_reply() {
     each_server(|server| {
         in_both_protocols(server, |connection| {
             for script in [
@@ -187,7 +187,7 @@ fn whatever_bytes_a_script_returns_the_reply_is_one_and_well_formed() {
 }
 
 #[test]
-fn replies_without_an_end_are_refused_or_cut_off() {
+fn endless_replies_are_refused_or_cut_off() {
     each_server(|server| {
         in_both_protocols(server, |connection| {
             for script in [

@@ -1,4 +1,4 @@
-//! What the state of the server refuses to a script, with and without flags: beside the server's own EVAL in the same situation.
+//! What the state of the server refuses to scripts with and without flags, beside the server's own EVAL in the same situation.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use crate::support::{
     Connection, RealReplica, Server, Setup, Value, argv, each_installed, each_server, each_server_with, eventually,
 };
 
-/// The flags that a script declares here, and two scripts without any.
+/// The first lines of the scripts: flags, and two without flags.
 const FIRST_LINES: &[&str] = &[
     "",
     "#!lua\n",
@@ -23,7 +23,7 @@ const FIRST_LINES: &[&str] = &[
     "#!lua flags=allow-cross-slot-keys\n",
 ];
 
-/// What the scripts do; each leaves the data as it found it, or is refused.
+/// The bodies of the scripts. Each leaves the data unchanged, or is refused.
 const BODIES: &[&str] = &[
     "return 1",
     "return redis.call('GET', 's')",
@@ -40,10 +40,10 @@ const BODIES: &[&str] = &[
     "return redis.call('SET', 's')",
 ];
 
-/// Which of two refusals comes first differs between servers.
+/// Servers differ in which of two refusals comes first.
 const READ_ONLY: &str = "ERR Write commands are not allowed from read-only scripts.";
 
-/// In how many words servers and versions say that keys are not all here, or not all in one slot.
+/// The errors of all servers and versions for keys that are on another node, or in several slots.
 const ELSEWHERE: &[&str] = &[
     READ_ONLY,
     "ERR Script attempted to access a non local key",
@@ -55,12 +55,13 @@ const ELSEWHERE: &[&str] = &[
 
 const COMMANDS: &[&str] = &["EVAL", "EVAL_RO", "EVALSHA", "EVALSHA_RO"];
 
-/// Asserts that the server's commands and ours answer the same to all scripts. Of errors that begin with one of `refusals` any may come.
+/// Asserts that the server's commands and ours give the same replies to all scripts. Errors that begin with one of `refusals` count as
+/// equal.
 fn expect_same(server: &Server, refusals: &[&str]) {
     expect_same_but(server, refusals, |_| false);
 }
 
-/// [`expect_same`] without the scripts whose first line is one of those that `differ`.
+/// [`expect_same`] without the scripts whose first lines `differ`.
 fn expect_same_but(server: &Server, refusals: &[&str], differ: impl Fn(&str) -> bool) {
     let mut connection = server.connect();
     let mut differing = Vec::new();
@@ -85,7 +86,7 @@ fn without(reply: &Value, refusals: &[&str]) -> Value {
     }
 }
 
-/// What the server's command and ours answer.
+/// The replies of the server's command and of ours.
 fn both(connection: &mut Connection, command: &str, script: &str, rest: &str) -> [Value; 2] {
     [("", "SCRIPT"), ("ATOMIC.", "ATOMIC.SCRIPT")].map(|(prefix, cache)| {
         let named = if command.contains("SHA") {
@@ -99,13 +100,13 @@ fn both(connection: &mut Connection, command: &str, script: &str, rest: &str) ->
     })
 }
 
-/// Our answer to a script without keys.
+/// Our reply to a script without keys.
 fn ours(server: &Server, command: &str, script: &str) -> Value {
     server.call(&[command, script, "0"])
 }
 
 #[test]
-fn in_no_special_situation_answers_are_those_of_the_server() {
+fn in_no_special_situation_replies_are_those_of_the_server() {
     each_server(|server| {
         server.run("SET s text");
         expect_same(server, &[]);
@@ -113,7 +114,7 @@ fn in_no_special_situation_answers_are_those_of_the_server() {
 }
 
 #[test]
-fn on_a_read_only_replica_answers_are_those_of_the_server() {
+fn on_a_read_only_replica_replies_are_those_of_the_server() {
     each_server(|server| {
         server.run("SET s text");
         let replica = RealReplica::with_module(server);
@@ -129,7 +130,7 @@ fn on_a_read_only_replica_answers_are_those_of_the_server() {
 
 const STALE: &str = "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
 
-/// What a stale replica that must not serve its data answers, and a while later the same server that may.
+/// The replies of a stale replica that must not serve its data, and then of the same server when it may.
 fn expect_stale(server: &Server) {
     expect_same(server, &[READ_ONLY, "ERR Can not execute the command on a stale replica"]);
     assert_eq!(ours(server, "ATOMIC.EVAL", "return 1").error(), STALE);
@@ -142,7 +143,7 @@ fn expect_stale(server: &Server) {
 }
 
 #[test]
-fn on_a_replica_whose_master_is_gone_answers_are_those_of_the_server() {
+fn on_a_replica_without_its_primary_replies_are_those_of_the_server() {
     let setup = Setup::with_module().config("replica-serve-stale-data no");
     each_server_with(&setup, |server| {
         server.run("SET s text");
@@ -166,15 +167,15 @@ fn on_a_replica_whose_master_is_gone_answers_are_those_of_the_server() {
     });
 }
 
-/// The module is loaded before there can be a link.
+/// The server loads the module before there can be a link.
 #[test]
-fn a_server_that_starts_as_a_replica_of_nobody_is_stale() {
+fn a_server_that_starts_as_a_replica_without_a_primary_is_stale() {
     let setup = Setup::with_module().config("replica-serve-stale-data no").config("replicaof 127.0.0.1 1");
     each_server_with(&setup, expect_stale);
 }
 
 #[test]
-fn above_maxmemory_answers_are_those_of_the_server() {
+fn above_maxmemory_replies_are_those_of_the_server() {
     each_server(|server| {
         server.run("SET s text");
         assert_eq!(server.run("CONFIG SET maxmemory 1"), Value::ok());
@@ -192,9 +193,9 @@ fn above_maxmemory_answers_are_those_of_the_server() {
     });
 }
 
-/// With flags the server looks before the run, and we at the first write: the module API does not tell of it.
+/// For scripts with flags the server checks before the run, and we check at the first write: the module API does not offer the check.
 #[test]
-fn with_too_few_replicas_only_the_moment_of_the_refusal_differs() {
+fn with_too_few_replicas_only_the_time_of_the_refusal_differs() {
     each_server(|server| {
         server.run("SET s text");
         assert_eq!(server.run("CONFIG SET min-replicas-to-write 1"), Value::ok());
@@ -209,10 +210,10 @@ fn with_too_few_replicas_only_the_moment_of_the_refusal_differs() {
 }
 
 #[test]
-fn with_a_failing_disk_only_the_moment_of_the_refusal_differs() {
+fn with_a_failing_disk_only_the_time_of_the_refusal_differs() {
     each_server_with(&Setup::with_module().config("save 3600 1000000"), |server| {
         server.run("SET s text");
-        // Nothing can be renamed to the name of a directory.
+        // A file cannot be renamed over a directory.
         fs::create_dir(server.dir().join("dump.rdb")).unwrap();
         server.run("BGSAVE");
         eventually("saving failed", || (server.info("rdb_last_bgsave_status") == "err").then_some(()));
@@ -246,12 +247,12 @@ const CLUSTERED: &[(&str, &str)] = &[
     ("return redis.pcall('ATOMIC.LOCK', '{b}1', 'me', 1000)[1]", "1 {a}1"),
 ];
 
-/// Asserts that the answers to the scripts of a cluster are those of the node.
+/// Asserts that our replies to the scripts of a cluster are those of the node's own EVAL.
 fn expect_same_in_cluster(node: &Server) {
     let mut connection = node.connect();
     let mut differing = Vec::new();
     for first_line in FIRST_LINES {
-        // What the server finds in any slot, and we in that of the declared keys only.
+        // The server finds these keys in any slot, and we only in the slot of the declared keys.
         let refused = has_tables(&node.binary) && (first_line.is_empty() || first_line.contains("cross-slot"));
         for (script, rest) in CLUSTERED.iter().map(|(body, rest)| (format!("{first_line}{body}"), rest)) {
             let refused = refused && *rest == "1 {a}1" && script.contains("{b}1");
@@ -270,12 +271,12 @@ fn expect_same_in_cluster(node: &Server) {
 }
 
 #[test]
-fn on_the_only_node_of_a_cluster_answers_are_those_of_the_server() {
+fn on_the_only_node_of_a_cluster_replies_are_those_of_the_server() {
     each_installed(|binary| expect_same_in_cluster(&Cluster::start(binary, 1).nodes[0]));
 }
 
 #[test]
-fn keys_of_another_node_are_refused_in_the_servers_words() {
+fn keys_of_another_node_are_refused_with_the_servers_errors() {
     each_installed(|binary| {
         let cluster = Cluster::start(binary, 3);
         let place = |key: &str| usize::try_from(slot(&cluster.nodes[0], key)).unwrap() * 3 / 16_384;
@@ -285,7 +286,7 @@ fn keys_of_another_node_are_refused_in_the_servers_words() {
         let refused = "ERR Script attempted to access a non local key in a cluster node script: ";
         assert!(ours(away, "ATOMIC.EVAL", script).error().starts_with(refused));
         assert!(away.call(&["ATOMIC.EVAL", "return 1", "1", "{a}1"]).error().starts_with("MOVED "));
-        // Last: Valkey 9.1 remembers a refused slot for the calls to come, those of its own EVAL too.
+        // Last: Valkey 9.1 remembers a refused slot for later calls, also of its own EVAL.
         for node in &cluster.nodes {
             expect_same_in_cluster(node);
         }
@@ -293,7 +294,7 @@ fn keys_of_another_node_are_refused_in_the_servers_words() {
 }
 
 #[test]
-fn in_a_cluster_that_is_down_answers_are_those_of_the_server() {
+fn in_a_cluster_that_is_down_replies_are_those_of_the_server() {
     each_installed(|binary| {
         let server = &cluster::start_node(binary);
         expect_same(server, ELSEWHERE);
@@ -303,7 +304,7 @@ fn in_a_cluster_that_is_down_answers_are_those_of_the_server() {
 }
 
 #[test]
-fn while_writes_are_paused_read_only_scripts_run_and_others_are_held() {
+fn while_writes_are_paused_read_only_scripts_run_and_others_are_held_back() {
     each_server(|server| {
         server.run("SET s text");
         let get = "return redis.call('GET', 's')";

@@ -1,4 +1,4 @@
-//! What would not end is ended, in time, with an exact text; and nothing of it remains.
+//! The limits end endless scripts in time, with an exact error, and leave nothing.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use crate::support::{Connection, FakeReplica, Server, Setup, Value, each_install
 
 const BUDGET_MS: u64 = 200;
 
-/// Scripts that never end, on one line; each has made one write when its loop begins.
+/// Scripts on one line that never end; each writes once before its loop.
 const ENDLESS: &[&str] = &[
     "while true do end",
     "local x = 0 while true do x = x + 1 end",
@@ -45,7 +45,7 @@ fn ended_by_time(limit: u64, writes: u64, script: &str, line: usize) -> String {
     format!("ERR script exceeded the time limit of {limit} ms ({writes} writes were applied){}", place(script, line))
 }
 
-/// The script ends no sooner than its limit, and soon enough: by the processor's time, since a busy machine takes longer by the clock.
+/// The script ends not before its limit and soon after, in processor time: on a busy machine the clock runs longer.
 #[track_caller]
 fn ends_within(server: &Server, connection: &mut Connection, call: &[Vec<u8>], shortest: Duration, longest: Duration) -> Value {
     let (start, cpu) = (Instant::now(), server.cpu_time());
@@ -56,7 +56,7 @@ fn ends_within(server: &Server, connection: &mut Connection, call: &[Vec<u8>], s
     reply
 }
 
-/// Calls a script whose first act is a write, until that came before the timeout: on a busy machine the core may be gone before it.
+/// Repeats a script that begins with a write until the write came before the timeout: on a busy machine the core may be taken away first.
 #[track_caller]
 fn writes_in_time(mut call: impl FnMut() -> Value) -> Value {
     let late = |reply: &Value| matches!(reply, Value::Error(text) if text.contains("(0 writes"));
@@ -64,7 +64,7 @@ fn writes_in_time(mut call: impl FnMut() -> Value) -> Value {
 }
 
 #[test]
-fn the_time_budget_ends_every_loop_and_says_what_was_written() {
+fn the_time_budget_ends_every_loop_and_counts_its_writes() {
     let budget = BUDGET_MS.to_string();
     each_server_with(&Setup::with_module().module_args(&["script-budget-ms", &budget]), |server| {
         let mut connection = server.connect();
@@ -75,7 +75,7 @@ fn the_time_budget_ends_every_loop_and_says_what_was_written() {
             let call = eval(&script, "1 n");
             let reply = writes_in_time(|| ends_within(server, &mut connection, &call, shortest, longest));
             let expected = ended_by_time(BUDGET_MS, 1, &script, 2);
-            // It may end inside the chunk that the loop loads, and then names that one.
+            // It may end inside the chunk that the loop loads, and then names that chunk.
             let inside = expected.replace("on @user_script:2.", "on return 1:1.");
             let known = reply.error() == expected || endless.contains("loadstring") && reply.error() == inside;
             assert!(known, "{endless}: {reply}, not {expected}");
@@ -111,7 +111,7 @@ fn the_text_of_the_budget_names_writes_and_place() {
 }
 
 #[test]
-fn the_time_budget_covers_the_making_of_the_reply() {
+fn the_time_budget_covers_the_conversion_of_the_reply() {
     let budget = BUDGET_MS.to_string();
     each_server_with(&Setup::with_module().module_args(&["script-budget-ms", &budget]), |server| {
         let mut connection = server.connect();
@@ -125,7 +125,7 @@ fn the_time_budget_covers_the_making_of_the_reply() {
 }
 
 #[test]
-fn the_timeout_ends_only_what_has_not_written() {
+fn the_timeout_ends_only_scripts_that_have_not_written() {
     each_server_with(&Setup::with_module().module_args(&["script-timeout-ms", "100"]), |server| {
         let mut connection = server.connect();
         for (script, limit, writes) in [
@@ -135,7 +135,7 @@ fn the_timeout_ends_only_what_has_not_written() {
             ("redis.call('SET', 'k', 1) while true do end", 400, 1),
             ("pcall(redis.call, 'SET', 'k', 1) while true do pcall(function() while true do end end) end", 400, 1),
         ] {
-            // The budget is far off where the timeout must be first.
+            // The budget is large, so that the timeout comes first.
             let budget = if writes > 0 { limit } else { 60_000 };
             assert_eq!(server.run(&format!("CONFIG SET atomic.script-budget-ms {budget}")), Value::ok());
             let (shortest, longest) = (Duration::from_millis(100), Duration::from_millis(3 * limit));
@@ -152,7 +152,7 @@ fn the_timeout_ends_only_what_has_not_written() {
 }
 
 #[test]
-fn a_limit_of_zero_is_none() {
+fn a_limit_of_zero_means_no_limit() {
     let setup = Setup::with_module().module_args(&["script-budget-ms", "0", "script-timeout-ms", "0"]);
     each_server_with(&setup, |server| {
         let script = "local t = os.clock() while os.clock() - t < 0.3 do end return 'done'";
@@ -164,7 +164,7 @@ fn a_limit_of_zero_is_none() {
     });
 }
 
-/// Scripts that want more memory than there is.
+/// Scripts that allocate without end.
 const BOMBS: &[&str] = &[
     "local t = {} for i = 1, 1e9 do t[i] = i end",
     "local t = {} while true do t = {t} end",
@@ -185,9 +185,9 @@ const BOMBS: &[&str] = &[
 ];
 
 #[test]
-fn the_memory_limit_ends_bombs_and_the_memory_comes_back() {
+fn the_memory_limit_ends_bombs_and_their_memory_is_freed() {
     const SLACK: u64 = 16 << 20;
-    // A bomb takes its time when a sanitizer watches: the other limit shall not end it first.
+    // A bomb is slow under a sanitizer: the time limit must not end it first.
     let setup = Setup::with_module().module_args(&["script-budget-ms", "60000", "script-memory-limit", "64mb"]);
     each_server_with(&setup, |server| {
         server.call(&["SET", "big", &"b".repeat(1 << 20)]);
@@ -207,7 +207,7 @@ fn the_memory_limit_ends_bombs_and_the_memory_comes_back() {
 }
 
 #[test]
-fn a_smaller_memory_limit_is_named_and_a_larger_one_is_given() {
+fn the_error_names_a_smaller_memory_limit_and_a_larger_one_lets_the_script_run() {
     let setup = Setup::with_module().module_args(&["script-memory-limit", "4mb"]);
     each_server_with(&setup, |server| {
         let script = "redis.call('INCR', 'n') local t = {} for i = 1, 1e6 do t[i] = i end return #t";
@@ -225,7 +225,7 @@ fn a_smaller_memory_limit_is_named_and_a_larger_one_is_given() {
 }
 
 #[test]
-fn settings_are_module_arguments_and_refused_out_of_range() {
+fn settings_are_module_arguments_and_out_of_range_values_are_refused() {
     let read = |server: &Server, name: &str| server.run(&format!("CONFIG GET atomic.{name}")).array()[1].text();
     let setup =
         Setup::with_module().module_args(&["script-memory-limit", "8mb", "script-timeout-ms", "7", "script-budget-ms", "9"]);
@@ -252,7 +252,7 @@ fn settings_are_module_arguments_and_refused_out_of_range() {
 }
 
 #[test]
-fn scripts_seen_only_by_eval_are_bounded_in_number_and_loaded_ones_stay() {
+fn scripts_seen_only_by_eval_are_bounded_in_number_and_loaded_scripts_stay() {
     each_server(|server| {
         let mut connection = server.connect();
         let loaded: Vec<String> = (0..5).map(|n| format!("return 'loaded {n}'")).collect();

@@ -1,7 +1,7 @@
-//! The generated parts of docs/lua.md: the settings and the names of the API, as running servers say them, and the differences, from
-//! the tables that the conformance suite checks. A stale part fails; `UPDATE=1 make test FILTER=lua_page` writes all anew.
+//! The generated parts of docs/lua.md: settings and API names as running servers report them, and the differences, from
+//! the tables of the conformance suite. A stale part fails; `UPDATE=1 make test FILTER=lua_page` rewrites all.
 //!
-//! A part about one server is only compared, or written, where that server is installed, so that the page is the same everywhere.
+//! A part about one server is compared or written only where that server is installed, so that the page is the same everywhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,7 +13,7 @@ use super::conformance::words::WORDS;
 use crate::support::installed::root;
 use crate::support::{Server, Value, each_server};
 
-/// `library.name` of all that a script sees; what is no library's has no dot.
+/// `library.name` of everything that a script sees; globals outside libraries have no dot.
 const WALK: &str = "
 local names = {}
 for name, value in pairs(_G) do
@@ -28,14 +28,14 @@ return names";
 
 type Names = BTreeSet<String>;
 
-/// What a script may use: a name with two underscores in front is the engine's own.
+/// The names that a script may use: names with two leading underscores belong to the engine.
 fn names(server: &Server, command: &str) -> Names {
     let reply = server.call(&[command, WALK, "0"]);
     reply.array().iter().map(Value::text).filter(|name| !name.starts_with("__")).collect()
 }
 
 #[test]
-fn lua_page_is_what_servers_and_tests_say() {
+fn the_generated_parts_of_the_lua_page_are_current() {
     check("differences", &differences(DIFFERENCES));
     check("words", &differences(WORDS));
     each_server(|server| {
@@ -50,7 +50,7 @@ fn lua_page_is_what_servers_and_tests_say() {
     });
 }
 
-/// Compares the part of docs/lua.md between `<!-- name: ... -->` and `<!-- end of name -->` with `part`, or writes it.
+/// Compares the part of docs/lua.md between `<!-- name: ... -->` and `<!-- end of name -->` with `part`, or rewrites it.
 #[track_caller]
 fn check(name: &str, part: &str) {
     let path = root().join("docs/lua.md");
@@ -65,7 +65,7 @@ fn check(name: &str, part: &str) {
     }
 }
 
-/// The settings that limit scripts, with the values of a server that was told nothing else.
+/// The settings that limit scripts, with their default values.
 fn limits(server: &Server) -> String {
     let listed = server.run("CONFIG GET atomic.script-*").pairs().into_iter().collect::<BTreeMap<_, _>>();
     let row = |(name, value): (&String, &Value)| {
@@ -76,7 +76,7 @@ fn limits(server: &Server) -> String {
     format!("| setting | value | what it does |\n|---|---|---|\n{rows}")
 }
 
-/// A section for each library: what is here and there, only here, only there.
+/// A section for each library: the names that are in both engines, only here, only in the server's.
 fn api(here: &Names, there: &Names) -> String {
     let libraries: Names = here.union(there).map(|name| library_of(name).to_owned()).collect();
     let section = |library: &String| {
@@ -127,7 +127,7 @@ fn wrapped(text: &str) -> String {
     lines.join("\n") + "\n"
 }
 
-/// A section for each reason: the servers it concerns, then script and both answers.
+/// A section for each reason: the servers concerned, then script and both replies.
 fn differences(all: &[Difference]) -> String {
     let section = |difference: &Difference| {
         let servers: Vec<String> = difference.on.iter().map(|&name| product(name)).collect();
@@ -143,10 +143,10 @@ fn differences(all: &[Difference]) -> String {
     all.iter().map(section).collect::<Vec<_>>().join("\n")
 }
 
-/// What the lines of an answer after its first begin with.
+/// The indent of the later lines of a reply.
 const TAB: &str = "               ";
 
-/// Text as it stands in a block of the page: ASCII, later lines indented.
+/// Text for a block of the page: ASCII, later lines indented.
 fn printed(text: &str, indent: &str) -> String {
     let escape = |c: char| match c {
         '\n' => format!("\n{indent}"),
@@ -156,7 +156,7 @@ fn printed(text: &str, indent: &str) -> String {
     text.chars().map(escape).collect()
 }
 
-/// `valkey-8.1` as the page calls it.
+/// The page's name for `valkey-8.1`.
 fn product(name: &str) -> String {
     let (product, version) = name.split_once('-').unwrap_or((name, ""));
     let product = if product == "valkey" { "Valkey" } else { "Redis" };

@@ -1,24 +1,24 @@
 //! ATOMIC.EVAL, ATOMIC.EVALSHA and ATOMIC.SCRIPT on real servers.
 
-mod acl; // each call runs as the calling user
-mod busy; // BUSY for others, SCRIPT KILL, and what happens meanwhile
-mod cache; // what is cached, for how long, and that runs share nothing else
+mod acl; // calls have the rights of the user
+mod busy; // BUSY for other clients, SCRIPT KILL, locks meanwhile
+mod cache; // what is cached, for how long; runs share nothing else
 pub(crate) mod conformance; // beside the server's own EVAL
 mod corpus; // sources of applications, and one of every construct
 mod destinations; // redis.set_repl: to the replicas, into the file, or nowhere
 mod errors; // any bytes in every error; scripts that run scripts
-mod flags; // what the state of the server refuses, with and without flags
-mod hostile; // scripts from strangers, by what they try
-mod limits; // time, memory and the cache end what would not end
+mod flags; // refusals by the state of the server, with and without flags
+mod hostile; // scripts from strangers, grouped by trick
+mod limits; // limits of time, memory and cache
 mod lua_page; // the generated parts of docs/lua.md
 mod natives; // `atomic.*` beside the commands
 mod replication; // the exact stream, replicas, the append-only file, maxmemory
 mod stats; // LIST, SHOW, STATS, RESETSTAT, HELP
-mod store; // what LOAD stored outlives restarts and failovers
+mod store; // loaded scripts survive restarts and failovers
 
 use crate::support::{Connection, FakeReplica, Server, Value, argv};
 
-/// Other servers' words for what a Redis says, for the tests that state it.
+/// Other servers' wording of Redis' errors, for tests that state the error.
 const WORDS: &[(&str, &str)] = &[
     ("Unknown command called from script", "Unknown Redis command called from script"),
     ("Wrong number of args calling command from script", "Wrong number of args calling Redis command from script"),
@@ -34,7 +34,7 @@ const WORDS: &[(&str, &str)] = &[
     ("BUSY Valkey is busy", "BUSY Redis is busy"),
 ];
 
-/// A reply without the place that an error names, and without the name of the command that NOSCRIPT advises.
+/// A reply without the position in an error, and without the command that NOSCRIPT recommends.
 pub(crate) fn in_common_words(reply: &Value) -> Value {
     match reply {
         Value::Error(text) => {
@@ -46,19 +46,19 @@ pub(crate) fn in_common_words(reply: &Value) -> Value {
     }
 }
 
-/// An error in the words of Redis, whichever server says it.
+/// An error in Redis' wording, whichever server reports it.
 pub(crate) fn in_words_of_redis(text: &str) -> String {
     WORDS.iter().fold(text.to_owned(), |text, (valkey, redis)| text.replace(valkey, redis))
 }
 
-/// Whether this is the error of a call in a script that the ACL forbids: what Redis 7.0 says, and what others say. `dropin::transparent`
+/// Whether this is the error of a script's call that the ACL forbids: Redis 7.0's wording, and the others'. `dropin::transparent`
 /// compares it with the server's own EVAL.
 pub(crate) fn is_denied(reply: &Value) -> bool {
     const DENIED: [&str; 2] = ["ERR The user executing the script can't ", "ERR ACL failure in script: "];
     DENIED.iter().any(|text| reply.error().starts_with(text))
 }
 
-/// A call of ATOMIC.EVAL; `rest` is what follows the script, as typed into redis-cli.
+/// A call of ATOMIC.EVAL; `rest` follows the script, as typed into redis-cli.
 fn eval(script: impl AsRef<[u8]>, rest: &str) -> Vec<Vec<u8>> {
     [vec![b"ATOMIC.EVAL".to_vec(), script.as_ref().to_vec()], argv(rest)].concat()
 }
@@ -73,7 +73,7 @@ fn sha1(script: impl AsRef<[u8]>) -> String {
     sha1::Sha1::digest(script.as_ref()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What every error of a script ends with.
+/// The end of every error of a script: its position.
 fn place(script: &str, line: usize) -> String {
     format!(" script: {}, on @user_script:{line}.", sha1(script))
 }
@@ -87,17 +87,17 @@ fn expect_working(connection: &mut Connection, after: &str) {
     assert_eq!(within_its_limits(connection, &eval(script, "1 works yes")), Value::bulk("yes"), "after {after}");
 }
 
-/// The reply of a script that takes no time, where time limits are short: a busy machine may take the core from it for so long.
+/// The reply of a fast script where time limits are short: repeats it, since a busy machine may take the core away for that long.
 fn within_its_limits(connection: &mut Connection, call: &[Vec<u8>]) -> Value {
     let late = |reply: &Value| matches!(reply, Value::Error(text) if text.starts_with("ERR script exceeded the time limit"));
     let mut attempts = (0..20).map(|_| connection.call(call));
     attempts.find(|reply| !late(reply)).unwrap_or_else(|| panic!("the time limit always ends {call:?}"))
 }
 
-/// What stands before a script, the script, its keys and arguments, and what it replicates.
+/// Setup, script, keys and arguments, and the stream of the script.
 type Stream = (&'static str, &'static str, &'static str, &'static [&'static str]);
 
-/// Runs each script on data of its own and asserts what reaches the replica.
+/// Runs each script on fresh data and asserts its replication stream.
 fn expect_streams(server: &Server, replica: &mut FakeReplica, rows: &[Stream]) {
     for &(before, script, rest, expected) in rows {
         server.run("FLUSHALL");

@@ -1,4 +1,4 @@
-//! `atomic.*`: what the commands do, without a command. Everything that the server does about a command is looked for here again.
+//! `atomic.*`: the native commands as functions. Everything that the server checks or does for a command is tested here again.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::support::{
     Connection, FakeReplica, RealReplica, Server, Setup, Value, each_installed, each_server, each_server_with, eventually,
 };
 
-/// A function, commands before it, its arguments, and the words of the same command.
+/// A function, setup commands, its arguments, and the words of the same command.
 #[rustfmt::skip]
 const CALLS: &[(&str, &str, &str, &str)] = &[
     ("cas", "SET k v", "K, 'v', 'w'", "K, 'v', 'w'"),
@@ -77,7 +77,7 @@ fn command_of(function: &str) -> String {
     format!("ATOMIC.{}", function.to_uppercase())
 }
 
-/// What a script that makes one call answers, and which commands that replicates.
+/// The reply of a script with one call, and its stream: as a function and as a command.
 fn outcome(server: &Server, replica: &mut FakeReplica<'_>, before: &str, call: &str) -> [(Value, Vec<String>); 2] {
     [2, 3].map(|protocol| {
         server.run("FLUSHALL");
@@ -91,18 +91,18 @@ fn outcome(server: &Server, replica: &mut FakeReplica<'_>, before: &str, call: &
              return {{tostring(ok), r == nil and 'nil' or r}}"
         );
         let reply = server.call(&eval(script, "1 k"));
-        // A state and a deadline hold the time.
+        // A state and a deadline contain the time.
         let words = |command: &Vec<Vec<u8>>| line(command.get(..2).unwrap_or(command));
         (reply, replica.commands().iter().map(words).collect())
     })
 }
 
-/// Whether two replies differ in the time only.
+/// Whether two replies differ only in times.
 fn alike(one: &Value, other: &Value) -> bool {
     const LATER: i64 = 5_000;
     match (one, other) {
         (Value::Integer(a), Value::Integer(b)) => a == b || (*a > LATER && *b > LATER),
-        // The token of a request is made of the time.
+        // The token of a request is derived from the time.
         (Value::Bulk(a), Value::Bulk(b)) => a == b || (a.len() == b.len() && a.len() > 12 && a.iter().all(u8::is_ascii_digit)),
         (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| alike(a, b)),
         _ => one == other,
@@ -110,7 +110,7 @@ fn alike(one: &Value, other: &Value) -> bool {
 }
 
 #[test]
-fn each_command_is_a_function_that_answers_and_replicates_like_it() {
+fn each_command_is_a_function_with_the_same_reply_and_stream() {
     each_server(|server| {
         let mut replica = FakeReplica::attach(server);
         for &(function, before, arguments, words) in CALLS {
@@ -142,20 +142,20 @@ fn each_command_is_a_function_that_answers_and_replicates_like_it() {
 }
 
 #[test]
-fn a_call_is_no_command_where_the_server_can_check_one_without_running_it() {
+fn a_call_runs_no_command_where_the_server_can_check_one_without_running_it() {
     each_server(|server| {
         let script = "atomic.set(KEYS[1], 1, {nx = true})
             for n = 1, 3 do for m = 1, 5 do atomic.incrby(KEYS[1], 1) end redis.call('PING') end return redis.call('GET', KEYS[1])";
         assert_eq!(server.call(&eval(script, "1 k")), Value::bulk("16"));
         let stats = server.run("INFO commandstats").text();
-        // There it is the first call of a command that checks, and the first after a call of anything else.
+        // On 7.0 the first call runs a command as the check, and so does the first call after any other command.
         let expected = server.info("redis_version").starts_with("7.0.").then_some("3");
         let calls = stats.split("cmdstat_atomic.incrby:calls=").nth(1).and_then(|rest| rest.split(',').next());
         assert_eq!(calls, expected);
     });
 }
 
-/// Commands before, the script, its keys, and the whole stream of it.
+/// Setup commands, the script, its keys, and its whole stream.
 const STREAMS: &[Stream] = &[
     ("SET k v", "return atomic.cas(KEYS[1], 'v', 'w')", "1 k", &["SET k w"]),
     ("SET k v", "return atomic.cas(KEYS[1], 'other', 'w')", "1 k", &[]),
@@ -194,7 +194,7 @@ fn the_stream_is_that_of_the_effects() {
 }
 
 #[test]
-fn writes_that_shall_not_replicate_are_left_to_the_server() {
+fn writes_that_must_not_replicate_are_left_to_the_server() {
     each_server(|server| {
         let mut replica = FakeReplica::attach(server);
         let native = "redis.set_repl(redis.REPL_NONE) return atomic.set(KEYS[1], 1, {nx = true})";
@@ -221,7 +221,7 @@ fn a_real_replica_holds_the_same_data_and_a_selected_database_is_used() {
     });
 }
 
-/// A connection of a user with exactly these rules.
+/// A connection of a user with exactly these ACL rules.
 fn user(server: &Server, rules: &str) -> Connection {
     assert_eq!(
         server.run(&format!("ACL SETUSER guest reset on >pw -@all +auth +ping +atomic.eval {rules}")),
@@ -233,14 +233,14 @@ fn user(server: &Server, rules: &str) -> Connection {
     connection
 }
 
-/// A script with two calls of which the second is the one to judge, in its two forms.
+/// A script with two calls, of which the second is under test, in both forms.
 fn forms(before: &str, function: &str, arguments: &str) -> [String; 2] {
     let command = command_of(function);
     [format!("{before} return atomic.{function}({arguments})"), format!("{before} return redis.call('{command}', {arguments})")]
 }
 
 #[test]
-fn what_the_user_may_not_do_it_may_not_do_here() {
+fn a_function_may_not_do_what_its_user_may_not_do() {
     each_server(|server| {
         server.run("MSET k v a:1 v b 0 c 5");
         for (rules, before, function, arguments) in [
@@ -277,7 +277,7 @@ fn what_the_user_may_not_do_it_may_not_do_here() {
 }
 
 #[test]
-fn a_script_that_may_not_write_does_not() {
+fn a_read_only_script_cannot_write() {
     const REFUSED: &str = "ERR Write commands are not allowed from read-only scripts.";
     each_server(|server| {
         server.run("SET k v");
@@ -295,7 +295,7 @@ fn a_script_that_may_not_write_does_not() {
     });
 }
 
-/// Whether calls of both forms are refused in the same words, which begin with `code`, and nothing is written.
+/// Asserts that both forms are refused with the same error, which begins with `code`, and write nothing.
 #[track_caller]
 fn expect_refused(server: &Server, code: &str, function: &str, arguments: &str) {
     let [native, called] = forms("", function, arguments).map(|script| {
@@ -333,7 +333,7 @@ fn the_state_of_the_server_refuses_the_first_write_and_none_after_it() {
 fn a_disk_that_fails_refuses_the_first_write() {
     each_server_with(&Setup::with_module().config("save 3600 1"), |server| {
         server.run("SET k v");
-        // A directory in the place of the file: the snapshot cannot be renamed into it.
+        // A directory in place of the file: the snapshot cannot be renamed over it.
         std::fs::create_dir_all(server.dir().join("dump.rdb/in-the-way")).unwrap();
         server.run("BGSAVE");
         eventually("the snapshot has failed", || (server.info("rdb_last_bgsave_status") == "err").then_some(()));
@@ -344,7 +344,7 @@ fn a_disk_that_fails_refuses_the_first_write() {
 }
 
 #[test]
-fn a_replica_is_not_written() {
+fn a_replica_refuses_writes() {
     each_server(|server| {
         server.run("SET k v");
         let replica = RealReplica::with_module(server);
@@ -356,7 +356,7 @@ fn a_replica_is_not_written() {
 }
 
 #[test]
-fn a_script_never_waits_and_binds_nothing() {
+fn a_script_never_waits_and_binds_no_lock() {
     each_server(|server| {
         let mut connection = server.connect();
         server.run("ATOMIC.LOCK l you 100000");
@@ -386,7 +386,7 @@ fn a_script_never_waits_and_binds_nothing() {
 }
 
 #[test]
-fn an_unlock_in_a_script_passes_the_lock_on() {
+fn an_unlock_in_a_script_hands_the_lock_off() {
     each_server(|server| {
         server.run("ATOMIC.LOCK k me 100000");
         let mut waiter = server.connect();
@@ -403,7 +403,7 @@ fn an_unlock_in_a_script_passes_the_lock_on() {
 }
 
 #[test]
-fn a_watched_key_is_seen_to_change() {
+fn a_write_touches_watched_keys() {
     each_server(|server| {
         server.run("SET k v");
         let mut connection = server.connect();
@@ -422,7 +422,7 @@ fn a_write_makes_the_run_unkillable_and_is_counted() {
         let script = "atomic.set(KEYS[1], 1, {nx = true}) while true do end";
         let mut runner = server.connect();
         let mut killer = server.connect();
-        // Until a kill came after the write and before the limit.
+        // Repeat until a kill comes after the write and before the limit.
         let reply = eventually("the run is busy", || {
             server.run("DEL k");
             runner.send(&eval(script, "1 k")).unwrap();
@@ -475,7 +475,7 @@ fn a_key_of_another_node_is_refused() {
             Value::Integer(-1),
             "an undeclared key of this node"
         );
-        // A slot that migrates takes no new keys, and the run itself makes this one new.
+        // A migrating slot accepts no new keys, and this run itself creates the key.
         begin_migration(slot(here, "{m}"), here, if std::ptr::eq(here, a) { b } else { a });
         let script = "atomic.set(KEYS[1], 1, {xx = true, pxat = 1}) return atomic.set(KEYS[1], 2, {nx = true})";
         assert_eq!(run(script), "ERR Script attempted to access a non local key in a cluster node");
@@ -483,7 +483,7 @@ fn a_key_of_another_node_is_refused() {
 }
 
 #[test]
-fn many_calls_leave_no_memory_behind() {
+fn many_calls_leak_no_memory() {
     each_server(|server| {
         server.run("SET k 0");
         let script = "for i = 1, 20000 do atomic.incrby(KEYS[1], 1) pcall(atomic.cas, 'none', 'v', {px = 'x'}) atomic.lockinfo('free') end";

@@ -1,11 +1,11 @@
-//! What scripts replicate: the commands that they executed, as the server itself writes them, and never the script.
+//! Scripts replicate the commands that they executed, as the server itself does, and never the script.
 
 use std::fs;
 
 use super::{Stream, eval, expect_streams};
 use crate::support::{FakeReplica, RealReplica, Server, Setup, Value, each_server, each_server_with};
 
-/// Commands before, the script and its arguments, the stream of the script.
+/// Setup commands, the script and its arguments, its stream.
 const STREAMS: &[Stream] = &[
     ("", "return redis.call('SET', KEYS[1], ARGV[1])", "1 k v", &["SET k v"]),
     ("", "redis.call('SET', KEYS[1], 1) return redis.call('INCR', KEYS[1])", "1 k", &["MULTI", "SET k 1", "INCR k", "EXEC"]),
@@ -36,7 +36,7 @@ const STREAMS: &[Stream] = &[
 ];
 
 #[test]
-fn scripts_replicate_exactly_the_writes_they_made() {
+fn scripts_replicate_exactly_their_writes() {
     each_server(|server| {
         let mut replica = FakeReplica::attach(server);
         expect_streams(server, &mut replica, STREAMS);
@@ -59,7 +59,7 @@ fn a_script_in_a_transaction_is_part_of_it() {
 }
 
 #[test]
-fn a_cached_script_replicates_what_it_writes_and_no_digest() {
+fn a_cached_script_replicates_its_writes_and_no_digest() {
     each_server(|server| {
         let mut replica = FakeReplica::attach(server);
         let digest = server.run(r#"ATOMIC.SCRIPT LOAD "return redis.call('SET', KEYS[1], ARGV[1])""#).text();
@@ -73,7 +73,7 @@ fn a_cached_script_replicates_what_it_writes_and_no_digest() {
     });
 }
 
-/// Scripts of all kinds. What they write is the same on every server.
+/// Scripts of all kinds. Their writes are the same on every server.
 fn run_many(server: &Server) {
     for round in 0..20 {
         let rest = format!("3 k{round} l h {round}");

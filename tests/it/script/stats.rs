@@ -1,4 +1,4 @@
-//! What ATOMIC.SCRIPT tells about scripts: LIST, SHOW, STATS, RESETSTAT and HELP.
+//! ATOMIC.SCRIPT LIST, SHOW, STATS, RESETSTAT and HELP.
 
 use super::{eval, evalsha, sha1};
 use crate::support::{Server, Value, each_server};
@@ -55,7 +55,7 @@ fn calls_and_errors_are_counted_per_script() {
 }
 
 #[test]
-fn times_are_in_order_and_of_the_right_size() {
+fn times_are_plausible_and_ordered() {
     each_server(|server| {
         for _ in 0..200 {
             server.call(&eval(SLOW, "0 10"));
@@ -77,7 +77,7 @@ fn times_are_in_order_and_of_the_right_size() {
 }
 
 #[test]
-fn memory_is_that_of_the_compiled_script() {
+fn memory_counts_the_compiled_script() {
     each_server(|server| {
         let long = format!("local t = {{}} {} return #t", "t[#t + 1] = 'x' .. #t ".repeat(300));
         server.call(&["ATOMIC.SCRIPT", "LOAD", GOOD]);
@@ -93,7 +93,7 @@ fn memory_is_that_of_the_compiled_script() {
 }
 
 #[test]
-fn resetstat_zeroes_what_was_counted_and_nothing_else() {
+fn resetstat_zeroes_the_counters_and_nothing_else() {
     each_server(|server| {
         server.call(&["ATOMIC.SCRIPT", "LOAD", GOOD]);
         server.call(&eval(GOOD, "0"));
@@ -119,7 +119,7 @@ fn resetstat_zeroes_what_was_counted_and_nothing_else() {
 }
 
 #[test]
-fn list_shows_every_script_in_the_order_of_the_digests() {
+fn list_shows_every_script_in_digest_order() {
     each_server(|server| {
         assert_eq!(server.run("ATOMIC.SCRIPT LIST"), Value::Array(Vec::new()));
         server.call(&["ATOMIC.SCRIPT", "LOAD", GOOD]);
@@ -146,7 +146,7 @@ fn list_shows_every_script_in_the_order_of_the_digests() {
 }
 
 #[test]
-fn list_goes_on_behind_a_sha1_and_is_bounded() {
+fn list_continues_after_a_sha1_and_is_bounded() {
     each_server(|server| {
         let scripts: Vec<String> = (0..1100).map(|number| format!("return {number}")).collect();
         scripts.iter().for_each(|script| drop(server.call(&["ATOMIC.SCRIPT", "LOAD", script])));
@@ -189,7 +189,7 @@ fn list_goes_on_behind_a_sha1_and_is_bounded() {
 }
 
 #[test]
-fn show_gives_the_exact_source_in_either_case_of_the_digest() {
+fn show_returns_the_exact_source_for_a_digest_in_either_case() {
     each_server(|server| {
         let source = b"\r\nreturn 1 --\xff\x80\n";
         server.call(&eval(source, "0"));

@@ -1,9 +1,9 @@
-//! The commands of `lua/commands`: what they answer, write and replicate, and what they refuse.
+//! The commands of `lua/commands`: their replies, writes, replication and refusals.
 
 use super::{Directory, examples};
 use crate::support::{FakeReplica, RealReplica, Server, Value, argv, each_installed, each_server_with};
 
-/// Commands before, a call, its reply, and what it replicates.
+/// Setup commands, a call, its reply, and its stream.
 struct Row(&'static [&'static str], &'static str, Value, &'static [&'static str]);
 
 fn check(rows: &[Row]) {
@@ -24,7 +24,7 @@ fn error(text: &str) -> Value {
 }
 
 #[test]
-fn inventory_is_reserved_and_the_order_counted_or_neither() {
+fn inventory_is_reserved_and_the_order_is_counted_or_neither() {
     let bad_stock = || error("ERR stock and order counter must be whole numbers");
     let bad_quantity = || error("ERR quantity must be an integer in 1..=999999999999999");
     let reserve = "INVENTORY.RESERVE {p}stock {p}orders 2";
@@ -99,7 +99,7 @@ fn counters_of_the_highest_scores_are_incremented() {
     ]);
 }
 
-/// A value of another type at each key: the error is the server's, and nothing was written.
+/// A value of another type at each key: the server's error, and no write.
 #[test]
 fn keys_of_another_type_are_refused_before_the_first_write() {
     each_server_with(&examples(), |server| {
@@ -123,9 +123,9 @@ fn keys_of_another_type_are_refused_before_the_first_write() {
     });
 }
 
-/// Whatever bytes an argument holds, the reply is well formed, and an error has changed nothing.
+/// With any bytes in an argument the reply is well formed, and an error changes nothing.
 #[test]
-fn hostile_arguments_are_refused_or_taken_as_they_are() {
+fn hostile_arguments_are_refused_or_used_unchanged() {
     let bytes: &[&[u8]] =
         &[b"", b"\0", b"\xff\xfe", b"\r\n-ERR x\r\n", b"-1", b"01", b"9223372036854775808", b"nan", b"%s", "\u{4e00}".as_bytes()];
     each_server_with(&examples(), |server| {
@@ -169,9 +169,9 @@ fn replicas_without_the_module_hold_the_same_data() {
     });
 }
 
-/// The command that the page shows how to write, and the error that it shows.
+/// The example command on the documentation page, and the error that the page shows.
 #[test]
-fn the_command_of_the_page_is_one() {
+fn the_example_of_the_page_works() {
     let page = std::fs::read_to_string(crate::support::installed::root().join("docs/commands/scripted.md")).unwrap();
     let code = page.split("```lua\n").nth(1).and_then(|rest| rest.split("```").next()).expect("no Lua on the page");
     let directory = Directory::new(&[("greeting.lua", code)]);

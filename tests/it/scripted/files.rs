@@ -1,4 +1,4 @@
-//! What a directory may hold, and that an error names file and line and leaves nothing behind.
+//! The files that a directory may contain; an error names file and line, and leaves nothing.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -7,7 +7,7 @@ use super::{Directory, command, load};
 use crate::support::server::is_crash;
 use crate::support::{Server, Setup, Value, each_installed, each_server_with};
 
-/// Tries to load the module with this directory. The one line of the log that says why not.
+/// Tries to load the module with this directory. Returns the log line with the reason of the refusal.
 #[track_caller]
 fn refusal(server: &Server, directory: &Directory) -> String {
     let before = server.log().len();
@@ -70,7 +70,7 @@ fn code_that_does_not_run_is_refused_with_its_line() {
 }
 
 #[test]
-fn memory_that_code_wants_without_end_is_refused() {
+fn code_that_allocates_without_end_is_refused() {
     each_server_with(&Setup::without_module(), |server| {
         let text = "#!lua name=x\nlocal t = {}\nwhile true do t[#t + 1] = ('x'):rep(100000) .. #t end\n";
         let directory = Directory::new(&[("x.lua", text)]);
@@ -79,7 +79,7 @@ fn memory_that_code_wants_without_end_is_refused() {
     });
 }
 
-/// What stands behind `x.lua:3: redis.register_command: `.
+/// The text after `x.lua:3: redis.register_command: `.
 const DECLARATIONS: &[(&str, &str)] = &[
     ("()", "one table is expected, as in redis.register_command{name = 'MY.COMMAND', callback = f}"),
     ("('A', f)", "one table is expected, as in redis.register_command{name = 'MY.COMMAND', callback = f}"),
@@ -148,7 +148,7 @@ const FLAGS: &str =
     "flags must be a list of 'write', 'readonly', 'deny-oom', 'fast', 'admin', 'allow-stale', 'no-monitor', 'no-slowlog'";
 
 #[test]
-fn a_declaration_that_is_wrong_is_refused_with_its_line_and_what_was_expected() {
+fn a_wrong_declaration_is_refused_with_its_line_and_the_expected_value() {
     let rows: Vec<(String, String)> = DECLARATIONS
         .iter()
         .map(|(call, expected)| {
@@ -173,7 +173,7 @@ fn a_name_that_exists_is_refused_with_its_line() {
             };
             assert_eq!(refusal(server, &directory), expected);
         }
-        // Names that this module has with `compat yes`, and only then.
+        // Names that this module registers only with `compat yes`.
         directory.write("x.lua", command("CAS", "", "return 1"));
         let path = crate::support::module_path();
         let compat = ["MODULE", "LOAD", path.to_str().unwrap(), "compat", "yes", "commands-dir", directory.path()];
@@ -234,7 +234,7 @@ fn only_lua_files_of_the_directory_itself_are_read_and_links_are_followed() {
 }
 
 #[test]
-fn what_cannot_be_read_is_refused_by_name() {
+fn an_unreadable_file_is_refused_by_name() {
     each_server_with(&Setup::without_module(), |server| {
         let directory = Directory::new(&[("a.lua", &command("A.ONE", "", ""))]);
         let refused = |name: &str, why: &str| {
@@ -264,7 +264,7 @@ fn what_cannot_be_read_is_refused_by_name() {
 }
 
 #[test]
-fn commands_of_all_files_together_are_bounded() {
+fn the_number_of_commands_of_all_files_is_bounded() {
     each_server_with(&Setup::without_module(), |server| {
         let many = |prefix: &str, count: usize| {
             format!(
@@ -299,7 +299,7 @@ fn a_directory_that_is_missing_or_not_one_stops_the_start() {
 }
 
 #[test]
-fn an_empty_directory_is_one_without_commands() {
+fn an_empty_directory_declares_no_commands() {
     each_installed(|binary| {
         let directory = Directory::new(&[]);
         let server = Server::start(binary, &directory.setup());
@@ -314,7 +314,7 @@ fn an_empty_directory_is_one_without_commands() {
 }
 
 #[test]
-fn a_declaration_may_be_made_in_any_way_that_lua_has() {
+fn a_declaration_may_use_any_lua_code() {
     let files = [
         ("crlf.lua", "#!lua name=a\r\nredis.register_command{name = 'A', callback = function() return 1 end}\r\n"),
         (
@@ -340,7 +340,7 @@ fn a_declaration_may_be_made_in_any_way_that_lua_has() {
 
 /// As with any setting, a line of the configuration overrides the module argument.
 #[test]
-fn the_directory_can_stand_in_the_configuration() {
+fn the_directory_can_be_set_in_the_configuration() {
     each_installed(|binary| {
         let directory = Directory::new(&[("a.lua", &command("A.ONE", "", "return 1"))]);
         let setup = Setup::with_module().config(&format!("atomic.commands-dir {}", directory.path()));

@@ -1,8 +1,8 @@
 //! Commands from files: `commands-dir`, `redis.register_command`, `ATOMIC.COMMANDS`, and the examples in `lua/commands`.
 
 mod examples; // the commands of lua/commands
-mod files; // what is refused, with file and line, all or none
-mod registered; // what the server knows: INFO, DOCS, GETKEYS, ACL, arity, statistics, cluster
+mod files; // refusals with file and line; all files load or none
+mod registered; // COMMAND INFO, DOCS, GETKEYS, ACL, arity, statistics, cluster
 mod reload; // ATOMIC.COMMANDS
 mod running; // limits, BUSY, MULTI, RESP3, maxmemory, replicas, a VM that is replaced, unload
 
@@ -19,7 +19,7 @@ pub fn examples() -> Setup {
     Setup::with_module().module_args(&["commands-dir", directory.to_str().unwrap()])
 }
 
-/// A directory of files, removed when it goes out of scope.
+/// A temporary directory of files, removed when it goes out of scope.
 pub struct Directory(PathBuf);
 
 impl Directory {
@@ -33,7 +33,7 @@ impl Directory {
         directory
     }
 
-    /// A directory with a file of one command.
+    /// A directory with one file that declares one command.
     pub fn with_command(name: &str, fields: &str, code: &str) -> Self {
         Self::new(&[("file.lua", &command(name, fields, code))])
     }
@@ -73,7 +73,7 @@ fn command(name: &str, fields: &str, body: &str) -> String {
     )
 }
 
-/// Runs `body` on a server of every version that has one file with this command.
+/// Runs `body` on a server of every version with this command in one file.
 fn each_server_with_command(name: &str, fields: &str, code: &str, body: impl Fn(&Server)) {
     let directory = Directory::with_command(name, fields, code);
     each_installed(|binary| body(&Server::start(binary, &directory.setup().deprecated_api())));

@@ -1,4 +1,4 @@
-//! What the server knows of a scripted command: it is one like any other.
+//! Scripted commands are commands like any other to the server.
 
 use super::{Directory, command, each_server_with_command, examples};
 use crate::support::cluster::{Cluster, redirection, slot};
@@ -63,9 +63,9 @@ fn the_docs_are_those_of_the_file() {
     });
 }
 
-/// A command that says nothing about itself documents its arguments all the same.
+/// A command without documentation still documents its arguments.
 #[test]
-fn a_command_needs_no_more_than_a_name_and_a_callback() {
+fn a_command_needs_only_a_name_and_a_callback() {
     each_server_with_command("Bare", "", "return {#keys, #args, args[1] or 'none'}", |server| {
         let reply = |count, first: &str| Value::Array(vec![Value::Integer(0), Value::Integer(count), Value::bulk(first)]);
         assert_eq!(server.run("bare"), reply(0, "none"));
@@ -78,7 +78,7 @@ fn a_command_needs_no_more_than_a_name_and_a_callback() {
     });
 }
 
-/// Fields, a call, its keys, and what the function sees: keys, then arguments.
+/// Fields, a call, its keys, and the arguments of the function: keys, then arguments.
 const KEYS: &[(&str, &str, &str, &str)] = &[
     ("keys = {1, 1, 1}", "T k a", "k", "k|a"),
     ("keys = {1, 1, 1}", "T k", "k", "k|"),
@@ -113,11 +113,11 @@ fn the_server_and_the_function_see_the_same_keys() {
             let shortest = call.split(' ').next().unwrap();
             assert!(matches!(server.run(shortest), Value::Error(_)), "{fields}");
             assert!(matches!(server.run(&format!("COMMAND GETKEYS {shortest}")), Value::Error(_)), "{fields}");
-            // Clients without key specs read a range; counted keys have none.
+            // Clients without key specs read a range; counted keys have no range.
             let range = fields.strip_prefix("keys = {").map_or("0, 0, 0", |rest| rest.trim_end_matches('}'));
             let (_, _, legacy, _) = info(server, "t");
             assert_eq!(legacy.map(|number| number.to_string()).join(", "), range, "{fields}");
-            // One word less is refused, or has the keys that are left.
+            // A call with one word less is refused, or has the remaining keys.
             let (listed, reply) = (server.run(&format!("COMMAND GETKEYS {shorter}")), server.run(shorter));
             if let Value::Bulk(bytes) = &reply {
                 let text = String::from_utf8_lossy(bytes).into_owned();
@@ -164,7 +164,7 @@ fn expect_denied(connection: &mut Connection, call: &str, denied: bool) {
 }
 
 #[test]
-fn key_rules_hold_by_what_the_file_says_of_its_keys() {
+fn key_rules_follow_the_key_flags_of_the_file() {
     for (access, read, write) in [("RO", false, true), ("RW", true, true), ("OW", true, false)] {
         let fields = format!("keys = {{1, 1, 1}}, flags = {{'write'}}, access = '{access}'");
         each_server_with_command("T", &fields, "return 1", |server| {
@@ -185,7 +185,7 @@ fn key_rules_hold_by_what_the_file_says_of_its_keys() {
 }
 
 #[test]
-fn a_command_is_allowed_by_name_and_its_calls_are_those_of_the_user() {
+fn a_command_is_permitted_by_name_and_its_calls_need_the_rights_of_the_user() {
     each_server_with(&examples(), |server| {
         server.run("SET a:1 5");
         let mut guest = user(server, "+sum.keys +get ~*");
@@ -198,7 +198,7 @@ fn a_command_is_allowed_by_name_and_its_calls_are_those_of_the_user() {
     });
 }
 
-/// Redis 7.0 takes no categories from modules, and gives their commands none.
+/// Redis 7.0 accepts no categories from modules, and gives their commands none.
 #[test]
 fn categories_follow_from_the_flags() {
     each_server_with(&examples(), |server| {
@@ -241,7 +241,7 @@ fn flags_reach_the_server() {
 }
 
 #[test]
-fn calls_and_errors_are_counted_by_the_server_and_by_us() {
+fn the_server_and_the_module_count_calls_and_errors() {
     each_server_with_command("T", "", "if args[1] then error('mine') end return 1", |server| {
         server.run("T");
         server.run("t");
@@ -269,7 +269,7 @@ fn an_error_names_the_command_the_file_and_the_line() {
 }
 
 #[test]
-fn scripts_do_not_run_scripted_commands_and_learn_their_keys() {
+fn scripts_cannot_run_scripted_commands_but_can_ask_for_their_keys() {
     each_server_with(&examples(), |server| {
         server.run("SET a 5");
         for eval in ["EVAL", "ATOMIC.EVAL"] {
@@ -310,7 +310,7 @@ fn a_cluster_sends_a_call_to_the_node_of_its_keys() {
         }
         assert!(first.run("T a b").error().starts_with("CROSSSLOT "));
         assert!(first.run("T.COUNTED x 2 a b").error().starts_with("CROSSSLOT "));
-        // Keys that were not declared must be of the slot of those that were.
+        // Undeclared keys must be in the slot of the declared keys.
         let key = (0..).map(|number| format!("{{{number}}}")).find(|key| slot(first, key) < 8192).unwrap();
         let elsewhere = (0..).map(|number| format!("{{x{number}}}")).find(|key| slot(first, key) < 8192).unwrap();
         assert_eq!(first.run(&format!("T.OTHER {key} {key}x")), Value::ok());

@@ -23,7 +23,7 @@ fn listed(server: &Server, name: &str) -> Value {
 }
 
 #[test]
-fn list_tells_where_each_command_is_from_and_how_it_is_called() {
+fn list_shows_the_file_and_syntax_of_each_command() {
     each_server_with(&examples(), |server| {
         let list = server.run("ATOMIC.COMMANDS LIST");
         let names: Vec<String> = list.array().iter().map(|entry| entry.field("name").unwrap().text()).collect();
@@ -74,7 +74,7 @@ fn changed_functions_take_effect_at_once_and_docs_stay() {
         assert_eq!(server.run("A"), Value::bulk("new"));
         let docs = server.run("COMMAND DOCS a").field("a").unwrap();
         assert_eq!(docs.field("summary"), Some(Value::bulk("Old.")));
-        // To another file, in other letters.
+        // The command moves to another file, in other letter case.
         directory.remove("a.lua");
         directory.write("b.lua", command("a", "", "return 'moved'"));
         assert_eq!(reload(server), Value::ok());
@@ -86,7 +86,7 @@ fn changed_functions_take_effect_at_once_and_docs_stay() {
 }
 
 #[test]
-fn what_the_server_was_told_cannot_change_and_nothing_changes_then() {
+fn a_reload_that_changes_a_declaration_is_refused_as_a_whole() {
     let fields = "keys = {1, 1, 1}, arity = -2, flags = {'write'}";
     each_with(
         &[("a.lua", &command("A", fields, "return 'old'")), ("b.lua", &command("B", "", "return 'old'"))],
@@ -134,7 +134,7 @@ fn what_the_server_was_told_cannot_change_and_nothing_changes_then() {
 }
 
 #[test]
-fn a_command_without_a_file_keeps_its_name_and_answers_an_error() {
+fn a_command_without_a_file_keeps_its_name_and_returns_an_error() {
     each_with(&[("a.lua", &command("A", "", "return 1")), ("b.lua", &command("B", "", "return 2"))], |server, directory| {
         directory.remove("a.lua");
         assert_eq!(reload(server), Value::ok());
@@ -148,7 +148,7 @@ fn a_command_without_a_file_keeps_its_name_and_answers_an_error() {
         directory.write("a.lua", command("A", "", "return 3"));
         assert_eq!(reload(server), Value::ok());
         assert_eq!(server.run("A"), Value::Integer(3));
-        // A directory that is gone is an error, and not one without files.
+        // A missing directory is an error, unlike an empty one.
         std::fs::remove_dir_all(directory.path()).unwrap();
         assert!(reload(server).error().contains("No such file or directory"));
         assert_eq!(server.run("A"), Value::Integer(3));
@@ -159,7 +159,7 @@ fn a_command_without_a_file_keeps_its_name_and_answers_an_error() {
 }
 
 #[test]
-fn what_a_file_remembers_lasts_until_it_is_loaded_again() {
+fn the_state_of_a_file_lasts_until_it_is_loaded_again() {
     let text = "#!lua name=a\nlocal count = 0\nredis.register_command{name = 'A', callback = function() count = count + 1 return count end}\n";
     each_with(&[("a.lua", text)], |server, _| {
         assert_eq!((server.run("A"), server.run("A")), (Value::Integer(1), Value::Integer(2)));
@@ -172,7 +172,7 @@ fn what_a_file_remembers_lasts_until_it_is_loaded_again() {
 
 /// Failed reloads leave nothing in the VM: its memory does not grow.
 #[test]
-fn a_thousand_reloads_leave_the_memory_as_it_was() {
+fn a_thousand_failed_reloads_leak_no_memory() {
     let big = format!("local t = {{'{}'}} return #t", "x".repeat(50_000));
     each_with(&[("a.lua", &command("A", "", &big))], |server, directory| {
         let memory = || server.run("ATOMIC.SCRIPT STATS").field("vm-memory").unwrap().integer();
@@ -192,7 +192,7 @@ fn a_thousand_reloads_leave_the_memory_as_it_was() {
 }
 
 #[test]
-fn reload_waits_for_nobody_and_is_refused_while_a_command_runs() {
+fn reload_never_waits_and_is_refused_while_a_command_runs() {
     const ENDLESS: &str = "while not args[1] do end return args[1]";
     each_installed(|binary| {
         let directory = Directory::new(&[("a.lua", &command("A", "", ENDLESS))]);
@@ -212,7 +212,7 @@ fn reload_waits_for_nobody_and_is_refused_while_a_command_runs() {
 }
 
 #[test]
-fn reload_is_for_administrators_and_part_of_a_transaction() {
+fn reload_needs_admin_rights_and_works_in_a_transaction() {
     each_server_with_command("A", "", "return 1", |server| {
         server.run("MULTI");
         server.run("A");

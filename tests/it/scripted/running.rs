@@ -1,10 +1,10 @@
-//! Scripted commands while they run: what they may do, what ends them, and what happens to the VM under them.
+//! Running scripted commands: what they may do, what ends them, and a VM that is replaced.
 
 use super::{Directory, command, each_server_with_command, examples, load};
 use crate::support::{FakeReplica, RealReplica, Server, Setup, Value, each_installed, each_server_with, eventually};
 
 #[test]
-fn a_command_without_write_writes_nothing() {
+fn a_command_without_the_write_flag_cannot_write() {
     let body = "return redis.call(unpack(args))";
     each_server_with_command("T", "", body, |server| {
         server.run("SET k v");
@@ -20,7 +20,7 @@ fn a_command_without_write_writes_nothing() {
 }
 
 #[test]
-fn all_that_scripts_have_is_there() {
+fn a_command_has_everything_that_scripts_have() {
     let body = "redis.setresp(3)
         redis.log(redis.LOG_WARNING, 'said', args[1])
         local packed = cmsgpack.unpack(cmsgpack.pack({1, 2}))
@@ -77,7 +77,7 @@ fn a_command_is_atomic_in_a_transaction_and_touches_watched_keys() {
 }
 
 #[test]
-fn memory_of_the_server_is_asked_by_the_flags() {
+fn maxmemory_is_checked_by_the_flags() {
     let file = |name: &str, flags: &str, body: &str| {
         format!(
             "redis.register_command{{name = '{name}', keys = {{1, 1, 1}}, flags = {{{flags}}}, callback = function(keys) {body} end}}\n"
@@ -106,7 +106,7 @@ fn memory_of_the_server_is_asked_by_the_flags() {
 }
 
 #[test]
-fn a_replica_runs_what_reads_and_refuses_what_writes() {
+fn a_replica_runs_commands_that_read_and_refuses_those_that_write() {
     each_server_with(&examples(), |server| {
         let replica = RealReplica::with(server, &examples());
         server.run("SET {p}s 5");
@@ -123,7 +123,7 @@ fn a_replica_runs_what_reads_and_refuses_what_writes() {
 }
 
 #[test]
-fn stale_data_is_no_hindrance_to_a_command_that_allows_it() {
+fn a_command_with_allow_stale_runs_on_a_stale_replica() {
     let directory = Directory::new(&[("a.lua", &command("T", "flags = {'allow-stale'}", "return 'ran'"))]);
     each_installed(|binary| {
         let setup = directory.setup().config("replica-serve-stale-data no").config("replicaof 127.0.0.1 1");
@@ -144,7 +144,7 @@ fn a_time_limit_ends_a_command() {
         assert!(reply.error().contains("time limit of 100 ms (0 writes were applied) script: t, on @file.lua:3."), "{reply}");
         server.run("CONFIG SET atomic.script-timeout-ms 0");
         server.run("CONFIG SET atomic.script-budget-ms 100");
-        // On a busy machine the core may be gone before the write.
+        // On a busy machine the core may be taken away before the write.
         eventually("it has written when the limit ends it", || {
             let reply = server.run("T k write");
             assert!(reply.error().contains("time limit of 100 ms ("), "{reply}");
@@ -155,7 +155,7 @@ fn a_time_limit_ends_a_command() {
 }
 
 #[test]
-fn others_get_busy_and_one_of_them_can_kill_a_command() {
+fn other_clients_get_busy_and_can_kill_a_command() {
     let directory = Directory::new(&[("a.lua", &command("T", "", SPIN))]);
     each_installed(|binary| {
         let server = Server::start(binary, &directory.setup().config("busy-reply-threshold 50"));
@@ -207,7 +207,7 @@ fn a_command_outlives_the_vm_in_which_it_was_loaded() {
             assert_eq!(server.run("ATOMIC.SCRIPT FLUSH"), Value::ok());
             assert_eq!(server.run("T"), Value::Integer(0));
         }
-        // What scripts and functions leave behind is nothing to it.
+        // Scripts and functions do not affect it.
         server.run("CONFIG SET atomic.script-memory-limit 4mb");
         for round in 0..2000 {
             server.call(&["ATOMIC.EVAL", &format!("local t = {{}} for i = 1, 100 do t[i] = i end return {round}"), "0"]);
@@ -216,9 +216,9 @@ fn a_command_outlives_the_vm_in_which_it_was_loaded() {
     });
 }
 
-/// Machine code is made of what computes much; it must do the same.
+/// The engine compiles hot functions to machine code, which must behave the same.
 #[test]
-fn a_command_that_computes_becomes_machine_code_and_stays_the_same() {
+fn a_hot_command_is_compiled_to_machine_code_and_behaves_the_same() {
     let body = "local sum = 0 for i = 1, 20000 do sum = sum + i % 7 end return sum";
     each_server_with_command("T", "", body, |server| {
         let first = server.run("T");
@@ -230,7 +230,7 @@ fn a_command_that_computes_becomes_machine_code_and_stays_the_same() {
     });
 }
 
-/// Code can keep what it sees while it is loaded.
+/// Code can keep references from load time.
 #[test]
 fn nothing_is_declared_once_a_file_is_loaded() {
     let text = "#!lua name=a
@@ -256,9 +256,9 @@ end}
     });
 }
 
-/// A file that declares something else each time cannot say so once the server was told.
+/// A file that declares something else at each load cannot change the registered command.
 #[test]
-fn a_file_that_declares_by_chance_answers_an_error_instead_of_another_command() {
+fn a_file_with_random_declarations_returns_an_error_instead_of_another_command() {
     let text = "#!lua name=a\nlocal first = os.clock()\nredis.register_command{name = 'A', summary = tostring(first), callback = function() return 1 end}\n";
     let directory = Directory::new(&[("a.lua", text)]);
     each_installed(|binary| {
@@ -284,7 +284,7 @@ fn the_module_unloads_and_loads_again_with_its_commands() {
             assert_eq!(server.run("MODULE UNLOAD atomic"), Value::ok());
             assert!(server.run("A").error().starts_with("ERR unknown command"));
         }
-        // Other files, and another arity, which needed a restart while the module was loaded.
+        // Other files, and another arity, which RELOAD cannot change.
         directory.remove("b.lua");
         directory.write("a.lua", command("A", "arity = 2", "return args[1]"));
         assert_eq!(load(server, &directory.0), Value::ok());

@@ -1,25 +1,25 @@
-//! Calls built from `COMMAND DOCS`: the valid-looking forms of a command, argument by argument, for suites that must hold for every
+//! Calls built from `COMMAND DOCS`: the valid-looking forms of a command, argument by argument, for suites that cover every
 //! command.
 //!
-//! Not every combination of options, but each alternative of each argument once beside the plainest form of the others, and one form
+//! Not every combination of options: each alternative of each argument once, with the plainest form of the others, and one form
 //! with everything.
 
 use super::docs::{Argument, Documented};
 
-/// The script that calls of `ATOMIC.EVAL` are given: one write, as its last act.
+/// The script in calls of `ATOMIC.EVAL`: one write at its end.
 pub const SCRIPT: &str = "return redis.call('SET', KEYS[1], ARGV[1])";
 
 /// The digest of [`SCRIPT`].
 pub const SCRIPT_SHA1: &str = "d8f2fad9f8e86a53d2a6ebd960b33c4972cacc37";
 
-/// The library that calls of `ATOMIC.FUNCTION` are given, with a function of its name that does what [`SCRIPT`] does.
+/// The library in calls of `ATOMIC.FUNCTION`, with a function of the same name that does what [`SCRIPT`] does.
 pub const LIBRARY: &str = "#!lua name=hostile\n\
     redis.register_function('hostile', function(keys, args) return redis.call('SET', keys[1], args[1]) end)";
 
-/// What an argument is to an attacker.
+/// The kind of an argument, for an attacker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The command's own words, and tokens.
+    /// A word of the command, or a token.
     Word,
     /// A key.
     Key,
@@ -32,11 +32,11 @@ pub enum Kind {
 /// One argument of a call.
 #[derive(Debug, Clone)]
 pub struct Slot {
-    /// What is sent.
+    /// The bytes to send.
     pub bytes: Vec<u8>,
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
-    /// It belongs to an argument that may be left out.
+    /// It belongs to an optional argument.
     pub optional: bool,
 }
 
@@ -45,21 +45,21 @@ pub struct Slot {
 pub struct Call {
     /// All arguments, the command's words first.
     pub slots: Vec<Slot>,
-    /// How many words the command's name has.
+    /// The number of words in the command's name.
     pub words: usize,
-    /// Some argument may be repeated, so that junk at the end can be valid.
+    /// Some argument may be repeated, so junk at the end can be valid.
     pub repeats: bool,
-    /// It runs a script, which decides by itself what to do with a key.
+    /// It runs a script, which decides what to do with a key.
     pub scripted: bool,
 }
 
 impl Call {
-    /// The call as it is sent.
+    /// The arguments to send.
     pub fn argv(&self) -> Vec<Vec<u8>> {
         self.slots.iter().map(|slot| slot.bytes.clone()).collect()
     }
 
-    /// The keys it names.
+    /// Its keys.
     pub fn keys(&self) -> Vec<Vec<u8>> {
         self.slots.iter().filter(|slot| slot.kind == Kind::Key).map(|slot| slot.bytes.clone()).collect()
     }
@@ -70,7 +70,7 @@ impl Call {
     }
 }
 
-/// The forms of a command. The plainest ones first.
+/// The forms of a command, the plainest first.
 pub fn forms(command: &Documented) -> Vec<Call> {
     let runs_scripts = ["EVAL", "FCALL"].iter().any(|runs| command.words[0].contains(runs));
     let from_a_file = !command.words[0].starts_with("ATOMIC.");
@@ -81,7 +81,7 @@ pub fn forms(command: &Documented) -> Vec<Call> {
         .into_iter()
         .map(|rest| {
             let mut slots = [words.clone(), rest].concat();
-            // Keys get names of their own, in one cluster slot.
+            // Keys get distinct names in one cluster slot.
             let keys = slots.iter_mut().filter(|slot| slot.kind == Kind::Key);
             keys.enumerate().for_each(|(position, slot)| slot.bytes = format!("{{hostile}}{position}").into_bytes());
             Call { slots, words: words.len(), repeats, scripted }
@@ -95,7 +95,7 @@ fn any_repeats(argument: &Argument) -> bool {
     argument.multiple || argument.nested.iter().any(any_repeats)
 }
 
-/// Each alternative of each argument, the others in their plainest form; and the last alternative of all.
+/// Each alternative of each argument with the others in their plainest form; and the last alternative of all.
 fn combine(arguments: &[Argument]) -> Vec<Vec<Slot>> {
     let alternatives: Vec<Vec<Vec<Slot>>> = arguments.iter().map(alternatives).collect();
     let plainest: Vec<Vec<Slot>> = alternatives.iter().map(|list| list[0].clone()).collect();
@@ -155,7 +155,7 @@ fn text(name: &str) -> &'static str {
         "function" | "library-name" => "hostile",
         "function-code" => LIBRARY,
         "owner" => "me",
-        // Some options compare it as a number.
+        // Some options compare the value as a number.
         "value" => "10",
         _ => "v",
     }

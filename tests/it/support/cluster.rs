@@ -5,30 +5,30 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use super::{Binary, Server, Setup, Value, eventually};
 
-/// How many slots there are.
+/// The number of slots.
 const SLOTS: usize = 16_384;
 
-/// Primaries that share the slots evenly, the module loaded on each.
+/// Primaries with an even share of the slots, each with the module loaded.
 pub struct Cluster {
     /// In the order of their slots.
     pub nodes: Vec<Server>,
 }
 
 impl Cluster {
-    /// Starts `primaries` nodes, and returns when each knows all of them and serves its slots.
+    /// Starts `primaries` nodes. Returns when each knows all of them and serves its slots.
     #[track_caller]
     pub fn start(binary: &Binary, primaries: usize) -> Self {
         Self::start_with(binary, primaries, Setup::with_module())
     }
 
-    /// [`Cluster::start`] with more in the configuration of each node.
+    /// [`Cluster::start`] with this configuration for each node.
     #[track_caller]
     pub fn start_with(binary: &Binary, primaries: usize, setup: Setup) -> Self {
         let cluster = Self { nodes: (0..primaries).map(|_| start_node_with(binary, setup.clone())).collect() };
         for (position, node) in cluster.nodes.iter().enumerate() {
             let [first, next] = [position, position + 1].map(|part| part * SLOTS / primaries);
             assert_eq!(node.run(&format!("CLUSTER ADDSLOTSRANGE {first} {}", next - 1)), Value::ok());
-            // Without this, nodes that meet for the first time can have the same epoch, and take turns to correct it.
+            // Otherwise nodes that meet can have the same epoch, and need time to correct it.
             assert_eq!(node.run(&format!("CLUSTER SET-CONFIG-EPOCH {}", position + 1)), Value::ok());
             cluster.join(node);
         }
@@ -36,7 +36,7 @@ impl Cluster {
         cluster
     }
 
-    /// Starts a replica of a node. Returns when it is in sync, and known to all.
+    /// Starts a replica of a node. Returns when it is in sync and all nodes know it.
     #[track_caller]
     pub fn replica_of(&self, primary: &Server) -> Server {
         let replica = start_node(&primary.binary);
@@ -51,7 +51,7 @@ impl Cluster {
         replica
     }
 
-    /// Moves a slot with the keys in it in the classic way: one key after the other.
+    /// Migrates a slot with its keys in the classic way: key by key.
     #[track_caller]
     pub fn migrate(&self, slot: i64, from: &Server, to: &Server) {
         begin_migration(slot, from, to);
@@ -61,7 +61,7 @@ impl Cluster {
         self.end_migration(slot, to);
     }
 
-    /// Gives a slot whose keys have moved to its new node.
+    /// Assigns a slot to its new node after its keys have moved.
     #[track_caller]
     pub fn end_migration(&self, slot: i64, to: &Server) {
         let node = format!("CLUSTER SETSLOT {slot} NODE {}", id(to));
@@ -86,7 +86,7 @@ impl Cluster {
                 let info = node.run("CLUSTER INFO").text();
                 let has = |name: &str, value: &str| info.lines().any(|line| line.trim() == format!("{name}:{value}"));
                 let nodes = node.run("CLUSTER NODES").text();
-                // A node that has no link to another one yet cannot send it its vote in a failover.
+                // A node without a link to another node cannot send its vote in a failover.
                 let linked = !nodes.contains("handshake") && !nodes.contains("disconnected");
                 let settled = linked && nodes.lines().count() == members.len();
                 (settled && has("cluster_state", "ok") && has("cluster_known_nodes", &count)).then_some(())
@@ -95,7 +95,7 @@ impl Cluster {
     }
 }
 
-/// The name of a node.
+/// The id of a node.
 #[track_caller]
 pub fn id(node: &Server) -> String {
     node.run("CLUSTER MYID").text()
@@ -107,7 +107,7 @@ pub fn slot(node: &Server, key: &str) -> i64 {
     node.call(&["CLUSTER", "KEYSLOT", key]).integer()
 }
 
-/// Where a client is sent: `MOVED 7 127.0.0.1:6379`, or ASK.
+/// A redirection: `MOVED 7 127.0.0.1:6379`, or ASK.
 pub fn redirection(word: &str, slot: i64, to: &Server) -> Value {
     Value::Error(format!("{word} {slot} 127.0.0.1:{}", to.port()))
 }
@@ -125,7 +125,7 @@ pub fn move_key(key: &str, from: &Server, to: &Server) {
     assert_eq!(from.call(&["MIGRATE", "127.0.0.1", &to.port().to_string(), key, "0", "5000"]), Value::ok());
 }
 
-/// A node that knows no other and serves no slot.
+/// A node that knows no other node and serves no slot.
 pub fn start_node(binary: &Binary) -> Server {
     start_node_with(binary, Setup::with_module())
 }
@@ -139,7 +139,7 @@ fn start_node_with(binary: &Binary, setup: Setup) -> Server {
     Server::start(binary, &setup)
 }
 
-/// A free port below those that the system hands out, so that no other test takes it before the server does.
+/// A free port below the system's ephemeral ports, so that no other test takes it before the server does.
 fn free_bus_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = u16::try_from(std::process::id() % 10_000).unwrap();

@@ -1,6 +1,6 @@
-//! What the running server says about the module's commands: `COMMAND LIST`, `COMMAND INFO` and `COMMAND DOCS`, typed.
+//! `COMMAND LIST`, `COMMAND INFO` and `COMMAND DOCS` of the module's commands on a running server, typed.
 //!
-//! Everything that must hold for every command is driven from here, so that a new command is tested the day it is registered.
+//! Tests for every command are driven from here, so that a new command is tested from the day it is registered.
 
 use super::{Server, Value};
 
@@ -11,7 +11,7 @@ pub struct Documented {
     pub words: Vec<String>,
     /// Its documented arguments.
     pub arguments: Vec<Argument>,
-    /// Summary, since, complexity and group, where given.
+    /// Summary, since, complexity and group, if given.
     pub prose: Vec<(String, String)>,
 }
 
@@ -22,17 +22,17 @@ pub struct Argument {
     pub name: String,
     /// `key`, `string`, `integer`, `unix-time`, `pure-token`, `oneof`, `block`...
     pub kind: String,
-    /// The token before it, or that it is.
+    /// Its token, if any.
     pub token: Option<String>,
-    /// It may be left out.
+    /// It is optional.
     pub optional: bool,
     /// It may be repeated.
     pub multiple: bool,
-    /// What a `oneof` or `block` consists of.
+    /// The arguments of a `oneof` or `block`.
     pub nested: Vec<Argument>,
 }
 
-/// The names of all commands of the module, lower case, sorted. Never empty. Without the fault-injection command.
+/// The names of all commands of the module without the fault-injection command, lower case, sorted. Never empty.
 #[track_caller]
 pub fn command_names(server: &Server) -> Vec<String> {
     let listed = server.run("COMMAND LIST FILTERBY MODULE atomic");
@@ -43,7 +43,7 @@ pub fn command_names(server: &Server) -> Vec<String> {
     names
 }
 
-/// Every command of the module as documented; a command with subcommands is replaced by these.
+/// Every command of the module as documented; subcommands replace their container command.
 #[track_caller]
 pub fn commands(server: &Server) -> Vec<Documented> {
     let mut found = Vec::new();

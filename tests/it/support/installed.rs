@@ -1,8 +1,8 @@
-//! Which servers there are to test on, and where the module under test is.
+//! The servers to test on, and the path of the module under test.
 //!
 //! `ATOMIC_SERVERS` lists them as `path` or `name=path`, separated by spaces; unset, `redis-server` and `valkey-server` in PATH and
-//! `servers/*/bin/server` are taken. A server is known by what it says itself (`redis-7.0`, `valkey-8.1`), never by its path.
-//! `ATOMIC_REQUIRE` lists names that must be among them, so that a missing server fails instead of testing less: `valkey-9` stands
+//! `servers/*/bin/server` are used. The name of a server is what it reports itself (`redis-7.0`, `valkey-8.1`), never its path.
+//! `ATOMIC_REQUIRE` lists names that must be among them, so that a missing server is a failure: `valkey-9` stands
 //! for any 9.x.
 
 use std::env;
@@ -16,9 +16,9 @@ use std::sync::OnceLock;
 pub struct Binary {
     /// Product and series, `redis-7.0`, or the name given in `ATOMIC_SERVERS`.
     pub name: String,
-    /// The program.
+    /// The path of the program.
     pub path: PathBuf,
-    /// Valkey, or Redis.
+    /// True for Valkey, false for Redis.
     pub is_valkey: bool,
     /// Major and minor version.
     pub version: (u32, u32),
@@ -35,12 +35,12 @@ impl Binary {
         self.is_valkey && self.version >= (major, minor)
     }
 
-    /// Whether it is one of those that `name` stands for: `valkey-9` is any 9.x.
+    /// Whether `name` stands for it: `valkey-9` is any 9.x.
     pub fn is_of(&self, name: &str) -> bool {
         is_of(&self.series(), name)
     }
 
-    /// Product and series as the server itself says, whatever name it was given.
+    /// Product and series as the server reports them, whatever its name.
     fn series(&self) -> String {
         format!("{}-{}.{}", if self.is_valkey { "valkey" } else { "redis" }, self.version.0, self.version.1)
     }
@@ -52,7 +52,7 @@ impl Binary {
     }
 }
 
-/// Runs `body` for every installed server, one after another. All run, then it fails with the names of those that failed.
+/// Runs `body` for every installed server, one after another. After all have run, fails with the names of those that failed.
 pub fn each_installed(body: impl Fn(&Binary)) {
     let binaries = installed().as_ref().unwrap_or_else(|why| panic!("{why}"));
     let mut failed = Vec::new();
@@ -70,7 +70,7 @@ pub fn each_installed(body: impl Fn(&Binary)) {
     }
 }
 
-/// The module under test: a fault-injection build that allocates through the server, as `make test` puts it in place.
+/// The module under test: a fault-injection build that allocates through the server, built by `make test`.
 pub fn module_path() -> PathBuf {
     let path = env::var_os("ATOMIC_MODULE").map_or_else(|| root().join("target/module/libredis_atomic.so"), PathBuf::from);
     path.canonicalize().unwrap_or_else(|error| panic!("no module at {}: {error}. Run `make test`.", path.display()))
@@ -128,7 +128,7 @@ fn candidates() -> Result<Vec<(Option<String>, PathBuf)>, String> {
     Ok(found.into_iter().map(|program| (None, program)).collect())
 }
 
-/// Asks the program who it is: `Redis server v=7.0.15 sha=...`.
+/// Reads the program's version: `Redis server v=7.0.15 sha=...`.
 fn identify(name: Option<String>, path: PathBuf) -> Result<Binary, String> {
     let output = Command::new(&path).arg("--version").output().map_err(|error| format!("{}: {error}", path.display()))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -142,7 +142,7 @@ fn identify(name: Option<String>, path: PathBuf) -> Result<Binary, String> {
 }
 
 #[test]
-fn a_required_name_stands_for_every_version_below_it() {
+fn a_required_name_stands_for_every_version_of_its_series() {
     assert!(is_of("valkey-9.1", "valkey-9") && is_of("redis-7.0", "redis-7.0"));
     assert!(!is_of("valkey-8.1", "valkey-8.0") && !is_of("redis-80.1", "redis-8") && !is_of("redis-8.0", "valkey-8.0"));
 }

@@ -45,7 +45,7 @@ fn escape(bytes: &mut impl Iterator<Item = u8>, line: &str) -> u8 {
     }
 }
 
-/// One argument as redis-cli shows a bulk string: in double quotes, everything else than printable ASCII escaped.
+/// One argument as redis-cli shows a bulk string: in double quotes, with everything but printable ASCII escaped.
 pub fn quoted(bytes: &[u8]) -> String {
     let mut text = String::from("\"");
     for &byte in bytes {
@@ -64,7 +64,7 @@ pub fn quoted(bytes: &[u8]) -> String {
     text
 }
 
-/// A whole command as a line that [`argv`] reads back: quotes only where they are needed.
+/// A whole command as a line that [`argv`] reads back: with quotes only where needed.
 pub fn line(arguments: &[Vec<u8>]) -> String {
     let plain = |argument: &[u8]| !argument.is_empty() && argument.iter().all(|b| b.is_ascii_graphic() && !b"\"'\\".contains(b));
     let shown: Vec<String> = arguments

@@ -1,4 +1,4 @@
-//! Locks as a test looks at them: grants, denials, owners, stored bytes, and connections whose end the server has noticed.
+//! Helpers for tests of locks: grants, denials, owners, stored bytes, and closed connections.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::{Connection, Server, Setup, Value, eventually};
 /// A time that no test reaches, in ms since the epoch.
 pub const LATER: i64 = 4_102_444_800_000;
 
-/// A server on which nothing but the test's own commands moves the replication offset.
+/// A server on which only the test's own commands move the replication offset.
 pub fn quiet() -> Setup {
     Setup::with_module().config("repl-ping-replica-period 3600")
 }
@@ -30,14 +30,14 @@ pub fn not_granted(reply: &Value) {
     assert_eq!(reply.array()[..2], [Value::Integer(0), Value::Integer(0)], "not denied: {reply}");
 }
 
-/// The highest fence of a lock, by LOCKINFO; panics when it is free.
+/// The highest fence of a lock, from LOCKINFO; panics when it is free.
 #[track_caller]
 pub fn fence(server: &Server, key: &str) -> i64 {
     let info = server.call(&["ATOMIC.LOCKINFO", key]);
     info.field("fence").unwrap_or_else(|| panic!("{key} is free")).integer()
 }
 
-/// The write that a lock must have been replicated as: `SET key state PXAT deadline`, with what the server holds now.
+/// The replicated write of a lock: `SET key state PXAT deadline`, with the server's current values.
 #[track_caller]
 pub fn put(server: &Server, key: &str) -> Vec<Vec<u8>> {
     let state = server.call(&["GET", key]);
@@ -48,7 +48,7 @@ pub fn put(server: &Server, key: &str) -> Vec<Vec<u8>> {
 /// A holder for [`stored`]: owner, holds, deadline in ms, fence.
 pub type Holder<'a> = (&'a [u8], u32, i64, u64);
 
-/// A lock as it is stored (format LK1), with whatever holders a test needs.
+/// A lock in its stored format (LK1), with these holders.
 pub fn stored(mode: u8, fence: u64, holders: &[Holder]) -> Vec<u8> {
     let mut bytes = b"\xa7LK\x01".to_vec();
     bytes.push(mode);
@@ -64,7 +64,7 @@ pub fn stored(mode: u8, fence: u64, holders: &[Holder]) -> Vec<u8> {
     bytes
 }
 
-/// Closes a connection, and returns when the server has noticed.
+/// Closes a connection. Returns when the server has noticed.
 #[track_caller]
 pub fn close(server: &Server, mut connection: Connection) {
     let id = connection.run("CLIENT ID").integer();
@@ -72,7 +72,7 @@ pub fn close(server: &Server, mut connection: Connection) {
     eventually("the connection is gone", || server.run(&format!("CLIENT LIST ID {id}")).text().trim().is_empty().then_some(()));
 }
 
-/// Drops something that holds the connection of a blocked client, and returns when the server has noticed.
+/// Drops the owner of a blocked client's connection. Returns when the server has noticed.
 #[track_caller]
 pub fn vanish<T>(server: &Server, waiter: T) {
     let blocked = || server.info("blocked_clients").parse::<i64>().unwrap();
@@ -81,7 +81,7 @@ pub fn vanish<T>(server: &Server, waiter: T) {
     eventually("the blocked client is gone", || (blocked() < before).then_some(()));
 }
 
-/// Asserts that the server let a waiter go because it is no primary any more: an error, and the end of the connection.
+/// Asserts that the server unblocked a waiter because it is no longer a primary: an error, and the end of the connection.
 #[track_caller]
 pub fn expect_unblocked(connection: &mut Connection) {
     let reply = connection.read().unwrap();
@@ -89,7 +89,7 @@ pub fn expect_unblocked(connection: &mut Connection) {
     connection.expect_close();
 }
 
-/// Asserts that nothing arrives on a connection for a while that is long for a server.
+/// Asserts that nothing arrives on a connection for 30 ms, which is long for a server.
 #[track_caller]
 pub fn expect_silence(connection: &mut Connection) {
     assert!(!connection.has_input(Duration::from_millis(30)), "an answer: {}", connection.read().unwrap());

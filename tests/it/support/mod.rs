@@ -1,6 +1,6 @@
 //! The harness: real servers, a raw protocol client, replicas as witnesses, and transcripts as tests.
 //!
-//! A test is one call of [`each_server`]; its body runs once per installed server, each time on a fresh one. Nothing here sleeps to
+//! A test is one call of [`each_server`]; its body runs once per installed server, each time on a fresh process. Nothing here sleeps to
 //! synchronise: [`eventually`] polls with a deadline.
 
 pub mod calls;
@@ -24,8 +24,8 @@ pub use server::{Server, Setup};
 
 use std::time::{Duration, Instant};
 
-/// How long anything may take before a test gives up. Long, because it only matters when something is broken, and a busy machine takes its
-/// time: no test may rely on anything being done sooner.
+/// How long a test waits for anything. Long, because it only matters when something is broken, and a busy machine is slow: no test
+/// may rely on anything sooner.
 pub const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Runs `body` on a fresh server of every installed version, with the module loaded. Fails with the names of all that failed.
@@ -42,12 +42,12 @@ pub fn each_server_that_unloads(body: impl Fn(&Server)) {
     });
 }
 
-/// [`each_server`] with a configuration of its own.
+/// [`each_server`] with this configuration.
 pub fn each_server_with(setup: &Setup, body: impl Fn(&Server)) {
     each_installed(|binary| body(&Server::start(binary, setup)));
 }
 
-/// Polls `check` until it answers something. Panics with `what` after [`DEADLINE`].
+/// Polls `check` until it returns `Some`. Panics with `what` after [`DEADLINE`].
 #[track_caller]
 pub fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + DEADLINE;

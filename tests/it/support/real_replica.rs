@@ -1,4 +1,4 @@
-//! A real second server that replicates from the one under test, with or without the module: the witness that a write reaches a
+//! A real second server that replicates from the server under test, with or without the module: it proves that a write reaches a
 //! replica as plain commands that any server can apply.
 
 use super::{Server, Setup, eventually};
@@ -6,12 +6,12 @@ use super::{Server, Setup, eventually};
 /// A replica of a running server, of the same version.
 pub struct RealReplica<'a> {
     primary: &'a Server,
-    /// The replica itself; its own connection sees what it really holds.
+    /// The replica itself; its own connection shows what it really holds.
     pub server: Server,
 }
 
 impl<'a> RealReplica<'a> {
-    /// A replica that has never heard of the module. Returns when it is in sync.
+    /// A replica without the module. Returns when it is in sync.
     #[track_caller]
     pub fn without_module(primary: &'a Server) -> Self {
         Self::start(primary, &Setup::without_module())
@@ -23,13 +23,13 @@ impl<'a> RealReplica<'a> {
         Self::start(primary, &Setup::with_module())
     }
 
-    /// A replica with a configuration of its own. Returns when it is in sync.
+    /// A replica with this configuration. Returns when it is in sync.
     #[track_caller]
     pub fn with(primary: &'a Server, setup: &Setup) -> Self {
         Self::start(primary, setup)
     }
 
-    /// A replica that dies when it cannot apply a command, so that a wrong stream cannot go unnoticed.
+    /// A replica that aborts when it cannot apply a command, so that no wrong stream goes unnoticed.
     #[track_caller]
     fn start(primary: &'a Server, setup: &Setup) -> Self {
         let setup = setup.clone().config("propagation-error-behavior panic");
@@ -51,7 +51,7 @@ impl<'a> RealReplica<'a> {
         });
     }
 
-    /// Waits for the replica, then asserts that both hold the same values, and every key with the same deadline.
+    /// Waits for the replica, then asserts that both hold the same values, and every key the same deadline.
     #[track_caller]
     pub fn expect_same_data(&self) {
         self.await_sync();

@@ -1,8 +1,8 @@
-//! A replica that applies nothing and remembers everything: attaches with PSYNC, throws the RDB away and records the exact commands
+//! A replica that records the stream and applies nothing: it attaches with PSYNC, discards the RDB and records the exact commands
 //! that the server sends to its replicas.
 //!
-//! PING, SELECT and REPLCONF are left out of the record, MULTI and EXEC are shown. The end of what a test caused is found by
-//! publishing a unique marker and reading the stream up to it; PUBLISH replicates and touches no key.
+//! The record omits PING, SELECT and REPLCONF, and shows MULTI and EXEC. To find the end of a test's stream it publishes
+//! a unique marker and reads up to it; PUBLISH replicates and touches no key.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,12 +13,12 @@ use super::{Connection, Server, Value, eventually};
 pub struct FakeReplica<'a> {
     server: &'a Server,
     link: Connection,
-    /// Bytes of the stream read so far plus the offset it began at: what an acknowledgement names.
+    /// The bytes of the stream read so far plus its first offset: the number in an acknowledgement.
     offset: u64,
 }
 
 impl<'a> FakeReplica<'a> {
-    /// Attaches, and returns when the stream has begun: everything that `server` replicates from now on is recorded.
+    /// Attaches. Returns when the stream has begun: from now on it records everything that `server` replicates.
     #[track_caller]
     pub fn attach(server: &'a Server) -> Self {
         let mut link = server.connect();
@@ -28,8 +28,8 @@ impl<'a> FakeReplica<'a> {
         let offset = resync.strip_prefix("FULLRESYNC ").and_then(|rest| rest.split(' ').nth(1)?.parse().ok());
         let mut replica = Self { server, link, offset: offset.unwrap_or_else(|| panic!("PSYNC answered {resync}")) };
         replica.skip_snapshot();
-        // After a diskless snapshot the stream flows once the replica acknowledges, and an acknowledgement that comes before the
-        // server counts it as online is lost.
+        // After a diskless snapshot the stream starts when the replica acknowledges, and an acknowledgement before the
+        // server counts the replica as online is lost.
         eventually("the server counts the replica as online", || server.info("slave0").contains("state=online").then_some(()));
         replica.acknowledge();
         let stream = replica.stream();
@@ -37,7 +37,7 @@ impl<'a> FakeReplica<'a> {
         replica
     }
 
-    /// What was replicated since the last call, one line per command.
+    /// The commands replicated since the last call, one line per command.
     #[track_caller]
     pub fn stream(&mut self) -> Vec<String> {
         self.commands().iter().map(|command| line(command)).collect()
@@ -62,7 +62,7 @@ impl<'a> FakeReplica<'a> {
         }
     }
 
-    /// Asserts that exactly these commands were replicated since the last call. Each line is read like one of redis-cli; a word in
+    /// Asserts that exactly these commands were replicated since the last call. Each line is parsed like redis-cli; a word in
     /// angle brackets, `<deadline>`, stands for any one argument.
     #[track_caller]
     pub fn expect_stream(&mut self, expected: &[&str]) {

@@ -1,4 +1,4 @@
-//! A raw connection: sends bytes or arguments, reads exactly one reply, and keeps apart what client libraries merge (status and bulk,
+//! A raw connection: sends bytes or arguments, reads exactly one reply, and keeps types apart that client libraries merge (status and bulk,
 //! null and null array, map and flat array).
 
 use std::fmt::{self, Write as _};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::line::{argv, line, quoted};
 use super::{DEADLINE, eventually};
 
-/// One reply, as it went over the wire.
+/// One reply, as received.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// `+OK`
@@ -28,7 +28,7 @@ pub enum Value {
     Map(Vec<(Value, Value)>),
     /// `~2`
     Set(Vec<Value>),
-    /// `,1.5`, as text: the wire's own digits.
+    /// `,1.5`, as text: the digits as received.
     Double(String),
     /// `#t`
     Bool(bool),
@@ -184,12 +184,12 @@ impl Connection {
         self
     }
 
-    /// How long [`Connection::read`] waits. [`DEADLINE`] at first.
+    /// Sets how long [`Connection::read`] waits; [`DEADLINE`] by default.
     pub fn set_timeout(&self, timeout: Duration) {
         self.stream.get_ref().set_read_timeout(Some(timeout)).unwrap();
     }
 
-    /// Sends bytes as they are.
+    /// Sends raw bytes.
     pub fn send_raw(&mut self, bytes: &[u8]) -> Result<()> {
         self.stream.get_ref().write_all(bytes)
     }
@@ -259,7 +259,7 @@ impl Connection {
         !matches!(self.wait_for_input(timeout), Ok(None))
     }
 
-    /// How many bytes can be read now, 0 at the end of the connection, `None` when nothing came in time.
+    /// The number of readable bytes, 0 at the end of the connection, `None` when nothing came in time.
     fn wait_for_input(&mut self, timeout: Duration) -> Result<Option<usize>> {
         self.set_timeout(timeout);
         let outcome = match self.stream.fill_buf() {
@@ -313,7 +313,7 @@ impl Connection {
     }
 }
 
-/// A command in the protocol's own form.
+/// A command in the wire protocol.
 pub fn encode(arguments: &[impl AsRef<[u8]>]) -> Vec<u8> {
     let mut bytes = format!("*{}\r\n", arguments.len()).into_bytes();
     for argument in arguments {

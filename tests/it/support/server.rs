@@ -1,6 +1,6 @@
-//! One real server in a directory of its own, on a free port, killed and removed when it goes out of scope.
+//! One real server in its own directory on a free port, killed and removed when it goes out of scope.
 //!
-//! What the server prints is kept and shown when the test fails. A server that wrote a crash report fails the test that owned it,
+//! The server's output is shown when the test fails. A server with a crash report fails its test,
 //! even if every assertion held. `ATOMIC_PRELOAD` names libraries to load into each server: a sanitizer, whose reports count as
 //! crashes.
 
@@ -17,7 +17,7 @@ use super::installed::module_path;
 use super::line::quoted;
 use super::{Binary, Connection, DEADLINE, Value, eventually};
 
-/// What a server is started with.
+/// The setup of a server.
 #[derive(Debug, Clone, Default)]
 pub struct Setup {
     module: Option<Vec<String>>,
@@ -31,7 +31,7 @@ impl Setup {
         Self { module: Some(Vec::new()), ..Self::default() }
     }
 
-    /// A server that has never heard of the module.
+    /// A server without the module.
     pub fn without_module() -> Self {
         Self::default()
     }
@@ -48,13 +48,13 @@ impl Setup {
         self
     }
 
-    /// Adds a line that a server may not know, and then starts without.
+    /// Adds a line that some servers do not know; these start without it.
     pub fn config_if_known(mut self, line: &str) -> Self {
         self.optional.push(line.to_owned());
         self
     }
 
-    /// Lets scripts have `getfenv`, `setfenv` and `newproxy`, which most servers hide.
+    /// Shows `getfenv`, `setfenv` and `newproxy` to scripts, which most servers hide.
     pub fn deprecated_api(self) -> Self {
         self.config_if_known("lua-enable-deprecated-api yes")
     }
@@ -83,7 +83,7 @@ impl Setup {
 
 /// A running server.
 pub struct Server {
-    /// The program it runs.
+    /// Its program.
     pub binary: Binary,
     port: u16,
     dir: PathBuf,
@@ -92,18 +92,18 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server and waits until it answers. Panics with its log when it does not start.
+    /// Starts a server and waits until it replies. Panics with its log when it does not start.
     #[track_caller]
     pub fn start(binary: &Binary, setup: &Setup) -> Self {
         Self::try_start(binary, setup).unwrap_or_else(|log| panic!("{} does not start:\n{log}", binary.name))
     }
 
-    /// [`Server::start`] for a server that may refuse to start: then the log.
+    /// [`Server::start`] for a server that may refuse to start: then returns the log.
     pub fn try_start(binary: &Binary, setup: &Setup) -> Result<Self, String> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let dir = env::temp_dir().join(format!("atomic-it-{}-{number}", std::process::id()));
-        // Another process may take the port between our choice and the server's bind; then the server says so and exits.
+        // Another process may take the port between our choice and the server's bind; then the server logs it and exits.
         loop {
             let port = free_port();
             let configuration = setup.file(port, &dir);
@@ -142,8 +142,8 @@ impl Server {
         self.child.lock().unwrap().id()
     }
 
-    /// The processor time that it has had, within a hundredth of a second. A load on the machine does not stretch it: what must not take
-    /// long is held to this.
+    /// Its processor time, within a hundredth of a second. Load on the machine does not stretch it, so tests of duration
+    /// compare this.
     pub fn cpu_time(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
         let figures: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
@@ -183,7 +183,7 @@ impl Server {
         value.unwrap_or_else(|| panic!("INFO has no {field}")).trim().to_owned()
     }
 
-    /// Whether the module can be unloaded from it. Valkey 8.1.0 to 8.1.4 would crash (valkey-io/valkey#2753), so it refuses there.
+    /// Whether the module can be unloaded. Valkey 8.1.0 to 8.1.4 would crash (valkey-io/valkey#2753), so the module refuses there.
     pub fn unloads(&self) -> bool {
         let patch = self.binary.is_valkey.then(|| self.info("valkey_version")).and_then(|version| {
             let patch = version.strip_prefix("8.1.")?;
@@ -192,7 +192,7 @@ impl Server {
         patch.is_none_or(|patch| patch >= 5)
     }
 
-    /// Everything the server printed so far, over all its restarts.
+    /// The server's output so far, over all restarts.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.dir.join("server.log")).unwrap_or_default()).into_owned()
     }
@@ -202,7 +202,7 @@ impl Server {
         matches!(self.child.lock().unwrap().try_wait(), Ok(None))
     }
 
-    /// SIGKILL: no goodbye, no flush.
+    /// Sends SIGKILL: nothing is flushed.
     pub fn kill_9(&self) {
         let mut child = self.child.lock().unwrap();
         let _ = child.kill();
@@ -217,7 +217,7 @@ impl Server {
         self.kill_9();
     }
 
-    /// Starts it again after [`Server::kill_9`] or [`Server::shut_down`]: same directory, configuration and port.
+    /// Starts it again after [`Server::kill_9`] or [`Server::shut_down`], with the same directory, configuration and port.
     #[track_caller]
     pub fn start_again(&self) {
         assert!(!self.is_alive(), "the server still runs");
@@ -225,7 +225,7 @@ impl Server {
         self.await_ready().unwrap_or_else(|log| panic!("{} does not start again:\n{log}", self.binary.name));
     }
 
-    /// Waits until this very process answers PING; a process that ends first is an error with its log.
+    /// Waits until this process replies to PING; a process that ends first is an error with its log.
     fn await_ready(&self) -> Result<(), String> {
         let deadline = Instant::now() + DEADLINE;
         while Instant::now() < deadline {
@@ -240,7 +240,7 @@ impl Server {
         Err(format!("no answer in {DEADLINE:?}\n{}", self.log()))
     }
 
-    /// `None` as long as it does not answer; false when another process answers on the port.
+    /// `None` while it does not reply; false when another process replies on the port.
     fn answers(&self) -> Option<bool> {
         let mut connection = Connection::open(self.port).ok()?;
         connection.send(&["PING"]).ok()?;
@@ -274,7 +274,7 @@ impl Drop for Server {
     }
 }
 
-/// True for the log of a server that crashed, or in which a sanitizer found something.
+/// True for the log of a server that crashed, or with a report of a sanitizer.
 pub fn is_crash(log: &str) -> bool {
     log.contains("BUG REPORT START") || log.contains("AddressSanitizer:")
 }

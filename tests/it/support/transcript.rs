@@ -1,22 +1,22 @@
-//! Transcripts are tests: fenced ```redis blocks of a page, run against a server, one fresh keyspace per page.
+//! Transcripts as tests: fenced ```redis blocks of a page run against a server, on an empty keyspace per page.
 //!
-//! A line `> COMMAND arguments` is sent as typed into redis-cli; the lines up to the next one are what redis-cli prints for the
+//! A line `> COMMAND arguments` is sent as typed into redis-cli; the lines up to the next one are the output of redis-cli for the
 //! reply: `(integer) 1`, `"bulk"`, `OK`, `(nil)`, `(error) ERR text`, `1) ...` with nesting by indentation. Blank lines and lines that
-//! begin with `#` are skipped, and so is a label behind a line of a reply: two spaces, `#`, a space and text. What varies is written as
+//! begin with `#` are skipped, and so is a label after a line of a reply: two spaces, `#`, a space and text. Variable parts are written as
 //!
 //! * `<name>` inside a line: any text, at least one character (`(integer) <ttl-ms>`);
 //! * `...` at the end of a line: any rest; as a whole line: any number of lines.
 
 use super::Server;
 
-/// One command of a transcript and what it must print.
+/// One command of a transcript and its expected output.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Step {
     /// Line number in the page, counted from 1.
     pub number: usize,
     /// The command, as typed.
     pub command: String,
-    /// The lines it must print.
+    /// The expected output.
     pub expected: Vec<String>,
 }
 
@@ -45,7 +45,7 @@ fn without_label(line: &str) -> &str {
     line.split_once("  # ").map_or(line, |(reply, _)| reply)
 }
 
-/// Runs the steps in order on an empty server and returns how many there were. Panics at the first that prints something else.
+/// Runs the steps in order on an empty server and returns their number. Panics at the first with another output.
 #[track_caller]
 pub fn run(server: &Server, page: &str, text: &str) -> usize {
     server.run("FLUSHALL");
@@ -111,7 +111,7 @@ fn only_redis_blocks_are_transcripts() {
 }
 
 #[test]
-fn wildcards_match_what_varies_and_nothing_else() {
+fn wildcards_match_variable_parts_and_nothing_else() {
     assert!(lines_match(&["(integer) 17"], &["(integer) <ttl-ms>"]));
     assert!(lines_match(&["(integer) 17"], &["(integer) ..."]) && lines_match(&["a", "b", "c"], &["a", "...", "c"]));
     assert!(!lines_match(&["(integer) "], &["(integer) <ttl-ms>"]) && !lines_match(&["(integer) 1"], &["(integer) 2"]));

@@ -1,4 +1,4 @@
-//! BIND: a hold ends with the connection that took it. Not more than that hold, not another owner's, and not twice.
+//! BIND: a hold ends with the connection that acquired it. Only that hold, never another owner's, and never twice.
 
 use super::{
     Grant, Waiter, await_nobody_blocked, await_waiters, client_id, expect_denied, in_one_write, owners, take, unlock, waiters,
@@ -9,7 +9,7 @@ use crate::support::{Connection, Server, Value, argv, each_server, eventually};
 
 const NO_CONNECTION: &str = "ERR BIND needs a connection of its own: not in scripts";
 
-/// A connection that took a lock: `bound(server, "k me 60000 BIND")`.
+/// A connection that acquired a lock: `bound(server, "k me 60000 BIND")`.
 #[track_caller]
 fn bound(server: &Server, arguments: &str) -> Connection {
     let mut connection = server.connect();
@@ -29,7 +29,7 @@ fn holds(server: &Server, key: &str) -> i64 {
 }
 
 #[test]
-fn a_bound_lock_ends_with_its_connection_however_that_ends() {
+fn a_bound_lock_ends_with_its_connection_in_every_way() {
     each_server(|server| {
         for way in ["close", "CLIENT KILL ID", "QUIT", "protocol error", "CLIENT KILL TYPE"] {
             let mut connection = bound(server, "k me 60000 BIND");
@@ -45,7 +45,7 @@ fn a_bound_lock_ends_with_its_connection_however_that_ends() {
             waiter.granted();
             assert_eq!(owners(server, "k"), ["w"], "{way}");
             unlock(server, "k", "w");
-            // Without anybody who waits it is simply free.
+            // Without a waiter the lock is simply free.
             drop(bound(server, "k me 60000 BIND"));
             await_free(server, "k");
         }
@@ -53,7 +53,7 @@ fn a_bound_lock_ends_with_its_connection_however_that_ends() {
 }
 
 #[test]
-fn a_lock_that_is_not_bound_outlives_its_connection() {
+fn a_lock_without_bind_outlives_its_connection() {
     each_server(|server| {
         let connection = bound(server, "k me 60000");
         let other = bound(server, "bound me 60000 BIND");
@@ -66,7 +66,7 @@ fn a_lock_that_is_not_bound_outlives_its_connection() {
 }
 
 #[test]
-fn only_the_holds_that_were_taken_with_bind_through_it_are_given_back() {
+fn a_closed_connection_releases_only_the_holds_it_bound() {
     each_server(|server| {
         let mut first = bound(server, "k me 60000");
         let fence = Grant::read(&first.run("ATOMIC.LOCK k me 60000 BIND")).fence;
@@ -90,7 +90,7 @@ fn only_the_holds_that_were_taken_with_bind_through_it_are_given_back() {
 }
 
 #[test]
-fn what_was_unlocked_is_not_given_back_again() {
+fn a_closed_connection_does_not_release_an_unlocked_hold_again() {
     each_server(|server| {
         let mut connection = bound(server, "k me 60000 BIND");
         assert_eq!(connection.run("ATOMIC.UNLOCK k me"), Value::Integer(0));
@@ -98,7 +98,7 @@ fn what_was_unlocked_is_not_given_back_again() {
         close(server, connection);
         assert_eq!(server.run("ATOMIC.LOCKINFO k").field("fence"), Some(Value::Integer(fence)));
         unlock(server, "k", "me");
-        // Given back by another connection, and taken again through it: a new ownership of the same name.
+        // Another connection releases it and acquires it again: a new ownership with the same name.
         for option in ["", "ALL"] {
             let connection = bound(server, "k me 60000 BIND");
             assert_eq!(server.run(&format!("ATOMIC.UNLOCK k me {option}")), Value::Integer(0));
@@ -107,7 +107,7 @@ fn what_was_unlocked_is_not_given_back_again() {
             assert_eq!((owners(server, "k"), holds(server, "k")), (vec!["me".to_owned()], 1));
             unlock(server, "k", "me");
         }
-        // Taken again through the same connection, now without BIND.
+        // Acquired again through the same connection, now without BIND.
         let mut connection = bound(server, "k me 60000 BIND");
         connection.run("ATOMIC.UNLOCK k me");
         Grant::read(&connection.run("ATOMIC.LOCK k me 60000"));
@@ -117,7 +117,7 @@ fn what_was_unlocked_is_not_given_back_again() {
 }
 
 #[test]
-fn another_owner_since_keeps_the_lock() {
+fn a_later_owner_keeps_the_lock() {
     each_server(|server| {
         for way in ["DEL k", "FLUSHALL", "ATOMIC.UNLOCK k me", "RENAME k elsewhere", "MOVE k 1", "SWAPDB 0 1", "PEXPIREAT k 1"] {
             for since in ["you", "me"] {
@@ -134,7 +134,7 @@ fn another_owner_since_keeps_the_lock() {
 }
 
 #[test]
-fn the_end_of_a_connection_touches_nothing_that_is_no_lock() {
+fn the_end_of_a_connection_touches_no_foreign_value() {
     each_server(|server| {
         let replace: &[&[&str]] = &[
             &["SET k me"],
@@ -201,7 +201,7 @@ fn bind_works_in_a_transaction_and_not_in_a_script() {
 }
 
 #[test]
-fn a_lock_that_was_waited_for_is_bound_too() {
+fn a_lock_granted_to_a_waiter_is_bound_too() {
     each_server(|server| {
         take(server, "k me 60000");
         let mut chain: Vec<Waiter> =
@@ -215,7 +215,7 @@ fn a_lock_that_was_waited_for_is_bound_too() {
         }
         last.granted();
         assert_eq!(waiters(server, "k"), 0);
-        // Nobody waits: closing after the grant leaves a free lock.
+        // Without another waiter, closing after the grant leaves a free lock.
         unlock(server, "k", "last");
         take(server, "k me 60000");
         let mut waiter = Waiter::queued(server, "k", 1, "ATOMIC.LOCK k w 60000 WAIT 0 BIND");
@@ -228,7 +228,7 @@ fn a_lock_that_was_waited_for_is_bound_too() {
 }
 
 #[test]
-fn a_client_that_reads_its_grant_and_says_quit_keeps_what_is_not_bound() {
+fn a_client_that_reads_its_grant_and_quits_keeps_a_lock_without_bind() {
     each_server(|server| {
         for free in ["ATOMIC.UNLOCK k me", "DEL k"] {
             for (options, kept) in [("", true), ("SHARED", true), ("BIND", false)] {
@@ -279,7 +279,7 @@ fn one_connection_can_bind_many_locks() {
 }
 
 #[test]
-fn bound_permits_come_back_one_by_one() {
+fn bound_permits_are_released_one_by_one() {
     each_server(|server| {
         let sem = |arguments: &str| format!("ATOMIC.SEMACQUIRE s 4 {arguments}");
         let in_use = || server.run("ATOMIC.SEMINFO s").field("in-use").map_or(0, |count| count.integer());
@@ -294,7 +294,7 @@ fn bound_permits_come_back_one_by_one() {
         drop(waiter);
         eventually("the waiter's permits came back", || (in_use() == 1).then_some(()));
         assert_eq!(server.run("ATOMIC.SEMRELEASE s me"), Value::Integer(0));
-        // Given back before: the end of the connection takes no other permit of that owner.
+        // Released before: the end of the connection releases no other permit of that owner.
         let mut connection = server.connect();
         Grant::read(&connection.run(&sem("me 60000 BIND")));
         connection.run("ATOMIC.SEMRELEASE s me");
@@ -305,13 +305,13 @@ fn bound_permits_come_back_one_by_one() {
 }
 
 #[test]
-fn what_one_connection_gave_back_is_not_taken_from_another() {
+fn a_permit_released_by_one_connection_is_not_released_for_another() {
     each_server(|server| {
         let sem = "ATOMIC.SEMACQUIRE s 4 pool 60000 BIND";
         let (mut first, mut second) = (server.connect(), server.connect());
         Grant::read(&first.run(sem));
         Grant::read(&second.run(sem));
-        // Both end together from here on.
+        // From here on both connections end together.
         assert_eq!(server.run("ATOMIC.SEMRENEW s pool 90000"), Value::Integer(90_000));
         assert_eq!(first.run("ATOMIC.SEMRELEASE s pool"), Value::Integer(1));
         close(server, first);

@@ -1,11 +1,11 @@
-//! Waiting in a cluster: a waiter whose slot leaves is told where to go, and nobody owns a lock on the node that it left.
+//! Waiting in a cluster: a waiter whose slot leaves gets a redirection, and no client owns a lock on the node that the slot left.
 
 use super::{Waiter, await_waiters, owners};
 use crate::support::cluster::{Cluster, begin_migration, id, move_key, redirection, slot};
 use crate::support::locks::{close, granted, not_granted};
 use crate::support::{Binary, Server, Value, each_installed, eventually};
 
-/// Runs `body` on a cluster of two: with the node that has the slots of the keys `{m}...`, and the other one.
+/// Runs `body` on a cluster of two nodes: the node with the slot of the keys `{m}...`, and the other.
 fn each_pair(body: impl Fn(&Cluster, &Server, &Server)) {
     each_installed(|binary| {
         let cluster = Cluster::start(binary, 2);
@@ -37,7 +37,7 @@ fn several_locks_at_once_share_a_slot() {
 }
 
 #[test]
-fn keys_behind_their_number_are_sent_to_their_node_like_any_others() {
+fn counted_keys_are_redirected_like_any_others() {
     each_pair(|_, from, to| {
         let moved = redirection("MOVED", slot(from, "{m}"), from);
         for command in [
@@ -73,7 +73,7 @@ fn a_waiter_follows_the_key_that_migrates() {
         assert_eq!(from.run("ATOMIC.LOCKINFO {m}a"), redirection("ASK", slot, to), "the key is back on the source");
         not_granted(&ask(to, "ATOMIC.LOCK {m}a you 1000"));
         not_granted(&ask(to, "ATOMIC.SEMACQUIRE {m}sem 1 you 1000"));
-        // The other key is still here, and so is its waiter.
+        // The other key is still on this node, and so is its waiter.
         assert_eq!(owners(from, "{m}b"), ["me"]);
         await_waiters(from, "{m}b", 1);
         move_key("{m}b", from, to);
@@ -81,7 +81,7 @@ fn a_waiter_follows_the_key_that_migrates() {
         let reply = moved.reply();
         assert!(["ASK", "MOVED"].map(|word| redirection(word, slot, to)).contains(&reply), "{reply}");
         assert_eq!(from.run("ATOMIC.LOCK {m}a you 1000 WAIT 0"), redirection("MOVED", slot, to));
-        // There the old holder is the holder, and a queue works.
+        // On the target the holder is the same, and a queue works.
         for key in ["{m}a", "{m}b"] {
             assert_eq!(owners(to, key), ["me"]);
             let mut waiter = Waiter::queued(to, key, 1, &format!("ATOMIC.LOCK {key} you 1000000 WAIT 0"));
@@ -93,7 +93,7 @@ fn a_waiter_follows_the_key_that_migrates() {
 }
 
 #[test]
-fn a_lock_that_becomes_free_while_its_slot_migrates_is_taken_where_the_slot_goes() {
+fn a_lock_that_becomes_free_while_its_slot_migrates_is_acquired_on_the_target() {
     each_pair(|cluster, from, to| {
         let slot = slot(from, "{m}");
         let mut holder = from.connect();
@@ -112,12 +112,12 @@ fn a_lock_that_becomes_free_while_its_slot_migrates_is_taken_where_the_slot_goes
         for (key, waiter) in keys.iter().zip(&mut waiters) {
             let reply = waiter.reply();
             if reply == redirection("ASK", slot, to) {
-                // What is not on the source any more may be taken on the target.
+                // A key that has left the source can be acquired on the target.
                 assert_eq!(from.run(&format!("ATOMIC.LOCKINFO {key}")), reply, "an owner on the source");
                 granted(&ask(to, &format!("ATOMIC.LOCK {key} other 1000000")));
                 elsewhere.push(*key);
             } else {
-                // What never left it may change hands there, and moves later.
+                // A key that has not left it may be handed off there, and moves later.
                 granted(&reply);
                 assert_eq!(owners(from, key), ["you"]);
                 move_key(key, from, to);
@@ -133,7 +133,7 @@ fn a_lock_that_becomes_free_while_its_slot_migrates_is_taken_where_the_slot_goes
 }
 
 #[test]
-fn a_slot_that_moves_with_its_keys_takes_no_waiter_along() {
+fn a_slot_that_moves_with_its_keys_redirects_its_waiters() {
     each_pair(|cluster, from, to| {
         let slot = slot(from, "{m}");
         let keys: Vec<String> = (0..30).map(|n| format!("{{m}}{n}")).collect();
@@ -154,7 +154,7 @@ fn a_slot_that_moves_with_its_keys_takes_no_waiter_along() {
 }
 
 #[test]
-fn a_slot_that_is_migrated_as_a_whole_takes_no_waiter_along() {
+fn a_slot_that_is_migrated_as_a_whole_redirects_its_waiters() {
     each_pair(|_, from, to| {
         if !from.binary.is_valkey_from(9, 0) {
             return;
@@ -170,7 +170,7 @@ fn a_slot_that_is_migrated_as_a_whole_takes_no_waiter_along() {
             assert_eq!(waiter.reply(), redirection("MOVED", slot, to));
         }
         assert_eq!(keys.map(|key| owners(to, key)), [["me"], ["me"]]);
-        // A connection of the source cannot give back what is elsewhere.
+        // A connection to the source cannot release a lock on another node.
         close(from, holder);
         assert_eq!(owners(to, "{m}bound"), ["me"]);
         eventually("the source has nothing left", || (from.run("DBSIZE") == Value::Integer(0)).then_some(()));
@@ -178,12 +178,12 @@ fn a_slot_that_is_migrated_as_a_whole_takes_no_waiter_along() {
 }
 
 #[test]
-fn a_slot_that_is_taken_away_without_its_keys_sends_its_waiters_there() {
+fn a_slot_that_is_reassigned_without_its_keys_redirects_its_waiters() {
     each_pair(|_, from, to| {
         let slot = slot(from, "{m}");
         granted(&from.run("ATOMIC.LOCK {m}a me 1000000"));
         let mut waiter = Waiter::queued(from, "{m}a", 1, "ATOMIC.LOCK {m}a you 1000000 WAIT 0");
-        // With a higher epoch the claim of the other node wins, and this one deletes what it has.
+        // With a higher epoch the claim of the other node wins, and this node deletes its keys.
         assert_eq!(to.run(&format!("CLUSTER SETSLOT {slot} NODE {}", id(to))), Value::ok());
         to.run("CLUSTER BUMPEPOCH");
         assert_eq!(waiter.reply(), redirection("MOVED", slot, to));
@@ -192,7 +192,7 @@ fn a_slot_that_is_taken_away_without_its_keys_sends_its_waiters_there() {
     });
 }
 
-/// A primary with a replica, and what waits at the primary when the replica takes over.
+/// Fails over from a primary with waiters to its replica.
 fn fail_over(binary: &Binary, command: &str) {
     let cluster = Cluster::start(binary, 2);
     let primary = cluster.nodes.iter().find(|node| node.run("EXISTS {m}") == Value::Integer(0)).unwrap();
@@ -218,11 +218,11 @@ fn fail_over(binary: &Binary, command: &str) {
 }
 
 #[test]
-fn waiters_are_let_go_when_a_replica_takes_over() {
+fn waiters_are_unblocked_when_a_replica_takes_over() {
     each_installed(|binary| fail_over(binary, "CLUSTER FAILOVER"));
 }
 
 #[test]
-fn waiters_are_let_go_when_a_replica_takes_over_by_force() {
+fn waiters_are_unblocked_when_a_replica_takes_over_by_force() {
     each_installed(|binary| fail_over(binary, "CLUSTER FAILOVER TAKEOVER"));
 }

@@ -1,5 +1,5 @@
-//! Fences: strictly growing over grants of every kind, restarts and failovers; the one assumption behind that; and that nothing
-//! permanent is needed for it.
+//! Fences grow strictly over grants of every kind, restarts and failovers. The tests also cover the one assumption behind that, and that
+//! nothing permanent is stored for it.
 
 use super::Waiter;
 use crate::commands::{integers, micros};
@@ -14,7 +14,7 @@ impl Issued {
         Self(0)
     }
 
-    /// The fence of a grant, which must be above all before it.
+    /// The fence of a grant, which must be above all earlier fences.
     #[track_caller]
     fn next(&mut self, reply: &Value) -> i64 {
         let fence = granted(reply);
@@ -29,7 +29,7 @@ fn ahead(server: &Server) -> i64 {
     micros(&mut server.connect()) + 3_600_000_000
 }
 
-/// Puts a lock of `you` in place whose fence is given.
+/// Stores a lock of `you` with this fence.
 #[track_caller]
 fn place(server: &Server, key: &str, fence: i64, deadline: i64) {
     let fence = fence.cast_unsigned();
@@ -43,9 +43,9 @@ fn fences_grow_over_grants_of_every_kind() {
         let mut issued = Issued::none();
         for _ in 0..3 {
             let first = issued.next(&server.run("ATOMIC.LOCK k me 1000000"));
-            assert_eq!(granted(&server.run("ATOMIC.LOCK k me 1000000")), first, "entering again");
+            assert_eq!(granted(&server.run("ATOMIC.LOCK k me 1000000")), first, "acquiring again");
             let readers = ["a", "b"].map(|owner| issued.next(&server.run(&format!("ATOMIC.LOCK shared {owner} 1000000 SHARED"))));
-            assert_eq!(granted(&server.run("ATOMIC.LOCK shared a 1000000 SHARED")), readers[0], "a reader that enters again");
+            assert_eq!(granted(&server.run("ATOMIC.LOCK shared a 1000000 SHARED")), readers[0], "a reader that acquires again");
             assert_eq!(fence(server, "shared"), readers[1], "the highest one is shown");
             let both = issued.next(&server.run("ATOMIC.MLOCK me 1000000 {m}a {m}b"));
             assert_eq!([fence(server, "{m}a"), fence(server, "{m}b")], [both; 2]);
@@ -94,7 +94,7 @@ fn fences_grow_over_hand_overs_in_the_order_of_the_queue() {
         issued.next(&waiters[3].reply());
         server.run("DEL k");
         issued.next(&waiters[4].reply());
-        // Meanwhile others get theirs.
+        // Other locks are granted in between.
         issued.next(&server.run("ATOMIC.LOCK other me 1000000"));
         server.run("FLUSHALL");
         issued.next(&waiters[5].reply());
@@ -129,26 +129,26 @@ fn fences_grow_over_restarts_and_failovers() {
 }
 
 #[test]
-fn a_fence_ahead_of_the_clock_is_succeeded_wherever_it_was_seen() {
+fn the_next_fence_is_above_a_fence_ahead_of_the_clock_wherever_it_was_seen() {
     each_server(|server| {
         let first = ahead(server);
-        // By who waits for it, and gets it.
+        // Seen by the waiter that acquires the lock.
         place(server, "k", first, LATER);
         let mut waiter = Waiter::queued(server, "k", 1, "ATOMIC.LOCK k me 1000000 WAIT 0");
         assert_eq!(server.run("ATOMIC.UNLOCK k you"), Value::Integer(0));
         assert_eq!(granted(&waiter.reply()), first + 1);
-        // Then by every other key and every other kind, although no key holds it any more.
+        // Then every other key and command continues above it, although no key holds it any more.
         server.run("FLUSHALL");
         assert_eq!(granted(&server.run("ATOMIC.LOCK other me 1000000")), first + 2);
         assert_eq!(granted(&server.run("ATOMIC.SEMACQUIRE sem 1 me 1000000")), first + 3);
         assert_eq!(granted(&server.run("ATOMIC.MLOCK me 1000000 {m}a {m}b")), first + 4);
-        // By several locks at once, and by a reader.
+        // Seen by MLOCK, and by a reader.
         server.run("FLUSHDB");
         place(server, "{m}b", first + 200, 1);
         assert_eq!(granted(&server.run("ATOMIC.MLOCK me 1000000 {m}a {m}b")), first + 201);
         place(server, "k", first + 300, 1);
         assert_eq!(granted(&server.run("ATOMIC.LOCK k me 1000000 SHARED")), first + 301);
-        // And by whoever reads it and gets nothing.
+        // Seen by commands that read it and grant nothing.
         for (read, seen) in
             ["LOCK k me 1000", "MLOCK me 1000 k", "UNLOCK k me", "LOCKRENEW k me 1000", "LOCKINFO k"].iter().zip(1..)
         {
@@ -171,13 +171,13 @@ fn after_a_restart_a_fence_ahead_of_the_clock_counts_again_when_it_is_seen() {
         server.run("ATOMIC.UNLOCK other me");
         server.kill_9();
         server.start_again();
-        // The edge of what is promised: the number far + 1 was issued, nothing stored says so, and the clock is behind it.
+        // The edge of the guarantee: far + 1 was issued, no key stores it, and the clock is behind it.
         let mut connection = server.connect();
         let before = micros(&mut connection);
         let unseen = granted(&server.run("ATOMIC.LOCK other me 1000000"));
         assert!((before..=micros(&mut connection)).contains(&unseen), "not the clock: {unseen}");
         assert!(unseen < far);
-        // A look at the lock that is still there is enough.
+        // Reading the lock that still exists is enough.
         server.run("ATOMIC.LOCKINFO k");
         assert_eq!(granted(&server.run("ATOMIC.LOCK third me 1000000")), far + 1);
     });
@@ -198,7 +198,7 @@ fn on_a_new_primary_a_fence_ahead_of_the_clock_counts_when_it_is_seen() {
 }
 
 #[test]
-fn fences_leave_nothing_behind() {
+fn fences_leave_no_keys() {
     each_server(|server| {
         let mut issued = Issued::none();
         for key in ["a", "b"] {
@@ -235,7 +235,7 @@ fn a_hostile_fence_blocks_neither_its_queue_nor_others() {
             server.run("DEL other");
             server.run("ATOMIC.UNLOCK k you");
             for (waiter, owner) in waiters.iter_mut().zip(["w1", "w2"]) {
-                // A number above the highest does not exist: then it is an error, not a wait for ever.
+                // There is no fence above the highest: then the reply is an error, not an endless wait.
                 match waiter.reply() {
                     Value::Error(text) => assert!(text.starts_with("WRONGTYPE") && crafted >= highest - 1, "{crafted}: {text}"),
                     reply => {
@@ -252,7 +252,7 @@ fn a_hostile_fence_blocks_neither_its_queue_nor_others() {
 }
 
 #[test]
-fn a_damaged_fence_is_no_lock_and_lets_waiters_go() {
+fn a_damaged_fence_is_refused_and_unblocks_waiters() {
     let beyond = (1_u64 << 62) + 1;
     let damaged = [
         stored(0, beyond, &[(b"you", 1, LATER, 7)]),
@@ -272,7 +272,7 @@ fn a_damaged_fence_is_no_lock_and_lets_waiters_go() {
             for attempt in ["LOCK k me 1000 WAIT 0", "MLOCK me 1000 k", "UNLOCK k you", "LOCKRENEW k you 1000", "LOCKINFO k"] {
                 assert_eq!(server.run(&format!("ATOMIC.{attempt}")), Value::Error(REFUSAL.to_owned()), "{attempt}");
             }
-            assert_eq!(server.run("GET k"), Value::bulk(state), "what is no lock of ours stays as it is");
+            assert_eq!(server.run("GET k"), Value::bulk(state), "a foreign value stays unchanged");
             server.run("DEL k");
             assert!(granted(&server.run("ATOMIC.LOCK k me 1000000")) < 1 << 52);
             server.run("DEL k");

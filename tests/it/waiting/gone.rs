@@ -1,13 +1,13 @@
-//! A key that goes while several wait for it: the first gets its turn, and the next is looked at while there is no key to ask.
+//! A key disappears while several clients wait for it: the first is granted, and the module checks the next while no key exists.
 //!
-//! Redis 8.2 and later end when the TTL of a missing key is asked for; the visit of a line did.
+//! Redis 8.2 and later abort when a module reads the TTL of a missing key. Serving a queue once did that.
 
-use super::handover::{FREEING, run_all};
+use super::handoff::{FREEING, run_all};
 use super::{Grant, Waiter, await_nobody_blocked, await_waiters, owners, take, unlock};
 use crate::support::{Value, each_server, eventually};
 
 #[test]
-fn the_next_in_line_waits_on_when_the_key_went() {
+fn the_next_waiter_keeps_waiting_when_the_key_disappears() {
     each_server(|server| {
         for commands in FREEING {
             take(server, "k me 60000");
@@ -25,7 +25,7 @@ fn the_next_in_line_waits_on_when_the_key_went() {
 }
 
 #[test]
-fn a_long_line_of_short_leases_ends_by_itself() {
+fn a_long_queue_of_short_leases_drains() {
     const LENGTH: i64 = 60;
     each_server(|server| {
         take(server, "k me 60000");
@@ -41,7 +41,7 @@ fn a_long_line_of_short_leases_ends_by_itself() {
 }
 
 #[test]
-fn permits_of_a_semaphore_that_went_are_handed_out_again() {
+fn permits_of_a_deleted_semaphore_are_granted_again() {
     each_server(|server| {
         let waiting = || server.run("ATOMIC.SEMINFO s").field("waiters");
         for commands in ["DEL s", "PEXPIRE s 1", "RENAME s elsewhere", "FLUSHALL", "ZREM", "MULTI ; SET s v ; DEL s ; EXEC"] {
@@ -49,7 +49,7 @@ fn permits_of_a_semaphore_that_went_are_handed_out_again() {
             let mut line: Vec<Waiter> =
                 (0..3).map(|n| Waiter::send(server, &format!("ATOMIC.SEMACQUIRE s 1 w{n} 60000 WAIT 0"))).collect();
             eventually("three wait", || (waiting() == Some(Value::Integer(3))).then_some(()));
-            // The set goes with its last member.
+            // The sorted set disappears with its last member.
             if commands == "ZREM" {
                 let members = server.run("ZRANGE s 0 -1");
                 let all: Vec<&[u8]> = members.array().iter().map(Value::bytes).collect();

@@ -1,7 +1,7 @@
-//! Leases and TTLs that end by themselves: the lock is handed over by the module's own timer, at that moment and not before.
+//! Leases and TTLs that run out: the module's own timer hands the lock off at that moment and not before.
 //!
 //! The server's cron runs once a second here and does not expire keys, and no client sends anything between the last command and the
-//! reply: what happens in the first milliseconds after the end is the timer's work.
+//! reply: within the first milliseconds after the end only the timer acts.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use super::{Waiter, await_nobody_blocked, owners, take, unlock};
 use crate::commands::{deadline, micros};
 use crate::support::{Server, Setup, Value, each_server, each_server_with};
 
-/// How late the hand-over may be in one of several tries. The others had to share the machine.
+/// How late the hand-off may be in the best of several tries. In the others the machine was busy.
 const PROMPT: Duration = Duration::from_millis(50);
 
 fn each_quiet_server(body: impl Fn(&Server)) {
@@ -19,13 +19,13 @@ fn each_quiet_server(body: impl Fn(&Server)) {
     });
 }
 
-/// An end that lies `ms` after some moment between two readings of the clock.
+/// An end, `ms` after a moment between two readings of the clock.
 struct End {
     earliest: Instant,
     latest: Instant,
 }
 
-/// Runs what makes a lock end `ms` later.
+/// Runs an action after which a lock ends `ms` later.
 fn ending<R>(ms: u64, act: impl FnOnce() -> R) -> End {
     let after = Duration::from_millis(ms);
     let earliest = Instant::now() + after;
@@ -34,7 +34,7 @@ fn ending<R>(ms: u64, act: impl FnOnce() -> R) -> End {
 }
 
 impl End {
-    /// Waits for the grant, which may not come before the end. Returns how late it came at most.
+    /// Waits for the grant, which must not come before the end. Returns its maximal delay.
     #[track_caller]
     fn await_grant(&self, waiter: &mut Waiter) -> Duration {
         waiter.granted();
@@ -45,7 +45,7 @@ impl End {
     }
 }
 
-/// Repeats a hand-over at an end until one was prompt.
+/// Repeats a hand-off at an end until one is prompt.
 #[track_caller]
 fn expect_prompt(server: &Server, what: &str, once: impl Fn() -> Duration) {
     let mut late = Vec::new();
@@ -61,7 +61,7 @@ fn wait_for(server: &Server) -> Waiter {
 }
 
 #[test]
-fn a_lease_that_ends_is_handed_over_at_that_moment() {
+fn a_lock_is_handed_off_the_moment_its_lease_ends() {
     each_quiet_server(|server| {
         expect_prompt(server, "the lease of a lock", || {
             let end = ending(120, || take(server, "k me 120"));
@@ -75,7 +75,7 @@ fn a_lease_that_ends_is_handed_over_at_that_moment() {
 }
 
 #[test]
-fn whatever_shortens_a_lease_or_a_ttl_moves_the_hand_over() {
+fn shortening_a_lease_or_a_ttl_moves_the_hand_off() {
     each_quiet_server(|server| {
         for shorten in
             ["ATOMIC.LOCKRENEW k me 70", "PEXPIRE k 70", "SET k token PX 70", "ATOMIC.SET k token XX PX 70", "GETEX k PX 70"]
@@ -99,7 +99,7 @@ fn whatever_shortens_a_lease_or_a_ttl_moves_the_hand_over() {
 }
 
 #[test]
-fn a_longer_ttl_of_the_key_makes_no_lease_longer() {
+fn a_longer_ttl_of_the_key_does_not_extend_a_lease() {
     each_quiet_server(|server| {
         for longer in ["PERSIST k", "PEXPIRE k 60000", "PEXPIREAT k 4102444800000", "GETEX k PERSIST"] {
             expect_prompt(server, longer, || {
@@ -116,7 +116,7 @@ fn a_longer_ttl_of_the_key_makes_no_lease_longer() {
 }
 
 #[test]
-fn renewing_makes_those_who_wait_wait_longer() {
+fn renewing_makes_waiters_wait_longer() {
     each_quiet_server(|server| {
         expect_prompt(server, "LOCKRENEW", || {
             take(server, "k me 300");
@@ -140,7 +140,7 @@ fn renewing_makes_those_who_wait_wait_longer() {
 }
 
 #[test]
-fn a_writer_gets_the_lock_when_the_last_reader_has_ended() {
+fn a_writer_gets_the_lock_when_the_last_reader_ends() {
     each_quiet_server(|server| {
         expect_prompt(server, "the last of three readers", || {
             take(server, "k a 40 SHARED");
@@ -149,7 +149,7 @@ fn a_writer_gets_the_lock_when_the_last_reader_has_ended() {
             let mut waiter = Waiter::send(server, "ATOMIC.LOCK k w 60000 WAIT 0");
             end.await_grant(&mut waiter)
         });
-        // A reader that waits for one of 1,024 places gets that of the first who ends.
+        // A reader that waits for one of 1,024 places gets the place of the first reader that ends.
         expect_prompt(server, "one of 1,024 readers", || {
             let readers: Vec<String> = (0..1023).map(|n| format!("ATOMIC.LOCK k r{n} 60000 SHARED")).collect();
             let mut connection = server.connect();
@@ -166,7 +166,7 @@ fn a_writer_gets_the_lock_when_the_last_reader_has_ended() {
 }
 
 #[test]
-fn a_chain_of_crashed_owners_ends_one_after_the_other() {
+fn a_chain_of_crashed_owners_ends_one_by_one() {
     each_quiet_server(|server| {
         let mut ends = micros(&mut server.connect()) + 30_000;
         take(server, "k me 30");
@@ -175,7 +175,7 @@ fn a_chain_of_crashed_owners_ends_one_after_the_other() {
             names.iter().map(|name| Waiter::send(server, &format!("ATOMIC.LOCK k {name} 30 WAIT 0"))).collect();
         let mut fences: Vec<i64> = chain.iter_mut().map(|waiter| waiter.granted().fence).collect();
         ends += 8 * 30_000;
-        // Everyone had its whole lease: the last one was granted 8 leases after the first began, less the rounding of each.
+        // Each owner had its whole lease: the last was granted 8 leases after the first began, less the rounding of each.
         assert!(micros(&mut server.connect()) >= ends - 30_000 - 9_000, "somebody was cut short");
         fences.sort_unstable();
         fences.dedup();
@@ -184,7 +184,7 @@ fn a_chain_of_crashed_owners_ends_one_after_the_other() {
 }
 
 #[test]
-fn many_keys_end_each_in_its_own_time() {
+fn many_keys_end_each_at_its_own_time() {
     each_quiet_server(|server| {
         let mut waiting = Vec::new();
         for n in 0..60 {
@@ -195,21 +195,21 @@ fn many_keys_end_each_in_its_own_time() {
         }
         let granted = |(n, (end, ends, waiter)): (usize, &mut (End, i64, Waiter))| {
             end.await_grant(waiter);
-            // By the server's clock, since on a busy machine the reply is read later.
+            // By the server's clock, since a busy machine reads the reply later.
             let late = deadline(server, &format!("k{n}")) - 60_000 - *ends;
             unlock(server, &format!("k{n}"), "w");
             late
         };
         let late: Vec<i64> = waiting.iter_mut().enumerate().map(granted).collect();
-        // Each in its turn, not all with the last one.
+        // Each at its own time, not all with the last one.
         let prompt = late.iter().filter(|late| **late < 50).count();
         assert!(prompt >= late.len() / 2, "only {prompt} of {} were prompt: {late:?}", late.len());
     });
 }
 
-/// A TTL that is milliseconds away from the end of time in the server's microseconds must not make its timers ring for ever.
+/// A TTL near the maximum of the server's microseconds must not make its timers fire forever.
 #[test]
-fn a_ttl_at_the_end_of_the_servers_range_is_only_a_long_one() {
+fn a_ttl_at_the_end_of_the_servers_range_is_just_a_long_ttl() {
     each_server(|server| {
         let overflowing = i64::try_from(u64::MAX / 1000).unwrap();
         let now = server.run("TIME").array()[0].text().parse::<i64>().unwrap() * 1000;

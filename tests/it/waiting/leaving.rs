@@ -1,5 +1,5 @@
-//! Waiters that leave: by their own timeout, by closing, by another client's hand; before the grant, and in the gap between the grant and
-//! its reply. Whoever leaves is skipped at once, and no lock is lost with it.
+//! Waiters that leave by timeout, by closing, or through another client; before the grant, and between the grant and
+//! its reply. A waiter that leaves is skipped at once, and no lock is lost.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::support::{Connection, Server, Value, argv, each_server, eventually};
 
 const UNBLOCKED: &str = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
 
-/// A waiter as the n-th for `k`, and its client id.
+/// The n-th waiter for `k`, and its client id.
 #[track_caller]
 fn queue(server: &Server, n: i64, arguments: &str) -> (i64, Waiter) {
     let mut connection = server.connect();
@@ -23,7 +23,7 @@ fn queue(server: &Server, n: i64, arguments: &str) -> (i64, Waiter) {
 }
 
 #[test]
-fn a_waiter_is_denied_when_its_time_is_over_and_not_before() {
+fn a_waiter_is_denied_when_its_time_is_up_and_not_before() {
     each_server(|server| {
         take(server, "k me 60000");
         for wait in [1, 30, 120] {
@@ -36,7 +36,7 @@ fn a_waiter_is_denied_when_its_time_is_over_and_not_before() {
             // Both clocks count whole milliseconds.
             assert!(waited + Duration::from_millis(1) >= Duration::from_millis(wait), "after {waited:?} of {wait} ms");
         }
-        // Everyone by its own time, whatever its place; who is left counts.
+        // Each waiter by its own time, whatever its place; the denial counts the remaining waiters.
         let (_, mut stays) = queue(server, 1, "stays 60000 WAIT 0");
         let mut long = Waiter::queued(server, "k", 2, "ATOMIC.LOCK k long 60000 WAIT 300");
         let mut short = Waiter::queued(server, "k", 3, "ATOMIC.LOCK k short 60000 WAIT 200");
@@ -48,7 +48,7 @@ fn a_waiter_is_denied_when_its_time_is_over_and_not_before() {
         }
         unlock(server, "k", "me");
         assert_eq!(stays.granted().waiters, 0);
-        // A foreign lock without a TTL has none to name.
+        // A foreign lock without a TTL has no TTL to return.
         server.run("SET k token");
         let reply = server.connect().run("ATOMIC.LOCK k w 60000 WAIT 20");
         assert_eq!(reply, Value::integers(&[0, 0, -1, 0, 0]));
@@ -56,9 +56,9 @@ fn a_waiter_is_denied_when_its_time_is_over_and_not_before() {
     });
 }
 
-/// Nothing is handed over during a pause, so that a lease and the time of a waiter can end in either order.
+/// Nothing is handed off during a pause, so a lease and the time of a waiter can end in either order.
 #[test]
-fn a_denial_of_a_lock_that_is_free_by_now_says_so() {
+fn a_denial_shows_that_the_lock_is_free_by_now() {
     each_server(|server| {
         let mut lease = 100;
         let reply = loop {
@@ -72,7 +72,7 @@ fn a_denial_of_a_lock_that_is_free_by_now_says_so() {
             if reply.array()[0] == Value::Integer(0) {
                 break reply;
             }
-            // Granted before the pause began: the lease was too short for this machine.
+            // It was granted before the pause began: the lease was too short for this machine.
             lease *= 2;
             unlock(server, "k", "w");
         };
@@ -81,7 +81,7 @@ fn a_denial_of_a_lock_that_is_free_by_now_says_so() {
 }
 
 #[test]
-fn whoever_leaves_makes_way_for_those_behind() {
+fn a_waiter_that_leaves_makes_way_for_the_next() {
     each_server(|server| {
         for way in ["time", "close", "CLIENT KILL ID", "CLIENT UNBLOCK", "CLIENT UNBLOCK ERROR"] {
             take(server, "k me 60000 SHARED");
@@ -119,7 +119,7 @@ fn whoever_leaves_makes_way_for_those_behind() {
 }
 
 #[test]
-fn a_client_that_waits_no_more_cannot_be_unblocked() {
+fn a_client_that_no_longer_waits_cannot_be_unblocked() {
     each_server(|server| {
         take(server, "k me 60000");
         let (id, mut waiter) = queue(server, 1, "w 60000 WAIT 0");
@@ -130,7 +130,7 @@ fn a_client_that_waits_no_more_cannot_be_unblocked() {
         }
         waiter.expect_nothing_more();
         assert_eq!(owners(server, "k"), ["w"]);
-        // And it can wait again on the same connection.
+        // It can wait again on the same connection.
         assert_eq!(waiter.connection().run("ATOMIC.UNLOCK k w"), Value::Integer(0));
         take(server, "k me 60000");
         waiter.connection().send(&argv("ATOMIC.LOCK k again 60000 WAIT 0")).unwrap();
@@ -141,10 +141,10 @@ fn a_client_that_waits_no_more_cannot_be_unblocked() {
     });
 }
 
-/// What frees the lock of `me`, in the same write as what follows.
+/// Commands that free the lock of `me`, in the same write as the next commands.
 const FREEING: &[&str] = &["ATOMIC.UNLOCK k me", "DEL k", "FLUSHALL ASYNC", "ATOMIC.LOCKRENEW k me 1 ; DEBUG SLEEP 0.005"];
 
-/// The commands of one client in one write: free the lock, then what is done to the waiter; both in a transaction, or not.
+/// The commands of one client in one write: free the lock, then act on the waiter; both in a transaction, or not.
 fn gap(free: &str, act: &str, in_transaction: bool) -> Vec<String> {
     let commands = free.split(" ; ").chain(act.split(" ; "));
     let wrap = |word: &'static str| in_transaction.then_some(word);
@@ -152,7 +152,7 @@ fn gap(free: &str, act: &str, in_transaction: bool) -> Vec<String> {
 }
 
 #[test]
-fn a_client_that_is_unblocked_between_grant_and_reply_gets_exactly_one_answer() {
+fn a_client_that_is_unblocked_between_grant_and_reply_gets_exactly_one_reply() {
     each_server(|server| {
         for free in FREEING {
             for (how, options) in
@@ -188,7 +188,7 @@ fn a_client_that_is_unblocked_between_grant_and_reply_gets_exactly_one_answer() 
 }
 
 #[test]
-fn a_client_that_is_killed_between_grant_and_reply_passes_the_lock_on() {
+fn a_client_that_is_killed_between_grant_and_reply_hands_the_lock_off() {
     each_server(|server| {
         for free in FREEING {
             for options in ["", "BIND", "SHARED"] {
@@ -205,7 +205,7 @@ fn a_client_that_is_killed_between_grant_and_reply_passes_the_lock_on() {
                     first.connection().expect_close();
                     second.connection().expect_close();
                     unlock(server, "k", "third");
-                    // And with nobody left to pass it on to.
+                    // And without another waiter.
                     take(server, "k me 60000");
                     let (one, _first) = queue(server, 1, &format!("first 60000 WAIT 0 {options}"));
                     in_one_write(&mut server.connect(), &gap(free, &format!("CLIENT KILL ID {one}"), in_transaction));
@@ -218,7 +218,7 @@ fn a_client_that_is_killed_between_grant_and_reply_passes_the_lock_on() {
 }
 
 #[test]
-fn a_reader_that_is_killed_between_grant_and_reply_leaves_the_others_in() {
+fn a_reader_that_is_killed_between_grant_and_reply_does_not_affect_the_others() {
     each_server(|server| {
         for free in FREEING {
             take(server, "k me 60000");
@@ -242,7 +242,7 @@ fn a_reader_that_is_killed_between_grant_and_reply_leaves_the_others_in() {
 }
 
 #[test]
-fn permits_granted_to_a_client_that_is_gone_are_passed_on() {
+fn permits_granted_to_a_disconnected_client_are_handed_off() {
     each_server(|server| {
         for (act, in_transaction) in
             [("CLIENT KILL ID", false), ("CLIENT KILL ID", true), ("CLIENT UNBLOCK", false), ("CLIENT UNBLOCK", true)]
@@ -277,15 +277,15 @@ fn permits_granted_to_a_client_that_is_gone_are_passed_on() {
 }
 
 #[test]
-fn a_client_that_closes_at_the_moment_of_the_grant_loses_nobody_the_lock() {
+fn a_client_that_closes_at_the_moment_of_the_grant_loses_no_lock() {
     each_server(|server| {
-        // The server cannot know of the end before the reply is written; then the lease is what ends it, or BIND.
+        // The server cannot know of the close before it writes the reply; then the lease or BIND ends the hold.
         for (lease, options) in [(150, ""), (60_000, "BIND"), (150, "SHARED"), (60_000, "SHARED BIND")] {
             for free in ["ATOMIC.UNLOCK k me", "DEL k"] {
                 take(server, "k me 60000");
                 let (_, first) = queue(server, 1, &format!("first {lease} WAIT 0 {options}"));
                 let (_, mut second) = queue(server, 2, "second 60000 WAIT 0");
-                // It closes while the server is busy, and is granted right afterwards.
+                // It closes while the server is busy, and the grant comes right afterwards.
                 let mut connection = server.connect();
                 let bytes = [argv("DEBUG SLEEP 0.02"), argv(free)].map(|arguments| encode(&arguments)).concat();
                 connection.send_raw(&bytes).unwrap();
@@ -300,7 +300,7 @@ fn a_client_that_closes_at_the_moment_of_the_grant_loses_nobody_the_lock() {
 }
 
 #[test]
-fn commands_behind_a_waiting_one_are_answered_afterwards_in_order() {
+fn commands_after_a_waiting_command_get_their_replies_in_order() {
     each_server(|server| {
         take(server, "k me 60000");
         let behind = ["SET x 1", "INCR x", "MULTI", "INCR x", "ATOMIC.LOCKINFO k", "EXEC", "ATOMIC.UNLOCK k w", "PING"];
@@ -324,7 +324,7 @@ fn commands_behind_a_waiting_one_are_answered_afterwards_in_order() {
         denied.send_raw(&pipeline("ATOMIC.LOCK k w 60000 WAIT 30")).unwrap();
         expect_denied(&denied.read().unwrap(), 0);
         expect_rest(&mut denied, -1);
-        // One waiting command behind the other.
+        // One waiting command after the other.
         take(server, "l me 60000");
         let mut both = server.connect();
         both.send_raw(
@@ -342,7 +342,7 @@ fn commands_behind_a_waiting_one_are_answered_afterwards_in_order() {
 }
 
 #[test]
-fn of_300_waiters_those_who_stay_get_the_lock_in_order() {
+fn of_300_waiters_those_that_stay_get_the_lock_in_order() {
     each_server(|server| {
         take(server, "k me 60000");
         let mut waiting: Vec<Option<(i64, Waiter)>> = (0..300)

@@ -1,4 +1,4 @@
-//! What a waiting client costs. The pages give these figures; this prints them:
+//! The memory of a waiting client. The pages give these figures; this prints them:
 //! `cargo test --no-default-features --test it -- waiting::memory --nocapture`.
 
 use super::take;
@@ -6,8 +6,8 @@ use crate::support::{Connection, Server, argv, each_server, eventually};
 
 const CLIENTS: usize = 200;
 
-/// The server makes two clients for each one that a module blocks (`moduleBlockClient`), each with a reply buffer of 16 KB. What comes on
-/// top is ours.
+/// The server creates two clients for each client that a module blocks (`moduleBlockClient`), each with a reply buffer of 16 KB. The
+/// rest is ours.
 const TWO_CLIENTS: i64 = 2 * (16 * 1024 + 2048);
 
 fn used(server: &Server) -> i64 {
@@ -34,10 +34,10 @@ fn cost(server: &Server, command: &dyn Fn(usize) -> String) -> i64 {
 }
 
 #[test]
-fn a_waiter_costs_what_the_server_takes_for_it() {
+fn a_waiter_costs_little_more_than_the_server_needs() {
     each_server(|server| {
         take(server, "k me 3600000");
-        // The first one costs the subscriptions, too.
+        // The first waiter also pays for the subscriptions.
         drop(super::Waiter::queued(server, "k", 1, "ATOMIC.LOCK k first 60000 WAIT 0"));
         eventually("nobody waits", || (server.info("atomic_locks_waiting_clients") == "0").then_some(()));
         let blocked = cost(server, &|_| "BLPOP list 0".to_owned());

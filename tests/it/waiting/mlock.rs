@@ -31,7 +31,7 @@ fn fence(server: &Server, key: &str) -> i64 {
 }
 
 #[test]
-fn all_keys_are_taken_together_with_one_fence_and_one_write_each() {
+fn all_keys_are_acquired_together_with_one_fence_and_one_write_each() {
     each_server(|server| {
         let mut last = take(server, "before me 60000").fence;
         let mut replica = FakeReplica::attach(server);
@@ -60,7 +60,7 @@ fn all_keys_are_taken_together_with_one_fence_and_one_write_each() {
 }
 
 #[test]
-fn one_held_key_denies_all_and_is_named() {
+fn one_held_key_denies_all_and_the_reply_names_it() {
     each_server(|server| {
         take(server, "c you 50000");
         take(server, "d you 40000");
@@ -75,7 +75,7 @@ fn one_held_key_denies_all_and_is_named() {
         }
         server.run("SET f token PX 60000");
         assert!((1..=60_000).contains(&denied(&changes_nothing(server, "ATOMIC.MLOCK me 60000 f"), 0)));
-        // Readers hold it, too; a reader does not become a writer by it.
+        // Readers hold it, too; MLOCK does not make a reader a writer.
         take(server, "s you 60000 SHARED");
         denied(&changes_nothing(server, "ATOMIC.MLOCK me 60000 a s"), 1);
         take(server, "s me 60000 SHARED");
@@ -85,7 +85,7 @@ fn one_held_key_denies_all_and_is_named() {
 }
 
 #[test]
-fn keys_that_the_owner_holds_are_entered_again_and_keep_their_fence() {
+fn keys_that_the_owner_holds_are_acquired_again_and_keep_their_fence() {
     each_server(|server| {
         let held = take(server, "b me 60000").fence;
         let _waiter = Waiter::queued(server, "b", 1, "ATOMIC.LOCK b w 60000 WAIT 0");
@@ -94,7 +94,7 @@ fn keys_that_the_owner_holds_are_entered_again_and_keep_their_fence() {
         assert_eq!([fence(server, "a"), fence(server, "b"), fence(server, "c")], [taken, held, taken]);
         assert_eq!(server.run("ATOMIC.UNLOCK b me"), Value::Integer(1), "entered again");
         assert_eq!(server.run("ATOMIC.UNLOCK a me"), Value::Integer(0));
-        // Entering again never makes a lease shorter.
+        // Acquiring again never shortens a lease.
         let ends = deadline(server, "b");
         granted(&server.run("ATOMIC.MLOCK me 10 a b"));
         assert_eq!(deadline(server, "b"), ends);
@@ -104,7 +104,7 @@ fn keys_that_the_owner_holds_are_entered_again_and_keep_their_fence() {
 }
 
 #[test]
-fn a_key_that_others_wait_for_counts_as_held() {
+fn a_key_with_waiters_counts_as_held() {
     each_server(|server| {
         for free in ["DEL b", "ATOMIC.UNLOCK b you", "FLUSHALL"] {
             take(server, "b you 60000");
@@ -119,7 +119,7 @@ fn a_key_that_others_wait_for_counts_as_held() {
 }
 
 #[test]
-fn each_key_is_given_back_by_itself_and_handed_on() {
+fn each_key_is_released_separately_and_handed_off() {
     each_server(|server| {
         granted(&server.run("ATOMIC.MLOCK me 60000 a b"));
         let mut first = Waiter::queued(server, "a", 1, "ATOMIC.LOCK a w 60000 WAIT 0");
@@ -129,7 +129,7 @@ fn each_key_is_given_back_by_itself_and_handed_on() {
         assert!(!first.has_reply());
         unlock(server, "a", "me");
         first.granted();
-        // And at the end of the lease.
+        // Also at the end of the lease.
         server.run("DEL a b");
         granted(&server.run("ATOMIC.MLOCK me 30 a b"));
         let mut waiting = ["a", "b"].map(|key| Waiter::send(server, &format!("ATOMIC.LOCK {key} w 60000 WAIT 0")));
@@ -140,7 +140,7 @@ fn each_key_is_given_back_by_itself_and_handed_on() {
 }
 
 #[test]
-fn what_is_no_lock_refuses_all_even_behind_a_key_that_is_held() {
+fn a_foreign_value_refuses_all_even_after_a_held_key() {
     each_server(|server| {
         take(server, "held you 60000");
         let attempts = ["ATOMIC.MLOCK me 60000 a k", "ATOMIC.MLOCK me 60000 k a", "ATOMIC.MLOCK me 60000 held a k"];
@@ -156,7 +156,7 @@ fn what_is_no_lock_refuses_all_even_behind_a_key_that_is_held() {
 }
 
 #[test]
-fn mlock_refuses_what_it_does_not_know() {
+fn mlock_refuses_unknown_options() {
     let arity = || "ERR wrong number of arguments for 'atomic.mlock' command".to_owned();
     let keys = |n: usize| (0..n).map(|key| format!("k{key}")).collect::<Vec<_>>().join(" ");
     let table = [

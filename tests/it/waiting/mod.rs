@@ -1,21 +1,21 @@
-//! Locks and semaphores that wait on the server: who is next, what hands over, who leaves, what never happens.
+//! Clients that wait on the server for locks and semaphores: order, hand-offs, waiters that leave, and what must never happen.
 //!
-//! A waiter is a connection that has sent its command and not read the reply. Nothing sleeps: a test goes on when the server says that
+//! A waiter is a connection that has sent its command and not read the reply. Nothing sleeps: a test continues when the server reports that
 //! the client waits, and reads replies with the harness' deadline.
 
 mod bind; // locks that end with their connection
 mod cluster; // slots that leave, keys that migrate
 mod fences; // growth of fences over restarts, failovers and clocks
-mod gone; // keys that go while several wait
-mod handover; // every way in which a lock becomes free
-mod leases; // leases and TTLs that end by themselves, to the millisecond
+mod gone; // keys that disappear while several clients wait
+mod handoff; // every way in which a lock becomes free
+mod leases; // leases and TTLs that run out, to the millisecond
 mod leaving; // waiters that time out, vanish or are unblocked
 mod memory; // what a waiting client costs
 mod mlock; // several locks at once
 mod model; // random clients against a naive model
 mod order; // first come, first served; readers and writers; MAXQUEUE
-mod replicated; // the exact stream of hand-overs, promotion and demotion
-mod rights; // clients whose user lost its permissions while they waited
+mod replicated; // the exact stream of hand-offs, promotion and demotion
+mod rights; // waiting clients whose user loses its permissions
 mod safety; // pauses, failovers, shutdowns, unload
 mod semaphore; // permits: large and small requests in one queue, leases, MAXQUEUE
 
@@ -29,7 +29,7 @@ pub struct Waiter {
 }
 
 impl Waiter {
-    /// Sends a command that has to wait.
+    /// Sends a command that must wait.
     #[track_caller]
     pub fn send(server: &Server, command: &str) -> Self {
         let mut connection = server.connect();
@@ -37,14 +37,14 @@ impl Waiter {
         Self { connection }
     }
 
-    /// [`Waiter::send`] on a connection that is there already.
+    /// [`Waiter::send`] on an existing connection.
     #[track_caller]
     pub fn on(mut connection: Connection, command: &str) -> Self {
         connection.send(&argv(command)).unwrap();
         Self { connection }
     }
 
-    /// Sends a command and waits until `n` clients wait for `key`, or it is answered: on a busy machine a short lease may end before.
+    /// Sends a command and waits until `n` clients wait for `key`, or the reply is there: on a busy machine a short lease may end before.
     #[track_caller]
     pub fn queued(server: &Server, key: &str, n: i64, command: &str) -> Self {
         let mut waiter = Self::send(server, command);
@@ -65,30 +65,30 @@ impl Waiter {
         Grant::read(&self.reply())
     }
 
-    /// The reply, which must be a denial that names so many clients that wait.
+    /// The reply, which must be a denial with this number of waiters.
     #[track_caller]
     pub fn denied(&mut self, waiters: i64) {
         expect_denied(&self.reply(), waiters);
     }
 
-    /// Asserts that nothing more came than what was read: the next reply is that to PING.
+    /// Asserts that no further reply came: the next reply is that to PING.
     #[track_caller]
     pub fn expect_nothing_more(&mut self) {
         assert_eq!(self.connection.run("PING"), Value::Status("PONG".to_owned()), "a reply too many");
     }
 
-    /// The connection, to do more with it.
+    /// The connection, for further commands.
     pub fn connection(&mut self) -> &mut Connection {
         &mut self.connection
     }
 
-    /// Whether the reply is there now. For "still waits" ask after something else was observed.
+    /// Whether the reply is there now. To assert "still waits", call this after another observed effect.
     pub fn has_reply(&mut self) -> bool {
         self.connection.has_input(std::time::Duration::from_millis(1))
     }
 }
 
-/// How many clients wait for a lock, by LOCKINFO; 0 when it is free.
+/// The number of waiters for a lock, from LOCKINFO; 0 when it is free.
 #[track_caller]
 pub fn waiters(server: &Server, key: &str) -> i64 {
     let info = server.call(&["ATOMIC.LOCKINFO", key]);
@@ -101,16 +101,16 @@ pub fn await_waiters(server: &Server, key: &str, n: i64) {
     eventually(&format!("{n} waiters for {key}"), || (waiters(server, key) == n).then_some(()));
 }
 
-/// A lock or semaphore that was granted: `[1, fence, ttl-ms or permits in use, holds or retry-after-ms, waiters]`.
+/// The grant of a lock or of permits: `[1, fence, ttl-ms or permits in use, holds or retry-after-ms, waiters]`.
 #[derive(Debug)]
 pub struct Grant {
-    /// The fencing number.
+    /// The fence.
     pub fence: i64,
     /// The third number: the lease of a lock, the permits in use of a semaphore.
     pub third: i64,
     /// The fourth number: the holds of a lock, 0 of a semaphore.
     pub fourth: i64,
-    /// Who still waits.
+    /// The number of waiters.
     pub waiters: i64,
 }
 
@@ -126,7 +126,7 @@ impl Grant {
     }
 }
 
-/// Asserts that a reply of `ATOMIC.LOCK` is a denial that names so many clients that wait.
+/// Asserts that a reply of `ATOMIC.LOCK` is a denial with this number of waiters.
 #[track_caller]
 pub fn expect_denied(reply: &Value, waiters: i64) {
     assert!(matches!(reply, Value::Array(_)), "not a denial: {reply}");
@@ -135,26 +135,26 @@ pub fn expect_denied(reply: &Value, waiters: i64) {
     assert!(is_denial, "not a denial with {waiters} waiting: {numbers:?}");
 }
 
-/// Takes a lock that must be free for it: `take(server, "k me 60000")`.
+/// Acquires a lock, which must be granted: `take(server, "k me 60000")`.
 #[track_caller]
 pub fn take(server: &Server, arguments: &str) -> Grant {
     Grant::read(&server.run(&format!("ATOMIC.LOCK {arguments}")))
 }
 
-/// Gives one hold back, which must have been the last.
+/// Releases one hold, which must be the last.
 #[track_caller]
 pub fn unlock(server: &Server, key: &str, owner: &str) {
     assert_eq!(server.call(&["ATOMIC.UNLOCK", key, owner]), Value::Integer(0), "UNLOCK {key} {owner}");
 }
 
-/// The owners of a lock by LOCKINFO, none when it is free.
+/// The owners of a lock, from LOCKINFO; none when it is free.
 #[track_caller]
 pub fn owners(server: &Server, key: &str) -> Vec<String> {
     let owners = server.call(&["ATOMIC.LOCKINFO", key]).field("owners");
     owners.map_or_else(Vec::new, |owners| owners.array().iter().map(|owner| owner.array()[0].text()).collect())
 }
 
-/// Sends all commands in one write and reads all replies: the server executes them without a look at another client in between.
+/// Sends all commands in one write and reads all replies: the server serves no other client in between.
 #[track_caller]
 pub fn in_one_write(connection: &mut Connection, commands: &[impl AsRef<str>]) -> Vec<Value> {
     let bytes: Vec<u8> = commands.iter().flat_map(|command| encode(&argv(command.as_ref()))).collect();
@@ -162,13 +162,13 @@ pub fn in_one_write(connection: &mut Connection, commands: &[impl AsRef<str>]) -
     commands.iter().map(|_| connection.read().unwrap()).collect()
 }
 
-/// Waits until no client of the server is blocked any more.
+/// Waits until no client of the server is blocked.
 #[track_caller]
 pub fn await_nobody_blocked(server: &Server) {
     eventually("nobody is blocked", || (server.info("blocked_clients") == "0").then_some(()));
 }
 
-/// What a connection is for `CLIENT KILL ID` and `CLIENT UNBLOCK`.
+/// The client id, for `CLIENT KILL ID` and `CLIENT UNBLOCK`.
 #[track_caller]
 pub fn client_id(connection: &mut Connection) -> i64 {
     connection.run("CLIENT ID").integer()

@@ -1,12 +1,12 @@
-//! Random clients on one lock, judged by what they may believe: they acquire, renew, release, vanish and stall, and now and then somebody
-//! deletes the key.
+//! Random clients on one lock, checked against what they may believe: they acquire, renew, release, vanish and stall, and sometimes a
+//! client deletes the key.
 //!
-//! Every attempt has an owner's name of its own, so LOCKINFO says which attempt holds. Each knows from when to when it holds *for certain*
-//! and how long it *possibly* does, by the clock of this process around the replies that it got. What must be true at every look at the
-//! lock: who certainly holds is there; who is there possibly holds; nobody is beside a writer. Over the whole run, fences grow in the
-//! order in which the attempts came, which is strict first come, first served. In the end everybody leaves, and nothing is left.
+//! Every attempt has its own owner name, so LOCKINFO shows which attempt holds. Each knows from when to when it holds *for certain*
+//! and how long it *possibly* holds, by the clock of this process around its replies. At every look at the lock must hold: each certain
+//! holder is there; each holder there possibly holds; a writer is alone. Over the whole run, fences grow in the
+//! order of the attempts, which is strict first come, first served. In the end all clients leave, and nothing is left.
 //!
-//! `ATOMIC_SEED` repeats a run's choices; what the clocks do is different each time.
+//! `ATOMIC_SEED` repeats the choices of a run; the clocks differ each time.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -18,7 +18,7 @@ const RUN: Duration = Duration::from_secs(3);
 const LONG: Duration = Duration::from_secs(60);
 /// Both clocks count whole milliseconds.
 const ROUNDING: Duration = Duration::from_millis(2);
-/// How long the server may take to give back what was bound to a connection that it knows is closed.
+/// How long the server may take to release the bound holds of a closed connection.
 const CLOSING: Duration = Duration::from_millis(500);
 
 enum State {
@@ -27,14 +27,14 @@ enum State {
     Over { possible: Instant },
 }
 
-/// One request for the lock. Its place in the list is its place in the order of arrival, and its name.
+/// One request for the lock. Its index in the list is its place in the order of arrival, and its name.
 struct Attempt {
     exclusive: bool,
-    /// Every hold it has ends with its connection.
+    /// All its holds end with its connection.
     bound: bool,
     lease: Duration,
     state: State,
-    /// A moment at which it had not held yet. Unknown when the lock was deleted while it waited: it may have held in between.
+    /// A moment before its first hold. Unknown when the lock was deleted while it waited: it may have held in between.
     not_yet: Option<Instant>,
     fence: Option<i64>,
 }
@@ -51,7 +51,7 @@ struct World<'a> {
     clients: Vec<Client>,
     attempts: Vec<Attempt>,
     random: u64,
-    /// What was done, for the message when something is wrong.
+    /// The history, for the failure message.
     journal: Vec<String>,
 }
 
@@ -76,7 +76,7 @@ impl World<'_> {
         ((z ^ (z >> 31)) % limit as u64) as usize
     }
 
-    /// Runs a command on the connection that is nobody's.
+    /// Runs a command on a connection that is not a client of the model.
     fn run(&mut self, command: &str) -> Value {
         let reply = self.admin.run(command);
         self.note(command, &reply);
@@ -135,7 +135,7 @@ impl World<'_> {
         self.clients[n].attempt = Some(at);
         self.clients[n].connection.send(&argv(&command)).unwrap();
         self.journal.push(command);
-        // The next one may only come when this one is answered or in the queue.
+        // The next client may only send when this one has its reply or is in the queue.
         eventually("answered or blocked", || {
             let question = format!("CLIENT LIST ID {}", self.clients[n].id);
             (self.settle_if_answered(n) || self.admin.run(&question).text().contains(" flags=b ")).then_some(())
@@ -170,7 +170,7 @@ impl World<'_> {
         attempt.state = State::Held { certain, possible: read + attempt.lease + ROUNDING };
     }
 
-    /// Runs a command for a holder: its reply, whether it certainly holds, and whether it possibly does.
+    /// Runs a command for a holder: returns the reply, whether it certainly holds, and whether it possibly holds.
     fn ask_as_holder(&mut self, at: usize, command: &str) -> (Value, bool, bool) {
         let State::Held { certain, possible } = self.attempts[at].state else { panic!("{} does not hold", name(at)) };
         let sent = Instant::now();
@@ -222,7 +222,7 @@ impl World<'_> {
         self.attempts[at].bound = false;
     }
 
-    /// Closes the connection of a holder or waiter; only where its end, or that of its lease, ends the hold.
+    /// Closes the connection of a holder or waiter; only where that, or the end of the lease, ends the hold.
     fn vanish(&mut self, n: usize, at: usize) {
         let attempt = &self.attempts[at];
         if attempt.lease == LONG && !attempt.bound {
@@ -248,7 +248,7 @@ impl World<'_> {
         self.settle(n);
     }
 
-    /// Somebody deletes the lock: nobody holds for certain any more.
+    /// A client deletes the lock: from now on no client holds for certain.
     fn clear(&mut self) {
         let command = ["DEL k", "PEXPIRE k 1", "SET k token PX 5", "RENAME k elsewhere", "FLUSHALL"][self.below(5)];
         let sent = Instant::now();
@@ -262,7 +262,7 @@ impl World<'_> {
         }
     }
 
-    /// Looks at the lock, and judges.
+    /// Reads the lock and checks it against the model.
     fn look(&mut self) {
         let sent = Instant::now();
         let info = self.run("ATOMIC.LOCKINFO k");
@@ -292,7 +292,7 @@ impl World<'_> {
                 State::Held { certain, .. } => {
                     assert!(certain <= seen || owners.contains(&at), "{} lost the lock: {info}", name(at));
                 }
-                // Not there and not over in between: then it was not there before either.
+                // Missing now, and not ended in between: then it was missing before, too.
                 State::Waiting if attempt.not_yet.is_some_and(|not_yet| seen - not_yet < attempt.lease) => {
                     attempt.not_yet = Some(sent);
                 }
@@ -301,7 +301,7 @@ impl World<'_> {
         }
     }
 
-    /// Everybody leaves: holders release, waiters are granted in turn and release.
+    /// All clients leave: holders release, waiters are granted in turn and release.
     fn drain(&mut self) {
         eventually("all have left", || {
             for n in 0..CLIENTS {

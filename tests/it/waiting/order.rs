@@ -1,4 +1,4 @@
-//! First come, first served: who is granted, who queues, who is refused at once, and what the replies say of it.
+//! First come, first served: which clients are granted, queued or denied at once, and their replies.
 
 use super::{Grant, Waiter, await_nobody_blocked, await_waiters, expect_denied, in_one_write, owners, take, unlock, waiters};
 use crate::commands::{changes_nothing, expect_range, expect_refused, integers};
@@ -13,7 +13,7 @@ fn queue(server: &Server, n: i64, arguments: &str) -> Waiter {
 }
 
 #[test]
-fn waiting_clients_get_the_lock_in_the_order_in_which_they_came() {
+fn waiting_clients_get_the_lock_in_order_of_arrival() {
     each_server(|server| {
         let mut last = take(server, "k me 60000").fence;
         let mut waiting: Vec<Waiter> = (0..30).map(|n| queue(server, n + 1, &format!("w{n} 60000 WAIT 0"))).collect();
@@ -40,7 +40,7 @@ fn waiting_clients_get_the_lock_in_the_order_in_which_they_came() {
 #[test]
 fn a_request_that_does_not_wait_never_overtakes() {
     each_server(|server| {
-        // The lock is free for a moment in which nobody but the head of the queue may have it.
+        // The lock is free for a moment in which only the head of the queue may acquire it.
         let ways: &[&[&str]] = &[
             &["ATOMIC.UNLOCK k me", "ATOMIC.LOCK k late 60000"],
             &["DEL k", "ATOMIC.LOCK k late 60000"],
@@ -78,7 +78,7 @@ fn a_request_that_does_not_wait_never_overtakes() {
 }
 
 #[test]
-fn a_request_that_comes_in_the_free_moment_queues_behind() {
+fn a_request_in_the_free_moment_queues_at_the_end() {
     each_server(|server| {
         take(server, "k me 60000");
         let mut first = queue(server, 1, "first 60000 WAIT 0");
@@ -128,7 +128,7 @@ fn readers_are_granted_together_up_to_the_next_writer() {
 }
 
 #[test]
-fn a_waiting_writer_is_not_starved_by_readers_that_come_later() {
+fn later_readers_do_not_starve_a_waiting_writer() {
     each_server(|server| {
         take(server, "k r0 60000 SHARED");
         assert_eq!(take(server, "k r1 60000 SHARED").fourth, 1, "readers hold it together");
@@ -147,7 +147,7 @@ fn a_waiting_writer_is_not_starved_by_readers_that_come_later() {
 }
 
 #[test]
-fn a_holder_enters_again_at_once_whatever_the_queue() {
+fn a_holder_acquires_again_at_once_despite_the_queue() {
     each_server(|server| {
         let fence = take(server, "k me 60000").fence;
         let mut writer = queue(server, 1, "w 60000 WAIT 0");
@@ -163,7 +163,7 @@ fn a_holder_enters_again_at_once_whatever_the_queue() {
         unlock(server, "k", "me");
         writer.granted();
         unlock(server, "k", "w");
-        // And a reader, past a writer that waits.
+        // A reader does so past a waiting writer.
         let fence = take(server, "k a 60000 SHARED").fence;
         let higher = take(server, "k b 60000 SHARED").fence;
         assert!(higher > fence);
@@ -181,7 +181,7 @@ fn a_holder_enters_again_at_once_whatever_the_queue() {
 }
 
 #[test]
-fn a_reader_that_asks_exclusively_is_told_to_unlock_first() {
+fn a_reader_that_requests_exclusive_mode_must_unlock_first() {
     each_server(|server| {
         take(server, "k me 60000 SHARED");
         let attempts = ["", "WAIT 0", "WAIT 1000 MAXQUEUE 1", "BIND", "WAIT 0 BIND"];
@@ -199,7 +199,7 @@ fn a_reader_that_asks_exclusively_is_told_to_unlock_first() {
 }
 
 #[test]
-fn maxqueue_refuses_at_once_from_exactly_that_many_on() {
+fn maxqueue_denies_at_once_from_exactly_that_length_on() {
     each_server(|server| {
         take(server, "k me 60000");
         let mut waiting = vec![queue(server, 1, "w0 60000 WAIT 0 MAXQUEUE 1")];
@@ -211,7 +211,7 @@ fn maxqueue_refuses_at_once_from_exactly_that_many_on() {
             expect_denied(&changes_nothing(server, &refused), 3);
         }
         waiting.push(queue(server, 4, "w3 60000 WAIT 0 MAXQUEUE 4"));
-        // Who waits is not refused later on, and a free lock needs no queue.
+        // A waiter is not denied later, and a free lock needs no queue.
         unlock(server, "k", "me");
         for (n, waiter) in waiting.iter_mut().enumerate() {
             waiter.granted();
@@ -222,7 +222,7 @@ fn maxqueue_refuses_at_once_from_exactly_that_many_on() {
 }
 
 #[test]
-fn options_come_in_any_order_and_each_once() {
+fn options_may_come_in_any_order_and_only_once() {
     let near = |what: &str| format!("ERR syntax error near '{what}'");
     let refused = [
         ("WAIT", "WAIT"),
@@ -269,7 +269,7 @@ fn options_come_in_any_order_and_each_once() {
     });
 }
 
-/// Every order of the words, each as one line.
+/// Every permutation of the words, each as one line.
 fn permutations(words: &[&str]) -> Vec<String> {
     if words.is_empty() {
         return vec![String::new()];
@@ -283,7 +283,7 @@ fn permutations(words: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn where_nobody_may_block_wait_answers_at_once_as_if_it_had_timed_out() {
+fn where_blocking_is_not_allowed_wait_replies_at_once_as_if_it_had_timed_out() {
     let script = "return redis.call('ATOMIC.LOCK', KEYS[1], 'late', '60000', 'WAIT', ARGV[1])";
     each_server(|server| {
         take(server, "k me 60000");
@@ -301,7 +301,7 @@ fn where_nobody_may_block_wait_answers_at_once_as_if_it_had_timed_out() {
         unlock(server, "k", "me");
         waiter.granted();
         unlock(server, "k", "w");
-        // A lock that is free is taken all the same.
+        // A free lock is still granted.
         let replies =
             in_one_write(&mut server.connect(), &["MULTI", "ATOMIC.LOCK k a 60000 WAIT 0", "ATOMIC.UNLOCK k a", "EXEC"]);
         Grant::read(&replies[3].array()[0]);
@@ -334,7 +334,7 @@ fn replies_have_one_shape_in_both_protocols() {
 }
 
 #[test]
-fn lockinfo_shows_every_reader_and_how_many_wait() {
+fn lockinfo_shows_every_reader_and_the_number_of_waiters() {
     each_server(|server| {
         let first = take(server, "k a 60000 SHARED").fence;
         let second = take(server, "k b 90000 SHARED").fence;

@@ -1,4 +1,4 @@
-//! What waiting looks like to a replica and in the AOF: each hand-over is one plain write, and there is nothing else.
+//! Waiting on a replica and in the AOF: each hand-off is one plain write, and nothing else replicates.
 
 use super::{Waiter, await_waiters, in_one_write, owners};
 use crate::commands::integers;
@@ -12,12 +12,12 @@ fn shown(commands: &[Command]) -> Vec<String> {
     commands.iter().map(|command| line(command)).collect()
 }
 
-/// True where a module can write in the execution unit of a command that it is told of: from 7.2 on.
+/// True where a module can write in the execution unit of the command that caused an event: from 7.2 on.
 fn has_jobs(server: &Server) -> bool {
     server.binary.is_valkey || server.binary.is_redis_from(7, 2)
 }
 
-/// What was replicated, without the MULTI and EXEC around an execution unit. `one_unit`: all of it must have been one.
+/// The replicated commands without the MULTI and EXEC around an execution unit. `one_unit`: they must all be in one unit.
 #[track_caller]
 fn unwrapped(recorded: Vec<Command>, one_unit: bool) -> Vec<Command> {
     let is = |command: &Command, word: &[u8]| command[0].eq_ignore_ascii_case(word);
@@ -52,7 +52,7 @@ fn an_unlock_with_a_waiter_is_one_write_of_the_next_holder() {
 }
 
 #[test]
-fn in_a_transaction_and_in_a_script_a_hand_over_has_its_place() {
+fn in_a_transaction_and_in_a_script_a_hand_off_is_in_order() {
     each_server(|server| {
         let mut replica = FakeReplica::attach(server);
         let script = "redis.call('SET', KEYS[1], 'b') redis.call('ATOMIC.UNLOCK', KEYS[2], 'me') redis.call('SET', KEYS[3], 'a')";
@@ -75,10 +75,10 @@ fn in_a_transaction_and_in_a_script_a_hand_over_has_its_place() {
 }
 
 #[test]
-fn an_ended_lease_is_handed_over_as_one_write_after_the_end_of_the_key() {
+fn a_hand_off_at_the_end_of_a_lease_is_one_write_after_the_end_of_the_key() {
     each_server(|server| {
         let mut replica = FakeReplica::attach(server);
-        // With the server's own expiry, and with nobody but our timer.
+        // With the server's own expiry, and with our timer alone.
         for active in [0, 1] {
             server.run(&format!("DEBUG SET-ACTIVE-EXPIRE {active}"));
             server.run("ATOMIC.LOCK k me 1000000");
@@ -88,7 +88,7 @@ fn an_ended_lease_is_handed_over_as_one_write_after_the_end_of_the_key() {
             granted(&waiter.reply());
             let mut recorded = unwrapped(replica.commands(), false);
             assert_eq!(recorded.remove(0)[..2], argv("SET k"), "the renewal");
-            // In the very millisecond in which the lease ends the server does not call the key expired yet: then it is overwritten.
+            // In the millisecond in which the lease ends the server does not yet treat the key as expired: then the write overwrites it.
             recorded.retain(|command| !["DEL k", "UNLINK k"].map(argv).contains(command));
             assert_eq!(shown(&recorded), shown(&[put(server, "k")]), "with active expiry {active}");
             server.run("ATOMIC.UNLOCK k you");
@@ -97,7 +97,7 @@ fn an_ended_lease_is_handed_over_as_one_write_after_the_end_of_the_key() {
 }
 
 #[test]
-fn what_another_command_frees_is_handed_over_behind_it() {
+fn a_lock_that_another_command_frees_is_handed_off_after_it() {
     each_server(|server| {
         let mut replica = FakeReplica::attach(server);
         for command in ["DEL k", "UNLINK k", "GETDEL k", "PEXPIRE k 0", "RENAME k gone", "MOVE k 1", "FLUSHDB", "FLUSHALL"] {
@@ -152,7 +152,7 @@ fn a_batch_of_readers_is_one_write() {
         assert!(fences.is_sorted_by(|a, b| a < b), "{fences:?}");
         for left in (0..5).rev() {
             assert_eq!(server.run(&format!("ATOMIC.UNLOCK k r{}", left + 1)), Value::Integer(0));
-            // The last one makes room for the writer, in the same write.
+            // The last reader makes room for the writer, in the same write.
             assert_eq!(shown(&replica.commands()), shown(&[put(server, "k")]), "{left} readers left");
         }
         granted(&writer.reply());
@@ -161,7 +161,7 @@ fn a_batch_of_readers_is_one_write() {
 }
 
 #[test]
-fn readers_that_need_not_wait_are_one_write_each() {
+fn readers_that_do_not_wait_are_one_write_each() {
     each_server(|server| {
         let mut replica = FakeReplica::attach(server);
         for command in
@@ -212,7 +212,7 @@ fn waiting_and_leaving_replicate_nothing() {
 }
 
 #[test]
-fn a_permit_that_changes_hands_is_a_change_of_members() {
+fn a_permit_that_is_handed_off_is_a_change_of_members() {
     each_server(|server| {
         let mut replica = FakeReplica::attach(server);
         granted(&server.run("ATOMIC.SEMACQUIRE sem 2 a 1000000"));
@@ -237,7 +237,7 @@ fn semaphore(server: &Server, field: &str) -> Option<Value> {
     server.run("ATOMIC.SEMINFO sem").field(field)
 }
 
-/// Hand-overs of every kind on keys that stay.
+/// Hand-offs of every kind on keys that stay.
 fn hand_over_everything(server: &Server) {
     let mut holder = server.connect();
     for key in ["unlocked", "ended", "deleted", "read"] {
@@ -268,7 +268,7 @@ fn hand_over_everything(server: &Server) {
 }
 
 #[test]
-fn a_replica_without_the_module_follows_every_hand_over() {
+fn a_replica_without_the_module_follows_every_hand_off() {
     each_server(|server| {
         let replica = RealReplica::without_module(server);
         hand_over_everything(server);
@@ -278,7 +278,7 @@ fn a_replica_without_the_module_follows_every_hand_over() {
 }
 
 #[test]
-fn who_was_handed_a_lock_holds_it_after_kill_9() {
+fn the_holder_after_a_hand_off_holds_the_lock_after_kill_9() {
     each_server_with(&Setup::with_module().appendonly("always"), |server| {
         hand_over_everything(server);
         let keys = ["unlocked", "ended", "deleted", "bound", "read", "{m}a", "{m}b"];
@@ -290,7 +290,7 @@ fn who_was_handed_a_lock_holds_it_after_kill_9() {
         assert_eq!((held(), permits()), before);
         assert_eq!(owners(server, "ended"), ["you"]);
         assert_eq!(owners(server, "read"), ["r1", "r2", "r3"]);
-        // The queue is gone with its connections, and another one works.
+        // The queue is gone with its connections, and a new queue works.
         let mut waiter = Waiter::queued(server, "bound", 1, "ATOMIC.LOCK bound next 1000 WAIT 0");
         let earlier = fence(server, "bound");
         assert_eq!(server.run("ATOMIC.UNLOCK bound you"), Value::Integer(0));
@@ -299,14 +299,14 @@ fn who_was_handed_a_lock_holds_it_after_kill_9() {
 }
 
 #[test]
-fn who_waits_when_the_primary_steps_down_is_let_go_and_nothing_is_granted() {
+fn a_demoted_primary_unblocks_its_waiters_and_grants_nothing() {
     each_server(|server| {
         let mut holder = server.connect();
         holder.run("ATOMIC.LOCK bound me 1000000 BIND");
         server.run("ATOMIC.LOCK leased me 1000000");
         let mut waiters =
             ["bound", "leased"].map(|key| Waiter::queued(server, key, 1, &format!("ATOMIC.LOCK {key} you 1000 WAIT 0")));
-        // Nobody there: it stays a replica with the data that it has.
+        // No primary there: it stays a replica with its data.
         let replies = in_one_write(&mut server.connect(), &["ATOMIC.LOCKRENEW leased me 50", "REPLICAOF 127.0.0.1 1"]);
         assert_eq!(replies, [Value::Integer(50), Value::ok()]);
         let bound = server.run("GET bound");
@@ -316,7 +316,7 @@ fn who_waits_when_the_primary_steps_down_is_let_go_and_nothing_is_granted() {
         close(server, holder);
         eventually("the lease has ended", || owners(server, "leased").is_empty().then_some(()));
         assert_eq!((server.run("GET bound"), owners(server, "bound")), (bound, vec!["me".to_owned()]));
-        // A primary again: the bound connection closed when nothing could be given back, so the lease decides.
+        // A primary again: the bound connection closed while nothing could be released, so the lease decides.
         assert_eq!(server.run("REPLICAOF NO ONE"), Value::ok());
         not_granted(&server.run("ATOMIC.LOCK bound you 1000"));
         let mut next = Waiter::queued(server, "bound", 1, "ATOMIC.LOCK bound next 1000 WAIT 0");
@@ -327,7 +327,7 @@ fn who_waits_when_the_primary_steps_down_is_let_go_and_nothing_is_granted() {
 }
 
 #[test]
-fn a_primary_that_follows_another_one_forgets_its_queue() {
+fn a_primary_that_becomes_a_replica_forgets_its_queue() {
     each_server(|server| {
         let primary = Server::start(&server.binary, &Setup::with_module());
         primary.run("ATOMIC.LOCK k theirs 1000000");
@@ -343,7 +343,7 @@ fn a_primary_that_follows_another_one_forgets_its_queue() {
 }
 
 #[test]
-fn a_promoted_replica_goes_on_with_the_holders_it_knows() {
+fn a_promoted_replica_keeps_its_holders() {
     each_server(|server| {
         let replica = RealReplica::with_module(server);
         hand_over_everything(server);

@@ -1,9 +1,9 @@
-//! A client whose user loses its permissions while it waits is refused when its turn comes, and the next one has it.
+//! A client whose user loses its permissions while it waits is refused when its turn comes, and the next waiter is granted.
 
 use super::{Waiter, await_waiters, owners, take, unlock};
 use crate::support::{Connection, Server, Value, argv, each_server, eventually};
 
-/// A connection of the user `u`, who may do everything yet.
+/// A connection of the user `u`, who still has all permissions.
 fn user(server: &Server) -> Connection {
     assert_eq!(server.run("ACL SETUSER u reset on >pw ~* &* +@all"), Value::ok());
     let mut connection = server.connect();
@@ -12,7 +12,7 @@ fn user(server: &Server) -> Connection {
 }
 
 #[test]
-fn who_lost_its_permissions_does_not_get_the_lock_and_the_line_moves_on() {
+fn a_user_without_permissions_does_not_get_the_lock_and_the_next_waiter_does() {
     for rules in ["-atomic.lock", "resetkeys", "resetkeys ~other", "resetkeys %R~k", "-@all", "resetkeys -@all"] {
         each_server(|server| {
             server.run("ACL LOG RESET");
@@ -36,7 +36,7 @@ fn who_lost_its_permissions_does_not_get_the_lock_and_the_line_moves_on() {
 }
 
 #[test]
-fn who_lost_its_permissions_does_not_get_permits() {
+fn a_user_without_permissions_does_not_get_permits() {
     each_server(|server| {
         server.run("ATOMIC.SEMACQUIRE s 2 me 60000 PERMITS 2");
         let waiting = |n: i64| {
@@ -55,9 +55,9 @@ fn who_lost_its_permissions_does_not_get_permits() {
     });
 }
 
-/// As ever, also for a user that may do little more than this.
+/// Also for a user with few other permissions.
 #[test]
-fn who_keeps_its_permissions_gets_the_lock() {
+fn a_user_with_permissions_gets_the_lock() {
     each_server(|server| {
         take(server, "k me 60000");
         let mut waiter = Waiter::on(user(server), "ATOMIC.LOCK k w 60000 WAIT 0 SHARED BIND");

@@ -1,4 +1,4 @@
-//! Semaphores that wait: one queue for large and small requests, permits that come back one by one or at once, leases, MAXQUEUE.
+//! Waiting for semaphores: one queue for large and small requests, permits released one by one or together, leases, MAXQUEUE.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use crate::support::{Server, Setup, Value, each_server, each_server_with, eventu
 
 const FOREIGN: &str = "WRONGTYPE key does not hold a semaphore (format SM1)";
 
-/// How many clients wait for the semaphore `s`.
+/// The number of waiters for the semaphore `s`.
 #[track_caller]
 fn waiters(server: &Server) -> i64 {
     server.run("ATOMIC.SEMINFO s").field("waiters").map_or(0, |count| count.integer())
@@ -18,7 +18,7 @@ fn waiters(server: &Server) -> i64 {
 #[track_caller]
 fn queue(server: &Server, n: i64, arguments: &str) -> Waiter {
     let mut waiter = Waiter::send(server, &format!("ATOMIC.SEMACQUIRE s {arguments}"));
-    // Or answered: on a busy machine a short lease may end before it is seen to wait.
+    // Or the reply is there: on a busy machine a short lease may end before.
     eventually(&format!("{n} wait"), || (waiters(server) == n || waiter.has_reply()).then_some(()));
     waiter
 }
@@ -29,7 +29,7 @@ fn acquire(server: &Server, arguments: &str) -> Grant {
     Grant::read(&server.run(&format!("ATOMIC.SEMACQUIRE s {arguments}")))
 }
 
-/// Asserts a denial: permits in use, and who waits. Returns retry-after-ms.
+/// Asserts a denial with these permits in use and waiters. Returns retry-after-ms.
 #[track_caller]
 fn expect_denied(reply: &Value, in_use: i64, waiters: i64) -> i64 {
     assert!(matches!(reply, Value::Array(_)), "not a denial: {reply}");
@@ -59,7 +59,7 @@ fn named(expected: &[(&str, i64)]) -> Vec<(String, i64)> {
 }
 
 #[test]
-fn a_released_permit_goes_to_who_waits_longest() {
+fn a_released_permit_goes_to_the_longest_waiter() {
     each_server(|server| {
         let mut last = acquire(server, "2 a 60000").fence;
         let second = acquire(server, "2 b 60000");
@@ -88,12 +88,12 @@ fn a_released_permit_goes_to_who_waits_longest() {
 }
 
 #[test]
-fn a_small_request_waits_behind_a_large_one() {
+fn a_small_request_waits_after_a_large_one() {
     each_server(|server| {
         acquire(server, "4 a 60000 PERMITS 3");
         let mut large = queue(server, 1, "4 large 60000 PERMITS 4 WAIT 0");
         let mut small = queue(server, 2, "4 small 60000 WAIT 0");
-        // One permit is free all the time.
+        // One permit is always free.
         expect_denied(&changes_nothing(server, "ATOMIC.SEMACQUIRE s 4 late 60000"), 3, 2);
         release(server, "a PERMITS 2", 1);
         assert!(!large.has_reply() && !small.has_reply());
@@ -109,7 +109,7 @@ fn a_small_request_waits_behind_a_large_one() {
 }
 
 #[test]
-fn one_release_serves_as_many_as_fit() {
+fn one_release_serves_all_waiters_that_fit() {
     each_server(|server| {
         acquire(server, "6 a 60000 PERMITS 6");
         let mut waiting = [
@@ -133,7 +133,7 @@ fn one_release_serves_as_many_as_fit() {
     });
 }
 
-/// Waits for a grant and asserts that it came when the lease that began between `before` and `after` ended. Nothing is sent meanwhile.
+/// Waits for a grant and asserts that it came at the end of the lease that began between `before` and `after`. Sends nothing meanwhile.
 #[track_caller]
 fn granted_at_the_end_of(lease: u64, before: Instant, after: Instant, waiter: &mut Waiter) -> Duration {
     waiter.granted();
@@ -144,11 +144,11 @@ fn granted_at_the_end_of(lease: u64, before: Instant, after: Instant, waiter: &m
 }
 
 #[test]
-fn permits_whose_lease_ended_are_handed_on_by_the_servers_own_timer() {
+fn a_timer_hands_off_permits_whose_lease_ended() {
     each_server_with(&Setup::with_module().config("hz 1"), |server| {
         server.run("DEBUG SET-ACTIVE-EXPIRE 0");
         let mut late = Vec::new();
-        // The server's own cron runs once in a second, so that it does not hand on so soon. On a busy machine one of some tries does.
+        // The server's cron runs once a second, so it does not hand off this soon. On a busy machine one of several tries must be prompt.
         while late.last().is_none_or(|late| *late >= Duration::from_millis(50)) {
             assert!(late.len() < 10, "late every time: {late:?}");
             server.run("DEL s");
@@ -181,7 +181,7 @@ fn a_ttl_of_the_key_ends_permits_early_and_never_late() {
 }
 
 #[test]
-fn a_renewal_moves_the_hand_over_both_ways() {
+fn a_renewal_moves_the_hand_off_both_ways() {
     each_server(|server| {
         acquire(server, "1 a 60000");
         let mut waiter = queue(server, 1, "1 w 60000 WAIT 0");
@@ -199,7 +199,7 @@ fn a_renewal_moves_the_hand_over_both_ways() {
 }
 
 #[test]
-fn commands_that_free_the_key_hand_all_permits_over() {
+fn commands_that_free_the_key_hand_all_permits_off() {
     each_server(|server| {
         for free in ["DEL s", "UNLINK s", "FLUSHALL", "FLUSHDB ASYNC", "SWAPDB 0 1", "RENAME s other", "PEXPIRE s 1", "MOVE s 1"]
         {
@@ -212,7 +212,7 @@ fn commands_that_free_the_key_hand_all_permits_over() {
             }
             assert_eq!(owners(server), named(&[("w0", 1), ("w1", 1)]), "{free}");
             assert!(!third.has_reply(), "{free}: three permits of two");
-            // A single member that goes is no release that anybody announced, and yet a permit is free.
+            // A removed member is not a release, and still a permit is free.
             let members = server.run("ZRANGE s 0 -1");
             server.call(&[b"ZREM", &b"s"[..], members.array()[0].bytes()]);
             third.granted();
@@ -222,7 +222,7 @@ fn commands_that_free_the_key_hand_all_permits_over() {
 }
 
 #[test]
-fn waiting_for_what_is_no_semaphore_ends_with_an_error() {
+fn a_foreign_value_at_the_key_ends_the_wait_with_an_error() {
     each_server(|server| {
         for (way, error) in [
             (["MULTI", "DEL s", "SET s v", "EXEC"], crate::commands::WRONGTYPE),
@@ -243,7 +243,7 @@ fn waiting_for_what_is_no_semaphore_ends_with_an_error() {
 }
 
 #[test]
-fn a_waiter_that_times_out_makes_way_for_the_small_one_behind_it() {
+fn a_waiter_that_times_out_makes_way_for_the_small_request_after_it() {
     each_server(|server| {
         acquire(server, "2 a 60000");
         let started = Instant::now();
@@ -258,7 +258,7 @@ fn a_waiter_that_times_out_makes_way_for_the_small_one_behind_it() {
 }
 
 #[test]
-fn every_way_of_leaving_makes_way_for_who_is_behind() {
+fn every_way_of_leaving_makes_way_for_the_next() {
     each_server(|server| {
         for way in ["close", "CLIENT KILL ID", "CLIENT UNBLOCK", "CLIENT UNBLOCK ERROR"] {
             acquire(server, "2 a 60000");
@@ -304,7 +304,7 @@ fn maxqueue_and_too_many_permits_are_denied_at_once() {
 }
 
 #[test]
-fn where_nobody_may_block_a_semaphore_answers_at_once() {
+fn where_blocking_is_not_allowed_a_semaphore_replies_at_once() {
     let script = "return redis.call('ATOMIC.SEMACQUIRE', KEYS[1], '1', 'late', '60000', 'WAIT', '0')";
     each_server(|server| {
         acquire(server, "1 a 60000");

@@ -1,4 +1,4 @@
-//! `ATOMIC.CAS` and `ATOMIC.CAD`: what they accept and refuse, what they compare, what becomes of the TTL.
+//! `ATOMIC.CAS` and `ATOMIC.CAD`: grammar, comparison byte for byte, TTL.
 
 use crate::commands::{OTHER_TYPES, WRONGTYPE, changes_nothing, command, deadline, expect_range, expect_refused, timed};
 use crate::support::{Value, each_server};
@@ -6,7 +6,7 @@ use crate::support::{Value, each_server};
 const MAX_SECONDS: i64 = i64::MAX / 2000;
 const MAX_MILLIS: i64 = 4_611_686_018_427_387_903;
 
-/// Values of every length and shape that the server stores in its own way: integers, embedded strings, raw ones.
+/// Values of every length and encoding of the server: integers, embedded strings, raw strings.
 fn values() -> Vec<Vec<u8>> {
     let long = |length: usize| (0..=255).cycle().take(length).collect::<Vec<u8>>();
     let shapes: [&[u8]; 12] = [
@@ -29,7 +29,7 @@ fn values() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn cas_refuses_what_it_does_not_know_and_says_where() {
+fn cas_refuses_unknown_options_and_names_them() {
     let arity = "ERR wrong number of arguments for 'atomic.cas' command";
     let near = |what: &str| format!("ERR syntax error near '{what}'");
     let table = [
@@ -63,7 +63,7 @@ fn cas_refuses_what_it_does_not_know_and_says_where() {
         let (fits, long) = ("o".repeat(64), "o".repeat(65));
         expect_refused(server, &[(format!("ATOMIC.CAS k v n {fits}"), near(&fits))]);
         expect_refused(server, &[(format!("ATOMIC.CAS k v n {long}"), near(&format!("{fits}...")))]);
-        // What is wrong with the request is said before anybody looks at the key.
+        // A malformed request is refused before the key is read.
         expect_refused(server, &[("ATOMIC.CAS missing v n junk", near("junk")), ("ATOMIC.CAS k mismatch n junk", near("junk"))]);
         server.run("RPUSH list v");
         expect_refused(server, &[("ATOMIC.CAS list v n junk", near("junk")), ("ATOMIC.CAS list v n", WRONGTYPE.to_owned())]);
@@ -101,7 +101,7 @@ fn a_key_of_another_type_is_refused_and_stays() {
 }
 
 #[test]
-fn only_the_expected_value_is_replaced_and_byte_for_byte() {
+fn only_the_exact_bytes_of_the_expected_value_are_replaced() {
     each_server(|server| {
         let values = values();
         for (position, old) in values.iter().enumerate() {
@@ -122,7 +122,7 @@ fn only_the_expected_value_is_replaced_and_byte_for_byte() {
 }
 
 #[test]
-fn a_value_differs_from_one_of_its_length_its_prefix_and_its_other_spellings() {
+fn a_value_of_the_same_length_a_prefix_or_another_spelling_is_not_equal() {
     let table = [
         ("v1", &["v2", "v", "v11", "V1", "1v"][..]),
         ("10", &["010", "+10", "10.0", "11", " 10"]),
@@ -142,7 +142,7 @@ fn a_value_differs_from_one_of_its_length_its_prefix_and_its_other_spellings() {
 }
 
 #[test]
-fn a_missing_key_is_neither_equal_nor_made() {
+fn a_missing_key_is_not_equal_and_not_created() {
     each_server(|server| {
         for attempt in
             ["ATOMIC.CAS k '' n", "ATOMIC.CAS k v n EX 10", "ATOMIC.CAS k v n KEEPTTL", "ATOMIC.CAD k ''", "ATOMIC.CAD k v"]
@@ -161,7 +161,7 @@ fn a_missing_key_is_neither_equal_nor_made() {
 }
 
 #[test]
-fn what_becomes_of_the_ttl_is_what_the_option_says() {
+fn the_ttl_follows_the_option() {
     each_server(|server| {
         let mut connection = server.connect();
         for had in ["", " PX 5000000"] {

@@ -1,4 +1,4 @@
-//! What a change does beside its key: the replication stream, WATCH, keyspace events, field TTLs. A denial does nothing.
+//! The effects of a change beside the value: replication stream, WATCH, keyspace events, field TTLs. A denial has none.
 
 use crate::support::{FakeReplica, RealReplica, Value, each_server, eventually};
 
@@ -38,7 +38,7 @@ fn a_change_replicates_as_plain_commands_and_a_denial_not_at_all() {
 }
 
 #[test]
-fn watch_and_events_notice_changes_and_no_denials() {
+fn watch_and_keyspace_events_see_changes_and_not_denials() {
     each_server(|server| {
         server.run("CONFIG SET notify-keyspace-events KA");
         let mut listener = server.connect();

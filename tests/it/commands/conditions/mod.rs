@@ -5,13 +5,13 @@ mod effects; // replication, WATCH, keyspace events, field TTLs
 
 use crate::support::{Server, Value, argv, each_server, eventually};
 
-/// What the rows below are about; `None` is no key, or no field.
+/// The stored values of the rows below; `None` is a missing key or field.
 const STORED: [Option<&str>; 7] = [None, Some("4"), Some("5"), Some("6"), Some("4.5"), Some("5.0"), Some("x")];
 
-/// Stands for an error in a row.
+/// An error, in a row.
 const NAN: i64 = 9;
 
-/// Every condition and what is answered for each of [`STORED`], where `GT` and `LT` compare the new value 5.
+/// Every condition and its reply for each of [`STORED`]; `GT` and `LT` compare the new value 5.
 const CONDITIONS: [(&str, [i64; 7]); 10] = [
     ("NX", [1, 0, 0, 0, 0, 0, 0]),
     ("XX", [-1, 1, 1, 1, 1, 1, 1]),
@@ -25,12 +25,12 @@ const CONDITIONS: [(&str, [i64; 7]); 10] = [
     ("LT", [1, 0, 0, 1, 0, 0, NAN]),
 ];
 
-/// A command as the tables call it, and what they need to know about it.
+/// A command as the tables call it.
 struct Subject {
     call: &'static str,
     read: &'static str,
     prepare: &'static str,
-    /// What [`Subject::read`] answers once it was applied.
+    /// What [`Subject::read`] returns after the command applied.
     applied: Option<&'static str>,
     /// It takes `GT` and `LT`.
     has_new: bool,
@@ -44,7 +44,7 @@ const SUBJECTS: [Subject; 4] = [
 ];
 
 impl Subject {
-    /// Runs it with these options on a fresh key, and checks the reply and what became of the key. 8 stands for a syntax error.
+    /// Runs the command with these options on a fresh key, and checks the reply and the key. 8 stands for a syntax error.
     #[track_caller]
     fn check(&self, server: &Server, options: &str, stored: Option<&str>, expected: i64) {
         let what = format!("{} {options} on {stored:?}", self.call);
@@ -75,7 +75,7 @@ impl Subject {
         }
     }
 
-    /// The answer that the table promises, for the commands that only know existing values too.
+    /// The reply by the table, also for the commands that need an existing value.
     fn expected(&self, condition: &str, answers: [i64; 7], at: usize) -> i64 {
         match answers[at] {
             _ if !self.has_new && is_about_new(condition) => 8,
@@ -255,7 +255,7 @@ fn get_adds_the_old_value_in_both_protocols() {
 }
 
 #[test]
-fn a_write_settles_the_ttl_as_set_does() {
+fn a_write_changes_the_ttl_as_set_does() {
     each_server(|server| {
         let far = "4102444800000";
         for (options, expected) in [
@@ -280,7 +280,7 @@ fn a_write_settles_the_ttl_as_set_does() {
         assert_eq!(server.run("PTTL k"), Value::Integer(-1));
         assert_eq!(server.run("ATOMIC.PEXPIRE k 90000 XX"), Value::Integer(1));
         assert!((70_000..=90_000).contains(&server.run("PTTL k").integer()));
-        // A time that has passed.
+        // A deadline in the past.
         assert_eq!(server.run("ATOMIC.SET k w XX PXAT 1"), Value::Integer(1));
         assert_eq!(server.run("ATOMIC.SET k w NX EXAT 1"), Value::Integer(1));
         assert_eq!(server.run("EXISTS k"), Value::Integer(0));
@@ -318,14 +318,14 @@ fn values_are_bytes() {
         assert_eq!(run("ATOMIC.HSET h ODD '' IFEQ ODD"), Value::Array(vec![Value::Integer(1), bytes]));
         assert_eq!(run("ATOMIC.HCAS h ODD '' ODD"), Value::Integer(1));
         assert_eq!(run("ATOMIC.HCAS h '' '' ODD"), Value::Integer(-1));
-        // Tokens as values.
+        // Option names as values.
         assert_eq!(run("ATOMIC.SET k GET IFNE GET IFEQ GET"), Value::Integer(-1));
         assert_eq!(run("ATOMIC.SET k NX IFNE XX GET"), Value::Array(vec![Value::Integer(1), Value::Null]));
     });
 }
 
 #[test]
-fn mcas_sets_all_or_none_and_names_the_first_that_failed() {
+fn mcas_sets_all_or_none_and_returns_the_first_mismatch() {
     each_server(|server| {
         let check = |call: &str, expected: &[i64], values: [&str; 3]| {
             assert_eq!(server.run(call), Value::integers(expected), "{call}");

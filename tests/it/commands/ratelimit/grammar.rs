@@ -1,11 +1,11 @@
-//! What the commands accept, and what they say about the rest.
+//! Accepted forms, ranges, and the error of each malformed request.
 
 use super::{COMMANDS, MAX, YEAR, refusal};
 use crate::commands::{expect_range, expect_refused};
 use crate::support::{Value, each_server};
 
 #[test]
-fn ratelimit_refuses_what_it_does_not_know_and_says_where() {
+fn unknown_words_are_refused_and_named() {
     let near = |what: &str| format!("ERR syntax error near '{what}'");
     each_server(|server| {
         server.run("ATOMIC.RATELIMIT k BUCKET 10 5 1000000");
@@ -59,7 +59,7 @@ fn every_number_is_an_integer_in_its_range() {
 }
 
 #[test]
-fn every_malformed_request_says_what_is_wrong() {
+fn every_malformed_request_is_refused_with_its_reason() {
     each_server(|server| {
         let nine = "FIXED 1 1 ".repeat(9);
         let long = format!("FIXED 1 1 AS {}", "n".repeat(65));

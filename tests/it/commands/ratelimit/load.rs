@@ -1,4 +1,4 @@
-//! Many requests: a burst gets exactly the capacity, and a saturated bucket its rate.
+//! Many requests: a burst gets exactly the capacity, a saturated bucket exactly its rate.
 
 use std::thread;
 
@@ -31,7 +31,7 @@ fn a_burst_of_many_clients_gets_exactly_the_capacity() {
 fn a_saturated_bucket_grants_its_capacity_and_its_rate() {
     each_server(|server| {
         let mut connection = server.connect();
-        // All take a second to fill, so that a slow client never finds one full.
+        // Each takes a second to fill, so a slow client never finds it full.
         for (capacity, policy) in [(1000, "1000 1000 1000"), (1000, "1000 1 1"), (10_000, "10000 1000000 100000")] {
             let per_second = capacity;
             server.run("FLUSHALL");
@@ -39,7 +39,7 @@ fn a_saturated_bucket_grants_its_capacity_and_its_rate() {
             let first = timed(&mut connection, &format!("{request} COST {capacity}"));
             let mut granted = Reply::read(&first.reply).outcome.granted;
             let (mut before, mut after) = (0, 0);
-            // Until 200 ms have passed and a pipeline found it dry: then what was granted is known within one unit per bound.
+            // Until 200 ms have passed and a pipeline emptied the bucket: then the bounds on the granted units are one unit wide.
             while after < first.before + 200_000 {
                 let mut denied = 0;
                 while denied == 0 {

@@ -1,6 +1,6 @@
 //! `ATOMIC.RATELIMIT`, `ATOMIC.RATELIMIT_RO` and `ATOMIC.MRATELIMIT`.
 
-mod grammar; // what they accept, and what they say about the rest
+mod grammar; // accepted forms, ranges, errors
 mod load; // bursts and saturated buckets
 mod replication; // the exact stream, replicas, transactions
 mod replies; // units, limits and waits of every policy and option
@@ -17,18 +17,18 @@ const DAY: &str = "86400000";
 const FOREIGN: &str = "WRONGTYPE key does not hold a rate limit (format a1)";
 const COMMANDS: [&str; 2] = ["ATOMIC.RATELIMIT", "ATOMIC.RATELIMIT_RO"];
 
-/// A reply without its times, which are exact only on a fresh limiter.
+/// A reply without the times, which are exact only on a fresh limiter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Outcome {
     granted: i64,
     limit: i64,
     remaining: i64,
     retry: Retry,
-    /// The position of the policy that the reply is about.
+    /// The position of the policy that decided.
     policy: i64,
 }
 
-/// What retry-after says.
+/// The meaning of retry-after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Retry {
     Now,
@@ -36,17 +36,17 @@ enum Retry {
     Never,
 }
 
-/// The outcome of a request that was granted `units`.
+/// `units` were granted, or given back by a refund.
 fn granted(units: i64, limit: i64, remaining: i64) -> Outcome {
     Outcome { granted: units, limit, remaining, retry: Retry::Now, policy: 0 }
 }
 
-/// The outcome of a request that is granted later.
+/// The request can be granted later.
 fn denied(limit: i64, remaining: i64) -> Outcome {
     Outcome { granted: 0, limit, remaining, retry: Retry::Later, policy: 0 }
 }
 
-/// The outcome of a request for more than the limit.
+/// The request is larger than the limit.
 fn impossible(limit: i64, remaining: i64) -> Outcome {
     Outcome { retry: Retry::Never, ..denied(limit, remaining) }
 }

@@ -4,7 +4,7 @@ use super::{DAY, ask};
 use crate::support::{FakeReplica, RealReplica, each_server, eventually};
 
 #[test]
-fn what_replicates_is_the_effect_and_nothing_else() {
+fn only_effects_replicate() {
     each_server(|server| {
         let mut replica = FakeReplica::attach(server);
         let limit = format!("ATOMIC.RATELIMIT k FIXED 5 {DAY} AS a BUCKET 5 1 {DAY} AS b");
@@ -29,11 +29,11 @@ fn what_replicates_is_the_effect_and_nothing_else() {
 }
 
 #[test]
-fn a_hit_in_a_long_log_replicates_the_change_and_not_the_log() {
+fn a_hit_in_a_long_log_replicates_only_the_change() {
     each_server(|server| {
         let limit = format!("ATOMIC.RATELIMIT k LOG 40 {DAY}");
         (0..9).for_each(|_| assert!(ask(server, &limit).outcome.granted == 1));
-        // Hits at the same microsecond share an entry, so the length says how many there are.
+        // Hits in the same microsecond share an entry, so only the length shows how many entries there are.
         eventually("a log that is no longer written whole", || {
             ask(server, &limit);
             ask(server, &format!("{limit} REFUND 1"));
@@ -81,7 +81,7 @@ fn a_replica_without_the_module_holds_the_same() {
 }
 
 #[test]
-fn a_transaction_sees_one_time_and_a_denial_does_not_wake_watch() {
+fn a_transaction_sees_one_time_and_a_denial_does_not_touch_watched_keys() {
     each_server(|server| {
         let limit = format!("ATOMIC.RATELIMIT k LOG 3 {DAY}");
         let mut client = server.connect();

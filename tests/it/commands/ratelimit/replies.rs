@@ -1,11 +1,11 @@
-//! What a reply says: units, limits and waits of every policy and option, in both protocols, on primary and replica.
+//! Replies: units, limits and waits of every policy and option, in both protocols, on primary and replica.
 
 use super::{COMMANDS, MAX, Reply, YEAR, ask, check, denied, granted, impossible};
 use crate::commands::{changes_nothing, deadline, timed};
 use crate::support::{FakeReplica, RealReplica, Value, each_server};
 
 #[test]
-fn every_argument_counts_and_keywords_have_no_case() {
+fn every_argument_counts_and_keywords_are_case_insensitive() {
     // The first request on a fresh limiter, and the exact time after which the limiter is full.
     let table = [
         ("BUCKET 10 5 1000", granted(1, 10, 9), 200),
@@ -62,7 +62,7 @@ fn units_run_out_and_a_denial_changes_nothing() {
 }
 
 #[test]
-fn every_policy_limits_and_says_when_to_come_back() {
+fn every_policy_limits_and_returns_when_to_retry() {
     each_server(|server| {
         for policy in
             ["BUCKET 3 1 86400000", "FIXED 3 86400000", "fixed 3 86400000 align", "SLIDING 3 86400000", "LOG 3 86400000"]
@@ -88,7 +88,7 @@ fn every_policy_limits_and_says_when_to_come_back() {
             check(server, &limited("REFUND 1"), granted(0, 3, 3));
             assert_eq!(server.run("EXISTS k"), Value::Integer(0), "{policy}: a refund created a key");
             check(server, &limited("COST 1"), granted(1, 3, 2));
-            // More than a bucket can refill meanwhile.
+            // More than a bucket can refill in between.
             check(server, &limited("REFUND 3"), granted(1, 3, 3));
             assert_eq!(server.run("EXISTS k"), Value::Integer(0), "{policy}: full again and still there");
         }
@@ -96,7 +96,7 @@ fn every_policy_limits_and_says_when_to_come_back() {
 }
 
 #[test]
-fn the_slowest_and_largest_bucket_has_a_ttl_and_goes_on() {
+fn the_slowest_and_largest_bucket_has_a_ttl_and_limits() {
     each_server(|server| {
         let policy = "BUCKET 1000000000000 1 31536000000";
         let reply = ask(server, &format!("ATOMIC.RATELIMIT k {policy} COST 1000000000000"));
@@ -110,7 +110,7 @@ fn the_slowest_and_largest_bucket_has_a_ttl_and_goes_on() {
 }
 
 #[test]
-fn full_names_every_policy_in_both_protocols() {
+fn full_shows_every_policy_in_both_protocols() {
     each_server(|server| {
         let command = "ATOMIC.RATELIMIT k BUCKET 10 5 1000 FIXED 3 60000 ALIGN AS minute COST 2 FULL";
         let expect = |reply: &Value, granted: i64, left: [i64; 2]| {
@@ -158,7 +158,7 @@ fn the_read_only_form_replies_the_same_and_changes_nothing() {
                 let charged = charge(cost);
                 assert_eq!(charged.outcome, expected, "{policy}");
                 assert!((estimated.reset - charged.reset).abs() < 60_000, "{policy}");
-                // What is left is shown, a larger cost is denied.
+                // A cost of 0 shows what is left; a larger cost is denied.
                 assert_eq!(look(&format!("k {policy} COST 0")).outcome, granted(0, 10, expected.remaining), "{policy}");
                 assert_eq!(look(&format!("k {policy} COST 8")).outcome, denied(10, expected.remaining), "{policy}");
             }

@@ -1,10 +1,10 @@
-//! Several policies at one key, and several limiters at once: granted by all, or charged to none.
+//! Several policies at one key, several limiters in one call: all grant, or none is charged.
 
 use super::{DAY, check, denied, granted, impossible, refusal};
 use crate::support::{FakeReplica, Value, each_server};
 
 #[test]
-fn several_policies_pass_together_and_are_known_by_name() {
+fn several_policies_grant_together_and_are_identified_by_name() {
     each_server(|server| {
         let both = format!("ATOMIC.RATELIMIT k FIXED 5 {DAY} AS burst LOG 3 {DAY} AS day");
         check(server, &format!("{both} COST 2"), granted(2, 3, 1).by(1));
@@ -31,7 +31,7 @@ fn several_limiters_are_charged_all_or_none() {
         check(server, &format!("{both} COST 2"), denied(3, 1).by(1));
         replica.expect_stream(&[]);
         check(server, &format!("ATOMIC.RATELIMIT_RO {{u}}user FIXED 5 {DAY} COST 0"), granted(0, 5, 3));
-        // A foreign value at the last key: the first one is not charged.
+        // A foreign value at the last key: the first limiter is not charged.
         server.run("SET {u}other value");
         let foreign = format!("ATOMIC.MRATELIMIT 2 {{u}}user {{u}}other FIXED 5 {DAY} FIXED 5 {DAY}");
         assert_eq!(refusal(server, &foreign), "WRONGTYPE key does not hold a rate limit (format a1)");

@@ -1,4 +1,4 @@
-//! The key: its size, its TTL, what changed arguments make of it, and what is not a limiter.
+//! The key: size, TTL, changed arguments, foreign and damaged values.
 
 use super::{COMMANDS, FOREIGN, Reply, ask, granted};
 use crate::commands::{Moment, OTHER_TYPES, WRONGTYPE, await_micros, deadline, expect_refused, timed};
@@ -13,7 +13,7 @@ fn the_key_is_small_and_lives_until_the_limiter_is_full() {
             for cost in [1, 3, 6] {
                 let asked = timed(&mut connection, &format!("ATOMIC.RATELIMIT k {policy} COST {cost}"));
                 let mut full = asked.moment(Reply::read(&asked.reply).reset);
-                // A server may delete the key as soon as the millisecond begins that its TTL names.
+                // A server may delete the key at the beginning of the millisecond that its TTL names.
                 let ends = deadline(server, "k") * 1000;
                 full.expect_same(Moment { after: ends - 1000, until: ends });
                 assert_eq!(server.run("STRLEN k"), Value::Integer(bytes), "{policy}");
@@ -24,7 +24,7 @@ fn the_key_is_small_and_lives_until_the_limiter_is_full() {
 }
 
 #[test]
-fn an_idle_limiter_leaves_nothing_behind() {
+fn an_idle_limiter_leaves_no_key() {
     each_server(|server| {
         for policy in ["BUCKET 2 1 20", "FIXED 2 20"] {
             let request = format!("ATOMIC.RATELIMIT k {policy} COST 2");
@@ -53,17 +53,17 @@ fn del_resets_a_limiter_and_limiters_do_not_share() {
 }
 
 #[test]
-fn changed_numbers_keep_what_was_used_and_another_kind_starts_full() {
+fn changed_numbers_keep_the_used_units_and_another_policy_starts_full() {
     each_server(|server| {
         let remaining = |policy: &str| ask(server, &format!("ATOMIC.RATELIMIT_RO k {policy} COST 0")).outcome.remaining;
         server.run("ATOMIC.RATELIMIT k BUCKET 10 1 31536000000 COST 6");
         assert_eq!(remaining("BUCKET 10 1 31536000000"), 4);
         assert_eq!(remaining("BUCKET 100 1 31536000000"), 94);
         assert_eq!(remaining("BUCKET 100 1 15768000000"), 94);
-        // What a larger bucket left is clamped, for the first millisecond up to what refills in one too high.
+        // The larger bucket's level is clamped; in the first millisecond it may be too high by one millisecond's refill.
         assert!((-1..=0).contains(&remaining("BUCKET 5 1 31536000000")));
         assert_eq!(remaining("FIXED 10 1000"), 10);
-        // Another kind takes the key over.
+        // Another policy takes over the key.
         assert_eq!(ask(server, "ATOMIC.RATELIMIT k FIXED 10 31536000000 COST 6").outcome, granted(6, 10, 4));
         assert_eq!(server.run("STRLEN k"), Value::Integer(15));
         assert_eq!(remaining("FIXED 100 31536000000"), 94);
@@ -74,9 +74,9 @@ fn changed_numbers_keep_what_was_used_and_another_kind_starts_full() {
 }
 
 #[test]
-fn what_is_no_rate_limit_is_refused_and_stays() {
+fn a_foreign_or_damaged_value_is_refused_and_kept() {
     let good_bucket = r"\xa1\x01\x01\x93\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x03\xe8";
-    // With its time in microseconds; the others are as they were written when it was in milliseconds.
+    // Time in microseconds; the other two have the older format with milliseconds.
     let good_new = r"\xa1\x06\x01\x93\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x03\xe8";
     let good_fixed = r"\xa1\x02\x01\x93\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01";
     let damaged = [
@@ -101,7 +101,7 @@ fn what_is_no_rate_limit_is_refused_and_stays() {
         good_new.replacen(r"\xa1\x06", r"\xa1\x01", 1),
         format!(r"{good_new}\x00"),
         good_new[..good_new.len() - 4].to_owned(),
-        // A period of 0, one beyond a year.
+        // A period of 0, and a period beyond a year.
         good_bucket.replacen(r"\x03\xe8", r"\x00\x00", 1),
         good_bucket.replacen(r"\x00\x00\x00\x03\xe8", r"\xff\x00\x00\x03\xe8", 1),
     ];
@@ -131,7 +131,7 @@ fn what_is_no_rate_limit_is_refused_and_stays() {
 }
 
 #[test]
-fn a_limiter_without_its_ttl_is_still_a_limiter() {
+fn a_limiter_without_a_ttl_still_refills() {
     each_server(|server| {
         let mut connection = server.connect();
         for policy in ["BUCKET 2 1 15", "FIXED 2 30"] {

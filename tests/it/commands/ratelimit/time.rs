@@ -1,11 +1,11 @@
-//! Times: what retry-after promises, where a window ends, and a clock that was set.
+//! Times: the promise of retry-after, the end of a window, a clock that was set.
 
 use super::{DAY, Reply, ask, denied, granted};
 use crate::commands::{Moment, await_micros, deadline, micros, timed};
 use crate::support::{Connection, each_server, eventually};
 
-/// Asks without charging until the limiter grants, and checks every answer on the way against what all the others say. Returns the
-/// moment of the grant and how long before it the last denial was, in microseconds.
+/// Asks without charging until the limiter grants, and checks that all replies agree on the moment of the grant. Returns how long
+/// before that moment the last denial was, in microseconds.
 fn follow(connection: &mut Connection, ask: &str, mut due: Moment) -> i64 {
     let first = due;
     let mut last_denial = i64::MIN;
@@ -24,21 +24,21 @@ fn follow(connection: &mut Connection, ask: &str, mut due: Moment) -> i64 {
 }
 
 #[test]
-fn who_waits_retry_after_is_granted_and_nobody_before() {
+fn a_client_that_waits_retry_after_is_granted_and_not_earlier() {
     each_server(|server| {
         let mut connection = server.connect();
-        // In all but the first the grant comes when the key ends: the servers delete keys by a cycle of their own, some of them early.
+        // In all but the first the grant comes when the key expires: servers delete keys in a cycle of their own, some of them early.
         let policies =
             [("BUCKET 10 7 400", 10), ("BUCKET 1 1 61", 1), ("FIXED 10 61", 10), ("LOG 10 61", 10), ("SLIDING 1 31", 1)];
         for (policy, cost) in policies.into_iter().cycle().take(4 * policies.len()) {
-            // Until the scheduler let us ask within 2 ms before the end.
+            // Until the scheduler lets us ask within the last 2 ms.
             eventually("a denial was seen just before the grant", || {
                 server.run("FLUSHALL");
                 connection.run(&format!("ATOMIC.RATELIMIT k {policy} COST {cost}"));
                 let asked = timed(&mut connection, &format!("ATOMIC.RATELIMIT k {policy}"));
                 let reply = Reply::read(&asked.reply);
                 if reply.outcome.granted > 0 {
-                    return None; // The first unit was back before we asked.
+                    return None; // The first unit refilled before we asked.
                 }
                 assert_eq!(reply.outcome, denied(cost, 0), "{policy}");
                 let due = asked.moment(reply.retry);
@@ -50,7 +50,7 @@ fn who_waits_retry_after_is_granted_and_nobody_before() {
 }
 
 #[test]
-fn who_sleeps_exactly_retry_after_is_granted_every_time() {
+fn a_client_that_waits_exactly_retry_after_is_granted_every_time() {
     each_server(|server| {
         let mut connection = server.connect();
         for (policy, cost) in [
@@ -94,7 +94,7 @@ fn an_aligned_window_ends_with_its_multiple() {
 }
 
 #[test]
-fn a_window_is_as_long_as_asked_for() {
+fn a_window_is_as_long_as_requested() {
     each_server(|server| {
         let mut connection = server.connect();
         for policy in ["FIXED 10 60000", "LOG 10 60000", "BUCKET 1 1 60000"] {
@@ -102,19 +102,19 @@ fn a_window_is_as_long_as_asked_for() {
                 server.run("FLUSHALL");
                 let first = timed(&mut connection, &format!("ATOMIC.RATELIMIT k {policy}"));
                 assert_eq!(Reply::read(&first.reply).reset, 60_000, "{policy}");
-                // FIXED counts from the beginning of a millisecond, the others from the microsecond, and the TTL is rounded up.
+                // FIXED counts from the beginning of a millisecond, the others from the microsecond; the TTL is rounded up.
                 let early = if policy.starts_with("FIXED") { 999 } else { 0 };
                 let ends = deadline(server, "k") * 1000;
                 assert!(ends >= first.before + 60_000_000 - early, "{policy}: {} us too short", first.before + 60_000_000 - ends);
-                assert!(ends <= first.after + 60_000_999 - early, "{policy}: longer than asked for");
+                assert!(ends <= first.after + 60_000_999 - early, "{policy}: longer than requested");
             }
         }
     });
 }
 
 #[test]
-fn a_state_of_the_future_costs_at_most_one_refill_and_yields_at_most_one_capacity() {
-    // A bucket of 10 that refills in 1000 s, and a window of 1000 s, used up at a time by a clock that was ahead.
+fn a_state_from_the_future_costs_at_most_one_refill_and_grants_at_most_one_capacity() {
+    // A bucket of 10 that refills in 1000 s, and a window of 1000 s. Both were used up while the clock was ahead.
     let bucket = |since: i64| {
         [&b"\xa1\x01"[..], &since.to_be_bytes()[2..], &[0; 3], &10_000_000_000_u64.to_be_bytes(), &[0, 0, 0xf, 0x42, 0x40]]
             .concat()
@@ -131,7 +131,7 @@ fn a_state_of_the_future_costs_at_most_one_refill_and_yields_at_most_one_capacit
             server.call(&[b"SET", &b"k"[..], &state]);
             let reply = ask(server, &format!("ATOMIC.RATELIMIT k {policy} COST 10"));
             if ahead > 1_000_000 {
-                assert_eq!(reply.outcome, granted(10, 10, 0), "{policy}: a clock that is gone still counts");
+                assert_eq!(reply.outcome, granted(10, 10, 0), "{policy}: the clock that was ahead still counts");
             } else {
                 assert_eq!(reply.outcome, denied(10, 0), "{policy} gave units away");
                 let whole = ahead + 1_000_000;

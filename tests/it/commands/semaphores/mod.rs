@@ -1,5 +1,5 @@
-//! `ATOMIC.SEMACQUIRE`, `RELEASE`, `RENEW` and `INFO`: grammar, permits, leases and what is stored; `witnesses` is about replicas, events,
-//! memory and restarts.
+//! `ATOMIC.SEMACQUIRE`, `SEMRELEASE`, `SEMRENEW` and `SEMINFO`: grammar, permits, leases and the stored format; `witnesses` covers
+//! replicas, events, memory and restarts.
 
 mod witnesses;
 
@@ -12,29 +12,29 @@ use crate::support::{FakeReplica, Server, Value, each_server, eventually, locks}
 const YEAR: i64 = 31_536_000_000;
 const FOREIGN: &str = "WRONGTYPE key does not hold a semaphore (format SM1)";
 
-/// Long after every test.
+/// A time that no test reaches, in ms since the epoch.
 const LATER: i64 = 4_102_444_800_000;
 
-/// Every command of the family, each as it would work on a semaphore at `k`.
+/// Every command of the family, in a form that works on a semaphore at `k`.
 const ATTEMPTS: [&str; 4] =
     ["ATOMIC.SEMACQUIRE k 10 me 60000", "ATOMIC.SEMRELEASE k me", "ATOMIC.SEMRENEW k me 60000", "ATOMIC.SEMINFO k"];
 
-/// The lease of an owner as it is stored.
+/// The member that stores the lease of an owner.
 fn lease(owner: &[u8]) -> Vec<u8> {
     [b"\xa7SM\x01\0", owner].concat()
 }
 
-/// The count of the permits of an owner that has several.
+/// The member that counts the permits of an owner with several.
 fn count(owner: &str) -> Vec<u8> {
     [b"\xa7SM\x01\x01", owner.as_bytes()].concat()
 }
 
-/// The count of all permits.
+/// The member that counts all permits.
 fn total() -> Vec<u8> {
     b"\xa7SM\x01\x02".to_vec()
 }
 
-/// A member as a word of a command line.
+/// A member, quoted for a command line.
 fn word(member: &[u8]) -> String {
     line(&[member.to_vec()])
 }
@@ -57,14 +57,14 @@ impl Reply {
         Self { granted: granted == 1, fence, in_use, retry }
     }
 
-    /// Asserts that permits were granted, and so many are in use now.
+    /// Asserts a grant, with this many permits in use now.
     #[track_caller]
     fn expect_granted(self, in_use: i64) {
         assert_eq!((self.granted, self.in_use, self.retry), (true, in_use, 0), "{self:?}");
     }
 }
 
-/// A denial while so many permits are in use.
+/// A denial while this many permits are in use.
 fn denied(in_use: i64, retry: i64) -> Reply {
     Reply { granted: false, fence: 0, in_use, retry }
 }
@@ -77,7 +77,7 @@ fn acquire(server: &Server, arguments: &str) -> Reply {
     reply
 }
 
-/// Members and their scores as they are stored, by score.
+/// The stored members and their scores, by score.
 fn stored(server: &Server) -> Vec<(Vec<u8>, i64)> {
     let reply = server.run("ZRANGE k 0 -1 WITHSCORES");
     reply.array().chunks(2).map(|pair| (pair[0].bytes().to_vec(), pair[1].text().parse().unwrap())).collect()
@@ -97,7 +97,7 @@ fn owners(server: &Server) -> Vec<(String, i64)> {
 }
 
 #[test]
-fn semaphore_commands_refuse_what_they_do_not_know_and_say_where() {
+fn semaphore_commands_refuse_unknown_options_and_name_them() {
     let arity = |name: &str| format!("ERR wrong number of arguments for 'atomic.sem{name}' command");
     let near = |what: &str| format!("ERR syntax error near '{what}'");
     let owner = || "ERR owner must be 1 to 255 bytes".to_owned();
@@ -155,10 +155,10 @@ fn integers_have_their_ranges() {
 }
 
 #[test]
-fn what_is_no_semaphore_is_refused_and_stays() {
+fn a_foreign_or_damaged_value_is_refused_and_kept() {
     each_server(|server| {
         server.call(&[b"ZADD", &b"k"[..], LATER.to_string().as_bytes(), &lease(b"me")]);
-        assert_eq!(server.run(ATTEMPTS[2]), Value::Integer(60_000), "the semaphore that the rows damage is none");
+        assert_eq!(server.run(ATTEMPTS[2]), Value::Integer(60_000), "the semaphore that the rows damage is not valid");
         let damaged = [
             (LATER.to_string(), b"v".to_vec()),
             (LATER.to_string(), Vec::new()),
@@ -196,13 +196,13 @@ fn what_is_no_semaphore_is_refused_and_stays() {
 }
 
 #[test]
-fn permits_are_taken_up_to_the_capacity_and_a_denial_changes_nothing() {
+fn permits_are_granted_up_to_the_capacity_and_a_denial_changes_nothing() {
     each_server(|server| {
         let mut connection = server.connect();
         acquire(server, "k 3 a 60000 PERMITS 2").expect_granted(2);
         acquire(server, "k 3 b 30000").expect_granted(3);
         let ends = ends(server);
-        // The first to end is the lease of one permit, the second one that of two.
+        // The lease of one permit ends first, that of two permits second.
         for (request, end) in [("3 c 1", ends[0]), ("3 a 1", ends[0]), ("3 c 1 PERMITS 2", ends[1]), ("2 c 1", ends[1])] {
             let asked = timed(&mut connection, &format!("ATOMIC.SEMACQUIRE k {request}"));
             let reply = Reply::read(&asked.reply);
@@ -237,7 +237,7 @@ fn every_grant_has_a_higher_fence() {
 }
 
 #[test]
-fn permits_are_given_back_and_the_key_ends_with_the_last_lease() {
+fn permits_are_released_and_the_key_expires_with_the_last_lease() {
     each_server(|server| {
         acquire(server, "k 10 a 60000 PERMITS 3");
         acquire(server, "k 10 b 50000");
@@ -245,7 +245,7 @@ fn permits_are_given_back_and_the_key_ends_with_the_last_lease() {
         assert_eq!(server.run("ATOMIC.SEMRELEASE k a"), Value::Integer(2));
         assert_eq!((self::ends(server), deadline(server, "k")), (ends.clone(), ends[1]));
         assert_eq!(server.run("ATOMIC.SEMRELEASE k a permits 2"), Value::Integer(0));
-        assert_eq!((self::ends(server), deadline(server, "k")), (vec![ends[0]], ends[0]), "the key ends with the last lease");
+        assert_eq!((self::ends(server), deadline(server, "k")), (vec![ends[0]], ends[0]), "the key expires with the last lease");
         for none in ["ATOMIC.SEMRELEASE k a", "ATOMIC.SEMRELEASE k c PERMITS 10000", "ATOMIC.SEMRELEASE missing a"] {
             assert_eq!(changes_nothing(server, none), Value::Integer(-1), "{none}");
         }
@@ -294,7 +294,7 @@ fn renewing_moves_all_permits_of_the_owner_and_no_others() {
 }
 
 #[test]
-fn info_tells_who_has_how_much_and_how_long() {
+fn info_shows_owners_permits_and_leases() {
     each_server(|server| {
         assert_eq!(server.run("ATOMIC.SEMINFO k"), Value::Array(Vec::new()));
         assert_eq!(server.connect().resp3().run("ATOMIC.SEMINFO k"), Value::Map(Vec::new()));
@@ -320,7 +320,7 @@ fn info_tells_who_has_how_much_and_how_long() {
 }
 
 #[test]
-fn a_lease_ends_by_itself_while_others_go_on() {
+fn a_lease_ends_while_others_continue() {
     each_server(|server| {
         let mut connection = server.connect();
         acquire(server, "k 2 a 60000");
@@ -336,8 +336,8 @@ fn a_lease_ends_by_itself_while_others_go_on() {
             assert!(asked.before < short.after + 30_000, "still in use after the lease");
         }
         assert_eq!(owners(server), [("a".to_owned(), 1), ("c".to_owned(), 1)]);
-        assert_eq!(stored(server).len(), 2, "what ended goes with the next change");
-        // An ended permit is nobody's, even while it is stored; and cleaning up alone is no change.
+        assert_eq!(stored(server).len(), 2, "the ended lease is removed by the next change");
+        // An ended lease has no owner, even while it is stored; cleaning up alone is not a change.
         let short = timed(&mut connection, "ATOMIC.SEMACQUIRE k 3 b 20");
         await_micros(&mut connection, short.after + 20_000);
         for none in ["ATOMIC.SEMRENEW k b 60000", "ATOMIC.SEMRELEASE k b", "ATOMIC.SEMACQUIRE k 2 b 60000"] {
@@ -355,7 +355,7 @@ fn a_lease_ends_by_itself_while_others_go_on() {
 }
 
 #[test]
-fn the_key_ends_with_the_last_lease() {
+fn the_key_expires_with_the_last_lease() {
     each_server(|server| {
         acquire(server, "k 2 a 25");
         acquire(server, "k 2 b 20");
@@ -382,7 +382,7 @@ fn owners_are_bytes() {
 }
 
 #[test]
-fn a_full_semaphore_is_taken_moved_and_given_back_in_a_few_members() {
+fn a_full_semaphore_has_one_member_per_owner() {
     each_server(|server| {
         acquire(server, "k 10000 a 60000 PERMITS 9999").expect_granted(9999);
         acquire(server, "k 10000 b 50000").expect_granted(10_000);
@@ -397,7 +397,7 @@ fn a_full_semaphore_is_taken_moved_and_given_back_in_a_few_members() {
         let replies = pipelined(&mut connection, "ATOMIC.SEMACQUIRE k 1000 a 60000", 1000);
         assert_eq!(replies.iter().filter(|reply| Reply::read(reply).granted).count(), 999);
         assert_eq!(server.run("ZCARD k"), Value::Integer(4));
-        // Many owners are many members; what one of them changes is still a few.
+        // Many owners have many members; a change of one owner touches few of them.
         server.run("DEL k");
         let fill = "for i = 1, 2000 do redis.call('ATOMIC.SEMACQUIRE', KEYS[1], 10000, 'owner-' .. i, 60000) end";
         assert_eq!(server.call(&["ATOMIC.EVAL", fill, "1", "k"]), Value::Null);
@@ -408,7 +408,7 @@ fn a_full_semaphore_is_taken_moved_and_given_back_in_a_few_members() {
 }
 
 #[test]
-fn what_one_request_sends_to_the_replicas_does_not_grow_with_the_permits() {
+fn the_stream_of_a_request_does_not_grow_with_its_permits() {
     each_server(|server| {
         let mut replica = FakeReplica::attach(server);
         let owner = "o".repeat(255);
@@ -425,10 +425,10 @@ fn what_one_request_sends_to_the_replicas_does_not_grow_with_the_permits() {
 }
 
 #[test]
-fn an_edited_set_is_understood_and_repaired() {
+fn an_edited_sorted_set_is_read_and_repaired() {
     each_server(|server| {
         let add = |member: &[u8], score: i64| server.call(&[b"ZADD", &b"k"[..], score.to_string().as_bytes(), member]);
-        // A lease that ended, one that goes on, a count without a lease, and a total that is too high.
+        // An ended lease, a running lease, a count without a lease, and a total that is too high.
         [(lease(b"a"), 1000), (lease(b"b"), LATER), (count("c"), -3), (total(), -5)]
             .iter()
             .for_each(|(member, score)| drop(add(member, *score)));

@@ -1,4 +1,4 @@
-//! Semaphores as replicas, subscribers, a full server and a restarted one see them.
+//! Semaphores on replicas, in keyspace events, on a full server and after a restart.
 
 use super::{LATER, acquire, count, ends, lease, owners, stored, total, word};
 use crate::commands::{changes_nothing, deadline};
@@ -32,12 +32,12 @@ fn changes_replicate_as_commands_on_the_sorted_set() {
         expect("ATOMIC.SEMRELEASE k a", &["MULTI", &format!("ZADD k -1 {all}"), &format!("ZREM k {a}"), "EXEC"]);
         expect("ATOMIC.SEMRELEASE k b", &[&format!("ZREM k {b} {all}")]);
         assert_eq!(server.run("EXISTS k"), Value::Integer(0));
-        // One permit each needs no counts. The arguments are exact: scores are the ends, and the key's end is the last of them.
+        // One permit each needs no counts. The arguments are exact: scores are deadlines, and the key's deadline is the last of them.
         server.run("ATOMIC.SEMACQUIRE k 3 a 60000");
         let (score, last) = (ends(server)[0], deadline(server, "k"));
         replica.expect_stream(&["MULTI", &format!("ZADD k {score} {a}"), &format!("PEXPIREAT k {last}"), "EXEC"]);
         assert_eq!(score, last);
-        // A lease that ended goes with a change of another owner.
+        // A change of another owner removes the ended lease.
         server.run("DEL k");
         let [ended, later] = [1000, LATER].map(|end| end.to_string());
         server.call(&[b"ZADD", &b"k"[..], ended.as_bytes(), &lease(b"a"), later.as_bytes(), &lease(b"c")]);
@@ -49,7 +49,7 @@ fn changes_replicate_as_commands_on_the_sorted_set() {
 }
 
 #[test]
-fn a_real_replica_without_the_module_holds_the_same_and_one_with_it_tells_the_same() {
+fn a_replica_holds_the_same_with_and_without_the_module() {
     each_server(|server| {
         let (plain, replica) = (RealReplica::without_module(server), RealReplica::with_module(server));
         for command in [
@@ -72,7 +72,7 @@ fn a_real_replica_without_the_module_holds_the_same_and_one_with_it_tells_the_sa
 }
 
 #[test]
-fn every_change_is_an_event_as_the_server_would_tell_it() {
+fn every_change_causes_the_servers_own_keyspace_events() {
     each_server(|server| {
         server.run("CONFIG SET notify-keyspace-events Kgz");
         let mut subscriber = server.connect();
@@ -103,7 +103,7 @@ fn every_change_is_an_event_as_the_server_would_tell_it() {
 }
 
 #[test]
-fn a_full_server_refuses_new_permits_and_still_takes_them_back() {
+fn a_full_server_grants_no_permits_but_releases_them() {
     each_server(|server| {
         acquire(server, "k 9 a 60000 PERMITS 2");
         server.run("CONFIG SET maxmemory-policy noeviction");
@@ -116,7 +116,7 @@ fn a_full_server_refuses_new_permits_and_still_takes_them_back() {
 }
 
 #[test]
-fn a_semaphore_survives_kill_9_with_the_aof_and_is_a_plain_sorted_set_without_the_module() {
+fn a_semaphore_survives_kill_9_and_is_a_plain_sorted_set_without_the_module() {
     for preamble in ["yes", "no"] {
         let setup = |setup: Setup| setup.appendonly("always").config(&format!("aof-use-rdb-preamble {preamble}"));
         each_server_with(&setup(Setup::with_module()), |server| {

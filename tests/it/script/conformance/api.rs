@@ -1,10 +1,10 @@
-//! What the documentation of Redis' Lua API promises, in its corners: error values, conversions, arguments, and commands by kind.
+//! The corner cases of Redis' documented Lua API: error values, conversions, arguments, and commands by kind.
 
 /// Errors as values. Run as the scripts of `rows`.
 pub const ERRORS: &[&str] = &[
     "redis.log(7, 'x')",
     "redis.log(-1, 'x')",
-    // What redis.pcall returns.
+    // Results of redis.pcall.
     "local e = redis.pcall('LPUSH', 's', 1) local n = {} for k in pairs(e) do n[#n + 1] = k end table.sort(n) return n",
     "local e = redis.pcall('nosuch') local n = {} for k in pairs(e) do n[#n + 1] = k end table.sort(n) return n",
     "local e = redis.pcall() local n = {} for k in pairs(e) do n[#n + 1] = k end table.sort(n) return n",
@@ -23,7 +23,7 @@ pub const ERRORS: &[&str] = &[
     "local e = redis.pcall('LPUSH', 's', 1) error(e.err, 0)",
     "local e = redis.pcall('INCR', 's') return {e.err}",
     "return {redis.pcall('INCR', 's'), redis.pcall('LPUSH', 's', 1)}",
-    // Tables with more than the one field.
+    // Tables with more than one field.
     "return {err = 'ERR a', source = 'x', line = '9'}",
     "return {err = 'ERR a', 1, 2, 3}",
     "return {ok = 'A', err = 'CODE b', double = 1}",
@@ -39,7 +39,7 @@ pub const ERRORS: &[&str] = &[
     "return {err = true}",
     "return {ok = false, 'x'}",
     "return {ok = false, err = 'ERR x'}",
-    // error() with anything.
+    // error() with any value.
     "error({err = 'CODE a', ok = 'b'})",
     "error(5)",
     "error(5.5)",

@@ -1,4 +1,4 @@
-//! The implicit `arg` of Lua 5.1, in programs made at random: which functions have one, what hides it, and what is no variable at all.
+//! The implicit `arg` of Lua 5.1 in random programs: which functions have it, what shadows it, and which uses are not a variable.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use crate::support::each_server;
 
 const PROGRAMS: u64 = 400;
 
-/// What every program begins with, and returns in the end.
+/// The beginning of every program, and its return at the end.
 const SHOW: &str = "local out = {} local function name(v) local t = type(v) return (t == 'table' or t == 'function') and t or tostring(v) end \
                     local function show(v) if type(v) == 'table' then local s = 't' .. name(v.n) for i = 1, 4 do s = s .. ',' .. name(v[i]) end \
                     v = s end out[#out + 1] = name(v) end ";

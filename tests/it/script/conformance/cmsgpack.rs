@@ -1,6 +1,6 @@
-//! What ATOMIC.EVAL answers exactly as the server's own EVAL does: `cmsgpack`.
+//! ATOMIC.EVAL replies exactly as the server's own EVAL: `cmsgpack`.
 
-/// Scripts, run as those of `rows`. Bytes that are returned are compared as they are.
+/// Scripts, run like those of `rows`. Returned bytes are compared exactly.
 pub const CMSGPACK: &[&str] = &[
     "return cmsgpack.pack(nil)",
     "return cmsgpack.pack(true, false)",

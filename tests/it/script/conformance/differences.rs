@@ -1,16 +1,16 @@
-//! What ATOMIC.EVAL answers otherwise than the server's own EVAL, and why. The page on scripts says so too.
+//! Where ATOMIC.EVAL replies differently from the server's own EVAL, and why. The page on scripts lists the same.
 
-/// Scripts whose two answers differ for one reason.
+/// Scripts whose two replies differ for one reason.
 pub struct Difference {
     /// Why.
     pub reason: &'static str,
-    /// The beginnings of the names of the servers that differ; empty if all do. On the others both answers are the same.
+    /// The name prefixes of the servers that differ; empty if all do. On the others both replies are the same.
     pub on: &'static [&'static str],
-    /// Script, the server's answer, ours: as redis-cli prints them.
+    /// Script, the server's reply, our reply: as redis-cli prints them.
     pub rows: &'static [(&'static str, &'static str, &'static str)],
 }
 
-/// All of them but the wording of Luau's errors. The scripts run as those of `rows`.
+/// All differences but the wording of Luau's errors. The scripts run like those of `rows`.
 pub const DIFFERENCES: &[Difference] = &[
     Difference {
         reason: "Luau reads escapes that Lua 5.1 takes for the letter.",

@@ -1,8 +1,8 @@
-//! What scripts that use the rest of `redis.*` answer exactly as with the server's own EVAL: RESP3, SORT, SELECT, the shebang's flags.
+//! ATOMIC.EVAL replies exactly as the server's own EVAL: the rest of `redis.*`, RESP3, SORT, SELECT, the flags of the first line.
 
-/// Scripts that speak RESP3, or both protocols in turn.
+/// Scripts that use RESP3, or both protocols in turn.
 pub const RESP3: &[&str] = &[
-    // Each type of reply, as the script sees it.
+    // Each type of reply in the script.
     "redis.setresp(3) return cjson.encode(redis.call('HGETALL', 'h'))",
     "redis.setresp(3) return cjson.encode(redis.call('HGETALL', 'none'))",
     "redis.setresp(3) return cjson.encode(redis.call('SMEMBERS', 'set'))",
@@ -56,7 +56,7 @@ pub const RESP3: &[&str] = &[
     "redis.setresp(3) return redis.call('HRANDFIELD', 'h', 1, 'WITHVALUES')",
     "redis.setresp(3) redis.call('XADD', 'x', '1-1', 'f', 'v') return redis.call('XREAD', 'STREAMS', 'x', 0)",
     "redis.setresp(3) return redis.call('ECHO', 'a\\0b\\r\\n')",
-    // Values of the script's own.
+    // The script's own values.
     "redis.setresp(3) return true",
     "redis.setresp(3) return false",
     "redis.setresp(3) return nil",
@@ -90,7 +90,7 @@ pub const RESP3: &[&str] = &[
     "redis.setresp(3) error('text')",
     "redis.setresp(2) return true",
     "redis.setresp(2) return {true, false}",
-    // Back and forth.
+    // Switching back and forth.
     "redis.setresp(3) redis.setresp(2) return redis.call('HGETALL', 'h')",
     "redis.setresp(3) local a = redis.call('HGETALL', 'h') redis.setresp(2) return {a, redis.call('HGETALL', 'h')}",
     "local a = redis.call('HGETALL', 'h') redis.setresp(3) return {a, redis.call('HGETALL', 'h')}",
@@ -120,7 +120,7 @@ pub const RESP3: &[&str] = &[
     "local ok, e = pcall(redis.setresp, 9) return {type(e), type(e) == 'table' and e.err or e}",
 ];
 
-/// Where writes go, rights, and the debugger that nobody uses.
+/// Destinations of writes, rights, and the unused debugger.
 pub const REPLICATION_AND_RIGHTS: &[&str] = &[
     "return {redis.REPL_NONE, redis.REPL_AOF, redis.REPL_SLAVE, redis.REPL_REPLICA, redis.REPL_ALL}",
     "return redis.set_repl(redis.REPL_ALL)",
@@ -179,7 +179,7 @@ pub const REPLICATION_AND_RIGHTS: &[&str] = &[
     "local ok, e = pcall(redis.acl_check_cmd, 'nosuch') return {type(e), type(e) == 'table' and e.err or e}",
 ];
 
-/// Commands that mean something else in a script.
+/// Commands that behave differently in a script.
 pub const COMMANDS: &[&str] = &[
     // SORT: a set has no order.
     "redis.call('SADD', 'o', 'b', 'a', 'c') return redis.call('SORT', 'o', 'BY', 'nosort')",
@@ -226,7 +226,7 @@ pub const COMMANDS: &[&str] = &[
     "redis.call('SELECT', 1) redis.call('SET', 'm', 1) redis.call('MOVE', 'm', 0) redis.call('SELECT', 0) return redis.call('GET', 'm')",
     "redis.call('SELECT', 1) redis.call('SET', 's', 'one') redis.call('SWAPDB', 0, 1) return redis.call('GET', 's')",
     "redis.call('SELECT', 1) return redis.call('SORT', 'l')",
-    // How numbers are stored.
+    // The stored form of numbers.
     "redis.call('SET', KEYS[1], 1.5) return redis.call('OBJECT', 'ENCODING', KEYS[1])",
     "redis.call('SET', KEYS[1], '010') return redis.call('OBJECT', 'ENCODING', KEYS[1])",
     "redis.call('SET', KEYS[1], ('1'):rep(20)) return redis.call('OBJECT', 'ENCODING', KEYS[1])",
@@ -238,7 +238,7 @@ pub const COMMANDS: &[&str] = &[
     "redis.call('SADD', 'nums', 1, '2', 3) return redis.call('OBJECT', 'ENCODING', 'nums')",
 ];
 
-/// The first line: flags, and what is wrong with it.
+/// The first line: flags, and errors.
 pub const SHEBANGS: &[&str] = &[
     "#!lua flags=no-writes\nreturn redis.call('GET', 's')",
     "#!lua flags=no-writes\nreturn redis.call('SET', 's', 1)",
@@ -291,7 +291,7 @@ pub const SHEBANGS: &[&str] = &[
     "#!",
 ];
 
-/// Scripts that are run read-only.
+/// Scripts that run read-only.
 pub const READ_ONLY: &[&str] = &[
     "return 1",
     "return {KEYS, ARGV}",

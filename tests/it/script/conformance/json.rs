@@ -1,5 +1,5 @@
-//! What ATOMIC.EVAL answers exactly as the server's own EVAL does: `cjson` and `bit`. The server's settings of `cjson` outlive
-//! a script, so that the rows change those of a `cjson.new()`. The order of an object's fields is nobody's promise.
+//! ATOMIC.EVAL replies exactly as the server's own EVAL: `cjson` and `bit`. The server's settings of `cjson` outlive
+//! a script, so the rows change those of a `cjson.new()`. The order of an object's fields is not specified.
 
 /// Scripts, run as those of `rows`.
 pub const JSON: &[&str] = &[
@@ -51,7 +51,7 @@ pub const JSON: &[&str] = &[
     "return cjson.encode(0/0)",
     "return cjson.encode({1/0})",
     "return cjson.encode({[1/0] = 1})",
-    // What cannot be written.
+    // Values that cannot be written.
     "return cjson.encode()",
     "return cjson.encode(1, 2)",
     "return cjson.encode(redis.call)",
@@ -90,7 +90,7 @@ pub const JSON: &[&str] = &[
         '2.2250738585072011e-308'}) do
         t[i] = string.format('%.17g', cjson.decode(s)) end return t",
     "local v = cjson.decode('[nan,NaN,nan(x_1),-nan]') local t = {} for i = 1, 4 do t[i] = v[i] ~= v[i] end return t",
-    // What cannot be read.
+    // Texts that cannot be read.
     "return cjson.decode()",
     "return cjson.decode('1', '2')",
     "return cjson.decode(nil)",
@@ -161,7 +161,7 @@ pub const JSON: &[&str] = &[
     "cjson.encode = 1",
     "rawset(cjson, 'x', 1)",
     "local c = cjson.new() c.x = 1 return c.x",
-    // There and back.
+    // Round trips.
     "local all = {} for i = 0, 255 do all[#all + 1] = string.char(i) end local s = table.concat(all)
         return cjson.decode(cjson.encode({s = s})).s == s",
     "return cjson.encode(cjson.decode('[1,[],{},\"a\",null,true,{\"x\":[[[]]]}]'))",

@@ -1,8 +1,8 @@
-//! What ATOMIC.EVAL answers exactly as the server's own EVAL does: the language, its errors and its libraries.
+//! ATOMIC.EVAL replies exactly as the server's own EVAL: the language, its errors and its libraries.
 
-/// Scripts, run as those of `rows`.
+/// Scripts, run like those of `rows`.
 pub const LANGUAGE: &[&str] = &[
-    // What most servers hide.
+    // Names that most servers hide.
     "return type(getfenv())",
     "local f = function() return y end setfenv(f, {y = 5}) return f()",
     "return type(newproxy())",

@@ -1,4 +1,4 @@
-//! ATOMIC.EVAL beside the server's own EVAL: the same script on the same data of the same server gives the same reply.
+//! ATOMIC.EVAL beside the server's own EVAL: the same script on the same data of the same server gets the same reply.
 
 mod api;
 mod arguments;
@@ -16,7 +16,7 @@ use differences::DIFFERENCES;
 use super::{in_common_words, sha1};
 use crate::support::{Connection, Server, Value, argv, each_server};
 
-/// What each script finds.
+/// The data that each script finds.
 const DATA: &[&str] = &["SET s text", "SET n 10", "RPUSH l a b c", "HSET h f v", "SADD set only", "ZADD z 1.5 a 2 b"];
 
 const ARGUMENTS: &[&str] = &["2", "{k}a", "{k}b", "one", "2", ""];
@@ -25,7 +25,7 @@ fn with_arguments(script: &str) -> Vec<Vec<u8>> {
     [&[script], ARGUMENTS].concat().iter().map(|argument| argument.as_bytes().to_vec()).collect()
 }
 
-/// What the server's command and ours answer to the same call, on the same data.
+/// The replies of the server's command and of ours to the same call, on the same data.
 fn both(connection: &mut Connection, command: &str, call: &[Vec<u8>]) -> [Value; 2] {
     [command, &format!("ATOMIC.{command}")].map(|command| {
         connection.run("FLUSHALL");
@@ -34,12 +34,12 @@ fn both(connection: &mut Connection, command: &str, call: &[Vec<u8>]) -> [Value;
     })
 }
 
-/// Asserts that the answers to all calls are the same in both protocols, types included.
+/// Asserts that both replies to each call are the same in both protocols, types included.
 fn expect_same(server: &Server, calls: &[Vec<Vec<u8>>]) {
     expect_same_by(server, "EVAL", calls);
 }
 
-/// [`expect_same`] for one of the commands that run scripts.
+/// [`expect_same`] for one of the script commands.
 fn expect_same_by(server: &Server, command: &str, calls: &[Vec<Vec<u8>>]) {
     let mut differing = Vec::new();
     for (protocol, mut connection) in [("RESP2", server.connect()), ("RESP3", server.connect().resp3())] {
@@ -114,13 +114,13 @@ fn read_only_runs_are_those_of_the_servers_own_eval_ro() {
 }
 
 #[test]
-fn cached_scripts_answer_as_with_the_servers_own_evalsha() {
+fn cached_scripts_reply_as_with_the_servers_own_evalsha() {
     each_server(|server| {
         let scripts = [functions::SHEBANGS, functions::READ_ONLY].concat();
         let calls: Vec<_> = scripts
             .iter()
             .map(|script| {
-                // What does not compile is unknown to both.
+                // A source that does not compile is unknown to both.
                 for command in ["SCRIPT", "ATOMIC.SCRIPT"] {
                     server.call(&[command, "LOAD", script]);
                 }
@@ -132,20 +132,20 @@ fn cached_scripts_answer_as_with_the_servers_own_evalsha() {
     });
 }
 
-/// The script as the callback of a function; scripts with a first line of their own cannot be one.
+/// The script as the callback of a function; a script with a `#!` line cannot be a callback.
 fn as_function(script: &str) -> Option<String> {
     (!script.starts_with("#!"))
         .then(|| format!("#!lua name=conformance\nredis.register_function('conformance', function(KEYS, ARGV) {script}\nend)"))
 }
 
-/// Whether the answer says that nil was called, whoever says it.
+/// The reply, with one wording for every error of a called nil.
 fn nil_call(answer: &Value) -> Value {
     let said = format!("{answer:?}").contains("attempt to call ");
     if said { Value::bulk("attempt to call nil") } else { answer.clone() }
 }
 
 #[test]
-fn functions_answer_as_with_the_servers_own_fcall() {
+fn functions_reply_as_with_the_servers_own_fcall() {
     let all = [
         rows::SCRIPTS,
         api::ERRORS,
@@ -164,14 +164,14 @@ fn functions_answer_as_with_the_servers_own_fcall() {
         let (mut compared, mut connection) = (0, server.connect());
         for script in &all {
             let Some(code) = as_function(script) else { continue };
-            // What is no function body is refused by both.
+            // Both refuse a source that is not a function body.
             if matches!(connection.call(&["ATOMIC.FUNCTION", "LOAD", "REPLACE", &code]), Value::Error(_)) {
                 assert!(matches!(connection.call(&["FUNCTION", "LOAD", "REPLACE", &code]), Value::Error(_)), "{script}");
                 continue;
             }
             let call = with_arguments("conformance");
             let [theirs, ours] = both(&mut connection, "FCALL", &call);
-            // Functions have no such fields, and Luau does not name what is nil.
+            // Functions lack these fields, and Luau does not name the nil value.
             let only_of_scripts = ["replicate_commands", "breakpoint", "debug"].iter().any(|name| script.contains(name));
             let [theirs, ours] = if only_of_scripts { [theirs, ours].map(|answer| nil_call(&answer)) } else { [theirs, ours] };
             assert_eq!(theirs, ours, "{script}");
@@ -201,9 +201,9 @@ fn numkeys_is_read_and_refused_as_by_the_servers_own_eval() {
     each_server(|server| expect_same(server, &rows::CALLS.iter().map(|line| argv(line)).collect::<Vec<_>>()));
 }
 
-/// What the server answers is for it to say: packages move, and take over what later servers do. Ours is the same, or what is written down.
+/// The server's reply may change: packages are updated and adopt later behaviour. Our reply is the same as the server's, or as listed.
 #[test]
-fn every_difference_is_known_and_our_answer_is_as_written_down() {
+fn every_difference_is_listed_with_our_reply() {
     each_server(|server| {
         let mut connection = server.connect();
         let mut wrong = Vec::new();
@@ -220,7 +220,7 @@ fn every_difference_is_known_and_our_answer_is_as_written_down() {
 }
 
 #[test]
-fn the_servers_wording_is_what_is_mapped_and_nothing_else() {
+fn only_errors_are_mapped_to_common_words() {
     let error = |text: &str| Value::Error(text.to_owned());
     assert_eq!(in_common_words(&error("ERR x script: abc, on @user_script:1.")), error("ERR x"));
     assert_eq!(

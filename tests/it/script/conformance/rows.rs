@@ -1,4 +1,4 @@
-//! What ATOMIC.EVAL answers exactly as the server's own EVAL does: values, replies, redis.* and whole calls.
+//! ATOMIC.EVAL replies exactly as the server's own EVAL: values, replies, redis.* and whole calls.
 
 /// Scripts, each run as `EVAL script 2 {k}a {k}b one 2 ""` on the data of `DATA`.
 pub const SCRIPTS: &[&str] = &[
@@ -63,7 +63,7 @@ pub const SCRIPTS: &[&str] = &[
     "return setmetatable({}, {__index = function() return 1 end})",
     "return setmetatable({1}, {__index = function(_, i) if i < 5 then return i end end})",
     "return setmetatable({1, 2}, {__index = function() error('never called') end})",
-    // Tables with a field that makes a type.
+    // Tables with a field that selects a type.
     "return {ok = 'FINE'}",
     "return {ok = 'two words'}",
     "return {ok = ''}",

@@ -1,6 +1,6 @@
-//! What ATOMIC.EVAL answers exactly as the server's own EVAL does: `struct`.
+//! ATOMIC.EVAL replies exactly as the server's own EVAL: `struct`.
 
-/// Scripts, run as those of `rows`. Bytes that are returned are compared as they are.
+/// Scripts, run like those of `rows`. Returned bytes are compared exactly.
 pub const STRUCT: &[&str] = &[
     "return struct.pack('')",
     "return struct.pack('b', 1)",

@@ -1,8 +1,8 @@
-//! The texts of errors that are Luau's: other words behind the same code and line.
+//! Errors with Luau's wording: other words with the same code and line.
 
 use super::differences::Difference;
 
-/// The scripts run as those of `rows`.
+/// The scripts run like those of `rows`.
 pub const WORDS: &[Difference] = &[
     Difference {
         reason: "Luau's words for errors while a script runs; the beginning with line and code is the server's.",

@@ -110,7 +110,7 @@ const BOMBS: &[Row] = &[
     ),
 ];
 
-/// Scripts that hold little at a time: no limit may end them.
+/// Scripts that hold little memory at a time: no limit may end them.
 const GARBAGE: &[Row] = &[
     ("garbage is freed", "for i = 1, 2000 do local s = ('x'):rep(1e5) .. i end return 1", Answer("(integer) 1")),
     ("large garbage is freed", "for i = 1, 100 do local s = ('x'):rep(2e6) .. i end return 1", Answer("(integer) 1")),
@@ -127,6 +127,6 @@ fn garbage_is_freed_before_the_limit_is_reached() {
 }
 
 #[test]
-fn bombs_in_libraries_end_and_their_memory_comes_back() {
+fn bombs_in_libraries_end_and_their_memory_is_freed() {
     check_rows(BOMBS);
 }

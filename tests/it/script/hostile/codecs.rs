@@ -1,4 +1,4 @@
-//! Lengths, counts, depths and offsets that a reader or writer could believe.
+//! Lengths, counts, depths and offsets that a codec must not trust.
 
 use super::{Answer, Fail, Row, check_rows};
 
@@ -197,16 +197,16 @@ const STRUCT: &[Row] = &[
 ];
 
 #[test]
-fn json_believes_no_length_and_no_depth() {
+fn json_trusts_no_length_and_no_depth() {
     check_rows(JSON);
 }
 
 #[test]
-fn message_pack_believes_no_length_and_no_offset() {
+fn message_pack_trusts_no_length_and_no_offset() {
     check_rows(MESSAGE_PACK);
 }
 
 #[test]
-fn struct_believes_no_size_and_no_offset() {
+fn struct_trusts_no_size_and_no_offset() {
     check_rows(STRUCT);
 }

@@ -1,4 +1,4 @@
-//! `redis.call` with what no client would send, and with what no script should be able to do.
+//! `redis.call` with calls that no client would send, and with commands that no script may run.
 
 use super::{Answer, Fail, Row, check_rows};
 
@@ -82,11 +82,11 @@ const CALLS: &[Row] = &[
     ),
 ];
 
-/// What the server may not keep when the script is over.
+/// What the server must not keep after the script.
 const FORGOTTEN: &[Row] =
     &[("names that are none", "for i = 1, 50 do redis.pcall(('x'):rep(1e6) .. i) end return 1", Answer("(integer) 1"))];
 
-/// What would harm the server, its clients or the module while it runs.
+/// Calls that would harm the server, its clients or the module.
 const REFUSED: &[Row] = &[
     ("DEBUG", "redis.call('DEBUG', 'SEGFAULT')", Fail(NOT_ALLOWED)),
     ("SHUTDOWN", "redis.call('SHUTDOWN', 'NOSAVE')", Fail(NOT_ALLOWED)),
@@ -118,7 +118,7 @@ const REFUSED: &[Row] = &[
 ];
 
 #[test]
-fn calls_of_any_shape_are_answered() {
+fn calls_of_any_shape_get_a_reply() {
     check_rows(CALLS);
 }
 

@@ -1,4 +1,4 @@
-//! Errors that are no texts, handlers that fail, and replies that would end early (CVE-2025-67733).
+//! Errors that are not strings, handlers that fail, and replies that would end early (CVE-2025-67733).
 
 use super::{Answer, Fail, Items, Row, check_rows, each_limited_server};
 use crate::script::{eval, expect_working};
@@ -57,7 +57,7 @@ const OBJECTS: &[Row] = &[
     ),
 ];
 
-/// Each is one reply, in both protocols, and the next reply is that of the next command.
+/// Each is one reply in both protocols, and the next reply belongs to the next command.
 const REPLIES: &[Row] = &[
     ("CVE-2025-67733", r"return redis.error_reply('ERR x\r\n+OK\r\n:1\r\n')", Fail(r"ERR x\r\n+OK\r\n:1")),
     ("CVE-2025-67733", r"return redis.status_reply('x\r\n-ERR y\r\n')", Answer(r"x\r\n-ERR y\r\n")),

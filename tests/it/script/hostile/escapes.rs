@@ -1,11 +1,11 @@
-//! Ways out of the sandbox: bytecode, environments, metatables, what other engines left reachable.
+//! Ways out of the sandbox: bytecode, environments, metatables, and what other engines left reachable.
 
 use super::{Answer, Fail, Row, check_rows};
 
 const READ_ONLY: &str = "ERR user_script:1: Attempt to modify a readonly table";
 const READ_ONLY_IN_C: &str = "ERR Attempt to modify a readonly table";
 
-/// Everything that can be reached from a script, and can be written: its path. Only what is a run's own may be.
+/// Returns the path of every writable table that a script can reach. Only the run's own tables may be writable.
 const WALK: &str = "
 local seen, writable = {}, {}
 local function walk(value, path)
@@ -242,12 +242,12 @@ const ENVIRONMENTS: &[Row] = &[
 ];
 
 #[test]
-fn no_bytecode_gets_in() {
+fn bytecode_is_refused() {
     check_rows(BYTECODE);
 }
 
 #[test]
-fn what_outlives_a_run_cannot_be_written() {
+fn tables_that_outlive_a_run_are_read_only() {
     check_rows(METATABLES);
 }
 

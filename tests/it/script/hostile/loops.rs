@@ -94,7 +94,7 @@ const LOOPS: &[Row] = &[
     ),
 ];
 
-/// What one call into a library takes its time for, without calling back.
+/// Single calls into a library that take long and never call back.
 const CALLS: &[Row] = &[
     (
         "sort of what compares slowly",
@@ -117,6 +117,6 @@ fn single_calls_into_a_library_end_in_time() {
 }
 
 #[test]
-fn loops_wherever_they_hide_end_in_time() {
+fn hidden_loops_end_in_time() {
     check_rows(LOOPS);
 }

@@ -1,7 +1,7 @@
-//! Scripts from strangers, each a known way to crash, hang, fill, leave or deceive an engine, on every server.
+//! Scripts from strangers: each is a known way to crash, hang, fill, escape or deceive an engine, on every server.
 //!
-//! A row is a trick, a script and what it must come to. After each row the connection is in sync and the engine works; after each
-//! group the memory is back. What limits end in general is in `limits`; what is known to kill other engines is also run without a
+//! A row is a trick, a script and its required outcome. After each row the connection is in sync and the engine works; after each
+//! group the memory is freed. `limits` tests the limits in general; scripts that kill other engines also run without a
 //! server, in `src/lua/tests/hostile.rs`.
 
 mod bombs;
@@ -21,34 +21,34 @@ use std::time::Duration;
 use super::{eval, expect_working};
 use crate::support::{Connection, Server, Setup, Value, each_server_with, eventually};
 
-/// What a script must come to.
+/// The required outcome of a script.
 #[derive(Clone, Copy)]
 enum Must {
     /// This reply, as redis-cli prints it.
     Answer(&'static str),
-    /// An array of so many elements.
+    /// An array of this many elements.
     Items(usize),
-    /// An error that begins so.
+    /// An error that begins like this.
     Fail(&'static str),
     /// The time limit ends it.
     EndInTime,
     /// The memory limit ends it.
     EndInMemory,
-    /// A limit ends it, the machine's speed decides which.
+    /// A limit ends it; the machine's speed decides which.
     End,
-    /// The time limit ends it, unless it is done by then.
+    /// The time limit ends it, unless it finishes before.
     Soon,
 }
 use Must::{Answer, End, EndInMemory, EndInTime, Fail, Items, Soon};
 
-/// The trick (with the CVE that is its class), the script, what it must come to.
+/// The trick (with a CVE of its class), the script, its required outcome.
 type Row = (&'static str, &'static str, Must);
 
 const MEMORY_LIMIT: u64 = 16 << 20;
 
-/// The time limit of rows that end by it, and the most they may compute: a library that does not obey the limit takes longer.
+/// The time limit of rows that end by it, and their longest processor time: a library that ignores the limit takes longer.
 const SHORT_MS: &str = "50";
-/// That of all other rows: shorter than a connection waits.
+/// The time limit of all other rows: shorter than a connection's read timeout.
 const LONG_MS: &str = "100000";
 const LATEST: Duration = Duration::from_secs(2);
 
@@ -88,7 +88,7 @@ fn set_budget(server: &Server, milliseconds: &str) {
     assert_eq!(server.run(&format!("CONFIG SET atomic.script-budget-ms {milliseconds}")), Value::ok());
 }
 
-/// Runs one script; what is wrong with its end, if something is.
+/// Runs one script; returns what is wrong with its outcome, if anything.
 fn check(server: &Server, connection: &mut Connection, trick: &str, script: &[u8], must: Must) -> Option<String> {
     let call = eval(script, "0");
     let (reply, taken) = if matches!(must, EndInTime | End | Soon) {
@@ -106,7 +106,7 @@ fn check(server: &Server, connection: &mut Connection, trick: &str, script: &[u8
     (taken > LATEST || !must.is_met_by(&reply)).then(|| format!("{trick}: {shown}\n    after computing for {taken:?}: {answer}"))
 }
 
-/// Runs the rows on every server, and looks at the memory before and after.
+/// Runs the rows on every server, and compares the memory before and after.
 fn check_rows(rows: &[Row]) {
     check_scripts(&rows.iter().map(|&(trick, script, must)| (trick, script.as_bytes().to_vec(), must)).collect::<Vec<_>>());
 }
@@ -122,7 +122,7 @@ fn check_scripts(rows: &[(&str, Vec<u8>, Must)]) {
             rows.iter().filter_map(|(trick, script, must)| check(server, &mut connection, trick, script, *must)).collect();
         assert!(wrong.is_empty(), "{} of {} ended otherwise:\n{}", wrong.len(), rows.len(), wrong.join("\n"));
         server.run("FLUSHALL");
-        // Scripts and garbage below the limit's half may stay; the server frees big values in its own time.
+        // Scripts and garbage below half the limit may stay; the server frees large values later.
         eventually("the memory is back", || {
             let [used, vm] = memory();
             (used <= before[0] + MEMORY_LIMIT && vm <= before[1] + MEMORY_LIMIT / 2).then_some(())

@@ -1,4 +1,4 @@
-//! Patterns that take exponential time, deep recursion or what lies behind the pattern's end.
+//! Patterns that take exponential time, recurse deeply, or read past the end of the pattern.
 
 use super::{Answer, EndInTime, Fail, Row, Soon, check_rows};
 

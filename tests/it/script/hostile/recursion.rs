@@ -1,4 +1,4 @@
-//! Recursion through every way by which C calls Lua, and chains that end nowhere.
+//! Recursion through every way from C to Lua, and endless chains.
 
 use super::{Answer, Fail, Items, Row, check_rows};
 
@@ -127,6 +127,6 @@ const RECURSION: &[Row] = &[
 ];
 
 #[test]
-fn recursion_ends_in_an_error_wherever_it_goes() {
+fn every_recursion_ends_in_an_error() {
     check_rows(RECURSION);
 }

@@ -1,4 +1,4 @@
-//! Sources that a compiler could choke on, up to the longest there is.
+//! Sources that could exhaust a compiler, up to the longest allowed.
 
 use super::{Answer, Fail, Must, check_scripts};
 
@@ -83,7 +83,7 @@ fn long() -> Vec<(&'static str, Vec<u8>, Must)> {
     ]
 }
 
-/// Just inside and beyond what a function may have.
+/// Just inside and just beyond the limits of a function.
 fn many() -> Vec<(&'static str, Vec<u8>, Must)> {
     vec![
         ("200 locals", format!("local {} = unpack({{7}}) return v0", names(200)).into_bytes(), Answer("(integer) 7")),

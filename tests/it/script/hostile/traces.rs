@@ -1,11 +1,11 @@
-//! What one script leaves for the next: nothing.
+//! One script leaves nothing for the next.
 
 use super::each_limited_server;
 use crate::script::{eval, expect_working};
 
-/// The trick, a script that leaves something, one that looks for it, and what that must see, as redis-cli prints it.
+/// The trick, a script that leaves something, a script that looks for it, and its required reply, as redis-cli prints it.
 ///
-/// What the cache's own suite looks for (globals, fields of libraries, methods of strings) is not repeated here.
+/// The suite of the cache covers globals, fields of libraries and string methods.
 const TRACES: &[(&str, &str, &str, &str)] = &[
     ("depth of JSON", "cjson.encode_max_depth(1)", "return cjson.encode({{{1}}})", "\"[[[1]]]\""),
     ("precision of JSON", "cjson.encode_number_precision(2)", "return cjson.encode({3.14159})", "\"[3.14159]\""),

@@ -1,6 +1,6 @@
-//! What the store costs: no command takes time in the number of stored scripts, and their memory is bounded and counted.
+//! The cost of the store: no command takes time in the number of stored scripts, and their memory is bounded and counted.
 //!
-//! Time is seen by what makes it: how often the server was asked for the list of its libraries. `cost_of_the_store` measures it instead,
+//! The tests count what takes the time: lists of the server's libraries. `cost_of_the_store` measures the time instead,
 //! beside the server's own commands:
 //!
 //! ```text
@@ -18,7 +18,7 @@ use crate::support::{Connection, RealReplica, Server, Setup, Value, argv, each_s
 
 const UNKNOWN: &str = "0123456789012345678901234567890123456789";
 
-/// How often the server listed its libraries.
+/// How often the server has listed its libraries.
 fn lists(server: &Server) -> u64 {
     let stats = server.run("INFO commandstats").text();
     let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_function|list:calls="));
@@ -29,7 +29,7 @@ fn script(number: usize) -> String {
     format!("return {number}")
 }
 
-/// Asks for what is not there, in every way.
+/// Looks up missing scripts and functions with every command.
 fn miss(server: &Server) {
     assert_eq!(
         server.run(&format!("ATOMIC.SCRIPT EXISTS {UNKNOWN} x {}", UNKNOWN.replace('0', "f"))),
@@ -53,7 +53,7 @@ fn neither_load_nor_a_miss_lists_the_libraries() {
             load(server, script(number / 2));
             miss(server);
         }
-        // One look for the functions, when the first is called, and one for the scripts, since from then on the store is watched.
+        // One list for the functions at the first call, and one for the scripts, because from then on the module watches the store.
         assert!(lists(server) - before <= 2, "{} lists", lists(server) - before);
         assert_eq!(listed(server).iter().filter(|(_, stored)| *stored).count(), 100);
         let before = lists(server);
@@ -64,7 +64,7 @@ fn neither_load_nor_a_miss_lists_the_libraries() {
             server.run("ATOMIC.SCRIPT STATS");
         }
         assert_eq!(lists(server), before);
-        // Others change it: misses do not look at all of it, and what is there is found.
+        // After changes by other commands a miss does not list all libraries, and stored scripts are found.
         for number in 0..20 {
             let library = format!("#!lua name=l{number}\nredis.register_function('f{number}', function() end)");
             server.call(&["FUNCTION", "LOAD", &library]);
@@ -76,7 +76,7 @@ fn neither_load_nor_a_miss_lists_the_libraries() {
 }
 
 #[test]
-fn drop_in_mode_does_not_list_the_libraries_for_what_only_the_server_knows() {
+fn drop_in_mode_does_not_list_the_libraries_for_scripts_that_only_the_server_knows() {
     each_server_with(&Setup::with_module(), |server| {
         (0..100).for_each(|number| load(server, script(number)));
         let theirs = server.call(&["SCRIPT", "LOAD", "return 'theirs'"]).text();
@@ -93,9 +93,9 @@ fn drop_in_mode_does_not_list_the_libraries_for_what_only_the_server_knows() {
     });
 }
 
-/// Redis 7.0 does not tell a filter whose command it sees: there a script that is new to the replica has the store gone through.
+/// On Redis 7.0 a filter does not see the client: there a script that is new to the replica makes it list the store.
 #[test]
-fn a_replica_takes_each_script_as_it_comes() {
+fn a_replica_adopts_each_script_as_it_arrives() {
     each_server(|server| {
         load(server, script(0));
         let replica = RealReplica::with_module(server);
@@ -116,7 +116,7 @@ fn a_replica_takes_each_script_as_it_comes() {
         assert!(listed(&replica.server).contains(&(sha1(script(5)), false)));
         let lists = lists(&replica.server) - before;
         assert!(lists == 0 || server.binary.version == (7, 0), "{lists} lists");
-        // What a transaction holds is found, too.
+        // Scripts in a transaction are found, too.
         server.run("ATOMIC.SCRIPT FLUSH");
         replica.await_sync();
         assert_eq!(libraries(&replica.server), [""; 0]);
@@ -125,12 +125,12 @@ fn a_replica_takes_each_script_as_it_comes() {
 }
 
 #[test]
-fn the_limit_bounds_the_memory_and_so_the_number() {
+fn the_limit_bounds_the_memory_and_the_number_of_stored_scripts() {
     each_server(|server| {
         for (count, bytes) in [(3000, 0), (100, 30_000)] {
             assert_eq!(server.run("ATOMIC.SCRIPT FLUSH"), Value::ok());
             let memory = |field: &str| server.info(field).parse::<i64>().unwrap();
-            // In Redis 7.0 and in Valkey the memory of the server's own Lua is not part of `used_memory`.
+            // In Redis 7.0 and Valkey `used_memory` does not include the server's own Lua.
             let used = || {
                 let lua = if server.binary.is_redis_from(8, 0) { 0 } else { memory("used_memory_vm_functions") };
                 memory("used_memory") + lua
@@ -138,7 +138,7 @@ fn the_limit_bounds_the_memory_and_so_the_number() {
             let (before, vm) = (used(), memory("atomic_scripts_vm_memory"));
             let padding = "-".repeat(bytes);
             (0..count).for_each(|number| load(server, format!("{} --{padding}", script(number))));
-            // What is compiled has a limit of its own, `script-memory-limit`.
+            // Compiled scripts have their own limit, `script-memory-limit`.
             let compiled = memory("atomic_scripts_vm_memory") - vm;
             let taken = used() - before - if bytes > 0 { compiled } else { 0 };
             let counted = memory("atomic_scripts_stored_memory");
@@ -200,7 +200,7 @@ fn each(server: &Server, connection: &mut Connection, commands: impl ExactSizeIt
     (cpu(server) - before) as f64 / count as f64 / 1000.0
 }
 
-/// What stores a script, alone: LOAD cannot take less.
+/// The command that stores a script: LOAD cannot take less time.
 fn function_load(script: &str) -> Vec<Vec<u8>> {
     vec![b"FUNCTION".to_vec(), b"LOAD".to_vec(), text(script)]
 }

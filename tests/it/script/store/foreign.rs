@@ -1,11 +1,11 @@
-//! A library that is not one of ours by its text is not ours: it is not run, not replaced and not deleted, whatever its name is. And who may
-//! not write does not change the store.
+//! A library without the text of ours is foreign: the module does not run, replace or delete it, whatever its name. And a user
+//! without the right to write does not change the store.
 
 use super::super::{eval, evalsha, sha1};
 use super::{NOSCRIPT, ONE, TWO, expect_found, libraries, listed, load, names, text};
 use crate::support::{FakeReplica, Server, Setup, Value, each_server, each_server_with};
 
-/// A library of this name with one function, which says so.
+/// A foreign library of this name with one function.
 fn foreign(name: &str, function: &str) -> String {
     format!("#!lua name={name}\nredis.register_function('{function}', function() return 'foreign' end)")
 }
@@ -15,7 +15,7 @@ fn load_natively(server: &Server, code: impl AsRef<[u8]>) {
     assert!(matches!(reply, Value::Bulk(_)), "{reply}");
 }
 
-/// Texts under the name of a script's library that are no library of ours.
+/// Foreign texts under the name of a script's library.
 fn forged(script: &str) -> Vec<Vec<u8>> {
     let name = format!("atomic_{}", sha1(script));
     let ours = text(script);
@@ -29,7 +29,7 @@ fn forged(script: &str) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn load_replaces_and_flush_deletes_no_library_of_others() {
+fn load_and_flush_do_not_touch_foreign_libraries() {
     each_server(|server| {
         for forged in forged(ONE) {
             load_natively(server, &forged);
@@ -50,7 +50,7 @@ fn load_replaces_and_flush_deletes_no_library_of_others() {
         assert_eq!(server.info("atomic_scripts_store_refused"), (2 * forged(ONE).len()).to_string());
         let said = format!("the library atomic_{} is not one of this module", sha1(ONE));
         assert_eq!(server.log().matches(&said).count(), 1, "said once");
-        // The name is free again: now it is stored.
+        // The name is free again: now LOAD stores the script.
         server.run("FUNCTION FLUSH");
         load(server, ONE);
         assert_eq!(listed(server), [(sha1(ONE), true)]);
@@ -59,7 +59,7 @@ fn load_replaces_and_flush_deletes_no_library_of_others() {
 }
 
 #[test]
-fn a_stored_script_whose_library_others_replace_is_theirs_from_then_on() {
+fn a_library_that_another_client_replaces_is_foreign_from_then_on() {
     each_server(|server| {
         load(server, ONE);
         load(server, TWO);
@@ -78,7 +78,7 @@ fn a_stored_script_whose_library_others_replace_is_theirs_from_then_on() {
 }
 
 #[test]
-fn a_function_of_others_with_the_name_stays() {
+fn a_foreign_function_with_the_name_stays() {
     each_server(|server| {
         let name = format!("atomic_{}", sha1(ONE));
         load_natively(server, foreign("mine", &name));
@@ -94,9 +94,9 @@ fn a_function_of_others_with_the_name_stays() {
     });
 }
 
-/// Redis 7.0 takes no categories from modules.
+/// Redis 7.0 accepts no categories from modules.
 #[test]
-fn who_may_not_write_does_not_change_the_store() {
+fn a_user_without_the_right_to_write_does_not_change_the_store() {
     for setup in [Setup::with_module(), Setup::with_module().module_args(&["intercept", "yes"])] {
         each_server_with(&setup, |server| {
             load(server, ONE);

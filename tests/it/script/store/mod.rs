@@ -1,13 +1,13 @@
-//! What ATOMIC.SCRIPT LOAD stores is there after restarts, on replicas and after a failover, on every server, as a plain library.
+//! ATOMIC.SCRIPT LOAD stores a script as a plain library: it exists after restarts, on replicas and after failovers, on every server.
 
 use redis_atomic::lua::{Digest, library, stored_memory};
 
 use super::{eval, evalsha, expect_working, place, sha1};
 use crate::support::{FakeReplica, Server, Setup, Value, each_server, each_server_that_unloads, each_server_with, eventually};
 
-mod cost; // what a command costs however much is stored, and what is bounded
-mod foreign; // libraries that are not ours, whatever they are called
-mod model; // any order of what changes the store, and what is then known
+mod cost; // the cost of commands and memory with many stored scripts
+mod foreign; // foreign libraries, whatever their names
+mod model; // random changes of the store, and what the module then knows
 mod replicas; // full and partial resync, failover, replicas and servers without the module
 
 const ONE: &str = "return {1, KEYS[1]}";
@@ -20,7 +20,7 @@ fn load(server: &Server, script: impl AsRef<[u8]>) {
     assert_eq!(server.call(&[&b"ATOMIC.SCRIPT"[..], b"LOAD", script]), Value::bulk(sha1(script)), "{}", script.escape_ascii());
 }
 
-/// The SHA1 and whether it is stored, of each script that LIST shows.
+/// The SHA1 of each script in LIST, and whether it is stored.
 fn listed(server: &Server) -> Vec<(String, bool)> {
     let list = server.run("ATOMIC.SCRIPT LIST");
     let entry = |entry: &Value| (entry.field("sha1").unwrap().text(), entry.field("stored").unwrap().integer() == 1);
@@ -41,7 +41,7 @@ fn names(scripts: &[&str]) -> Vec<String> {
     names
 }
 
-/// The text of the library that carries a script.
+/// The text of the library that contains a script.
 fn text(script: impl AsRef<[u8]>) -> Vec<u8> {
     library::text(Digest::of(script.as_ref()), script.as_ref())
 }
@@ -52,7 +52,7 @@ fn expect_found(server: &Server) {
     assert_eq!(reply, Value::Array(vec![Value::Integer(1), Value::bulk("k")]));
 }
 
-/// Scripts whose text tries to end the comment that carries it, or to change on the way.
+/// Scripts whose text tries to end the comment that contains it, or could be altered.
 fn hostile() -> Vec<Vec<u8>> {
     let mut scripts: Vec<Vec<u8>> = (0..12)
         .flat_map(|level| {
@@ -81,7 +81,7 @@ fn hostile() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn any_script_is_stored_to_the_byte_and_works_after_a_restart() {
+fn any_script_is_stored_byte_for_byte_and_works_after_a_restart() {
     each_server_with(&Setup::with_module(), |server| {
         let scripts = hostile();
         scripts.iter().for_each(|script| load(server, script));
@@ -204,7 +204,7 @@ fn the_module_can_be_unloaded_and_finds_its_scripts_again() {
 }
 
 #[test]
-fn what_others_do_to_the_libraries_is_seen() {
+fn changes_of_the_libraries_by_other_commands_are_seen() {
     each_server(|server| {
         load(server, ONE);
         load(server, TWO);
@@ -238,7 +238,7 @@ fn what_others_do_to_the_libraries_is_seen() {
 }
 
 #[test]
-fn foreign_libraries_are_no_scripts_and_stay() {
+fn foreign_libraries_are_not_scripts_and_stay() {
     each_server(|server| {
         let (sha, taken) = (sha1(ONE), sha1(TWO));
         let foreign = |name: &str, function: &str| {
@@ -247,7 +247,7 @@ fn foreign_libraries_are_no_scripts_and_stay() {
         };
         foreign(&format!("atomic_{sha}"), "one");
         foreign("atomic_mine", "two");
-        // One that the engine knows from EVAL is not stored by it.
+        // A script that the engine knows from EVAL is not stored.
         let known = sha1("return 'known'");
         assert_eq!(server.call(&eval("return 'known'", "0")), Value::bulk("known"));
         foreign(&format!("atomic_{known}"), "three");
@@ -291,7 +291,7 @@ fn a_stored_script_that_does_not_compile_breaks_nothing() {
 }
 
 #[test]
-fn beyond_the_byte_limit_a_script_is_loaded_and_not_stored() {
+fn beyond_the_byte_limit_a_script_is_loaded_but_not_stored() {
     let (small, exact, more) = ("return 1", "return 2 +10", "return 3");
     let limit = (stored_memory(small.len()) + stored_memory(exact.len())).to_string();
     each_server_with(&Setup::with_module().module_args(&["script-store-max-bytes", &limit]), |server| {
@@ -312,7 +312,7 @@ fn beyond_the_byte_limit_a_script_is_loaded_and_not_stored() {
         assert_eq!(libraries(server), names(&[small, exact]));
         load(server, small);
         assert_eq!(server.info("atomic_scripts_store_refused"), "3", "what is stored needs no room");
-        // Room that was made behind our back is found.
+        // Room that another command frees is found.
         assert_eq!(server.run("FUNCTION FLUSH"), Value::ok());
         load(server, more);
         assert_eq!(libraries(server), names(&[more]));
@@ -326,7 +326,7 @@ fn beyond_the_byte_limit_a_script_is_loaded_and_not_stored() {
 }
 
 #[test]
-fn above_maxmemory_a_script_is_loaded_and_not_stored() {
+fn above_maxmemory_a_script_is_loaded_but_not_stored() {
     each_server(|server| {
         assert_eq!(server.run("CONFIG SET maxmemory 1"), Value::ok());
         load(server, ONE);
@@ -342,7 +342,7 @@ fn above_maxmemory_a_script_is_loaded_and_not_stored() {
 }
 
 #[test]
-fn eviction_takes_what_eval_has_seen_and_never_what_is_stored() {
+fn eviction_removes_scripts_seen_by_eval_and_never_stored_scripts() {
     each_server(|server| {
         let stored: Vec<String> = (0..20).map(|number| format!("return 'stored {number}'")).collect();
         stored.iter().for_each(|script| load(server, script));
@@ -377,7 +377,7 @@ fn a_node_of_a_cluster_stores_too() {
 }
 
 #[test]
-fn while_clients_are_paused_what_is_stored_does_not_change() {
+fn while_clients_are_paused_the_store_does_not_change() {
     each_server(|server| {
         load(server, ONE);
         let mut replica = FakeReplica::attach(server);
@@ -394,7 +394,7 @@ fn while_clients_are_paused_what_is_stored_does_not_change() {
 }
 
 #[test]
-fn storing_needs_no_right_but_that_to_load() {
+fn storing_needs_only_the_right_to_load() {
     each_server(|server| {
         assert_eq!(server.run("ACL SETUSER guest on >pw ~* &* +@all -function"), Value::ok());
         let mut guest = server.connect();
@@ -408,7 +408,7 @@ fn storing_needs_no_right_but_that_to_load() {
 }
 
 #[test]
-fn an_error_names_the_script_and_its_line_wherever_it_came_from() {
+fn an_error_names_the_script_and_its_line_however_it_was_loaded() {
     each_server(|server| {
         let failing = "\n\nerror('here')";
         load(server, failing);

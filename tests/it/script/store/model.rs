@@ -1,5 +1,5 @@
-//! Any order of what changes the function store, on a master with a replica: afterwards the module knows what FUNCTION LIST shows, and no
-//! library of others has changed.
+//! Random changes of the function store on a primary with a replica: afterwards the module knows what FUNCTION LIST shows, and no
+//! foreign library has changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,18 +34,18 @@ fn store(server: &Server) -> BTreeMap<String, Vec<u8>> {
     list.array().iter().map(entry).collect()
 }
 
-/// Those of them that are not ours.
+/// The foreign libraries among them.
 fn foreign(server: &Server) -> BTreeMap<String, Vec<u8>> {
     store(server).into_iter().filter(|(_, code)| library::script(code).is_none()).collect()
 }
 
-/// A library that is not ours, under the name of one that could be.
+/// A foreign library under the name of one of ours.
 fn forged(number: usize) -> Vec<u8> {
     let name = format!("atomic_{}", sha1(script(number)));
     format!("#!lua name={name}\nredis.register_function('f{number}', function() return 'foreign' end)").into_bytes()
 }
 
-/// Something that may change the store.
+/// One random step that may change the store.
 fn step(dice: &mut Dice, server: &Server, client: &mut Connection, dump: &mut Vec<u8>) -> String {
     let number = dice.below(SCRIPTS);
     let script = script(number);
@@ -81,7 +81,7 @@ fn step(dice: &mut Dice, server: &Server, client: &mut Connection, dump: &mut Ve
     name
 }
 
-/// Asserts that the module knows what the store holds. In which order it is asked decides what it has to find out.
+/// Asserts that the module knows what the store holds. The random order of the questions decides what it must look up.
 fn expect_known(dice: &mut Dice, server: &Server, story: &str) {
     let is_stored: Vec<bool> = {
         let store = store(server);
@@ -157,11 +157,11 @@ fn run(seed: u64, server: &Server) {
 }
 
 #[test]
-fn what_is_known_is_what_function_list_shows() {
+fn the_module_knows_what_function_list_shows() {
     each_server_with(&Setup::with_module(), |server| (1..4).for_each(|seed| run(seed, server)));
 }
 
 #[test]
-fn what_is_known_is_what_function_list_shows_in_drop_in_mode() {
+fn the_module_knows_what_function_list_shows_in_drop_in_mode() {
     each_server_with(&Setup::with_module().module_args(&["intercept", "yes"]), |server| run(7, server));
 }

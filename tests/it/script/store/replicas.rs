@@ -1,4 +1,4 @@
-//! What was loaded is on every replica, however it came there, and stays when a replica is promoted.
+//! Loaded scripts are on every replica, after full and partial syncs, and stay when a replica is promoted.
 
 use std::fs;
 use std::process::Command;
@@ -8,7 +8,7 @@ use super::{NOSCRIPT, ONE, TWO, expect_found, hostile, libraries, listed, load, 
 use crate::support::{RealReplica, Server, Setup, Value, each_installed, each_server, eventually};
 
 #[test]
-fn a_replica_finds_what_its_master_loaded_before_and_after_it_came() {
+fn a_replica_finds_scripts_that_its_primary_loaded_before_and_after_it_attached() {
     for diskless in ["disabled", "swapdb"] {
         each_server(|server| {
             load(server, ONE);
@@ -44,7 +44,7 @@ fn a_replica_finds_what_its_master_loaded_before_and_after_it_came() {
 }
 
 #[test]
-fn a_replica_that_was_cut_off_gets_the_scripts_with_the_missing_part() {
+fn a_replica_gets_missed_scripts_with_a_partial_resync() {
     each_server(|server| {
         let replica = RealReplica::with_module(server);
         let signal = |name: &str| {
@@ -63,7 +63,7 @@ fn a_replica_that_was_cut_off_gets_the_scripts_with_the_missing_part() {
 }
 
 #[test]
-fn after_a_failover_scripts_are_found_and_the_new_master_stores() {
+fn after_a_failover_scripts_are_found_and_the_new_primary_stores() {
     each_server(|server| {
         let replica = RealReplica::with_module(server);
         load(server, ONE);

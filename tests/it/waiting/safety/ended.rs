@@ -13,7 +13,7 @@ fn load(server: &Server) {
     assert_eq!(server.call(&["MODULE", "LOAD", module_path().to_str().unwrap()]), Value::ok(), "{}", server.log());
 }
 
-/// Unloads, loads again, and sees a lock change hands by a command, by its lease and by the end of its connection.
+/// Unloads, loads again, and asserts hand-offs by a command, by a lease and by the end of a connection.
 #[track_caller]
 fn expect_reload(server: &Server) {
     assert_eq!(unload(server), Value::ok());
@@ -32,7 +32,7 @@ fn expect_reload(server: &Server) {
 }
 
 #[test]
-fn the_module_stays_while_clients_wait_and_can_go_when_they_are_gone() {
+fn the_module_stays_while_clients_wait_and_unloads_when_they_are_gone() {
     each_server_that_unloads(|server| {
         server.run("ATOMIC.LOCK k me 1000000");
         server.run("ATOMIC.SEMACQUIRE sem 1 me 1000000");
@@ -43,13 +43,13 @@ fn the_module_stays_while_clients_wait_and_can_go_when_they_are_gone() {
         }
         vanish(server, gone);
         expect_reload(server);
-        // A permit.
+        // The same for a permit.
         let permit = Waiter::send(server, "ATOMIC.SEMACQUIRE sem 1 you 1000000 WAIT 0");
         eventually("it waits", || (server.run("ATOMIC.SEMINFO sem").field("waiters") == Some(Value::Integer(1))).then_some(()));
         assert!(unload(server).error().contains("blocked clients"));
         vanish(server, permit);
         expect_reload(server);
-        // A time that is over.
+        // The same after a timeout.
         not_granted(&Waiter::send(server, "ATOMIC.LOCK k you 1000000 WAIT 20").reply());
         expect_reload(server);
         assert_eq!(owners(server, "k"), ["me"]);
@@ -57,13 +57,13 @@ fn the_module_stays_while_clients_wait_and_can_go_when_they_are_gone() {
 }
 
 #[test]
-fn the_module_can_go_after_every_kind_of_hand_over() {
+fn the_module_unloads_after_every_kind_of_hand_off() {
     each_server_that_unloads(|server| {
         server.run("ATOMIC.LOCK k me 1000000");
         let mut waiter = Waiter::queued(server, "k", 1, "ATOMIC.LOCK k you 30 WAIT 0");
         server.run("ATOMIC.UNLOCK k me");
         granted(&waiter.reply());
-        // The lease of the last one ends, with nobody waiting, while the module is there or not.
+        // The last lease ends without a waiter, with the module loaded or not.
         expect_reload(server);
         eventually("the lease has ended", || owners(server, "k").is_empty().then_some(()));
         expect_reload(server);
@@ -77,7 +77,7 @@ fn the_module_can_go_after_every_kind_of_hand_over() {
 }
 
 #[test]
-fn a_bind_connection_that_closes_when_the_module_is_gone_harms_nothing() {
+fn a_bind_connection_that_closes_after_the_unload_is_harmless() {
     each_server_that_unloads(|server| {
         let (mut holder, mut idle) = (server.connect(), server.connect());
         granted(&holder.run("ATOMIC.LOCK k me 1000000 BIND"));
@@ -95,7 +95,7 @@ fn a_bind_connection_that_closes_when_the_module_is_gone_harms_nothing() {
 }
 
 #[test]
-fn a_shutdown_lets_waiters_go_and_keeps_the_holders() {
+fn a_shutdown_unblocks_waiters_and_keeps_the_holders() {
     for arguments in ["", "SAVE", "NOSAVE", "NOW"] {
         each_server(|server| {
             let mut holder = server.connect();
@@ -118,7 +118,7 @@ fn a_shutdown_lets_waiters_go_and_keeps_the_holders() {
 }
 
 #[test]
-fn data_that_is_loaded_again_keeps_holders_and_waiters() {
+fn reloaded_data_keeps_holders_and_waiters() {
     for (setup, reload) in [
         (Setup::with_module(), "DEBUG RELOAD"),
         (Setup::with_module().appendonly("always"), "DEBUG RELOAD"),
@@ -130,7 +130,7 @@ fn data_that_is_loaded_again_keeps_holders_and_waiters() {
             granted(&holder.run("ATOMIC.LOCK bound me 1000000 BIND"));
             granted(&server.run("ATOMIC.LOCK k me 1000000"));
             granted(&server.run("ATOMIC.SEMACQUIRE sem 1 me 1000000"));
-            // What a loaded AOF goes through: free and taken again.
+            // The AOF frees the lock and acquires it again while it loads.
             server.run("ATOMIC.UNLOCK k me");
             granted(&server.run("ATOMIC.LOCK k me 1000000"));
             let mut waiters =

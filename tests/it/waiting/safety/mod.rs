@@ -1,5 +1,5 @@
-//! What must never happen while clients wait, whatever else happens on the server: a crash, a second owner, a write where none is
-//! allowed, a queue that nobody serves.
+//! Must never happen while clients wait, whatever else happens on the server: a crash, a second owner, a write where none is
+//! allowed, a queue that is never served.
 
 mod ended; // shutdown, unload, reload
 mod paused; // CLIENT PAUSE, FAILOVER, SIGTERM
@@ -24,7 +24,7 @@ fn a_waiter_that_the_server_evicts_or_whose_user_is_deleted_leaves_the_queue() {
         assert_eq!(server.run("ACL DELUSER guest"), Value::Integer(1));
         guest.expect_close();
         await_waiters(server, "k", 2);
-        // Not a whole command, so that all of it stays in the buffer of the blocked client.
+        // An incomplete command, so that it stays in the buffer of the blocked client.
         large.connection().send_raw(&[&b"*2\r\n$4\r\nECHO\r\n$4000000\r\n"[..], &vec![b'x'; 3_000_000]].concat()).unwrap();
         server.run("CONFIG SET maxmemory-clients 2mb");
         large.connection().expect_close();
@@ -36,7 +36,7 @@ fn a_waiter_that_the_server_evicts_or_whose_user_is_deleted_leaves_the_queue() {
 }
 
 #[test]
-fn commands_behind_a_waiting_one_run_after_the_grant() {
+fn commands_after_a_waiting_command_run_after_the_grant() {
     each_server(|server| {
         server.run("ATOMIC.LOCK k me 1000000");
         let mut waiter = Waiter::queued(server, "k", 1, "ATOMIC.LOCK k you 1000000 WAIT 0");
@@ -67,7 +67,7 @@ fn reset_is_not_the_end_of_a_connection() {
 }
 
 #[test]
-fn a_waiter_that_wants_no_replies_gets_the_lock() {
+fn a_waiter_with_replies_off_gets_the_lock() {
     each_server(|server| {
         server.run("ATOMIC.LOCK k me 1000000");
         let mut silent = server.connect();
@@ -77,7 +77,7 @@ fn a_waiter_that_wants_no_replies_gets_the_lock() {
         let mut next = Waiter::queued(server, "k", 2, "ATOMIC.LOCK k next 1000000 WAIT 0");
         server.run("ATOMIC.UNLOCK k me");
         eventually("the silent one owns it", || (owners(server, "k") == ["silent"]).then_some(()));
-        // Not taken back either: the next command finds it there.
+        // The grant is not taken back: the next command finds the lock held.
         silent.send(&["CLIENT", "REPLY", "ON"]).unwrap();
         assert_eq!(silent.read().unwrap(), Value::ok());
         assert_eq!(silent.run("ATOMIC.LOCKRENEW k silent 1000000"), Value::Integer(1_000_000));
@@ -120,7 +120,7 @@ fn a_key_of_the_same_name_in_another_database_is_another_lock() {
 }
 
 #[test]
-fn databases_that_are_swapped_take_their_locks_along_and_leave_the_waiters() {
+fn swapped_databases_take_their_locks_along_and_leave_the_waiters() {
     each_server(|server| {
         let mut other = server.connect();
         other.run("SELECT 1");
@@ -131,7 +131,7 @@ fn databases_that_are_swapped_take_their_locks_along_and_leave_the_waiters() {
         // The waiter's connection is in database 0, where the lock is free now.
         granted(&waiter.reply());
         assert_eq!([owners(server, "k"), theirs(&mut other)], [["you"], ["me"]]);
-        // The lock of the same name and owner that is in its place is not the one that the connection took.
+        // The lock with the same name and owner in its place is not the lock that the connection acquired.
         assert_eq!(server.run("ATOMIC.UNLOCK k you"), Value::Integer(0));
         granted(&server.run("ATOMIC.LOCK k me 1000000"));
         close(server, holder);
@@ -141,7 +141,7 @@ fn databases_that_are_swapped_take_their_locks_along_and_leave_the_waiters() {
 }
 
 #[test]
-fn a_lock_changes_hands_when_memory_is_full() {
+fn a_lock_is_handed_off_when_memory_is_full() {
     each_server(|server| {
         server.run("ATOMIC.LOCK k me 1000000");
         server.run("ATOMIC.SEMACQUIRE sem 1 me 1000000");
@@ -164,7 +164,7 @@ fn a_lock_changes_hands_when_memory_is_full() {
 }
 
 #[test]
-fn without_enough_replicas_nobody_begins_to_wait_and_who_waits_is_served_in_the_end() {
+fn without_enough_replicas_no_client_begins_to_wait_and_waiters_are_served_later() {
     each_server(|server| {
         server.run("ATOMIC.LOCK k me 1000000");
         let mut waiter = Waiter::queued(server, "k", 1, "ATOMIC.LOCK k you 1000000 WAIT 0");
@@ -181,7 +181,7 @@ fn without_enough_replicas_nobody_begins_to_wait_and_who_waits_is_served_in_the_
 }
 
 #[test]
-fn a_replica_refuses_to_wait_and_answers_questions() {
+fn a_replica_refuses_to_wait_and_serves_reads() {
     each_server(|server| {
         server.run("ATOMIC.LOCK k me 1000000");
         server.run("ATOMIC.SEMACQUIRE sem 2 me 1000000");
@@ -202,7 +202,7 @@ fn a_replica_refuses_to_wait_and_answers_questions() {
         let info = replica.server.run("ATOMIC.LOCKINFO k");
         assert_eq!(info.field("waiters"), Some(Value::Integer(0)), "who waits is known to the primary only");
         assert_eq!(replica.server.run("ATOMIC.SEMINFO sem").field("in-use"), Some(Value::Integer(1)));
-        // A writable one answers as if the time to wait was over.
+        // A writable replica replies as if the wait had timed out.
         replica.server.run("CONFIG SET replica-read-only no");
         not_granted(&replica.server.run("ATOMIC.LOCK k you 1000 WAIT 0"));
         not_granted(&replica.server.run("ATOMIC.SEMACQUIRE sem 2 you 1000 PERMITS 2 WAIT 0"));
@@ -215,7 +215,7 @@ fn warnings(server: &Server) -> usize {
 }
 
 #[test]
-fn that_locks_can_be_evicted_is_said_once() {
+fn the_module_warns_once_that_locks_can_be_evicted() {
     let table = [
         (Setup::with_module(), "CONFIG SET maxmemory 500mb maxmemory-policy allkeys-lru", 0),
         (Setup::with_module().config("maxmemory 500mb"), "CONFIG SET maxmemory-policy volatile-ttl", 0),
@@ -254,7 +254,7 @@ fn an_evicted_lock_is_handed_over() {
         let used: u64 = server.info("used_memory").parse().unwrap();
         server.run("CONFIG SET maxmemory-policy volatile-random");
         server.run(&format!("CONFIG SET maxmemory {used}"));
-        // Locks are the only keys with a TTL: whoever writes now evicts them, one holder after the other.
+        // Locks are the only keys with a TTL: each write now evicts them, one holder after the other.
         eventually("the holder is evicted", || {
             server.call(&["APPEND", "filler", &"x".repeat(10_000)]);
             waiter.connection().has_input(Duration::from_millis(1)).then_some(())
@@ -264,7 +264,7 @@ fn an_evicted_lock_is_handed_over() {
 }
 
 #[test]
-fn clients_that_come_and_go_leave_a_queue_that_works() {
+fn clients_that_come_and_go_leave_a_working_queue() {
     each_server(|server| {
         server.run("ATOMIC.LOCK k me 1000000");
         for _ in 0..20 {

@@ -1,5 +1,5 @@
 //! Times in which the server forbids every write, and aborts when a module writes all the same: a pause, a failover, a shutdown
-//! that waits for a replica. Nothing is written then, and everything is handed over when the time is over.
+//! that waits for a replica. Nothing is written then, and everything is handed off afterwards.
 
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,7 +9,7 @@ use crate::commands::{await_micros, deadline, micros};
 use crate::support::locks::{close, granted, not_granted, quiet, vanish};
 use crate::support::{Connection, FakeReplica, RealReplica, Server, Value, each_server_with, eventually};
 
-/// Locks that become free without any command, with clients that wait for them.
+/// Locks that become free without a command, and clients that wait for them.
 struct Scene<'a> {
     server: &'a Server,
     /// Holds `bound` with BIND.
@@ -39,7 +39,7 @@ impl<'a> Scene<'a> {
         Self { server, holder, bound, gone, leased, permit }
     }
 
-    /// Lets the leases end soon, and runs `begin` before they do. Then lets connections close, and returns what waits when the leases
+    /// Lets the leases end soon, and runs `begin` before they do. Then closes connections, and returns the waiters when the leases
     /// have ended and timers have had time to run.
     #[track_caller]
     fn free_after(self, begin: impl FnOnce(&mut Connection)) -> [Waiter; 3] {
@@ -56,7 +56,7 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// Asserts that each got what it waited for.
+/// Asserts that each waiter was granted.
 #[track_caller]
 fn expect_grants(server: &Server, mut waiters: [Waiter; 3]) {
     for waiter in &mut waiters {
@@ -71,11 +71,11 @@ fn offset(server: &Server) -> String {
 }
 
 #[test]
-fn while_writes_are_paused_nothing_is_written_and_all_is_handed_over_after() {
+fn while_writes_are_paused_nothing_is_written_and_all_is_handed_off_afterwards() {
     each_server_with(&quiet(), |server| {
         let mut replica = FakeReplica::attach(server);
         let scene = Scene::set(server);
-        // Times out in the pause, when the lease has ended and nothing may be written for it.
+        // Times out in the pause, after the lease has ended, when nothing may be written.
         let mut impatient = Waiter::queued(server, "leased", 3, "ATOMIC.LOCK leased impatient 1000000 WAIT 800");
         replica.stream();
         let mut paused = String::new();
@@ -96,7 +96,7 @@ fn while_writes_are_paused_nothing_is_written_and_all_is_handed_over_after() {
 }
 
 #[test]
-fn a_lease_that_ends_in_a_pause_is_handed_over_although_nothing_else_happens() {
+fn a_lease_that_ends_in_a_pause_is_handed_off_without_another_event() {
     each_server_with(&quiet(), |server| {
         server.run("DEBUG SET-ACTIVE-EXPIRE 0");
         granted(&server.run("ATOMIC.LOCK k me 1000000"));
@@ -118,7 +118,7 @@ fn a_pause_of_everything_delays_the_grants() {
         let Scene { holder, bound, gone, leased, permit, .. } = Scene::set(server);
         let pause = format!("CLIENT PAUSE {} ALL", PAUSE.as_millis());
         let commands = ["ATOMIC.LOCKRENEW leased me 50", "ATOMIC.SEMRENEW sem me 50", "TIME", &pause];
-        // The end of the pause is a whole millisecond of the server's clock, which is this machine's.
+        // The pause ends at a whole millisecond of the server's clock, which is also this machine's.
         let time = in_one_write(&mut server.connect(), &commands)[2].clone();
         let [seconds, micros] = [0, 1].map(|at| time.array()[at].text().parse::<u64>().unwrap());
         let end = Duration::from_millis(seconds * 1000 + micros / 1000) + PAUSE;
@@ -137,7 +137,7 @@ fn terminate(server: &Server) {
     assert!(Command::new("kill").args(["-TERM", &server.pid().to_string()]).status().unwrap().success());
 }
 
-/// Waits until a server has ended, and asserts that it did so on its own terms.
+/// Waits until a server has ended, and asserts that it shut down cleanly.
 #[track_caller]
 fn expect_clean_end(server: &Server) {
     eventually("the server is gone", || (!server.is_alive()).then_some(()));
@@ -146,14 +146,14 @@ fn expect_clean_end(server: &Server) {
     assert!(!log.contains("BUG REPORT") && !log.contains("ASSERTION FAILED"), "{log}");
 }
 
-/// When the pause of the clients comes, and when the shutdown.
+/// The order of the pause and the shutdown.
 #[derive(Clone, Copy, PartialEq)]
 enum Order {
-    /// No pause but that of the shutdown itself.
+    /// Only the pause of the shutdown itself.
     ShutDownOnly,
     /// Both before anything becomes free.
     PauseAndShutDownFirst,
-    /// The shutdown when everything is free and cannot be handed over.
+    /// The shutdown when everything is free and cannot be handed off.
     ShutDownLast,
 }
 
@@ -161,7 +161,7 @@ enum Order {
 fn a_shutdown_that_waits_for_a_replica_survives_closed_connections_and_ended_leases() {
     for order in [Order::ShutDownOnly, Order::PauseAndShutDownFirst, Order::ShutDownLast] {
         each_server_with(&quiet().config("shutdown-timeout 2"), |server| {
-            // Acknowledges what came before it attached, and nothing after.
+            // It acknowledges the stream before it attached, and nothing after.
             let _stalled = FakeReplica::attach(server);
             let scene = Scene::set(server);
             let shut_down = || {
@@ -192,7 +192,7 @@ fn a_shutdown_that_waits_for_a_replica_survives_closed_connections_and_ended_lea
 }
 
 #[test]
-fn a_shutdown_that_is_called_off_hands_over_what_became_free() {
+fn an_aborted_shutdown_hands_off_freed_locks() {
     each_server_with(&quiet().config("shutdown-timeout 100"), |server| {
         let mut replica = FakeReplica::attach(server);
         let scene = Scene::set(server);
@@ -209,13 +209,13 @@ fn a_shutdown_that_is_called_off_hands_over_what_became_free() {
 }
 
 #[test]
-fn a_failover_that_fails_hands_over_what_became_free() {
+fn a_failed_failover_hands_off_freed_locks() {
     each_server_with(&quiet(), |server| {
         let mut replica = FakeReplica::attach(server);
         let scene = Scene::set(server);
         let state = || server.info("master_failover_state");
         let mut waiters = scene.free_after(|control| {
-            // The replica never acknowledges, so it waits for it in vain.
+            // The replica never acknowledges, so the failover waits in vain.
             assert_eq!(control.run("FAILOVER TIMEOUT 1000000"), Value::ok());
             assert_eq!(state(), "waiting-for-sync");
         });
@@ -229,10 +229,10 @@ fn a_failover_that_fails_hands_over_what_became_free() {
 }
 
 #[test]
-fn who_is_granted_around_a_failover_is_the_owner_on_the_new_primary() {
+fn a_grant_around_a_failover_is_valid_on_the_new_primary() {
     each_server_with(&quiet(), |server| {
         let replica = RealReplica::with_module(server);
-        // From leases that end long before to leases that end after it.
+        // Leases from long before the failover until after it.
         let leases: Vec<i64> = (0..40).collect();
         let name = |lease: &i64| format!("k{lease}");
         let mut waiters: Vec<Waiter> = leases

@@ -1,4 +1,4 @@
-//! Every way in which a lock becomes free, is taken over by something else, or only seems to.
+//! Every way in which a lock becomes free, is replaced by another value, or only seems to change.
 
 use super::{Waiter, await_nobody_blocked, await_waiters, in_one_write, owners, take, unlock, waiters};
 use crate::commands::{WRONGTYPE, await_micros, micros};
@@ -10,7 +10,7 @@ const DAMAGED: &str = "WRONGTYPE key does not hold a lock (format LK1)";
 /// The release script of the clients that lock with `SET key token NX PX ms`.
 const RELEASE: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) else return 0 end";
 
-/// A client that runs the commands of one line, which are separated by ` ; `, in one write.
+/// Runs the commands of one line, separated by ` ; `, in one write on a new connection.
 #[track_caller]
 pub fn run_all(server: &Server, commands: &str) -> Vec<Value> {
     let mut connection = server.connect();
@@ -21,14 +21,14 @@ pub fn run_all(server: &Server, commands: &str) -> Vec<Value> {
     replies
 }
 
-/// `k` is held by `me`, and `w` waits for it.
+/// `me` holds `k`, and `w` waits for it. Returns the fence of `me`.
 #[track_caller]
 fn held_and_awaited(server: &Server) -> (i64, Waiter) {
     let fence = take(server, "k me 60000").fence;
     (fence, Waiter::queued(server, "k", 1, "ATOMIC.LOCK k w 60000 WAIT 0"))
 }
 
-/// What makes the lock of `me` at `k` go.
+/// Commands that free the lock of `me` at `k`.
 pub const FREEING: &[&str] = &[
     "ATOMIC.UNLOCK k me",
     "ATOMIC.UNLOCK k me ALL",
@@ -86,7 +86,7 @@ pub const FREEING: &[&str] = &[
 ];
 
 #[test]
-fn whatever_frees_the_key_hands_the_lock_over() {
+fn every_command_that_frees_the_key_hands_the_lock_off() {
     each_server(|server| {
         for commands in FREEING {
             let (fence, mut waiter) = held_and_awaited(server);
@@ -107,7 +107,7 @@ fn whatever_frees_the_key_hands_the_lock_over() {
     });
 }
 
-/// What puts something at `k` that no lock can wait behind, and the error that waiters get.
+/// Commands that store a foreign value at `k`, and the error that waiters get.
 const SPOILING: &[(&str, &str)] = &[
     ("RPUSH l v ; RENAME l k", WRONGTYPE),
     ("RPUSH l v ; COPY l k REPLACE", WRONGTYPE),
@@ -129,7 +129,7 @@ const SPOILING: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn what_is_no_lock_at_the_key_ends_the_waiting_with_an_error_and_stays() {
+fn a_foreign_value_at_the_key_ends_the_wait_with_an_error_and_stays() {
     each_server(|server| {
         for (commands, error) in SPOILING {
             take(server, "k me 60000");
@@ -144,7 +144,7 @@ fn what_is_no_lock_at_the_key_ends_the_waiting_with_an_error_and_stays() {
             drop(waiting);
             assert_eq!(server.run("DUMP k"), kept, "{commands}: what was there was touched");
             server.run("FLUSHALL");
-            // The queue is gone with it: the next lock is a new one.
+            // The queue is gone, too: the next lock is a new one.
             take(server, "k me 60000");
             server.run("FLUSHALL");
         }
@@ -152,7 +152,7 @@ fn what_is_no_lock_at_the_key_ends_the_waiting_with_an_error_and_stays() {
     });
 }
 
-/// What puts a plain string at `k`: the lock of a client that locks with SET.
+/// Commands that store a plain string at `k`: the lock of a client that locks with SET.
 const FOREIGN: &[&str] = &[
     "SET k token",
     "SET k token PX 60000",
@@ -176,7 +176,7 @@ const FOREIGN: &[&str] = &[
 ];
 
 #[test]
-fn a_plain_string_at_the_key_is_another_clients_lock_and_is_waited_for() {
+fn waiters_wait_for_a_plain_string_as_another_clients_lock() {
     each_server(|server| {
         for ending in ["DEL k", "PEXPIRE k 5", "EVAL"] {
             for commands in FOREIGN {
@@ -202,7 +202,7 @@ fn a_plain_string_at_the_key_is_another_clients_lock_and_is_waited_for() {
 }
 
 #[test]
-fn another_lock_at_the_key_is_waited_for_in_turn() {
+fn waiters_wait_for_another_lock_at_the_key() {
     each_server(|server| {
         let payload = |lease: i64| {
             let replies = run_all(server, &format!("ATOMIC.LOCK template other {lease} ; DUMP template ; DEL template"));
@@ -225,7 +225,7 @@ fn another_lock_at_the_key_is_waited_for_in_turn() {
             assert!(waiter.granted().fence > other.max(fence), "{way}");
             server.run("FLUSHALL");
         }
-        // Whose lease has ended long ago is nobody's lock, whatever TTL the key got.
+        // An ended lease has no owner, whatever TTL the key has.
         let bytes = payload(50);
         let mut clock = server.connect();
         let ended = micros(&mut clock) + 50_000;
@@ -238,7 +238,7 @@ fn another_lock_at_the_key_is_waited_for_in_turn() {
 }
 
 #[test]
-fn commands_that_leave_the_lock_alone_hand_nothing_over() {
+fn commands_that_keep_the_lock_hand_nothing_off() {
     each_server(|server| {
         let (fence, mut waiter) = held_and_awaited(server);
         let harmless = [
@@ -270,7 +270,7 @@ fn commands_that_leave_the_lock_alone_hand_nothing_over() {
     });
 }
 
-/// A connection in a database.
+/// A connection that has selected a database.
 #[track_caller]
 fn in_database(server: &Server, number: i64) -> Connection {
     let mut connection = server.connect();
@@ -278,7 +278,7 @@ fn in_database(server: &Server, number: i64) -> Connection {
     connection
 }
 
-/// Waits until `n` clients wait for `key`, as that connection sees it.
+/// Waits until `n` clients wait for `key` in the database of the connection.
 #[track_caller]
 fn await_waiters_in(connection: &mut Connection, key: &str, n: i64) {
     eventually("they wait", || {
@@ -321,11 +321,11 @@ fn swapping_databases_serves_the_waiters_of_both() {
             server.run(swap);
             here.granted();
             there.granted();
-            // Each in the database that it waited in; the locks of before are in the other one.
+            // Each is granted in the database in which it waits; the earlier locks are in the other one.
             assert_eq!((owners(server, "k"), owners(server, "l")), (vec!["w".to_owned()], vec!["me".to_owned()]), "{swap}");
             let info = one.run("ATOMIC.LOCKINFO l").field("owners").unwrap();
             assert_eq!(info.array()[0].array()[0], Value::bulk("w"), "{swap}");
-            // The same key on both sides: everybody waits for what is there now.
+            // The same key in both databases: the waiters wait for the lock that is there now.
             server.run("FLUSHALL");
             take(server, "k a 60000");
             super::Grant::read(&one.run("ATOMIC.LOCK k b 60000"));
@@ -353,7 +353,7 @@ fn an_evicted_lock_is_handed_over() {
         server.run("CONFIG SET maxmemory-policy volatile-ttl");
         let used: u64 = server.info("used_memory").parse().unwrap();
         server.run(&format!("CONFIG SET maxmemory {}", used + 2_000_000));
-        // Every other key has a longer TTL than the lock, and they can all be evicted.
+        // Every other key has a longer TTL than the lock, and all can be evicted.
         let filler = "x".repeat(100_000);
         let mut filled = 0;
         eventually("the lock was evicted", || {
@@ -369,7 +369,7 @@ fn an_evicted_lock_is_handed_over() {
 }
 
 #[test]
-fn a_full_server_hands_over_all_the_same() {
+fn a_full_server_still_hands_off() {
     each_server(|server| {
         let (_, mut waiter) = held_and_awaited(server);
         let mut second = Waiter::queued(server, "k", 2, "ATOMIC.LOCK k second 60000 WAIT 0");
@@ -407,7 +407,7 @@ fn one_flush_serves_the_waiters_of_all_keys() {
 }
 
 #[test]
-fn a_hand_over_is_a_change_to_those_who_watch() {
+fn a_hand_off_touches_watched_keys() {
     each_server(|server| {
         for lease in [60_000, 60] {
             take(server, &format!("k me {lease}"));
@@ -428,7 +428,7 @@ fn a_hand_over_is_a_change_to_those_who_watch() {
 }
 
 #[test]
-fn a_client_that_wants_no_reply_gets_the_lock_and_none() {
+fn a_client_with_replies_off_gets_the_lock_and_no_reply() {
     each_server(|server| {
         take(server, "k me 60000");
         let mut silent = server.connect();
@@ -444,11 +444,11 @@ fn a_client_that_wants_no_reply_gets_the_lock_and_none() {
 }
 
 #[test]
-fn listening_to_events_moves_no_client_to_another_database() {
+fn the_event_listener_moves_no_client_to_another_database() {
     each_server(|server| {
         let (_, _waiter) = held_and_awaited(server);
         let mut connection = in_database(server, 2);
-        // Early Valkey 8.1 does it beside any module that listens (valkey PR 4024), and COPY does not say where its client was.
+        // Early Valkey 8.1 does it with any module that listens (valkey PR 4024), and COPY does not say which database its client had.
         let copies: &[&str] = if server.binary.is_of("valkey-8.1") { &[] } else { &["COPY x y DB 3", "COPY x y DB 3 REPLACE"] };
         for command in ["MOVE x 3", "SWAPDB 2 3"].iter().chain(copies) {
             connection.run("SET x v");
@@ -462,7 +462,7 @@ fn listening_to_events_moves_no_client_to_another_database() {
 fn clients_that_lock_with_set_and_clients_that_wait_share_one_lock() {
     each_server(|server| {
         let release = |token: &str| server.call(&["EVAL", RELEASE, "1", "k", token]);
-        // An old client has it, new ones wait; then a new one has it, and the old one is refused until it is free.
+        // A client that locks with SET holds the lock and others wait; then a waiter holds it, and SET is refused until it is free.
         assert_eq!(server.run("SET k token NX PX 60000"), Value::ok());
         let mut first = Waiter::queued(server, "k", 1, "ATOMIC.LOCK k first 60000 WAIT 0");
         let mut second = Waiter::queued(server, "k", 2, "ATOMIC.LOCK k second 60000 WAIT 0");
@@ -476,15 +476,15 @@ fn clients_that_lock_with_set_and_clients_that_wait_share_one_lock() {
             assert_eq!(release(token), Value::Integer(0));
         }
         unlock(server, "k", "first");
-        assert_eq!(server.run("SET k other NX PX 60000"), Value::Null, "the old client overtook one who waits");
+        assert_eq!(server.run("SET k other NX PX 60000"), Value::Null, "the client overtook a waiter");
         second.granted();
         unlock(server, "k", "second");
         assert_eq!(server.run("SET k other NX PX 60000"), Value::ok());
-        // A crashed old client: its TTL ends, and the lock is handed over.
+        // A client that locks with SET crashes: its TTL ends, and the lock is handed off.
         let mut third = Waiter::queued(server, "k", 1, "ATOMIC.LOCK k third 60000 WAIT 0");
         server.run("SET k other XX PX 10");
         third.granted();
-        // What extends an old lock extends it for those who wait.
+        // Renewing a string lock moves the end for its waiters.
         unlock(server, "k", "third");
         server.run("SET k other NX PX 60000");
         let mut fourth = Waiter::queued(server, "k", 1, "ATOMIC.LOCK k fourth 60000 WAIT 0");
