@@ -18,7 +18,7 @@ fn pages(folder: &str, extension: &str, found: &mut Vec<PathBuf>) {
 }
 
 #[test]
-fn transcripts_print_what_the_pages_say() {
+fn the_transcripts_of_all_pages_match() {
     let mut found = vec![root().join("README.md")];
     pages("docs", "md", &mut found);
     pages("src/commands", "rs", &mut found);

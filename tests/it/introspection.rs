@@ -1,4 +1,4 @@
-//! What the server says about the commands: `COMMAND INFO`, `DOCS` and `GETKEYS`, ACL categories and permissions.
+//! Metadata of the commands on a server: `COMMAND INFO`, `DOCS` and `GETKEYS`, ACL categories and permissions.
 
 use crate::support::docs::{command_names, commands};
 use crate::support::{Server, Value, each_server};

@@ -65,7 +65,7 @@ fn survives(server: &Server, interrupt: impl Fn()) {
         moment.expect_same(again);
     }
     let denied = integers(&server.run("ATOMIC.LOCK lock you 1000"));
-    assert_eq!([denied[0], denied[3]], [0, 0], "somebody else took a held lock");
+    assert_eq!([denied[0], denied[3]], [0, 0], "another owner acquired a held lock");
     assert!(denied[2] > 6_000_000 && denied[2] <= 7_100_000, "{denied:?}");
     let info = server.run("ATOMIC.LOCKINFO lock");
     let held = info.field("fence").unwrap().integer();

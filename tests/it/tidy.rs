@@ -232,6 +232,15 @@ fn every_file_opens_with_its_purpose_is_ascii_and_has_a_readable_length() {
     }
 }
 
+/// A module that has a folder is the folder's `mod.rs`, so that moving the folder moves the whole module.
+#[test]
+fn a_module_with_a_folder_is_its_mod_rs() {
+    for file in sources("tests") {
+        let folder = root().join(file.path.trim_end_matches(".rs"));
+        assert!(!folder.is_dir(), "{} is beside its folder", file.path);
+    }
+}
+
 #[test]
 fn every_command_is_named_in_a_test() {
     // A constant of a spec in src/commands: `name: c"atomic.cas"`.

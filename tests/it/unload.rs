@@ -379,7 +379,7 @@ fn with_drain_the_module_is_unloaded_and_loaded_under_load() {
                 });
             }
             for round in 0..6 {
-                eventually("somebody waits", || (server.info("atomic_locks_waiting_clients") != "0").then_some(()));
+                eventually("a client waits", || (server.info("atomic_locks_waiting_clients") != "0").then_some(()));
                 assert!(server.run("ATOMIC.DRAIN ON").integer() >= 0);
                 // The waiters need one turn of the event loop; a connection that closed meanwhile needs another.
                 let mut tries = 0;

@@ -8,7 +8,7 @@ use crate::support::{Server, Setup, each_installed};
 const DATA: &[&str] = &["SET s text", "SET n 10", "RPUSH l a b c", "HSET h f v", "SADD set only", "ZADD z 1.5 a 2 b"];
 
 #[test]
-fn a_client_of_eval_sees_what_it_sees_without_the_module() {
+fn eval_replies_as_without_the_module() {
     each_installed(|binary| {
         let [plain, dropped] = [Setup::without_module(), intercepting()].map(|setup| Server::start(binary, &setup));
         let mut differing = Vec::new();

@@ -55,7 +55,7 @@ fn unloading_restores_the_server() {
 
 /// The server does not remove a filter when a load fails.
 #[test]
-fn a_load_that_fails_leaves_no_filter_behind() {
+fn a_failed_load_leaves_no_filter() {
     each_installed(|binary| {
         let server = Server::start(binary, &Setup::without_module());
         let module = crate::support::module_path();

@@ -141,7 +141,7 @@ fn a_function_that_hits_a_limit_ends_and_its_library_still_works() {
 }
 
 #[test]
-fn flags_decide_what_a_function_may_do() {
+fn flags_limit_a_function() {
     each_server(|server| {
         load(
             server,

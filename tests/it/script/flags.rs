@@ -1,4 +1,4 @@
-//! What the state of the server refuses to scripts with and without flags, beside the server's own EVAL in the same situation.
+//! Refusals by the state of the server, for scripts with and without flags, beside the server's own EVAL in the same situation.
 
 use std::fs;
 

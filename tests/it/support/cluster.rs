@@ -112,7 +112,7 @@ pub fn redirection(word: &str, slot: i64, to: &Server) -> Value {
     Value::Error(format!("{word} {slot} 127.0.0.1:{}", to.port()))
 }
 
-/// Tells both nodes that a slot is about to move.
+/// Begins the migration of a slot on both nodes.
 #[track_caller]
 pub fn begin_migration(slot: i64, from: &Server, to: &Server) {
     assert_eq!(to.run(&format!("CLUSTER SETSLOT {slot} IMPORTING {}", id(from))), Value::ok());

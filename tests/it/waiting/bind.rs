@@ -290,7 +290,7 @@ fn bound_permits_are_released_one_by_one() {
         eventually("it waits", || (server.run("ATOMIC.SEMINFO s").field("waiters") == Some(Value::Integer(1))).then_some(()));
         close(server, connection);
         let grant = waiter.granted();
-        assert_eq!((grant.third, in_use()), (4, 4), "the permit without BIND stays");
+        assert_eq!((grant.in_use(), in_use()), (4, 4), "the permit without BIND stays");
         drop(waiter);
         eventually("the waiter's permits came back", || (in_use() == 1).then_some(()));
         assert_eq!(server.run("ATOMIC.SEMRELEASE s me"), Value::Integer(0));
@@ -311,7 +311,7 @@ fn a_permit_released_by_one_connection_is_not_released_for_another() {
         let (mut first, mut second) = (server.connect(), server.connect());
         Grant::read(&first.run(sem));
         Grant::read(&second.run(sem));
-        // From here on both connections end together.
+        // From here on both leases end together.
         assert_eq!(server.run("ATOMIC.SEMRENEW s pool 90000"), Value::Integer(90_000));
         assert_eq!(first.run("ATOMIC.SEMRELEASE s pool"), Value::Integer(1));
         close(server, first);

@@ -93,7 +93,7 @@ fn every_command_that_frees_the_key_hands_the_lock_off() {
             run_all(server, commands);
             let grant = waiter.granted();
             assert!(grant.fence > fence, "{commands}: {} after {fence}", grant.fence);
-            assert_eq!((grant.fourth, grant.waiters), (1, 0), "{commands}");
+            assert_eq!((grant.holds(), grant.waiters), (1, 0), "{commands}");
             assert_eq!(owners(server, "k"), ["w"], "{commands}");
             unlock(server, "k", "w");
             waiter.expect_nothing_more();

@@ -124,10 +124,10 @@ fn renewing_makes_waiters_wait_longer() {
             let end = ending(450, || assert_eq!(server.run("ATOMIC.LOCKRENEW k me 450"), Value::Integer(450)));
             end.await_grant(&mut waiter)
         });
-        expect_prompt(server, "entering again", || {
+        expect_prompt(server, "acquiring again", || {
             take(server, "k me 300");
             let mut waiter = wait_for(server);
-            let end = ending(450, || assert_eq!(take(server, "k me 450").fourth, 2));
+            let end = ending(450, || assert_eq!(take(server, "k me 450").holds(), 2));
             end.await_grant(&mut waiter)
         });
         expect_prompt(server, "a string that is set again", || {
@@ -176,7 +176,7 @@ fn a_chain_of_crashed_owners_ends_one_by_one() {
         let mut fences: Vec<i64> = chain.iter_mut().map(|waiter| waiter.granted().fence).collect();
         ends += 8 * 30_000;
         // Each owner had its whole lease: the last was granted 8 leases after the first began, less the rounding of each.
-        assert!(micros(&mut server.connect()) >= ends - 30_000 - 9_000, "somebody was cut short");
+        assert!(micros(&mut server.connect()) >= ends - 30_000 - 9_000, "an owner lost part of its lease");
         fences.sort_unstable();
         fences.dedup();
         assert_eq!(fences.len(), 8, "two with one fence");

@@ -268,7 +268,7 @@ fn permits_granted_to_a_disconnected_client_are_handed_off() {
                     assert_eq!(server.run("ATOMIC.SEMRELEASE s first PERMITS 2"), Value::Integer(0));
                 }
             }
-            assert_eq!(second.granted().third, 2);
+            assert_eq!(second.granted().in_use(), 2);
             assert_eq!(server.run("ATOMIC.SEMRELEASE s second PERMITS 2"), Value::Integer(0));
             assert_eq!(server.run("EXISTS s"), Value::Integer(0), "{act}");
         }

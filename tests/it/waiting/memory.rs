@@ -39,7 +39,7 @@ fn a_waiter_costs_little_more_than_the_server_needs() {
         take(server, "k me 3600000");
         // The first waiter also pays for the subscriptions.
         drop(super::Waiter::queued(server, "k", 1, "ATOMIC.LOCK k first 60000 WAIT 0"));
-        eventually("nobody waits", || (server.info("atomic_locks_waiting_clients") == "0").then_some(()));
+        eventually("no client waits", || (server.info("atomic_locks_waiting_clients") == "0").then_some(()));
         let blocked = cost(server, &|_| "BLPOP list 0".to_owned());
         eventually("the clients are gone", || (server.info("blocked_clients") == "0").then_some(()));
         let waiting = cost(server, &|number| format!("ATOMIC.LOCK k w{number} 60000 WAIT 0"));

@@ -92,7 +92,7 @@ fn keys_that_the_owner_holds_are_acquired_again_and_keep_their_fence() {
         let (taken, _) = granted(&server.run("ATOMIC.MLOCK me 60000 a b c"));
         assert!(taken > held);
         assert_eq!([fence(server, "a"), fence(server, "b"), fence(server, "c")], [taken, held, taken]);
-        assert_eq!(server.run("ATOMIC.UNLOCK b me"), Value::Integer(1), "entered again");
+        assert_eq!(server.run("ATOMIC.UNLOCK b me"), Value::Integer(1), "acquired again");
         assert_eq!(server.run("ATOMIC.UNLOCK a me"), Value::Integer(0));
         // Acquiring again never shortens a lease.
         let ends = deadline(server, "b");

@@ -106,10 +106,8 @@ pub fn await_waiters(server: &Server, key: &str, n: i64) {
 pub struct Grant {
     /// The fence.
     pub fence: i64,
-    /// The third number: the lease of a lock, the permits in use of a semaphore.
-    pub third: i64,
-    /// The fourth number: the holds of a lock, 0 of a semaphore.
-    pub fourth: i64,
+    third: i64,
+    fourth: i64,
     /// The number of waiters.
     pub waiters: i64,
 }
@@ -123,6 +121,26 @@ impl Grant {
         let [1, fence, third, fourth, waiters] = numbers[..] else { panic!("not a grant: {numbers:?}") };
         assert!(fence > 0, "a grant without a fence: {numbers:?}");
         Self { fence, third, fourth, waiters }
+    }
+
+    /// The lease of a lock, in ms.
+    pub fn ttl(&self) -> i64 {
+        self.third
+    }
+
+    /// The holds of the owner of a lock.
+    pub fn holds(&self) -> i64 {
+        self.fourth
+    }
+
+    /// The permits of a semaphore that are in use.
+    pub fn in_use(&self) -> i64 {
+        self.third
+    }
+
+    /// retry-after-ms of a semaphore, 0 for a grant.
+    pub fn retry(&self) -> i64 {
+        self.fourth
     }
 }
 
@@ -165,7 +183,7 @@ pub fn in_one_write(connection: &mut Connection, commands: &[impl AsRef<str>]) -
 /// Waits until no client of the server is blocked.
 #[track_caller]
 pub fn await_nobody_blocked(server: &Server) {
-    eventually("nobody is blocked", || (server.info("blocked_clients") == "0").then_some(()));
+    eventually("no client is blocked", || (server.info("blocked_clients") == "0").then_some(()));
 }
 
 /// The client id, for `CLIENT KILL ID` and `CLIENT UNBLOCK`.

@@ -104,7 +104,7 @@ impl World<'_> {
                 0..=49 => self.release(n, at),
                 50..=59 => self.renew(n, at),
                 60..=74 => self.vanish(n, at),
-                75..=81 => self.enter_again(n, at),
+                75..=81 => self.acquire_again(n, at),
                 82..=84 => self.clear(),
                 _ => {}
             },
@@ -164,7 +164,7 @@ impl World<'_> {
             return;
         }
         let grant = Grant::read(&reply);
-        assert_eq!(grant.fourth, 1, "holds of {}", name(at));
+        assert_eq!(grant.holds(), 1, "holds of {}", name(at));
         attempt.fence = Some(grant.fence);
         let certain = attempt.not_yet.map_or(read, |not_yet| not_yet + attempt.lease - ROUNDING);
         attempt.state = State::Held { certain, possible: read + attempt.lease + ROUNDING };
@@ -209,7 +209,7 @@ impl World<'_> {
         }
     }
 
-    fn enter_again(&mut self, n: usize, at: usize) {
+    fn acquire_again(&mut self, n: usize, at: usize) {
         let State::Held { certain, .. } = self.attempts[at].state else { return };
         if certain < Instant::now() + LONG / 2 {
             return;
@@ -217,8 +217,8 @@ impl World<'_> {
         let mode = if self.attempts[at].exclusive { "" } else { "SHARED" };
         let again = self.clients[n].connection.run(&format!("ATOMIC.LOCK k {} 10 WAIT 0 {mode}", name(at)));
         let again = Grant::read(&again);
-        assert_eq!(Some(again.fence), self.attempts[at].fence, "{} entered again with another fence", name(at));
-        assert!(again.fourth > 1);
+        assert_eq!(Some(again.fence), self.attempts[at].fence, "{} acquired again with another fence", name(at));
+        assert!(again.holds() > 1);
         self.attempts[at].bound = false;
     }
 
@@ -279,7 +279,7 @@ impl World<'_> {
                 self.settle(n);
             }
             match self.attempts[at].state {
-                State::Waiting => panic!("{} is an owner and nobody's attempt", name(at)),
+                State::Waiting => panic!("{} is an owner, but no client made this attempt", name(at)),
                 State::Held { possible, .. } | State::Over { possible } => {
                     assert!(possible >= sent, "{} is an owner {:?} after its end: {info}", name(at), sent - possible);
                 }

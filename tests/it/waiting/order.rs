@@ -22,8 +22,8 @@ fn waiting_clients_get_the_lock_in_order_of_arrival() {
             assert!(!waiter.has_reply(), "w{n} has a reply before its turn");
             unlock(server, "k", &owner);
             let grant = waiter.granted();
-            assert_eq!((grant.fourth, grant.waiters), (1, 29 - n), "holds and waiters of w{n}");
-            assert!((55_001..=60_000).contains(&grant.third), "ttl of w{n}: {}", grant.third);
+            assert_eq!((grant.holds(), grant.waiters), (1, 29 - n), "holds and waiters of w{n}");
+            assert!((55_001..=60_000).contains(&grant.ttl()), "ttl of w{n}: {}", grant.ttl());
             assert!(grant.fence > last, "fence of w{n}: {} after {last}", grant.fence);
             last = grant.fence;
             owner = format!("w{n}");
@@ -106,7 +106,7 @@ fn readers_are_granted_together_up_to_the_next_writer() {
         unlock(server, "k", "me");
         let grants: Vec<Grant> = first.iter_mut().map(Waiter::granted).collect();
         assert!(grants.windows(2).all(|pair| pair[0].fence < pair[1].fence), "a fence of its own for each: {grants:?}");
-        assert!(grants.iter().all(|grant| (grant.fourth, grant.waiters) == (1, 3)), "{grants:?}");
+        assert!(grants.iter().all(|grant| (grant.holds(), grant.waiters) == (1, 3)), "{grants:?}");
         replica.expect_stream(&["SET k <state> PXAT <deadline>"]);
         assert_eq!(owners(server, "k"), ["r0", "r1", "r2"]);
         assert_eq!(waiters(server, "k"), 3);
@@ -131,7 +131,7 @@ fn readers_are_granted_together_up_to_the_next_writer() {
 fn later_readers_do_not_starve_a_waiting_writer() {
     each_server(|server| {
         take(server, "k r0 60000 SHARED");
-        assert_eq!(take(server, "k r1 60000 SHARED").fourth, 1, "readers hold it together");
+        assert_eq!(take(server, "k r1 60000 SHARED").holds(), 1, "readers hold it together");
         let mut writer = queue(server, 1, "w 60000 WAIT 0");
         expect_denied(&changes_nothing(server, "ATOMIC.LOCK k r2 60000 SHARED"), 1);
         let mut reader = queue(server, 2, "r3 60000 SHARED WAIT 0");
@@ -153,7 +153,7 @@ fn a_holder_acquires_again_at_once_despite_the_queue() {
         let mut writer = queue(server, 1, "w 60000 WAIT 0");
         for (holds, options) in [(2, ""), (3, "WAIT 0"), (4, "SHARED"), (5, "SHARED WAIT 0"), (6, "WAIT 0 MAXQUEUE 1")] {
             let again = take(server, &format!("k me 60000 {options}"));
-            assert_eq!((again.fence, again.fourth, again.waiters), (fence, holds, 1), "{options}");
+            assert_eq!((again.fence, again.holds(), again.waiters), (fence, holds, 1), "{options}");
             assert_eq!(server.run("ATOMIC.LOCKINFO k").field("mode"), Some(Value::bulk("exclusive")), "{options}");
         }
         for left in (1..6).rev() {
@@ -169,7 +169,7 @@ fn a_holder_acquires_again_at_once_despite_the_queue() {
         assert!(higher > fence);
         let mut writer = queue(server, 1, "w 60000 WAIT 0");
         let again = take(server, "k a 60000 SHARED");
-        assert_eq!((again.fence, again.fourth, again.waiters), (fence, 2, 1));
+        assert_eq!((again.fence, again.holds(), again.waiters), (fence, 2, 1));
         let info = server.run("ATOMIC.LOCKINFO k");
         assert_eq!(info.field("fence"), Some(Value::Integer(higher)), "the highest fence");
         unlock(server, "k", "b");
@@ -325,7 +325,7 @@ fn replies_have_one_shape_in_both_protocols() {
             timed_out.denied(1);
             unlock(server, "k", "me");
             let grant = granted.granted();
-            assert_eq!((grant.fourth, grant.waiters), (1, 0));
+            assert_eq!((grant.holds(), grant.waiters), (1, 0));
             unlock(server, "k", "w");
             let info = connect().run("ATOMIC.LOCKINFO k");
             assert_eq!(info, if resp3 { Value::Map(Vec::new()) } else { Value::Array(Vec::new()) });
@@ -368,7 +368,7 @@ fn at_most_1024_readers_hold_a_lock_and_the_next_one_waits() {
         let fences: Vec<i64> = replies.iter().map(|reply| Grant::read(reply).fence).collect();
         assert!(fences.windows(2).all(|pair| pair[0] < pair[1]), "fences do not grow");
         expect_denied(&changes_nothing(server, "ATOMIC.LOCK k more 60000 SHARED"), 0);
-        assert_eq!(take(server, "k r7 60000 SHARED").fourth, 2, "who is in enters again");
+        assert_eq!(take(server, "k r7 60000 SHARED").holds(), 2, "a reader acquires again");
         assert_eq!(server.run("ATOMIC.UNLOCK k r7"), Value::Integer(1));
         let mut more = queue(server, 1, "more 60000 SHARED WAIT 0");
         let mut next = queue(server, 2, "next 60000 SHARED WAIT 0");

@@ -63,7 +63,7 @@ fn a_released_permit_goes_to_the_longest_waiter() {
     each_server(|server| {
         let mut last = acquire(server, "2 a 60000").fence;
         let second = acquire(server, "2 b 60000");
-        assert_eq!((second.third, second.fourth, second.waiters), (2, 0, 0), "in use, retry, waiters");
+        assert_eq!((second.in_use(), second.retry(), second.waiters), (2, 0, 0), "in use, retry, waiters");
         assert!(second.fence > last);
         last = second.fence;
         let mut waiting: Vec<Waiter> = (0..10).map(|n| queue(server, n + 1, &format!("2 w{n} 60000 WAIT 0"))).collect();
@@ -74,7 +74,7 @@ fn a_released_permit_goes_to_the_longest_waiter() {
             assert!(!waiter.has_reply(), "w{n} before its turn");
             release(server, &next.next().unwrap(), 0);
             let grant = waiter.granted();
-            assert_eq!((grant.third, grant.fourth, grant.waiters), (2, 0, 9 - n));
+            assert_eq!((grant.in_use(), grant.retry(), grant.waiters), (2, 0, 9 - n));
             assert!(grant.fence > last, "{} after {last}", grant.fence);
             last = grant.fence;
         }
@@ -100,7 +100,7 @@ fn a_small_request_waits_after_a_large_one() {
         expect_denied(&changes_nothing(server, "ATOMIC.SEMACQUIRE s 4 a 60000"), 1, 2);
         release(server, "a", 0);
         let grant = large.granted();
-        assert_eq!((grant.third, grant.waiters), (4, 1));
+        assert_eq!((grant.in_use(), grant.waiters), (4, 1));
         assert!(!small.has_reply(), "five permits of four");
         release(server, "large", 3);
         assert!(small.granted().fence > grant.fence);
@@ -252,7 +252,7 @@ fn a_waiter_that_times_out_makes_way_for_the_small_request_after_it() {
         let retry = expect_denied(&large.reply(), 1, 1);
         assert!((1..=60_000).contains(&retry), "{retry}");
         assert!(started.elapsed() >= Duration::from_millis(149), "it did not wait");
-        assert_eq!(small.granted().third, 2);
+        assert_eq!(small.granted().in_use(), 2);
         assert_eq!(owners(server), named(&[("a", 1), ("small", 1)]));
     });
 }

@@ -71,7 +71,7 @@ fn cas_refuses_unknown_options_and_names_them() {
 }
 
 #[test]
-fn cad_takes_a_key_and_a_value_and_nothing_else() {
+fn cad_accepts_only_a_key_and_a_value() {
     let arity = "ERR wrong number of arguments for 'atomic.cad' command";
     each_server(|server| {
         server.run("SET k v");
@@ -228,7 +228,7 @@ fn a_time_that_has_passed_deletes_the_key_when_the_value_is_the_expected_one() {
 }
 
 #[test]
-fn a_mismatch_keeps_value_and_ttl_whatever_the_option() {
+fn a_mismatch_keeps_value_and_ttl_with_every_option() {
     each_server(|server| {
         server.run("SET k v PXAT 4102444800123");
         for option in ["", "EX 10", "PX 10", "EXAT 4102444800", "PXAT 1", "KEEPTTL"] {

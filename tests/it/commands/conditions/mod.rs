@@ -30,7 +30,7 @@ struct Subject {
     call: &'static str,
     read: &'static str,
     prepare: &'static str,
-    /// What [`Subject::read`] returns after the command applied.
+    /// The reply of [`Subject::read`] after the command applied.
     applied: Option<&'static str>,
     /// It takes `GT` and `LT`.
     has_new: bool,
@@ -149,7 +149,7 @@ fn numbers_compare_exactly() {
 }
 
 #[test]
-fn refusals_say_what_is_wrong_and_change_nothing() {
+fn refusals_name_the_mistake_and_change_nothing() {
     const NUMBER: &str = "must be a number";
     each_server(|server| {
         server.run("SET k v PX 100000");
@@ -208,7 +208,7 @@ fn refusals_say_what_is_wrong_and_change_nothing() {
 }
 
 #[test]
-fn another_type_is_wrongtype_whatever_the_condition() {
+fn another_type_is_wrongtype_for_every_condition() {
     const WRONGTYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
     each_server(|server| {
         server.run("RPUSH list a");

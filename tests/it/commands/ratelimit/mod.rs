@@ -36,7 +36,7 @@ enum Retry {
     Never,
 }
 
-/// `units` were granted, or given back by a refund.
+/// `units` were granted, or refunded.
 fn granted(units: i64, limit: i64, remaining: i64) -> Outcome {
     Outcome { granted: units, limit, remaining, retry: Retry::Now, policy: 0 }
 }

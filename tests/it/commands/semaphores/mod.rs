@@ -382,7 +382,7 @@ fn owners_are_bytes() {
 }
 
 #[test]
-fn a_full_semaphore_has_one_member_per_owner() {
+fn a_full_semaphore_is_stored_in_a_few_members() {
     each_server(|server| {
         acquire(server, "k 10000 a 60000 PERMITS 9999").expect_granted(9999);
         acquire(server, "k 10000 b 50000").expect_granted(10_000);

@@ -82,7 +82,7 @@ const CALLS: &[Row] = &[
     ),
 ];
 
-/// What the server must not keep after the script.
+/// Calls whose data the server must not keep after the script.
 const FORGOTTEN: &[Row] =
     &[("names that are none", "for i = 1, 50 do redis.pcall(('x'):rep(1e6) .. i) end return 1", Answer("(integer) 1"))];
 

@@ -162,7 +162,7 @@ fn the_limit_bounds_the_memory_and_the_number_of_stored_scripts() {
     });
 }
 
-/// Compiled scripts fill the engine's memory. That is no reason to refuse the next one.
+/// Compiled scripts fill the engine's memory. The engine must still load the next one.
 #[test]
 fn more_scripts_can_be_loaded_than_the_engine_can_hold_compiled() {
     each_server_with(&Setup::with_module().module_args(&["script-memory-limit", "4mb"]), |server| {

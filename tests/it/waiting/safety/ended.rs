@@ -88,7 +88,7 @@ fn a_bind_connection_that_closes_after_the_unload_is_harmless() {
         close(server, holder);
         load(server);
         for key in ["k", "l"] {
-            assert_eq!(owners(server, key), ["me"], "nobody was there to give it back: the lease decides");
+            assert_eq!(owners(server, key), ["me"], "no module was loaded to release it: the lease decides");
         }
         expect_reload(server);
     });

@@ -1,4 +1,4 @@
-//! Must never happen while clients wait, whatever else happens on the server: a crash, a second owner, a write where none is
+//! Events that must never happen while clients wait, whatever else the server does: a crash, a second owner, a write where none is
 //! allowed, a queue that is never served.
 
 mod ended; // shutdown, unload, reload
@@ -200,7 +200,7 @@ fn a_replica_refuses_to_wait_and_serves_reads() {
         }
         assert_eq!(owners(&replica.server, "k"), ["me"]);
         let info = replica.server.run("ATOMIC.LOCKINFO k");
-        assert_eq!(info.field("waiters"), Some(Value::Integer(0)), "who waits is known to the primary only");
+        assert_eq!(info.field("waiters"), Some(Value::Integer(0)), "only the primary knows its waiters");
         assert_eq!(replica.server.run("ATOMIC.SEMINFO sem").field("in-use"), Some(Value::Integer(1)));
         // A writable replica replies as if the wait had timed out.
         replica.server.run("CONFIG SET replica-read-only no");

@@ -1,4 +1,4 @@
-//! Times in which the server forbids every write, and aborts when a module writes all the same: a pause, a failover, a shutdown
+//! Periods in which the server forbids every write, and aborts when a module still writes: a pause, a failover, a shutdown
 //! that waits for a replica. Nothing is written then, and everything is handed off afterwards.
 
 use std::process::Command;
