@@ -344,7 +344,7 @@ fn mcas_sets_all_or_none_and_returns_the_first_mismatch() {
         assert_eq!(server.call(&call), Value::integers(&[1, -1]));
         assert_eq!(server.call(&call), Value::integers(&[0, 0]));
         assert_eq!(server.run("GET k127"), Value::bulk("new"));
-        // A key more, be it one that was given before.
+        // One key more than allowed, new or repeated.
         assert_eq!(server.call(&[&call[..], &["k", "new", "old"]].concat()).error(), "ERR at most 128 keys");
         assert_eq!(server.call(&[&call[..], &["k0", "new", "old"]].concat()).error(), "ERR at most 128 keys");
     });
