@@ -1,6 +1,6 @@
-//! `ATOMIC.CAD key expected`: delete a key only if it still holds what you read.
+//! `ATOMIC.CAD key expected`: deletes a key only if it holds the expected value.
 //!
-//! Reply: 1 deleted, 0 the value was another one, -1 no such key. Values are compared byte for byte.
+//! Reply: 1 deleted, 0 the key holds another value, -1 no such key. Values are compared byte for byte.
 //! Replicates: `DEL key`; nothing when nothing changed. Errors: WRONGTYPE when the key is not a string.
 
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
@@ -11,10 +11,8 @@ use crate::server::args::Args;
 use crate::server::module_api::Str;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct Cad;
 
-/// The arguments.
 pub struct Request<'a> {
     key: Str<'a>,
     expected: Str<'a>,
@@ -26,7 +24,7 @@ impl Command for Cad {
         flags: c"write fast",
         categories: c"string",
         summary: c"Deletes a key only if it holds the expected value.",
-        complexity: c"O(1), and O(N) in the length of the value when the lengths match",
+        complexity: c"O(1); O(N) in the length of the value when the lengths match",
         since: c"0.1.0",
         arity: 3,
         keys: Keys::First(KeyFlags::Delete),

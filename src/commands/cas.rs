@@ -1,7 +1,7 @@
-//! `ATOMIC.CAS key expected new [EX s | PX ms | EXAT t | PXAT t | KEEPTTL]`: set a key only if it still holds what you read.
+//! `ATOMIC.CAS key expected new [EX s | PX ms | EXAT t | PXAT t | KEEPTTL]`: sets a key only if it holds the expected value.
 //!
-//! Reply: 1 set, 0 the value was another one, -1 no such key. Values are compared byte for byte.
-//! TTL: as in SET, a write without an option clears it; KEEPTTL keeps it; a time that already passed deletes the key.
+//! Reply: 1 set, 0 the key holds another value, -1 no such key. Values are compared byte for byte.
+//! TTL: as in SET, a write without an option clears it; KEEPTTL keeps it; a time in the past deletes the key.
 //! Replicates: `SET key new [PXAT t | KEEPTTL]`, or `DEL key`; nothing when nothing changed.
 //! Errors: WRONGTYPE when the key is not a string; `EX|PX|EXAT|PXAT must be an integer in ...`; syntax error.
 
@@ -14,10 +14,8 @@ use crate::server::args::{Args, expiry_option, syntax};
 use crate::server::module_api::Str;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct Cas;
 
-/// The arguments.
 pub struct Request<'a> {
     key: Str<'a>,
     expected: Str<'a>,
@@ -31,7 +29,7 @@ impl Command for Cas {
         flags: c"write deny-oom fast",
         categories: c"string",
         summary: c"Sets a key only if it holds the expected value.",
-        complexity: c"O(1), and O(N) in the length of the value when the lengths match",
+        complexity: c"O(1); O(N) in the length of the value when the lengths match",
         since: c"0.1.0",
         arity: -4,
         keys: Keys::First(KeyFlags::Update),

@@ -1,9 +1,9 @@
-//! What the conditional commands share: the one parser of their options, the documented arguments, the look at the stored value.
+//! Shared by the conditional commands: the parser of their options, the documented arguments, the check of the stored value.
 //!
 //!   cond := NX | XX | IFEQ v | IFNE v | IFGT n | IFGE n | IFLT n | IFLE n | GT | LT
 //!
-//! Conditions, an expiry and `GET` come in any order. At least one condition is required; one that repeats or contradicts another is
-//! a syntax error, and so is `GT` or `LT` where there is no new value.
+//! Conditions, an expiry and `GET` come in any order. At least one condition is required. A condition that repeats or
+//! contradicts another is a syntax error, and so is `GT` or `LT` in a command without a new value.
 
 use super::spec::Arg;
 use crate::error::{Error, Result};
@@ -18,11 +18,11 @@ use crate::server::reply::Reply;
 /// The options that a command takes besides conditions.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Form<'a> {
-    /// The new value, which `GT` and `LT` compare. Without one the command is about a value that exists.
+    /// The new value, which `GT` and `LT` compare. A command without one needs an existing value.
     pub new: Option<&'a [u8]>,
-    /// It takes an expiry.
+    /// Whether the command takes an expiry.
     pub expiry: bool,
-    /// It takes `GET`.
+    /// Whether the command takes `GET`.
     pub get: bool,
 }
 
@@ -31,14 +31,13 @@ pub struct Form<'a> {
 pub struct Options<'a> {
     /// At least one.
     pub conditions: Conditions<'a>,
-    /// What becomes of the TTL.
     pub expiry: ExpiryRequest,
-    /// The old value is asked for.
+    /// Whether to return the old value.
     pub get: bool,
 }
 
 impl<'a> Options<'a> {
-    /// Reads all arguments that are left.
+    /// Reads all remaining arguments.
     pub fn parse(mut args: Args<'a>, form: Form<'a>) -> Result<Self> {
         let mut conditions = if form.new.is_some() { Conditions::default() } else { Conditions::on_existing_value() };
         let (mut expiry, mut get) = (None, false);
@@ -58,7 +57,7 @@ impl<'a> Options<'a> {
         Ok(Self { conditions, expiry: expiry.unwrap_or(ExpiryRequest::Clear), get })
     }
 
-    /// Whether the conditions hold for a string key, and its value when `GET` asks for it. A value that need not be read is not.
+    /// Whether the conditions hold for a string key, and its value if `GET` asks for it. Reads the value only if it must.
     pub fn look(&self, entry: &mut Entry<'_>) -> Result<(Outcome, Option<Vec<u8>>)> {
         if self.get || self.conditions.compare_numbers() {
             let stored = entry.string()?;
@@ -82,7 +81,7 @@ pub fn with_old(outcome: Outcome, old: Option<Vec<u8>>) -> Reply {
     Reply::Array(vec![Reply::Integer(outcome.reply()), old.map_or(Reply::Null, Reply::Bulk)])
 }
 
-/// Whether the conditions hold for a value that was read.
+/// Whether the conditions hold for a stored value.
 pub fn verdict(conditions: &Conditions<'_>, stored: Option<&[u8]>) -> Result<Outcome> {
     conditions.verdict(stored).map_err(|NotANumber| Error::Text("ERR stored value is not a number"))
 }
@@ -108,7 +107,7 @@ const RULES: &[(&str, Rule)] = &[
     ("LT", Rule::New(Order::Less)),
 ];
 
-/// The condition that begins with `option`, when it is one here.
+/// The condition that begins with `option`, if this command has it.
 fn condition<'a>(option: &[u8], args: &mut Args<'a>, new: Option<&'a [u8]>) -> Result<Option<Condition<'a>>> {
     let Some((name, rule)) = RULES.iter().find(|(name, _)| is(option, name)) else { return Ok(None) };
     Ok(match rule {
@@ -129,7 +128,7 @@ fn number(bytes: &[u8], argument: &'static str) -> Result<Number> {
 /// Conditions about a stored value. At least one.
 pub const ON_STORED: Arg = Arg::one_of(c"condition", &[NX, XX, IFEQ, IFNE, IFGT, IFGE, IFLT, IFLE]).multiple();
 
-/// The same, and those that compare the new value with the stored one.
+/// The same, plus those that compare the new value with the stored one.
 pub const ON_BOTH: Arg = Arg::one_of(
     c"condition",
     &[NX, XX, IFEQ, IFNE, IFGT, IFGE, IFLT, IFLE, Arg::word(c"greater", c"GT"), Arg::word(c"less", c"LT")],

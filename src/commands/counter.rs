@@ -1,4 +1,4 @@
-//! What INCRBY and HINCRBY have in common: the options about the bounds, and the reply.
+//! Shared by INCRBY and HINCRBY: the options for the limits, and the reply.
 
 use super::spec::Arg;
 use crate::error::{Error, Result};
@@ -17,7 +17,7 @@ pub const BEYOND: Arg =
 /// `INIT v`
 pub const INIT: Arg = Arg::integer(c"init").after(c"INIT").optional();
 
-/// Reads `delta [MIN m] [MAX m] [SATURATE | WRAP v] [INIT v]` and the options that `other` takes, in any order, to the end.
+/// Reads `delta [MIN m] [MAX m] [SATURATE | WRAP v] [INIT v]` and the options of `other`, in any order, to the end.
 pub fn rule<'a>(args: &mut Args<'a>, mut other: impl FnMut(&[u8], &mut Args<'a>) -> Result<bool>) -> Result<Rule> {
     let delta = integer(args, "delta")?;
     let mut options = Options::default();
@@ -30,7 +30,7 @@ pub fn rule<'a>(args: &mut Args<'a>, mut other: impl FnMut(&[u8], &mut Args<'a>)
     options.rule(delta)
 }
 
-/// The next argument as any integer of 64 bits.
+/// The next argument as a 64-bit integer.
 pub fn integer(args: &mut Args<'_>, argument: &'static str) -> Result<i64> {
     args.int(argument, i64::MIN..=i64::MAX)
 }
@@ -66,21 +66,21 @@ impl Options {
         let beyond = self.beyond.unwrap_or(Beyond::Refuse);
         let wrong = |argument, expected| Err(Error::Argument { argument, expected });
         match beyond {
-            _ if min > max => wrong("MIN", "must not be above MAX"),
-            Beyond::Wrap(_) if self.max.is_none() => wrong("WRAP", "needs MAX"),
-            Beyond::Wrap(_) if delta <= 0 => wrong("WRAP", "needs a positive delta"),
-            Beyond::Wrap(value) if !(min..=max).contains(&value) => wrong("WRAP", "must lie within MIN and MAX"),
+            _ if min > max => wrong("MIN", "must not exceed MAX"),
+            Beyond::Wrap(_) if self.max.is_none() => wrong("WRAP", "requires MAX"),
+            Beyond::Wrap(_) if delta <= 0 => wrong("WRAP", "requires a positive delta"),
+            Beyond::Wrap(value) if !(min..=max).contains(&value) => wrong("WRAP", "must be between MIN and MAX"),
             _ => Ok(Rule { delta, min, max, beyond, init: self.init.unwrap_or(0) }),
         }
     }
 }
 
-/// Reads a stored counter; what is no integer is an error in the server's own words for its type.
+/// Reads a stored counter. Anything but an integer is an error in the server's own words for the type.
 pub fn stored(bytes: &[u8], refusal: &'static str) -> Result<i64> {
     parse_i64(bytes).ok_or(Error::Text(refusal))
 }
 
-/// The server's own words for a string that is no integer.
+/// The server's own words for a string that is not an integer.
 pub const NOT_A_NUMBER: &str = "ERR value is not an integer or out of range";
 
 /// `[applied, value, delta applied, ttl-ms or -1]`

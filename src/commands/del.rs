@@ -1,13 +1,13 @@
-//! `ATOMIC.DEL key cond [cond ...] [GET]`: delete a key only if conditions hold.
+//! `ATOMIC.DEL key cond [cond ...] [GET]`: deletes a key only if all conditions hold.
 //!
 //!   cond := NX | XX | IFEQ v | IFNE v | IFGT n | IFGE n | IFLT n | IFLE n
 //!
-//! `IFGT n` and its kin compare the stored value with n. All conditions must hold. NX never does where there is something to delete.
+//! `IFGT n`, `IFGE n`, `IFLT n` and `IFLE n` compare the stored value with n. NX never holds for a key that can be deleted.
 //!
-//! Reply: 1 deleted, 0 a condition failed, -1 no such key; with GET an array of that and the old value or nil.
+//! Reply: 1 deleted, 0 a condition failed, -1 no such key; with GET an array of that number and the old value or nil.
 //! Replicates: `DEL key`; nothing when nothing changed.
-//! Errors: WRONGTYPE when the key is not a string; `IFGT must be a number`, `stored value is not a number`; `at least one condition is
-//! required`; syntax error.
+//! Errors: WRONGTYPE when the key is not a string; `IFGT must be a number`, `stored value is not a number`; `at least one
+//! condition is required`; syntax error.
 
 use super::conditions::{Form, GET, ON_STORED, Options};
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
@@ -18,10 +18,8 @@ use crate::server::args::Args;
 use crate::server::module_api::Str;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct Del;
 
-/// The arguments.
 pub struct Request<'a> {
     key: Str<'a>,
     options: Options<'a>,
@@ -33,7 +31,7 @@ impl Command for Del {
         flags: c"write fast",
         categories: c"string",
         summary: c"Deletes a key only if all conditions hold.",
-        complexity: c"O(1), and O(N) in the length of the value when it must be read",
+        complexity: c"O(1); O(N) in the length of the value when it must be read",
         since: c"0.1.0",
         arity: -3,
         keys: Keys::First(KeyFlags::Delete),

@@ -1,11 +1,11 @@
-//! `ATOMIC.FENCE key number [PX ms]`: refuse whoever acts with an older fencing number than one already seen.
+//! `ATOMIC.FENCE key number [PX ms]`: refuses a fencing token that is older than one already seen.
 //!
-//! `number` is 1..=4611686018427387904, the fence of a lock say.
-//! Reply: 1 when it is at least the highest number seen, and it is remembered; 0 when it is older.
-//! TTL: an accepted number with PX ends the key `ms` from now; without PX the TTL stays as it is, none for a new key.
+//! `number` is 1..=4611686018427387904, for example the fence of a lock.
+//! Reply: 1 accepted: it is at least the highest number seen, and is remembered; 0 refused: it is older.
+//! TTL: an accepted number with PX lets the key expire `ms` from now; without PX the TTL stays, and a new key has none.
 //! Replicates: `SET key state [PXAT t | KEEPTTL]` for a newer number, `PEXPIREAT key t` for the same one with PX, else nothing.
-//! Above `maxmemory` a new key is refused with OOM, and a fence that exists works on.
-//! Errors: WRONGTYPE when the key holds anything else than a fence; `number|PX must be an integer in ...`; syntax error.
+//! Above `maxmemory` a new key is refused with OOM; an existing fence keeps working.
+//! Errors: WRONGTYPE when the key holds anything but a fence; `number|PX must be an integer in ...`; syntax error.
 
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::{Error, Result};
@@ -17,10 +17,8 @@ use crate::server::growth::Growth;
 use crate::server::module_api::Str;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct Fence;
 
-/// The arguments.
 pub struct Request<'a> {
     key: Str<'a>,
     number: Number,
@@ -32,7 +30,7 @@ impl Command for Fence {
         name: c"atomic.fence",
         flags: c"write fast",
         categories: c"string",
-        summary: c"Refuses a fencing number that is older than one already seen.",
+        summary: c"Accepts a fencing token, or refuses one older than the newest seen.",
         complexity: c"O(1)",
         since: c"0.1.0",
         arity: -3,

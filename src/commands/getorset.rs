@@ -1,8 +1,8 @@
-//! `ATOMIC.GETORSET key default [EX s | PX ms]`: the value, or the default, which is stored when there is none.
+//! `ATOMIC.GETORSET key default [EX s | PX ms]`: returns the value of a key; if the key is missing, stores the default first.
 //!
-//! Reply: `[1, default]` when the key was created, `[0, value]` when it was there. Values are any bytes.
-//! TTL: a new key ends after `EX` or `PX`, or has no TTL; a value that was there keeps its own.
-//! Replicates: `SET key default [PXAT t]`; nothing when there was a value.
+//! Reply: `[1, default]` when the key was created, `[0, value]` when it existed. Values are any bytes.
+//! TTL: a new key gets that of `EX` or `PX`, or none; an existing key keeps its own.
+//! Replicates: `SET key default [PXAT t]`; nothing when the key existed.
 //! Errors: WRONGTYPE when the key is not a string; `EX|PX must be an integer in ...`; syntax error.
 
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
@@ -14,10 +14,8 @@ use crate::server::args::{Args, expiry_option, is, syntax};
 use crate::server::module_api::Str;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct GetOrSet;
 
-/// The arguments.
 pub struct Request<'a> {
     key: Str<'a>,
     default: Str<'a>,
@@ -32,7 +30,7 @@ impl Command for GetOrSet {
         name: c"atomic.getorset",
         flags: c"write deny-oom fast",
         categories: c"string",
-        summary: c"Returns the value of a key, and stores a default first when there is none.",
+        summary: c"Returns the value of a key, storing a default first if the key is missing.",
         complexity: c"O(1)",
         since: c"0.1.0",
         arity: -3,

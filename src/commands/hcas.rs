@@ -1,7 +1,8 @@
-//! `ATOMIC.HCAS key field expected new`: set a field of a hash only if it still holds what you read.
+//! `ATOMIC.HCAS key field expected new`: sets a field of a hash only if it holds the expected value.
 //!
-//! Reply: 1 set, 0 the value was another one, -1 no such key or field. Values are compared byte for byte.
-//! TTL: the key's stays; the field's own is cleared, as by HSET. Replicates: `HSET key field new`; nothing when nothing changed.
+//! Reply: 1 set, 0 the field holds another value, -1 no such key or field. Values are compared byte for byte.
+//! TTL: the key keeps its own; that of the field is cleared, as by HSET. Replicates: `HSET key field new`; nothing when nothing
+//! changed.
 //! Errors: WRONGTYPE when the key is not a hash.
 
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
@@ -12,10 +13,8 @@ use crate::server::args::Args;
 use crate::server::module_api::Str;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct HCas;
 
-/// The arguments.
 pub struct Request<'a> {
     key: Str<'a>,
     field: Str<'a>,
@@ -29,7 +28,7 @@ impl Command for HCas {
         flags: c"write deny-oom fast",
         categories: c"hash",
         summary: c"Sets a field of a hash only if it holds the expected value.",
-        complexity: c"O(1), and O(N) in the length of the value",
+        complexity: c"O(1); O(N) in the length of the value",
         since: c"0.1.0",
         arity: 5,
         keys: Keys::First(KeyFlags::Update),

@@ -1,10 +1,10 @@
-//! `ATOMIC.HINCRBY key field delta [MIN m] [MAX m] [SATURATE | WRAP v] [INIT v]`: count in a field of a hash within limits.
+//! `ATOMIC.HINCRBY key field delta [MIN m] [MAX m] [SATURATE | WRAP v] [INIT v]`: increments a field of a hash within limits.
 //!
-//! The options and the reply are those of `ATOMIC.INCRBY`, about the field; `ttl-ms` is that of the key.
-//! TTL: that of the key stays. A field that exists is added to as with HINCRBY, also when it wraps, and keeps a TTL of its own.
-//! Replicates: `HINCRBY key field delta-applied`; `HSET key field value` for a new field, and in the one case in which 64 bits do
-//! not hold the difference (the field then loses a TTL of its own); nothing when nothing changed.
-//! Errors: WRONGTYPE; `hash value is not an integer`; those of the options, as with `ATOMIC.INCRBY`.
+//! Options and reply are those of `ATOMIC.INCRBY`, applied to the field; `ttl-ms` is the TTL of the key.
+//! TTL: the key keeps its own. An existing field is incremented as by HINCRBY, even if it wraps, and keeps a TTL of its own.
+//! Replicates: `HINCRBY key field delta-applied`; `HSET key field value` for a new field, and for a change that does not fit
+//! into 64 bits (the field then loses its own TTL); nothing when nothing changed.
+//! Errors: WRONGTYPE; `hash value is not an integer`; those of the options, as in `ATOMIC.INCRBY`.
 
 use super::counter::{self, BEYOND, INIT, MAX, MIN};
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
@@ -15,10 +15,8 @@ use crate::server::args::Args;
 use crate::server::module_api::Str;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct HIncrBy;
 
-/// The arguments.
 pub struct Request<'a> {
     key: Str<'a>,
     field: Str<'a>,
@@ -30,7 +28,7 @@ impl Command for HIncrBy {
         name: c"atomic.hincrby",
         flags: c"write deny-oom fast",
         categories: c"hash",
-        summary: c"Adds to a counter in a field of a hash within limits.",
+        summary: c"Increments a field of a hash within limits.",
         complexity: c"O(1)",
         since: c"0.1.0",
         arity: -4,

@@ -1,4 +1,4 @@
-//! `ATOMIC.HMGETOR key field default [field default ...]`: fields of a hash, with a default for each that is missing.
+//! `ATOMIC.HMGETOR key field default [field default ...]`: returns fields of a hash, with a default for each missing one.
 //!
 //! Reply: an array with one value per field, in order: the stored one, or its default. A missing key has no fields.
 //! Read-only: writes and replicates nothing, works on replicas.
@@ -11,10 +11,8 @@ use crate::server::args::Args;
 use crate::server::module_api::{OwnedStr, Str};
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct HMGetOr;
 
-/// The arguments.
 pub struct Request<'a> {
     key: Str<'a>,
     /// Fields and their defaults.
@@ -26,7 +24,7 @@ impl Command for HMGetOr {
         name: c"atomic.hmgetor",
         flags: c"readonly fast",
         categories: c"hash",
-        summary: c"Returns fields of a hash, with a default for each that is missing.",
+        summary: c"Returns fields of a hash, with a default for each missing field.",
         complexity: c"O(N) in the number of fields",
         since: c"0.1.0",
         arity: -4,

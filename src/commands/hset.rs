@@ -1,14 +1,16 @@
-//! `ATOMIC.HSET key field value cond [cond ...]`: set a field of a hash only if conditions hold, for example only if it grows.
+//! `ATOMIC.HSET key field value cond [cond ...]`: sets a field of a hash only if all conditions hold, for example only if the
+//! value grows.
 //!
 //!   cond := NX | XX | IFEQ v | IFNE v | IFGT n | IFGE n | IFLT n | IFLE n | GT | LT
 //!
-//! The conditions are about the field. `IFGT n` and its kin compare the stored value with n, `GT` and `LT` the new value with the
-//! stored one. All must hold. On a missing field, and on a missing key, NX, IFNE, GT and LT hold.
+//! The conditions are about the field. `IFGT n`, `IFGE n`, `IFLT n` and `IFLE n` compare the stored value with n; `GT` and `LT`
+//! compare the new value with the stored one. On a missing field or key NX, IFNE, GT and LT hold.
 //!
-//! Reply: `[1 set | 0 a condition failed | -1 one failed because there is no such field, old value or nil]`.
-//! TTL: the key's stays; the field's own is cleared, as by HSET. Replicates: `HSET key field value`; nothing when nothing changed.
-//! Errors: WRONGTYPE when the key is not a hash; `IFGT must be a number`, `value must be a number`, `stored value is not a number`; `at
-//! least one condition is required`; syntax error.
+//! Reply: `[1 set | 0 a condition failed | -1 a condition failed because there is no such field, old value or nil]`.
+//! TTL: the key keeps its own; that of the field is cleared, as by HSET. Replicates: `HSET key field value`; nothing when
+//! nothing changed.
+//! Errors: WRONGTYPE when the key is not a hash; `IFGT must be a number`, `value must be a number`, `stored value is not a
+//! number`; `at least one condition is required`; syntax error.
 
 use super::conditions::{Form, ON_BOTH, Options, verdict, with_old};
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
@@ -20,10 +22,8 @@ use crate::server::args::Args;
 use crate::server::module_api::Str;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct HSet;
 
-/// The arguments.
 pub struct Request<'a> {
     key: Str<'a>,
     field: Str<'a>,
@@ -37,7 +37,7 @@ impl Command for HSet {
         flags: c"write deny-oom fast",
         categories: c"hash",
         summary: c"Sets a field of a hash only if all conditions hold.",
-        complexity: c"O(1), and O(N) in the length of the value",
+        complexity: c"O(1); O(N) in the length of the value",
         since: c"0.1.0",
         arity: -5,
         keys: Keys::First(KeyFlags::Update),

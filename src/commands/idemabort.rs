@@ -1,9 +1,9 @@
-//! `ATOMIC.IDEMABORT key token`: give a request up that failed, so that the next one can begin it at once.
+//! `ATOMIC.IDEMABORT key token`: abandons an in-flight request so that it can be retried at once.
 //!
 //! `token` is that of `ATOMIC.IDEMBEGIN`.
-//! Reply: 1 given up; 0 when the request is not, or not any more, in the hands of this token; -1 no such key. A response that was
-//! stored stays. Replicates: `DEL key` when given up, else nothing.
-//! Errors: WRONGTYPE when the key holds anything else than an idempotency record.
+//! Reply: 1 abandoned; 0 the token does not hold the request (any more); -1 no such key. A stored response stays.
+//! Replicates: `DEL key` when abandoned, else nothing.
+//! Errors: WRONGTYPE when the key holds anything but an idempotency record.
 
 use super::idembegin::decode;
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
@@ -14,10 +14,8 @@ use crate::server::args::Args;
 use crate::server::module_api::Str;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct IdemAbort;
 
-/// The arguments.
 pub struct Request<'a> {
     key: Str<'a>,
     token: &'a [u8],
@@ -28,7 +26,7 @@ impl Command for IdemAbort {
         name: c"atomic.idemabort",
         flags: c"write fast",
         categories: c"string",
-        summary: c"Gives a request up, so that it can be begun again.",
+        summary: c"Abandons an in-flight request so that it can be retried.",
         complexity: c"O(1)",
         since: c"0.1.0",
         arity: 3,

@@ -1,14 +1,13 @@
-//! `ATOMIC.IDEMBEGIN key fingerprint lease-ms`: begin a request that must not be carried out twice, or get its response.
+//! `ATOMIC.IDEMBEGIN key fingerprint lease-ms`: starts a request that must run only once, or returns its response.
 //!
-//! `key` names the request, `fingerprint` (1 to 255 bytes) is what makes a repetition recognisable, a digest of the request say.
-//! `lease-ms` is 1..=31536000000: if neither `ATOMIC.IDEMEND` nor `ATOMIC.IDEMABORT` comes in that time, the next one begins
-//! anew.
-//! Reply: `[1, ttl-ms, token]` new: carry it out, then end it with the token; `[2, ttl-ms, nil]` in flight: somebody does, at
-//! most for ttl-ms; `[3, ttl-ms, response]` done; `[4, ttl-ms, nil]` mismatch: the key belongs to a request with another
-//! fingerprint.
-//! TTL: the lease. Replicates: `SET key state PXAT t` for a new one, else nothing.
-//! Errors: WRONGTYPE when the key holds anything else than an idempotency record; `fingerprint must be 1 to 255 bytes`; lease out
-//! of range.
+//! `key` names the request. `fingerprint` (1 to 255 bytes) identifies its content, for example by a digest. `lease-ms` is
+//! 1..=31536000000: if neither `ATOMIC.IDEMEND` nor `ATOMIC.IDEMABORT` arrives in this time, the next call starts a new attempt.
+//! Reply: `[1, ttl-ms, token]` new: run the request, then end it with the token; `[2, ttl-ms, nil]` in flight: another attempt
+//! is running, for at most ttl-ms; `[3, ttl-ms, response]` done; `[4, ttl-ms, nil]` mismatch: the key belongs to a request with
+//! another fingerprint.
+//! TTL: the lease. Replicates: `SET key state PXAT t` for a new attempt, else nothing.
+//! Errors: WRONGTYPE when the key holds anything but an idempotency record; `fingerprint must be 1 to 255 bytes`; lease out of
+//! range.
 
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::{Error, Result};
@@ -19,10 +18,8 @@ use crate::server::args::Args;
 use crate::server::module_api::Str;
 use crate::server::reply::{Reply, ttl};
 
-/// See the top of this file.
 pub struct IdemBegin;
 
-/// The arguments.
 pub struct Request<'a> {
     key: Str<'a>,
     fingerprint: &'a [u8],
@@ -34,7 +31,7 @@ impl Command for IdemBegin {
         name: c"atomic.idembegin",
         flags: c"write deny-oom fast",
         categories: c"string",
-        summary: c"Begins a request that must not be carried out twice, or returns its response.",
+        summary: c"Starts a request that must run only once, or returns its response.",
         complexity: c"O(1)",
         since: c"0.1.0",
         arity: 4,
@@ -70,7 +67,6 @@ impl Command for IdemBegin {
     }
 }
 
-/// Reads a record.
 pub(super) fn decode(mut found: Found<'_>) -> Result<Record> {
     let until = found.until();
     Record::decode(found.bytes(), until).map_err(|_| Error::ForeignValue { expected: FORMAT })

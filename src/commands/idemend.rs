@@ -1,12 +1,11 @@
-//! `ATOMIC.IDEMEND key token response PX ms`: end a request with its response, which repetitions get for a time.
+//! `ATOMIC.IDEMEND key token response PX ms`: ends a request and stores its response for retries.
 //!
 //! `token` is that of `ATOMIC.IDEMBEGIN`; `response` is any bytes.
-//! Reply: 1 stored; 0 when the request is not, or not any more, in the hands of this token: it is done, its lease ended, or
-//! somebody else began it; -1 no such key. TTL: the key ends `ms` from now. Replicates: `SET key state PXAT t` when stored, else
-//! nothing.
-//! Works above `maxmemory`, too: a request that was carried out must be recorded, or it is carried out again.
-//! Errors: WRONGTYPE when the key holds anything else than an idempotency record; `PX must be an integer in
-//! 1..=4611686018427387903`; syntax error.
+//! Reply: 1 stored; 0 the token does not hold the request (any more): it is done, its lease expired, or another attempt started;
+//! -1 no such key. TTL: the key expires `ms` from now. Replicates: `SET key state PXAT t` when stored, else nothing.
+//! Works above `maxmemory`, too: the response of a request that ran must be recorded, or the request runs again.
+//! Errors: WRONGTYPE when the key holds anything but an idempotency record; `PX must be an integer in 1..=4611686018427387903`;
+//! syntax error.
 
 use super::idembegin::decode;
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
@@ -18,10 +17,8 @@ use crate::server::args::{Args, is, syntax};
 use crate::server::module_api::Str;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct IdemEnd;
 
-/// The arguments.
 pub struct Request<'a> {
     key: Str<'a>,
     token: &'a [u8],
@@ -34,7 +31,7 @@ impl Command for IdemEnd {
         name: c"atomic.idemend",
         flags: c"write",
         categories: c"string",
-        summary: c"Stores the response of a request, for repetitions of it.",
+        summary: c"Ends a request and stores its response for retries.",
         complexity: c"O(N) in the length of the response",
         since: c"0.1.0",
         arity: 6,

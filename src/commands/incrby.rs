@@ -1,16 +1,16 @@
-//! `ATOMIC.INCRBY key delta [MIN m] [MAX m] [SATURATE | WRAP v] [INIT v] [PERSIST | EX s | PX ms | EXAT t | PXAT t] [ENX]`: count
-//! within limits, in one round trip.
+//! `ATOMIC.INCRBY key delta [MIN m] [MAX m] [SATURATE | WRAP v] [INIT v] [PERSIST | EX s | PX ms | EXAT t | PXAT t] [ENX]`:
+//! increments a counter within limits.
 //!
-//! `MIN` and `MAX` are inclusive; without them the limits are those of 64 bits. A result beyond them changes nothing, unless
-//! `SATURATE` says that it becomes the nearest limit (also for a stored value that lies beyond), or `WRAP v` that a counter which
-//! reaches or passes `MAX` begins anew at `v`. `INIT` is where a missing key starts, before the delta.
-//! Reply: `[applied, value, delta applied, ttl-ms or -1]`; applied is 1, 0 beyond the limits, 2 wrapped.
-//! TTL: kept; an expiry is set on every write, with `ENX` only when there is none; `PERSIST` removes it. A time that already
-//! passed deletes the key (ttl-ms 0).
+//! `MIN` and `MAX` are inclusive; the defaults are the limits of 64 bits. A result beyond a limit changes nothing by default.
+//! `SATURATE` clamps it to the limit, even if the stored value was already beyond it. `WRAP v` stores `v` when the result
+//! reaches or passes `MAX`. A missing key starts at `INIT`, before the delta is added.
+//! Reply: `[applied, value, delta applied, ttl-ms or -1]`; applied is 1 added, 0 refused, 2 wrapped.
+//! TTL: kept by default; an expiry is set on every write, with `ENX` only if the key has none; `PERSIST` removes the TTL. A time
+//! in the past deletes the key (ttl-ms 0).
 //! Replicates: `SET key value [PXAT t | KEEPTTL]`; `PEXPIREAT key t` when only the TTL changes; `DEL key`; nothing when nothing
 //! changed.
-//! Errors: WRONGTYPE; `value is not an integer or out of range`; `MIN must not be above MAX`; `WRAP needs MAX`, `needs a positive
-//! delta`, `must lie within MIN and MAX`; `ENX needs EX, PX, EXAT or PXAT`; a number out of range; syntax error.
+//! Errors: WRONGTYPE; `value is not an integer or out of range`; `MIN must not exceed MAX`; `WRAP requires MAX`, `requires a
+//! positive delta`, `must be between MIN and MAX`; `ENX requires EX, PX, EXAT or PXAT`; a number out of range; syntax error.
 
 use super::counter::{self, BEYOND, INIT, MAX, MIN, NOT_A_NUMBER};
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
@@ -22,10 +22,8 @@ use crate::server::args::{Args, expiry_option, fill, is};
 use crate::server::module_api::Str;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct IncrBy;
 
-/// The arguments.
 pub struct Request<'a> {
     key: Str<'a>,
     rule: Rule,
@@ -49,7 +47,7 @@ impl Command for IncrBy {
         name: c"atomic.incrby",
         flags: c"write deny-oom fast",
         categories: c"string",
-        summary: c"Adds to a counter within limits.",
+        summary: c"Increments a counter within limits.",
         complexity: c"O(1)",
         since: c"0.1.0",
         arity: -3,
@@ -89,7 +87,7 @@ impl Command for IncrBy {
 fn life(expiry: Option<ExpiryRequest>, only_if_none: bool) -> Result<Life> {
     match expiry {
         None | Some(ExpiryRequest::Clear) if only_if_none => {
-            Err(Error::Argument { argument: "ENX", expected: "needs EX, PX, EXAT or PXAT" })
+            Err(Error::Argument { argument: "ENX", expected: "requires EX, PX, EXAT or PXAT" })
         }
         None => Ok(Life::Keep),
         Some(ExpiryRequest::Clear) => Ok(Life::Persist),

@@ -1,12 +1,13 @@
-//! `ATOMIC.MRATELIMIT numkeys key [key ...] policy [policy ...] [COST n] [FULL]`: may this request pass several limiters?
+//! `ATOMIC.MRATELIMIT numkeys key [key ...] policy [policy ...] [COST n] [FULL]`: charges a request to several limiters, all or
+//! none.
 //!
-//! Exactly `numkeys` policies, the i-th for the i-th key: each key is a limiter with one policy, the same that ATOMIC.RATELIMIT with this
-//! policy alone uses. The request passes when all let it, and is charged to all or to none. Policies and COST as in ATOMIC.RATELIMIT.
+//! Exactly `numkeys` policies, the i-th for the i-th key. Each key is a limiter with one policy, the same as in ATOMIC.RATELIMIT
+//! with this policy alone. Policies and COST are those of ATOMIC.RATELIMIT.
 //!
-//! Reply: as ATOMIC.RATELIMIT, where `index` is that of the binding key, and `policies` of FULL are in the order of the keys.
-//! TTL and replication: as ATOMIC.RATELIMIT, each key for itself, in one transaction. A denial writes and replicates nothing.
-//! Errors: as ATOMIC.RATELIMIT; `key must not be given twice`; a wrong number of arguments when there are fewer policies than
-//! keys, a syntax error when there are more.
+//! Reply: as ATOMIC.RATELIMIT, but `index` is the binding key, and `policies` of FULL has the order of the keys.
+//! TTL and replication: as ATOMIC.RATELIMIT for each key, in one transaction. A denial writes and replicates nothing.
+//! Errors: as ATOMIC.RATELIMIT; `key must not be given twice`; wrong number of arguments with fewer policies than keys, syntax
+//! error with more.
 
 use super::ratelimit::{COST, FULL, POLICIES, cost, foreign, options, policies, reply};
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
@@ -17,10 +18,8 @@ use crate::server::args::Args;
 use crate::server::module_api::Str;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct MRateLimit;
 
-/// The arguments.
 pub struct Request<'a> {
     keys: &'a [Str<'a>],
     policies: Few<Policy<'a>>,
@@ -34,7 +33,7 @@ impl Command for MRateLimit {
         flags: c"write deny-oom",
         categories: c"string",
         summary: c"Charges a request to several rate limits, all or none.",
-        complexity: c"O(N) in the number of keys; LOG O(log M) in the hits that it remembers",
+        complexity: c"O(N), N the number of keys; LOG: O(log M), M the hits that it remembers",
         since: c"0.1.0",
         arity: -6,
         keys: Keys::Numbered(KeyFlags::Update),

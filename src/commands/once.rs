@@ -1,9 +1,9 @@
-//! `ATOMIC.ONCE key PX ms [VALUE v]`: let something happen once in a while, and let everybody know what came of it.
+//! `ATOMIC.ONCE key PX ms [VALUE v]`: marks a key once per period; repeated calls return the value that the first call stored.
 //!
-//! `VALUE` is what is remembered, any bytes; without it the empty string.
-//! Reply: `[1, ttl-ms, v]` when this was the first time, `[0, ttl-ms or -1, stored value]` when not. A string that anybody else
-//! stored counts as seen.
-//! TTL: the key ends `ms` after the first time; later calls leave it. Replicates: `SET key v PXAT t`, the first time only.
+//! `VALUE` is any bytes; the default is the empty string.
+//! Reply: `[1, ttl-ms, v]` for the first call, `[0, ttl-ms or -1, stored value]` for a repeated one. A string that another
+//! command stored counts as a first call.
+//! TTL: the key expires `ms` after the first call; later calls keep it. Replicates: `SET key v PXAT t`, for the first call only.
 //! Errors: WRONGTYPE when the key is not a string; `PX is required`; `PX must be an integer in 1..=4611686018427387903`; syntax
 //! error.
 
@@ -17,10 +17,8 @@ use crate::server::args::{Args, fill, is, syntax};
 use crate::server::module_api::{OwnedStr, Str};
 use crate::server::reply::{Reply, ttl};
 
-/// See the top of this file.
 pub struct Once;
 
-/// The arguments.
 pub struct Request<'a> {
     key: Str<'a>,
     period: DurationMs,
@@ -32,7 +30,7 @@ impl Command for Once {
         name: c"atomic.once",
         flags: c"write deny-oom fast",
         categories: c"string",
-        summary: c"Tells whether this is the first time within a period, and what the first one stored.",
+        summary: c"Marks a key once per period; repeats get the value stored by the first call.",
         complexity: c"O(1)",
         since: c"0.1.0",
         arity: -4,

@@ -1,14 +1,15 @@
-//! `ATOMIC.PEXPIRE key ms cond [cond ...]`: give a key a new TTL only if conditions hold, for example only if it is still mine.
+//! `ATOMIC.PEXPIRE key ms cond [cond ...]`: sets the TTL of a key only if all conditions hold, for example only if the client
+//! still owns the key.
 //!
 //!   cond := NX | XX | IFEQ v | IFNE v | IFGT n | IFGE n | IFLT n | IFLE n
 //!
-//! The conditions are about the key's value, not about its TTL as those of PEXPIRE are. `IFGT n` and its kin compare the stored value
-//! with n. All must hold. `ms` is 1..=31536000000, and counted from now; a key without a TTL gets one.
+//! The conditions are about the key's value, unlike those of PEXPIRE, which are about its TTL. `IFGT n`, `IFGE n`, `IFLT n` and
+//! `IFLE n` compare the stored value with n. `ms` is 1..=31536000000, counted from now; a key without a TTL gets one.
 //!
 //! Reply: 1 the TTL was set, 0 a condition failed, -1 no such key.
 //! Replicates: `PEXPIREAT key t`; nothing when nothing changed.
-//! Errors: WRONGTYPE when the key is not a string; `ms must be an integer in 1..=31536000000`; `IFGT must be a number`, `stored value is
-//! not a number`; `at least one condition is required`; syntax error.
+//! Errors: WRONGTYPE when the key is not a string; `ms must be an integer in 1..=31536000000`; `IFGT must be a number`, `stored
+//! value is not a number`; `at least one condition is required`; syntax error.
 
 use super::conditions::{Form, ON_STORED, Options};
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
@@ -20,10 +21,8 @@ use crate::server::args::Args;
 use crate::server::module_api::Str;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct PExpire;
 
-/// The arguments.
 pub struct Request<'a> {
     key: Str<'a>,
     ttl: DurationMs,
@@ -35,8 +34,8 @@ impl Command for PExpire {
         name: c"atomic.pexpire",
         flags: c"write fast",
         categories: c"string",
-        summary: c"Sets the time to live of a key only if all conditions on its value hold.",
-        complexity: c"O(1), and O(N) in the length of the value when it must be read",
+        summary: c"Sets the TTL of a key only if all conditions on its value hold.",
+        complexity: c"O(1); O(N) in the length of the value when it must be read",
         since: c"0.1.0",
         arity: -4,
         keys: Keys::First(KeyFlags::Update),

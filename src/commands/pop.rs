@@ -1,8 +1,8 @@
-//! `ATOMIC.POP key LEFT|RIGHT [COUNT n] [KEEP n]`: take elements from a list, but leave some.
+//! `ATOMIC.POP key LEFT|RIGHT [COUNT n] [KEEP n]`: removes and returns elements of a list, but keeps a minimum number.
 //!
-//! Takes up to `COUNT` elements (1 without it; 1..=1000000), and never leaves fewer than `KEEP` (0 without it).
-//! Reply: an array of the elements in the order in which they were taken; empty when nothing may go, or nothing is there.
-//! TTL: it stays; a list without elements is no key. Replicates: `LPOP|RPOP key n`; nothing when nothing was taken.
+//! Pops up to `COUNT` elements (1..=1000000, 1 by default) and leaves at least `KEEP` (0 by default).
+//! Reply: an array of the elements in the order in which they were popped; empty when none can be popped.
+//! TTL: kept; a list without elements is deleted. Replicates: `LPOP|RPOP key n`; nothing when nothing was popped.
 //! Errors: WRONGTYPE when the key is not a list; `COUNT must be an integer in 1..=1000000`; `KEEP must be an integer in
 //! 0..=9223372036854775807`; syntax error.
 
@@ -16,10 +16,8 @@ use crate::server::args::{Args, fill, is, syntax};
 use crate::server::module_api::Str;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct Pop;
 
-/// The arguments.
 pub struct Request<'a> {
     key: Str<'a>,
     end: End,
@@ -32,8 +30,8 @@ impl Command for Pop {
         name: c"atomic.pop",
         flags: c"write fast",
         categories: c"list",
-        summary: c"Takes elements from a list, but never leaves fewer than asked for.",
-        complexity: c"O(N) in the number of elements taken",
+        summary: c"Pops elements from a list, but keeps a minimum number.",
+        complexity: c"O(N) in the number of popped elements",
         since: c"0.1.0",
         arity: -3,
         keys: Keys::First(KeyFlags::Delete),

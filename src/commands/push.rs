@@ -1,13 +1,12 @@
-//! `ATOMIC.PUSH key LEFT|RIGHT maxlen [EVICT | REJECT] [PX ms] [RANGE] VALUES v [v ...]`: push to a list that never grows beyond
-//! a length.
+//! `ATOMIC.PUSH key LEFT|RIGHT maxlen [EVICT | REJECT] [PX ms] [RANGE] VALUES v [v ...]`: pushes to a list of bounded length.
 //!
-//! `maxlen` is 1..=1000000. The values are pushed one after the other, all or none. When there is no room, `EVICT` (the default)
-//! drops the oldest elements, at the other end; of more values than `maxlen` the last ones stay. `REJECT` pushes nothing then.
+//! `maxlen` is 1..=1000000. The values are pushed one after the other, all or none. Without room, `EVICT` (the default) drops
+//! the oldest elements, from the other end; of more values than `maxlen` the last ones stay. `REJECT` pushes nothing instead.
 //! `RANGE` adds the whole list to the reply, from its head.
 //! Reply: `[length, dropped or refused]`, with `RANGE` `[length, dropped or refused, [element, ...]]`.
 //! TTL: `PX` is set on every push; without it the TTL stays. Clients that block on the list are served.
-//! Replicates: `RPUSH|LPUSH key v ...`, `PEXPIREAT key t`, `LPOP|RPOP key dropped`, in MULTI/EXEC when more than one; a refusal
-//! nothing.
+//! Replicates: `RPUSH|LPUSH key v ...`, `PEXPIREAT key t`, `LPOP|RPOP key dropped`, in MULTI/EXEC if more than one; nothing for a
+//! refused push.
 //! Errors: WRONGTYPE when the key is not a list; `maxlen must be an integer in 1..=1000000`; `PX must be an integer in
 //! 1..=4611686018427387903`; syntax error; wrong number of arguments without values.
 
@@ -27,10 +26,8 @@ pub(super) const MAX_ELEMENTS: i64 = 1_000_000;
 /// `LEFT | RIGHT`
 pub(super) const END: Arg = Arg::one_of(c"end", &[Arg::word(c"left", c"LEFT"), Arg::word(c"right", c"RIGHT")]);
 
-/// See the top of this file.
 pub struct Push;
 
-/// The arguments.
 pub struct Request<'a> {
     key: Str<'a>,
     end: End,
@@ -51,8 +48,8 @@ impl Command for Push {
         name: c"atomic.push",
         flags: c"write deny-oom",
         categories: c"list",
-        summary: c"Pushes to a list of bounded length.",
-        complexity: c"O(N) in the number of values and of dropped elements, with RANGE in the length of the list",
+        summary: c"Pushes values to a list of bounded length.",
+        complexity: c"O(N) in the number of values and dropped elements; with RANGE in the length of the list",
         since: c"0.1.0",
         arity: -6,
         keys: Keys::First(KeyFlags::Update),

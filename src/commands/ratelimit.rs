@@ -1,24 +1,25 @@
-//! `ATOMIC.RATELIMIT key policy [policy ...] [COST n | UPTO n | FORCE n | REFUND n | RESET] [FULL]`: may this request pass, and if not,
-//! when?
+//! `ATOMIC.RATELIMIT key policy [policy ...] [COST n | UPTO n | FORCE n | REFUND n | RESET] [FULL]`: grants or denies a
+//! request against one or more limits, and returns how long to wait after a denial.
 //!
 //!   policy := BUCKET capacity refill period-ms [AS name]   continuous refill: token bucket, leaky bucket as a meter, GCRA
 //!           | FIXED limit window-ms [ALIGN] [AS name]      a counter per window, from the first hit or ALIGNed to the Unix epoch
 //!           | SLIDING limit window-ms [AS name]            two weighted windows: constant memory, approximate
 //!           | LOG limit window-ms [AS name]                exact sliding window, memory bounded by the limit
 //!
-//! 1 to 8 policies; all must let the request pass, and none is charged otherwise. Numbers are 1..=10^12, the limit of a LOG 1..=10000,
-//! `period-ms` and `window-ms` 1..=31536000000. Names are unique and have 1 to 64 bytes. COST 1 is the default.
+//! 1 to 8 policies. The request passes when all of them let it pass, and is charged to all of them or to none. Numbers are
+//! 1..=10^12, the limit of a LOG 1..=10000, `period-ms` and `window-ms` 1..=31536000000. Names are unique and have 1 to 64
+//! bytes. COST 1 is the default.
 //!
-//! Reply: `[granted, limit, remaining, retry-after-ms, reset-after-ms, index]`. `granted` is what was charged, or 0 when denied; with
-//! REFUND what was given back, with RESET 0. `limit`, `remaining` and `index` are those of the binding policy: when denied the one that
-//! denies longest, else the one with the least remaining. `retry-after-ms`: 0 when granted, else the earliest time at which the same
-//! request (UPTO: one unit) would be granted if nobody else came, rounded up; -1 when it never can. `reset-after-ms` is when all
-//! policies are full again. FULL: a map of `granted` and `policies`, each a map of `name`, `limit`, `remaining`, `retry-after-ms`,
-//! `reset-after-ms`, `window-ms`.
-//! TTL: the key lives until the limiter would be full again. Replicates: `SET key state PXAT t`; a long LOG `SETRANGE` of what changed and
-//! `PEXPIREAT key t`; a reset or full refund `DEL key`; a denial writes and replicates nothing.
-//! Above `maxmemory` COST and UPTO are refused with OOM, and FORCE where there is no key; REFUND and RESET work on.
-//! Errors: WRONGTYPE when the key holds anything else than a rate limit; numbers out of range; syntax error.
+//! Reply: `[granted, limit, remaining, retry-after-ms, reset-after-ms, index]`. `granted` is the number of units charged, or 0
+//! when denied; with REFUND the number returned, with RESET 0. `limit`, `remaining` and `index` belong to the binding policy:
+//! when denied the one with the longest retry, else the one with the least remaining. `retry-after-ms` is 0 when granted, else
+//! the time until the same request (UPTO: one unit) passes, provided that no other request is charged before, rounded up; -1
+//! when it can never pass. `reset-after-ms` is the time until all policies are full again. FULL: a map of `granted` and
+//! `policies`, each a map of `name`, `limit`, `remaining`, `retry-after-ms`, `reset-after-ms`, `window-ms`.
+//! TTL: the key expires when the limiter is full again. Replicates: `SET key state PXAT t`; for a long LOG the `SETRANGE` of the
+//! changed bytes and `PEXPIREAT key t`; `DEL key` for a reset or full refund; nothing for a denial, which writes nothing.
+//! Above `maxmemory` COST and UPTO are refused with OOM, and so is FORCE on a missing key; REFUND and RESET work.
+//! Errors: WRONGTYPE when the key holds anything but a rate limit; numbers out of range; syntax error.
 
 use std::ops::RangeInclusive;
 
@@ -35,10 +36,8 @@ use crate::server::growth::Growth;
 use crate::server::module_api::Str;
 use crate::server::reply::{Reply, number};
 
-/// See the top of this file.
 pub struct RateLimit;
 
-/// The arguments.
 pub struct Request<'a> {
     key: Str<'a>,
     policies: Few<Policy<'a>>,
@@ -89,8 +88,8 @@ impl Command for RateLimit {
         name: c"atomic.ratelimit",
         flags: c"write fast",
         categories: c"string",
-        summary: c"Charges a request to a rate limit, or denies it and says when it would pass.",
-        complexity: c"O(1) per policy; LOG O(log N) in the hits that it remembers",
+        summary: c"Charges a request to a rate limit, or denies it and returns how long to wait.",
+        complexity: c"O(1) per policy; LOG: O(log N), N the hits that it remembers",
         since: c"0.1.0",
         arity: -5,
         keys: Keys::First(KeyFlags::Update),
@@ -118,8 +117,8 @@ impl Command for RateLimit {
     }
 }
 
-/// What a request may add. One that gives back or forgets is served when memory is out, and so is one that settles a cost with a limiter
-/// that is there.
+/// The memory that a request may add. Out of memory, requests that only free units are still served, and so is one that settles
+/// a cost on an existing limiter.
 fn growth(asked: ratelimit::Request) -> Option<Growth> {
     use ratelimit::Request::{Charge, Force, Refund, Reset, UpTo};
     match asked {
@@ -173,7 +172,7 @@ pub(super) fn cost(option: &[u8], args: &mut Args<'_>, least: i64) -> Result<Opt
     if is(option, "COST") { args.count("COST", least..=MAX_LIMIT).map(Some) } else { Ok(None) }
 }
 
-/// Reads policies: as many as there are up to the end of `count`. Fewer than its start are refused; what is too much is left.
+/// Reads as many policies as there are, up to the end of `count`. Fewer than its start are an error; further ones stay unread.
 pub(super) fn policies<'a>(args: &mut Args<'a>, count: RangeInclusive<usize>) -> Result<Few<Policy<'a>>> {
     let mut policies: Few<Policy<'a>> = Few::default();
     while policies.len() < *count.end() {
@@ -193,7 +192,7 @@ pub(super) fn policies<'a>(args: &mut Args<'a>, count: RangeInclusive<usize>) ->
     Ok(policies)
 }
 
-/// The policy that begins with `word`; `None` when none does.
+/// The policy that begins with `word`; `None` if there is no such policy.
 fn kind(word: &[u8], args: &mut Args<'_>) -> Result<Option<Kind>> {
     Ok(Some(if is(word, "BUCKET") {
         let (capacity, refill) = (args.count("capacity", 1..=MAX_LIMIT)?, args.count("refill", 1..=MAX_LIMIT)?);
@@ -230,7 +229,7 @@ fn take_word(args: &mut Args<'_>, word: &str) -> bool {
     found
 }
 
-/// The refusal of a string that is not a state of ours.
+/// The error for a string that is not a rate limit.
 pub(super) fn foreign(_: Corrupt) -> Error {
     Error::ForeignValue { expected: FORMAT }
 }

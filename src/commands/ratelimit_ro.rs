@@ -1,7 +1,8 @@
-//! `ATOMIC.RATELIMIT_RO key policy [policy ...] [COST n] [FULL]`: what ATOMIC.RATELIMIT would answer now, without charging anything.
+//! `ATOMIC.RATELIMIT_RO key policy [policy ...] [COST n] [FULL]`: returns what ATOMIC.RATELIMIT would return, and charges
+//! nothing.
 //!
-//! Works on replicas, with the replica's clock. COST may be 0, which only looks: it is never denied. Arguments, reply and errors as
-//! ATOMIC.RATELIMIT; `remaining` and `reset-after-ms` are those after the request, were it made.
+//! Works on replicas, with the replica's clock. COST may be 0, which is never denied. Arguments, reply and errors are those of
+//! ATOMIC.RATELIMIT; `remaining` and `reset-after-ms` are the values after the request, as if it had been charged.
 
 use super::ratelimit::{COST, FULL, POLICIES, cost, foreign, options, policies, reply};
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
@@ -12,10 +13,8 @@ use crate::server::args::Args;
 use crate::server::module_api::Str;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct RateLimitRo;
 
-/// The arguments.
 pub struct Request<'a> {
     key: Str<'a>,
     policies: Few<Policy<'a>>,
@@ -28,8 +27,8 @@ impl Command for RateLimitRo {
         name: c"atomic.ratelimit_ro",
         flags: c"readonly fast",
         categories: c"string",
-        summary: c"Tells what a rate limit would answer, without charging it.",
-        complexity: c"O(1) per policy; LOG O(log N) in the hits that it remembers",
+        summary: c"Returns what a rate limit would reply, without charging it.",
+        complexity: c"O(1) per policy; LOG: O(log N), N the hits that it remembers",
         since: c"0.1.0",
         arity: -5,
         keys: Keys::First(KeyFlags::Read),

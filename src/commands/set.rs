@@ -1,15 +1,17 @@
-//! `ATOMIC.SET key value cond [cond ...] [EX s | PX ms | EXAT t | PXAT t | KEEPTTL] [GET]`: set a key only if conditions hold.
+//! `ATOMIC.SET key value cond [cond ...] [EX s | PX ms | EXAT t | PXAT t | KEEPTTL] [GET]`: sets a key only if all conditions
+//! hold.
 //!
 //!   cond := NX | XX | IFEQ v | IFNE v | IFGT n | IFGE n | IFLT n | IFLE n | GT | LT
 //!
-//! `IFGT n` and its kin compare the stored value with n, `GT` and `LT` the new value with the stored one. All conditions must hold.
+//! `IFGT n`, `IFGE n`, `IFLT n` and `IFLE n` compare the stored value with n; `GT` and `LT` compare the new value with the
+//! stored one.
 //!
-//! Reply: 1 set, 0 a condition failed, -1 one failed because there is no such key; with GET an array of that and the old value or nil.
-//! On a missing key NX, IFNE, GT and LT hold.
-//! TTL: as in SET, a write without an option clears it; KEEPTTL keeps it; a time that already passed deletes the key.
+//! Reply: 1 set, 0 a condition failed, -1 a condition failed because there is no such key; with GET an array of that number and
+//! the old value or nil. On a missing key NX, IFNE, GT and LT hold.
+//! TTL: as in SET, a write without an option clears it; KEEPTTL keeps it; a time in the past deletes the key.
 //! Replicates: `SET key value [PXAT t | KEEPTTL]`, or `DEL key`; nothing when nothing changed.
-//! Errors: WRONGTYPE when the key is not a string; `IFGT must be a number`, `value must be a number`, `stored value is not a number`;
-//! `at least one condition is required`; `EX|PX|EXAT|PXAT must be an integer in ...`; syntax error.
+//! Errors: WRONGTYPE when the key is not a string; `IFGT must be a number`, `value must be a number`, `stored value is not a
+//! number`; `at least one condition is required`; `EX|PX|EXAT|PXAT must be an integer in ...`; syntax error.
 
 use super::conditions::{Form, GET, ON_BOTH, Options};
 use super::spec::{Arg, Command, EXPIRY, KeyFlags, Keys, Spec};
@@ -20,10 +22,8 @@ use crate::server::args::Args;
 use crate::server::module_api::Str;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct Set;
 
-/// The arguments.
 pub struct Request<'a> {
     key: Str<'a>,
     value: Str<'a>,
@@ -36,7 +36,7 @@ impl Command for Set {
         flags: c"write deny-oom fast",
         categories: c"string",
         summary: c"Sets a key only if all conditions hold.",
-        complexity: c"O(1), and O(N) in the length of the value when it must be read",
+        complexity: c"O(1); O(N) in the length of the value when it must be read",
         since: c"0.1.0",
         arity: -4,
         keys: Keys::First(KeyFlags::Update),

@@ -1,12 +1,14 @@
-//! `CL.THROTTLE key max_burst count period [quantity]`: redis-cell's command, for its clients. Only with the module argument `compat yes`.
+//! `CL.THROTTLE key max_burst count period [quantity]`: redis-cell's command, for its clients. Only with the module argument
+//! `compat yes`.
 //!
-//! `max_burst` is 0..=10^12 - 1, `count` 1..=10^12 per `period` of 1..=31536000 seconds, `quantity` 0..=10^12 and 1 by default; 0 only
-//! looks. Reply, as redis-cell answers: `[limited 1|0, limit (max_burst + 1), remaining, retry after in s or -1, full again after in s]`,
-//! seconds rounded up; retry is -1 when the request passes, and when it never can.
+//! `max_burst` is 0..=10^12 - 1, `count` 1..=10^12 per `period` of 1..=31536000 seconds, `quantity` 0..=10^12 and 1 by default;
+//! a quantity of 0 charges nothing. Reply, as redis-cell's: `[limited 1|0, limit (max_burst + 1), remaining, retry after in s or
+//! -1, full again after in s]`, seconds rounded up; retry is -1 when the request passes, and when it never can.
 //!
-//! It is ATOMIC.RATELIMIT with one BUCKET of `max_burst + 1`, `count` and `period`: the same key, state and replication, so a client can
-//! move over one call at a time. Unlike redis-cell it limits high rates exactly, writes nothing when it denies or looks, replicates
-//! states and not requests, and answers an error where redis-cell aborts the server: at a foreign key, or with numbers out of range.
+//! Equals ATOMIC.RATELIMIT with one BUCKET of `max_burst + 1`, `count` and `period`: the same key, state and replication, so a
+//! client can migrate one call at a time. Unlike redis-cell it limits high rates exactly, writes nothing for a denial or a
+//! quantity of 0, replicates states instead of requests, and returns an error where redis-cell aborts the server: on a foreign
+//! key, and on numbers out of range.
 
 use super::ratelimit::foreign;
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
@@ -18,10 +20,8 @@ use crate::server::args::Args;
 use crate::server::module_api::Str;
 use crate::server::reply::{Reply, number};
 
-/// See the top of this file.
 pub struct Throttle;
 
-/// The arguments.
 pub struct Request<'a> {
     key: Str<'a>,
     bucket: Bucket,
@@ -33,7 +33,7 @@ impl Command for Throttle {
         name: c"cl.throttle",
         flags: c"write deny-oom fast",
         categories: c"string",
-        summary: c"redis-cell's rate limiter: ATOMIC.RATELIMIT with one BUCKET, in seconds.",
+        summary: c"Charges a request to a rate limit, with the arguments and reply of redis-cell.",
         complexity: c"O(1)",
         since: c"0.1.0",
         arity: -5,

@@ -1,10 +1,11 @@
-//! `ATOMIC.TRANSFER source destination amount [MIN m] [MAX m]`: move an amount between two counters, or nothing at all.
-//!
-//! The source never falls below `MIN` (0 without it), the destination never exceeds `MAX`. A missing key is 0. `amount` is not
-//! negative; 0 asks whether the limits hold, and writes nothing.
-//! Reply: `[applied, source balance, destination balance]`; applied is 1, or 0 when a limit forbids it.
-//! TTL: both are kept. Replicates: `SET key value KEEPTTL` for each (`SET key value` for a new key), in MULTI/EXEC; a denial
+//! `ATOMIC.TRANSFER source destination amount [MIN m] [MAX m]`: moves an amount between two counters within limits, or changes
 //! nothing.
+//!
+//! The source never falls below `MIN` (0 by default), the destination never exceeds `MAX`. A missing key is 0. `amount` is not
+//! negative; 0 only checks the limits and writes nothing.
+//! Reply: `[applied, source balance, destination balance]`; applied is 1, or 0 when a limit forbids the transfer.
+//! TTL: both are kept. Replicates: `SET key value KEEPTTL` for each key (`SET key value` for a new one), in MULTI/EXEC; nothing
+//! for a refused transfer.
 //! Errors: WRONGTYPE; `value is not an integer or out of range`; `key must not be given twice`; `amount must be an integer in
 //! 0..=9223372036854775807`; syntax error.
 
@@ -17,10 +18,8 @@ use crate::server::args::{Args, fill, is, syntax};
 use crate::server::module_api::Str;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct Transfer;
 
-/// The arguments.
 pub struct Request<'a> {
     source: Str<'a>,
     destination: Str<'a>,
@@ -33,7 +32,7 @@ impl Command for Transfer {
         name: c"atomic.transfer",
         flags: c"write deny-oom fast",
         categories: c"string",
-        summary: c"Moves an amount between two counters within limits, or nothing at all.",
+        summary: c"Moves an amount between two counters within limits, or changes nothing.",
         complexity: c"O(1)",
         since: c"0.1.0",
         arity: -4,

@@ -82,12 +82,12 @@ fn both_counters_refuse_wrong_requests_with_the_same_errors() {
             for (options, text) in [
                 ("x", "ERR delta must be an integer in -9223372036854775808..=9223372036854775807"),
                 ("1 MIN x", "ERR MIN must be an integer in -9223372036854775808..=9223372036854775807"),
-                ("1 MIN 2 MAX 1", "ERR MIN must not be above MAX"),
-                ("1 WRAP 0", "ERR WRAP needs MAX"),
-                ("0 WRAP 0 MAX 1", "ERR WRAP needs a positive delta"),
-                ("-1 WRAP 0 MAX 1", "ERR WRAP needs a positive delta"),
-                ("1 WRAP 2 MAX 1", "ERR WRAP must lie within MIN and MAX"),
-                ("1 WRAP 0 MIN 1 MAX 2", "ERR WRAP must lie within MIN and MAX"),
+                ("1 MIN 2 MAX 1", "ERR MIN must not exceed MAX"),
+                ("1 WRAP 0", "ERR WRAP requires MAX"),
+                ("0 WRAP 0 MAX 1", "ERR WRAP requires a positive delta"),
+                ("-1 WRAP 0 MAX 1", "ERR WRAP requires a positive delta"),
+                ("1 WRAP 2 MAX 1", "ERR WRAP must be between MIN and MAX"),
+                ("1 WRAP 0 MIN 1 MAX 2", "ERR WRAP must be between MIN and MAX"),
                 ("1 SATURATE MAX 5 WRAP 0", "ERR syntax error near 'WRAP'"),
                 ("1 SATURATE SATURATE", "ERR syntax error near 'SATURATE'"),
                 ("1 MIN 1 min 1", "ERR syntax error near 'min'"),
@@ -100,8 +100,8 @@ fn both_counters_refuse_wrong_requests_with_the_same_errors() {
             assert_eq!(server.run(&format!("{verb} 1 MIN")).error(), "ERR syntax error near 'MIN'");
         }
         for (options, text) in [
-            ("ENX", "ERR ENX needs EX, PX, EXAT or PXAT"),
-            ("ENX PERSIST", "ERR ENX needs EX, PX, EXAT or PXAT"),
+            ("ENX", "ERR ENX requires EX, PX, EXAT or PXAT"),
+            ("ENX PERSIST", "ERR ENX requires EX, PX, EXAT or PXAT"),
             ("PERSIST PX 5", "ERR syntax error near 'PX'"),
             ("EX 5 EXAT 5", "ERR syntax error near 'EXAT'"),
             ("PX 5 ENX ENX", "ERR syntax error near 'ENX'"),
