@@ -21,11 +21,14 @@
 //! `ARCHITECTURE.md` is the map.
 
 pub mod commands;
+pub mod dropin;
 pub mod error;
 pub mod keyspace;
+pub mod lua;
 pub mod module;
 pub mod primitives;
-pub mod script;
+pub mod scripting;
+pub mod server;
 pub mod settings;
 pub mod waiting;
 

@@ -33,7 +33,7 @@ pub const LOCK_UNLOCK: Workload = Workload::new(&[&["ATOMIC.LOCK {k} {t} 30000 -
 pub const LOCK_WAIT_UNLOCK: Workload =
     Workload::new(&[&["ATOMIC.LOCK {k} {t} 30000 WAIT 0 -> *5 :1", "ATOMIC.UNLOCK {k} {t} -> :0"]]);
 pub const MLOCK_UNLOCK: Workload = Workload::new(&[&[
-    "ATOMIC.MLOCK 2 {k} {k}:2 {t} 30000 -> *3 :1",
+    "ATOMIC.MLOCK {t} 30000 {k} {k}:2 -> *3 :1",
     "ATOMIC.UNLOCK {k} {t} -> :0",
     "ATOMIC.UNLOCK {k}:2 {t} -> :0",
 ]]);
@@ -70,8 +70,8 @@ const FULL_LIST: &str = "RPUSH {k} {a} {a} {a} {a} {a} {a} {a} {a} {a} {a} {a} {
 const TEN_ELEMENTS: &str = "RPUSH {k} 1 2 3 4 5 6 7 8 9 10";
 
 pub const MCAS: Workload = Workload::new(&[
-    &["ATOMIC.MCAS 2 {k} {k}:2 {a} {b} {a} {b} -> *2 :1 :-1"],
-    &["ATOMIC.MCAS 2 {k} {k}:2 {b} {a} {b} {a} -> *2 :1 :-1"],
+    &["ATOMIC.MCAS {k} {a} {b} {k}:2 {a} {b} -> *2 :1 :-1"],
+    &["ATOMIC.MCAS {k} {b} {a} {k}:2 {b} {a} -> *2 :1 :-1"],
 ])
 .before(&["SET {k} {a}", "SET {k}:2 {a}"]);
 pub const SET_GT: Workload = Workload::new(&[&["ATOMIC.SET {k} {now} GT -> :1"]]).before(&["SET {k} 1"]);

@@ -8,12 +8,12 @@
 use super::spec::Arg;
 use crate::error::{Error, Result};
 use crate::keyspace::Entry;
-use crate::keyspace::args::{Args, expiry_option, is, syntax};
-use crate::keyspace::reply::Reply;
 use crate::primitives::cas::{Comparison, Outcome};
 use crate::primitives::condition::{Condition, Conditions, NotANumber, Order};
 use crate::primitives::effect::ExpiryRequest;
 use crate::primitives::number::Number;
+use crate::server::args::{Args, expiry_option, is, syntax};
+use crate::server::reply::Reply;
 
 /// The options that a command takes besides conditions.
 #[derive(Debug, Clone, Copy, Default)]

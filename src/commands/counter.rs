@@ -2,10 +2,10 @@
 
 use super::spec::Arg;
 use crate::error::{Error, Result};
-use crate::keyspace::args::{Args, fill, is, parse_i64, syntax};
-use crate::keyspace::reply::{Reply, ttl};
 use crate::primitives::counter::{Beyond, Count, Rule};
 use crate::primitives::time::UnixMs;
+use crate::server::args::{Args, fill, is, parse_i64, syntax};
+use crate::server::reply::{Reply, ttl};
 
 /// `MIN m`
 pub const MIN: Arg = Arg::integer(c"min").after(c"MIN").optional();

@@ -4,8 +4,8 @@
 use super::spec::{Arg, Command, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::{Args, is, syntax};
-use crate::keyspace::reply::Reply;
+use crate::server::args::{Args, is, syntax};
+use crate::server::reply::Reply;
 
 /// See the top of this file.
 pub struct Debug;

@@ -2,7 +2,7 @@
 //!
 //! ON denies every waiting client as if its WAIT had ended, and answers `TRYAGAIN` to every later request with WAIT or BIND;
 //! holds that are bound to connections become plain leases. Requests without those options work as usual. OFF allows waiting
-//! again. Draining is state of this node: not replicated, not stored, and off after a load. INFO shows it as `atomic_draining`.
+//! again. Draining is state of this node: not replicated, not stored, and off after a load. INFO shows it as `atomic_locks_draining`.
 //! Reply: the number of clients answered; 0 for OFF, and for ON when no client was waiting. A server counts a client as blocked
 //! until its reply is made, which takes one turn of the event loop.
 //! Replicates nothing, except the release of holds whose connection closed shortly before.
@@ -12,10 +12,10 @@
 use super::spec::{Arg, Command, Keys, Spec};
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
-use crate::keyspace::acl::categories_exist;
-use crate::keyspace::args::{Args, is, syntax};
-use crate::keyspace::module_api::OwnedStr;
-use crate::keyspace::reply::{Reply, number};
+use crate::server::acl::categories_exist;
+use crate::server::args::{Args, is, syntax};
+use crate::server::module_api::OwnedStr;
+use crate::server::reply::{Reply, number};
 use crate::waiting::drain;
 
 pub struct Drain;

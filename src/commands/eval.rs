@@ -6,12 +6,13 @@
 //! Errors: the script's own, with its SHA1 and line; those of `redis.call`, with their own codes; an exceeded limit, with the
 //! number of writes that were applied before it.
 
-use super::scripting::{self, Form, Request};
-use super::spec::{Arg, Command, Keys, Spec};
+use super::spec::{Arg, Around, Command, Keys, Spec};
+use crate::dropin;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::reply::Reply;
+use crate::scripting::{self, Form, Manner, Request};
+use crate::server::args::Args;
+use crate::server::reply::Reply;
 
 pub struct Eval;
 
@@ -44,7 +45,7 @@ impl Command for Eval {
         args: script_args!(c"script"),
     };
 
-    const STANDS_IN: bool = true;
+    const AROUND: Option<Around> = Some(dropin::serve);
 
     type Request<'a> = Request<'a>;
 
@@ -53,6 +54,6 @@ impl Command for Eval {
     }
 
     fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
-        scripting::run(keyspace, &request, Form::Source, false)
+        scripting::script(keyspace, &request, Form::Source, Manner { read_only: false, standing_in: dropin::is_standing_in() })
     }
 }

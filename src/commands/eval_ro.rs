@@ -4,12 +4,13 @@
 //! can be sent to a replica, and it runs during CLIENT PAUSE WRITE.
 
 use super::eval::script_args;
-use super::scripting::{self, Form, Request};
-use super::spec::{Arg, Command, Keys, Spec};
+use super::spec::{Arg, Around, Command, Keys, Spec};
+use crate::dropin;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::reply::Reply;
+use crate::scripting::{self, Form, Manner, Request};
+use crate::server::args::Args;
+use crate::server::reply::Reply;
 
 /// The flags of the read-only forms.
 pub(super) const FLAGS: &std::ffi::CStr = c"allow-stale no-mandatory-keys deny-script";
@@ -29,7 +30,7 @@ impl Command for EvalRo {
         args: script_args!(c"script"),
     };
 
-    const STANDS_IN: bool = true;
+    const AROUND: Option<Around> = Some(dropin::serve);
 
     type Request<'a> = Request<'a>;
 
@@ -38,6 +39,6 @@ impl Command for EvalRo {
     }
 
     fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
-        scripting::run(keyspace, &request, Form::Source, true)
+        scripting::script(keyspace, &request, Form::Source, Manner { read_only: true, standing_in: dropin::is_standing_in() })
     }
 }

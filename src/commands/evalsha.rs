@@ -4,12 +4,13 @@
 //! script is cached.
 
 use super::eval::{FLAGS, script_args};
-use super::scripting::{self, Form, Request};
-use super::spec::{Arg, Command, Keys, Spec};
+use super::spec::{Arg, Around, Command, Keys, Spec};
+use crate::dropin;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::reply::Reply;
+use crate::scripting::{self, Form, Manner, Request};
+use crate::server::args::Args;
+use crate::server::reply::Reply;
 
 pub struct EvalSha;
 
@@ -26,7 +27,7 @@ impl Command for EvalSha {
         args: script_args!(c"sha1"),
     };
 
-    const STANDS_IN: bool = true;
+    const AROUND: Option<Around> = Some(dropin::serve);
 
     type Request<'a> = Request<'a>;
 
@@ -35,6 +36,6 @@ impl Command for EvalSha {
     }
 
     fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
-        scripting::run(keyspace, &request, Form::Sha, false)
+        scripting::script(keyspace, &request, Form::Sha, Manner { read_only: false, standing_in: dropin::is_standing_in() })
     }
 }

@@ -5,12 +5,13 @@
 
 use super::eval::script_args;
 use super::eval_ro::FLAGS;
-use super::scripting::{self, Form, Request};
-use super::spec::{Arg, Command, Keys, Spec};
+use super::spec::{Arg, Around, Command, Keys, Spec};
+use crate::dropin;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::reply::Reply;
+use crate::scripting::{self, Form, Manner, Request};
+use crate::server::args::Args;
+use crate::server::reply::Reply;
 
 pub struct EvalShaRo;
 
@@ -27,7 +28,7 @@ impl Command for EvalShaRo {
         args: script_args!(c"sha1"),
     };
 
-    const STANDS_IN: bool = true;
+    const AROUND: Option<Around> = Some(dropin::serve);
 
     type Request<'a> = Request<'a>;
 
@@ -36,6 +37,6 @@ impl Command for EvalShaRo {
     }
 
     fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
-        scripting::run(keyspace, &request, Form::Sha, true)
+        scripting::script(keyspace, &request, Form::Sha, Manner { read_only: true, standing_in: dropin::is_standing_in() })
     }
 }

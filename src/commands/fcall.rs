@@ -6,12 +6,13 @@
 //! exceeded limit, with the number of writes that were applied before it.
 
 use super::eval::{FLAGS, script_args};
-use super::scripting::functions;
-use super::spec::{Arg, Command, Keys, Spec};
+use super::spec::{Arg, Around, Command, Keys, Spec};
+use crate::dropin;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::reply::Reply;
+use crate::scripting::{self, Manner};
+use crate::server::args::Args;
+use crate::server::reply::Reply;
 
 pub struct Fcall;
 
@@ -28,7 +29,7 @@ impl Command for Fcall {
         args: script_args!(c"function"),
     };
 
-    const STANDS_IN: bool = true;
+    const AROUND: Option<Around> = Some(dropin::serve);
 
     type Request<'a> = Args<'a>;
 
@@ -37,6 +38,6 @@ impl Command for Fcall {
     }
 
     fn run(keyspace: &Keyspace, args: Args<'_>) -> Result<Reply> {
-        functions::call(keyspace, args, functions::Form::Any)
+        scripting::function(keyspace, args, Manner { read_only: false, standing_in: dropin::is_standing_in() })
     }
 }

@@ -3,12 +3,13 @@
 //! Also runs on read-only replicas. Errors: those of ATOMIC.FCALL; a function without that flag is refused.
 
 use super::eval::script_args;
-use super::scripting::functions;
-use super::spec::{Arg, Command, Keys, Spec};
+use super::spec::{Arg, Around, Command, Keys, Spec};
+use crate::dropin;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::reply::Reply;
+use crate::scripting::{self, Manner};
+use crate::server::args::Args;
+use crate::server::reply::Reply;
 
 pub struct FcallRo;
 
@@ -25,7 +26,7 @@ impl Command for FcallRo {
         args: script_args!(c"function"),
     };
 
-    const STANDS_IN: bool = true;
+    const AROUND: Option<Around> = Some(dropin::serve);
 
     type Request<'a> = Args<'a>;
 
@@ -34,6 +35,6 @@ impl Command for FcallRo {
     }
 
     fn run(keyspace: &Keyspace, args: Args<'_>) -> Result<Reply> {
-        functions::call(keyspace, args, functions::Form::ReadOnly)
+        scripting::function(keyspace, args, Manner { read_only: true, standing_in: dropin::is_standing_in() })
     }
 }

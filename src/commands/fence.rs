@@ -9,13 +9,13 @@
 
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::{Error, Result};
-use crate::keyspace::args::{Args, fill, is, syntax};
-use crate::keyspace::growth::Growth;
-use crate::keyspace::module_api::Str;
-use crate::keyspace::reply::Reply;
 use crate::keyspace::{Found, Keyspace};
 use crate::primitives::fence::{FORMAT, MAX_NUMBER, Number, judge};
 use crate::primitives::time::DurationMs;
+use crate::server::args::{Args, fill, is, syntax};
+use crate::server::growth::Growth;
+use crate::server::module_api::Str;
+use crate::server::reply::Reply;
 
 /// See the top of this file.
 pub struct Fence;

@@ -8,11 +8,11 @@
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::{Args, expiry_option, is, syntax};
-use crate::keyspace::module_api::Str;
-use crate::keyspace::reply::Reply;
 use crate::primitives::effect::ExpiryRequest;
 use crate::primitives::once;
+use crate::server::args::{Args, expiry_option, is, syntax};
+use crate::server::module_api::Str;
+use crate::server::reply::Reply;
 
 /// See the top of this file.
 pub struct GetOrSet;

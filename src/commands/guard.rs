@@ -8,15 +8,13 @@ use std::ops::Range;
 
 use redis_module::raw;
 
-use super::scripted;
-use super::scripting::stand_in;
-use super::spec::{Command, Spec};
+use super::spec::{Command, KeyFlags, Spec};
 use crate::error::{Error, Result, guarded};
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::{Args, parse_i64};
-use crate::keyspace::module_api::{Ctx, Str};
-use crate::keyspace::reply::Reply;
-use crate::keyspace::script_calls::Run;
+use crate::scripting::calls::Run;
+use crate::server::args::{Args, parse_i64};
+use crate::server::module_api::{Ctx, Str};
+use crate::server::reply::Reply;
 
 /// A command as the server knows it: its metadata and where it enters.
 pub struct Entry {
@@ -70,26 +68,45 @@ unsafe extern "C" fn call<C: Command>(
     }
     let skipped = const { words(C::SPEC.name.to_bytes()) };
     let outcome = guarded(|| {
-        let run = || run::<C>(&Keyspace::new(ctx), argv.get(skipped..).unwrap_or_default());
-        if const { C::STANDS_IN } { stand_in::serve(ctx, argv, run) } else { run() }
+        let mut run = || run::<C>(&Keyspace::new(ctx), argv.get(skipped..).unwrap_or_default());
+        match const { C::AROUND } {
+            Some(around) => around(ctx, argv, &mut run),
+            None => run(),
+        }
     });
     send(ctx, outcome)
 }
 
-/// The one way into all commands that files declare: which it is, the first word says.
-pub const SCRIPTED: raw::RedisModuleCmdFunc = Some(call_scripted);
+/// Commands whose names are only known at load: which of them is called, the first word says.
+pub trait Named {
+    /// Calls `tell` with the position of each key in a call, if it has all of them, and what happens to it.
+    fn keys(argv: &[Str<'_>], tell: impl FnMut(usize, KeyFlags));
 
-unsafe extern "C" fn call_scripted(ctx: *mut raw::RedisModuleCtx, argv: *mut *mut raw::RedisModuleString, argc: c_int) -> c_int {
-    // SAFETY: as in `call`.
+    /// Runs the command.
+    fn run(keyspace: &Keyspace, argv: &[Str<'_>]) -> Result<Reply>;
+}
+
+/// The entry of commands whose names are only known at load.
+#[must_use]
+pub const fn named<N: Named>() -> raw::RedisModuleCmdFunc {
+    Some(call_named::<N>)
+}
+
+unsafe extern "C" fn call_named<N: Named>(
+    ctx: *mut raw::RedisModuleCtx,
+    argv: *mut *mut raw::RedisModuleString,
+    argc: c_int,
+) -> c_int {
+    // SAFETY: the server calls this with the context and the arguments of the command that runs until we return.
     let (ctx, argv) = unsafe { (Ctx::new(ctx), Str::slice(argv, argc)) };
     if ctx.asks_for_keys() {
         let _ = guarded(|| {
-            scripted::keys(argv, |position, flags| ctx.key_at(position, flags.bits()));
+            N::keys(argv, |position, flags| ctx.key_at(position, flags.bits()));
             Ok(())
         });
         return raw::REDISMODULE_OK as c_int;
     }
-    send(ctx, guarded(|| scripted::run(&Keyspace::new(ctx), argv)))
+    send(ctx, guarded(|| N::run(&Keyspace::new(ctx), argv)))
 }
 
 fn send(ctx: Ctx, outcome: Result<Reply>) -> c_int {

@@ -7,9 +7,9 @@
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::module_api::{OwnedStr, Str};
-use crate::keyspace::reply::Reply;
+use crate::server::args::Args;
+use crate::server::module_api::{OwnedStr, Str};
+use crate::server::reply::Reply;
 
 /// See the top of this file.
 pub struct HMGetOr;

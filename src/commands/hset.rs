@@ -14,11 +14,11 @@ use super::conditions::{Form, ON_BOTH, Options, verdict, with_old};
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::module_api::Str;
-use crate::keyspace::reply::Reply;
 use crate::primitives::condition::Conditions;
 use crate::primitives::effect::Effect;
+use crate::server::args::Args;
+use crate::server::module_api::Str;
+use crate::server::reply::Reply;
 
 /// See the top of this file.
 pub struct HSet;

@@ -12,12 +12,12 @@
 
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::{Error, Result};
-use crate::keyspace::args::Args;
-use crate::keyspace::module_api::Str;
-use crate::keyspace::reply::{Reply, ttl};
 use crate::keyspace::{Found, Keyspace, fence};
 use crate::primitives::idem::{Begun, FORMAT, MAX_FINGERPRINT_BYTES, Record, begin};
 use crate::primitives::time::DurationMs;
+use crate::server::args::Args;
+use crate::server::module_api::Str;
+use crate::server::reply::{Reply, ttl};
 
 /// See the top of this file.
 pub struct IdemBegin;

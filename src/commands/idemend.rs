@@ -12,11 +12,11 @@ use super::idembegin::decode;
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::{Args, is, syntax};
-use crate::keyspace::module_api::Str;
-use crate::keyspace::reply::Reply;
 use crate::primitives::idem::end;
 use crate::primitives::time::DurationMs;
+use crate::server::args::{Args, is, syntax};
+use crate::server::module_api::Str;
+use crate::server::reply::Reply;
 
 /// See the top of this file.
 pub struct IdemEnd;

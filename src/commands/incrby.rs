@@ -16,11 +16,11 @@ use super::counter::{self, BEYOND, INIT, MAX, MIN, NOT_A_NUMBER};
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::{Args, expiry_option, fill, is};
-use crate::keyspace::module_api::Str;
-use crate::keyspace::reply::Reply;
 use crate::primitives::counter::{Life, Rule, decide, of_key};
 use crate::primitives::effect::ExpiryRequest;
+use crate::server::args::{Args, expiry_option, fill, is};
+use crate::server::module_api::Str;
+use crate::server::reply::Reply;
 
 /// See the top of this file.
 pub struct IncrBy;

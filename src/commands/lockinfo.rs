@@ -10,12 +10,12 @@
 
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::Result;
-use crate::keyspace::args::Args;
-use crate::keyspace::module_api::Str;
-use crate::keyspace::reply::{Reply, number};
 use crate::keyspace::{Found, Keyspace, fence};
 use crate::primitives::lock::{Holder, Lock, Mode, Stored, is_ours};
 use crate::primitives::time::{DurationMs, UnixMs};
+use crate::server::args::Args;
+use crate::server::module_api::Str;
+use crate::server::reply::{Reply, number};
 use crate::waiting::{self, Kind};
 
 pub struct LockInfo;

@@ -9,11 +9,11 @@ use super::lock::owner;
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::module_api::Str;
-use crate::keyspace::reply::Reply;
 use crate::primitives::lock::Draft;
 use crate::primitives::time::DurationMs;
+use crate::server::args::Args;
+use crate::server::module_api::Str;
+use crate::server::reply::Reply;
 use crate::waiting::{self, Kind};
 
 pub struct LockRenew;

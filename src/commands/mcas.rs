@@ -1,29 +1,28 @@
-//! `ATOMIC.MCAS numkeys key [key ...] expected new [expected new ...]`: compare-and-set on several keys, all or none.
+//! `ATOMIC.MCAS key expected new [key expected new ...]`: compare-and-set on several keys, all or none.
 //!
-//! The i-th pair is for the i-th key. 1 to 128 keys, all different; in a cluster all in one slot.
+//! 1 to 128 keys, all different; in a cluster all in one slot.
 //!
 //! Reply: `[1, -1]` when all were set; `[0, index]` when none was, with the first key, counted from 0, that holds another value or does
 //! not exist. TTL: as in SET, cleared. Replicates: `SET key new` for every key, in one transaction; nothing when nothing changed.
-//! Errors: WRONGTYPE when any of the keys is not a string, even behind one that differs; `numkeys must be an integer in 1..=128`;
-//! `key must not be given twice`; wrong number of arguments unless there is exactly one pair per key.
+//! Errors: WRONGTYPE when any of the keys is not a string, even after one that differs; `at most 128 keys`; `key must not be given
+//! twice`; wrong number of arguments unless each key has both its values.
 
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::module_api::Str;
-use crate::keyspace::reply::{Reply, number};
 use crate::primitives::cas;
 use crate::primitives::effect::{Effect, Expiry};
+use crate::server::args::{Args, distinct};
+use crate::server::module_api::Str;
+use crate::server::reply::{Reply, number};
 
 /// See the top of this file.
 pub struct MCas;
 
 /// The arguments.
 pub struct Request<'a> {
-    keys: &'a [Str<'a>],
-    /// Expected and new value, one pair per key.
-    pairs: &'a [[Str<'a>; 2]],
+    /// Key, expected value, new value.
+    swaps: &'a [[Str<'a>; 3]],
 }
 
 impl Command for MCas {
@@ -31,34 +30,33 @@ impl Command for MCas {
         name: c"atomic.mcas",
         flags: c"write deny-oom",
         categories: c"string",
-        summary: c"Sets several keys only if all of them hold the expected values.",
+        summary: c"Sets several keys, all or none, if each holds its expected value.",
         complexity: c"O(N) in the number of keys, and in the length of the values whose lengths match",
         since: c"0.1.0",
-        arity: -5,
-        keys: Keys::Numbered(KeyFlags::Update),
-        args: &[
-            Arg::integer(c"numkeys"),
-            Arg::KEY.multiple(),
-            Arg::block(c"pair", &[Arg::string(c"expected"), Arg::string(c"new")]).multiple(),
-        ],
+        arity: -4,
+        keys: Keys::FromOn { first: 1, step: 3, flags: KeyFlags::Update },
+        args: &[Arg::block(c"swap", &[Arg::KEY, Arg::string(c"expected"), Arg::string(c"new")]).multiple()],
     };
 
     type Request<'a> = Request<'a>;
 
-    fn parse(mut args: Args<'_>) -> Result<Request<'_>> {
-        let keys = args.keys()?;
-        let (pairs, left) = args.rest().as_chunks();
-        if left.is_empty() && pairs.len() == keys.len() { Ok(Request { keys, pairs }) } else { Err(Error::Arity) }
+    fn parse(args: Args<'_>) -> Result<Request<'_>> {
+        let (swaps, left) = args.rest().as_chunks::<3>();
+        if swaps.is_empty() || !left.is_empty() {
+            return Err(Error::Arity);
+        }
+        distinct(swaps.iter().map(|[key, ..]| key))?;
+        Ok(Request { swaps })
     }
 
-    fn run(keyspace: &Keyspace, Request { keys, pairs }: Request<'_>) -> Result<Reply> {
-        let both = || keys.iter().copied().zip(pairs);
-        let found =
-            both().map(|(key, [expected, _])| keyspace.entry(key).compare(expected.bytes())).collect::<Result<Vec<_>>>()?;
+    fn run(keyspace: &Keyspace, Request { swaps }: Request<'_>) -> Result<Reply> {
+        let compared = swaps.iter().map(|[key, expected, _]| keyspace.entry(*key).compare(expected.bytes()));
+        let found = compared.collect::<Result<Vec<_>>>()?;
         if let Some(failed) = cas::first_failure(&found) {
             return Ok(Reply::from([0, number(failed)]));
         }
-        keyspace.apply_all(both().map(|(key, [_, new])| (key, Effect::Put { value: *new, expiry: Expiry::Clear })).collect())?;
+        let effects = swaps.iter().map(|[key, _, new]| (*key, Effect::Put { value: *new, expiry: Expiry::Clear }));
+        keyspace.apply_all(effects.collect())?;
         Ok(Reply::from([1, -1]))
     }
 }

@@ -1,21 +1,21 @@
-//! `ATOMIC.MLOCK numkeys key [key ...] owner lease-ms`: take several locks, all or none.
+//! `ATOMIC.MLOCK owner lease-ms key [key ...]`: acquire several locks, all or none.
 //!
 //! 1 to 128 keys, all different; in a cluster all in one slot. Locks that you own alone are entered again. A key for which clients wait
 //! counts as held.
 //! Reply: `[1, fence, ttl-ms]` when you own all of them: the fence is above those of all earlier owners, the TTL the shortest; `[0,
 //! index, ttl-ms]` with the first key, counted from 0, that somebody else holds, and how long (-1: another client's lock without a
 //! TTL). TTL: each key lives until its lease ends. Replicates: `SET key state PXAT t` for every key, in one transaction; a denial nothing.
-//! Errors: as ATOMIC.LOCK; `numkeys must be an integer in 1..=128`; `key must not be given twice`.
+//! Errors: as ATOMIC.LOCK; `at most 128 keys`; `key must not be given twice`.
 
 use super::lock::owner;
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
-use crate::error::Result;
-use crate::keyspace::args::Args;
-use crate::keyspace::module_api::Str;
-use crate::keyspace::reply::{Reply, number};
+use crate::error::{Error, Result};
 use crate::keyspace::{Keyspace, fence};
 use crate::primitives::lock::{Claim, Claimed, Draft, Mode};
 use crate::primitives::time::DurationMs;
+use crate::server::args::{Args, distinct};
+use crate::server::module_api::Str;
+use crate::server::reply::{Reply, number};
 use crate::waiting::{self, Kind};
 
 /// See the top of this file.
@@ -33,20 +33,23 @@ impl Command for MLock {
         name: c"atomic.mlock",
         flags: c"write deny-oom",
         categories: c"string",
-        summary: c"Takes several locks for a time, all or none.",
+        summary: c"Acquires several locks with one lease, all or none.",
         complexity: c"O(N) in the number of keys",
         since: c"0.1.0",
-        arity: -5,
-        keys: Keys::Numbered(KeyFlags::Update),
-        args: &[Arg::integer(c"numkeys"), Arg::KEY.multiple(), Arg::string(c"owner"), Arg::integer(c"lease-ms")],
+        arity: -4,
+        keys: Keys::FromOn { first: 3, step: 1, flags: KeyFlags::Update },
+        args: &[Arg::string(c"owner"), Arg::integer(c"lease-ms"), Arg::KEY.multiple()],
     };
 
     type Request<'a> = Request<'a>;
 
     fn parse(mut args: Args<'_>) -> Result<Request<'_>> {
-        let request = Request { keys: args.keys()?, owner: owner(&mut args)?, lease: args.duration("lease-ms")? };
-        args.finish()?;
-        Ok(request)
+        let (owner, lease, keys) = (owner(&mut args)?, args.duration("lease-ms")?, args.rest());
+        if keys.is_empty() {
+            return Err(Error::Arity);
+        }
+        distinct(keys.iter())?;
+        Ok(Request { keys, owner, lease })
     }
 
     fn run(keyspace: &Keyspace, Request { keys, owner, lease }: Request<'_>) -> Result<Reply> {

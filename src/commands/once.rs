@@ -10,12 +10,12 @@
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::{Args, fill, is, syntax};
-use crate::keyspace::module_api::{OwnedStr, Str};
-use crate::keyspace::reply::{Reply, ttl};
 use crate::primitives::effect::Expiry;
 use crate::primitives::once::{self, Outcome};
 use crate::primitives::time::DurationMs;
+use crate::server::args::{Args, fill, is, syntax};
+use crate::server::module_api::{OwnedStr, Str};
+use crate::server::reply::{Reply, ttl};
 
 /// See the top of this file.
 pub struct Once;

@@ -14,11 +14,11 @@ use super::conditions::{Form, ON_STORED, Options};
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::module_api::Str;
-use crate::keyspace::reply::Reply;
 use crate::primitives::effect::Effect;
 use crate::primitives::time::DurationMs;
+use crate::server::args::Args;
+use crate::server::module_api::Str;
+use crate::server::reply::Reply;
 
 /// See the top of this file.
 pub struct PExpire;

@@ -10,11 +10,11 @@ use super::push::{END, MAX_ELEMENTS, end};
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::{Args, fill, is, syntax};
-use crate::keyspace::module_api::Str;
-use crate::keyspace::reply::Reply;
 use crate::primitives::effect::End;
 use crate::primitives::list::{available, pop};
+use crate::server::args::{Args, fill, is, syntax};
+use crate::server::module_api::Str;
+use crate::server::reply::Reply;
 
 /// See the top of this file.
 pub struct Pop;

@@ -14,12 +14,12 @@
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::{Args, fill, is, syntax};
-use crate::keyspace::module_api::Str;
-use crate::keyspace::reply::{Reply, number};
 use crate::primitives::effect::End;
 use crate::primitives::list::{Full, Room, push};
 use crate::primitives::time::DurationMs;
+use crate::server::args::{Args, fill, is, syntax};
+use crate::server::module_api::Str;
+use crate::server::reply::{Reply, number};
 
 /// The largest `maxlen`, and `COUNT` of a pop.
 pub(super) const MAX_ELEMENTS: i64 = 1_000_000;

@@ -25,15 +25,15 @@ use std::ops::RangeInclusive;
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::{Args, is, syntax};
-use crate::keyspace::growth::Growth;
-use crate::keyspace::module_api::Str;
-use crate::keyspace::reply::{Reply, number};
 use crate::primitives::codec::Corrupt;
 use crate::primitives::ratelimit::{
     self, Bucket, Decision, FORMAT, Few, Fixed, Kind, Log, MAX_LIMIT, MAX_LOG, MAX_NAME, MAX_POLICIES, Policy, Sliding,
 };
 use crate::primitives::time::DurationMs;
+use crate::server::args::{Args, is, syntax};
+use crate::server::growth::Growth;
+use crate::server::module_api::Str;
+use crate::server::reply::{Reply, number};
 
 /// See the top of this file.
 pub struct RateLimit;

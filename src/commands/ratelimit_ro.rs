@@ -7,10 +7,10 @@ use super::ratelimit::{COST, FULL, POLICIES, cost, foreign, options, policies, r
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::module_api::Str;
-use crate::keyspace::reply::Reply;
 use crate::primitives::ratelimit::{Few, MAX_POLICIES, Policy, Request as Asked, decide};
+use crate::server::args::Args;
+use crate::server::module_api::Str;
+use crate::server::reply::Reply;
 
 /// See the top of this file.
 pub struct RateLimitRo;

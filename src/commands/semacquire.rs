@@ -21,11 +21,11 @@ use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use super::terms::{self, Options};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::{Args, fill, is, syntax};
-use crate::keyspace::module_api::Str;
-use crate::keyspace::reply::Reply;
 use crate::primitives::semaphore::{Draft, MAX_PERMITS};
 use crate::primitives::time::DurationMs;
+use crate::server::args::{Args, fill, is, syntax};
+use crate::server::module_api::Str;
+use crate::server::reply::Reply;
 use crate::waiting::{self, Ask, Terms, Wanted};
 
 pub struct SemAcquire;

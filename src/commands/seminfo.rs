@@ -10,10 +10,10 @@
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::module_api::Str;
-use crate::keyspace::reply::{Reply, number, ttl};
 use crate::primitives::semaphore;
+use crate::server::args::Args;
+use crate::server::module_api::Str;
+use crate::server::reply::{Reply, number, ttl};
 use crate::waiting::{self, Kind};
 
 pub struct SemInfo;

@@ -11,10 +11,10 @@ use super::semacquire::{PERMITS, permits};
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::{Args, is, syntax};
-use crate::keyspace::module_api::Str;
-use crate::keyspace::reply::{Reply, number};
 use crate::primitives::semaphore::Draft;
+use crate::server::args::{Args, is, syntax};
+use crate::server::module_api::Str;
+use crate::server::reply::{Reply, number};
 use crate::waiting::{self, Kind};
 
 pub struct SemRelease;

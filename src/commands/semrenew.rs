@@ -8,10 +8,10 @@ use super::lockrenew::Request;
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::reply::Reply;
 use crate::primitives::semaphore::Draft;
 use crate::primitives::time::DurationMs;
+use crate::server::args::Args;
+use crate::server::reply::Reply;
 use crate::waiting::{self, Kind};
 
 pub struct SemRenew;

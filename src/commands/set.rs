@@ -15,10 +15,10 @@ use super::conditions::{Form, GET, ON_BOTH, Options};
 use super::spec::{Arg, Command, EXPIRY, KeyFlags, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::module_api::Str;
-use crate::keyspace::reply::Reply;
 use crate::primitives::effect::Effect;
+use crate::server::args::Args;
+use crate::server::module_api::Str;
+use crate::server::reply::Reply;
 
 /// See the top of this file.
 pub struct Set;

@@ -11,17 +11,21 @@ use redis_module::raw;
 
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::reply::Reply;
-use crate::script::Positions;
+use crate::lua::Positions;
+use crate::server::args::Args;
+use crate::server::module_api::{Ctx, Str};
+use crate::server::reply::Reply;
+
+/// Runs a command, with what comes before and after it.
+pub type Around = fn(Ctx, &[Str<'_>], &mut dyn FnMut() -> Result<Reply>) -> Result<Reply>;
 
 /// One command.
 pub trait Command {
     /// What the server is told about it.
     const SPEC: Spec;
 
-    /// Whether it stands in for a command of the server in drop-in mode.
-    const STANDS_IN: bool = false;
+    /// What its runs are wrapped in.
+    const AROUND: Option<Around> = None;
 
     /// Its arguments, read.
     type Request<'a>;
@@ -66,6 +70,15 @@ pub enum Keys {
     First(KeyFlags),
     /// The first two arguments.
     FirstTwo(KeyFlags),
+    /// The word at `first`, counted from the name, and from there every `step`-th word to the end of the call.
+    FromOn {
+        /// 1 or more.
+        first: i32,
+        /// 1 or more.
+        step: i32,
+        /// What happens to them.
+        flags: KeyFlags,
+    },
     /// `numkeys key [key ...]` as the first arguments.
     Numbered(KeyFlags),
     /// `numkeys key [key ...]` behind the first argument, as in EVAL. What happens to them is for the script to say.
@@ -77,6 +90,19 @@ pub enum Keys {
 }
 
 impl Keys {
+    /// First word, last word (-1 is the last of the call) and step, when the keys are at fixed words, and what happens to them. The server
+    /// and its clients find such keys by themselves.
+    #[must_use]
+    pub const fn range(&self) -> Option<([i32; 3], KeyFlags)> {
+        match self {
+            Self::First(flags) => Some(([1, 1, 1], *flags)),
+            Self::FirstTwo(flags) => Some(([1, 2, 1], *flags)),
+            Self::FromOn { first, step, flags } => Some(([*first, -1, *step], *flags)),
+            Self::Scripted(Positions::Range { first, last, step }, flags) => Some(([*first, *last, *step], *flags)),
+            Self::None | Self::Numbered(_) | Self::ScriptKeys | Self::ScriptKeysRead | Self::Scripted(..) => None,
+        }
+    }
+
     /// Where `numkeys` stands among the words of the command, when the keys are counted, and what happens to them. The server routes
     /// a command in a cluster by the range of its keys, and asks the command itself when that is not fixed.
     #[must_use]
@@ -87,7 +113,7 @@ impl Keys {
             Self::ScriptKeysRead => Some((2, KeyFlags::Read)),
             // A file counts from 1 on.
             Self::Scripted(Positions::Counted(at), flags) => Some((at.unsigned_abs() as usize, *flags)),
-            Self::None | Self::First(_) | Self::FirstTwo(_) | Self::Scripted(..) => None,
+            Self::None | Self::First(_) | Self::FirstTwo(_) | Self::FromOn { .. } | Self::Scripted(..) => None,
         }
     }
 }

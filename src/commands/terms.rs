@@ -2,8 +2,8 @@
 
 use super::spec::Arg;
 use crate::error::Result;
-use crate::keyspace::args::{Args, fill, is, syntax};
 use crate::primitives::time::{DurationMs, MAX_DURATION_MS};
+use crate::server::args::{Args, fill, is, syntax};
 use crate::waiting::{Patience, Terms};
 
 /// The largest MAXQUEUE.

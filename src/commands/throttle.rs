@@ -12,11 +12,11 @@ use super::ratelimit::foreign;
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::module_api::Str;
-use crate::keyspace::reply::{Reply, number};
 use crate::primitives::ratelimit::{self, Bucket, Kind, MAX_LIMIT, Policy};
 use crate::primitives::time::{DurationMs, MAX_DURATION_MS};
+use crate::server::args::Args;
+use crate::server::module_api::Str;
+use crate::server::reply::{Reply, number};
 
 /// See the top of this file.
 pub struct Throttle;
@@ -56,7 +56,7 @@ impl Command for Throttle {
         let period = DurationMs(args.count("period", 1..=MAX_DURATION_MS / 1000)?.saturating_mul(1000));
         let quantity = match args.take_if_any() {
             None => 1,
-            Some(quantity) => crate::keyspace::args::integer(quantity.bytes(), "quantity", 0..=MAX_LIMIT)?.unsigned_abs(),
+            Some(quantity) => crate::server::args::integer(quantity.bytes(), "quantity", 0..=MAX_LIMIT)?.unsigned_abs(),
         };
         args.finish()?;
         Ok(Request { key, bucket: Bucket { capacity, refill, period }, quantity })

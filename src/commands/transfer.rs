@@ -12,10 +12,10 @@ use super::counter::{self, MAX, MIN, NOT_A_NUMBER, integer};
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::{Args, fill, is, syntax};
-use crate::keyspace::module_api::Str;
-use crate::keyspace::reply::Reply;
 use crate::primitives::counter::{Limits, transfer};
+use crate::server::args::{Args, fill, is, syntax};
+use crate::server::module_api::Str;
+use crate::server::reply::Reply;
 
 /// See the top of this file.
 pub struct Transfer;

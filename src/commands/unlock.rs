@@ -9,10 +9,10 @@ use super::lock::owner;
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::{Args, is, syntax};
-use crate::keyspace::module_api::Str;
-use crate::keyspace::reply::Reply;
 use crate::primitives::lock::{Draft, Release};
+use crate::server::args::{Args, is, syntax};
+use crate::server::module_api::Str;
+use crate::server::reply::Reply;
 use crate::waiting::{self, Kind};
 
 pub struct Unlock;

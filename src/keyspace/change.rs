@@ -2,13 +2,13 @@
 //!
 //! A write that the server would make itself just so (`HINCRBY`) is left to the server, which then also replicates and announces it.
 
-use super::key::{KeyHandle, Kind};
-use super::module_api::{Event, OwnedStr, Str};
 use super::sorted_set::SortedSet;
 use super::{Keyspace, replicate};
 use crate::error::{Error, Result};
 use crate::primitives::effect::{Effect, End, Expiry, Part};
 use crate::primitives::time::UnixMs;
+use crate::server::key::{KeyHandle, Kind};
+use crate::server::module_api::{Event, OwnedStr, Str};
 
 /// Makes the change and replicates it. Returns the events to announce; none when nothing changed or the server announced it itself.
 pub(super) fn make<V: Payload>(keyspace: &Keyspace, key: Str<'_>, handle: KeyHandle, effect: Effect<V>) -> Result<Events> {

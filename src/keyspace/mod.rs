@@ -4,24 +4,7 @@
 //! that one value, in [`Entry::apply`]. So the key, the replicas, the AOF and the keyspace events cannot disagree, and nothing else in
 //! this crate can change a key.
 
-pub mod acl;
-pub mod args;
-pub mod call;
-pub mod clock;
-pub mod command_filter;
 pub mod fence;
-pub mod growth;
-pub mod kept;
-pub mod key;
-pub mod libraries;
-pub mod module_api;
-pub mod reply;
-pub mod script_calls;
-pub mod script_words;
-pub mod server;
-pub mod server_events;
-pub mod server_thread;
-pub mod slots;
 
 pub mod change;
 mod replicate;
@@ -30,14 +13,15 @@ pub mod sorted_set;
 use std::cell::OnceCell;
 
 use self::change::{Events, Payload};
-use self::key::{KeyHandle, Kind, Value, ValueMut};
-use self::module_api::{Ctx, OwnedStr, Str};
-use self::server::Flags;
 use self::sorted_set::SortedSet;
 use crate::error::{Error, Result};
 use crate::primitives::cas::Comparison;
 use crate::primitives::effect::{Effect, End};
 use crate::primitives::time::{UnixMicros, UnixMs};
+use crate::server::clock;
+use crate::server::key::{KeyHandle, Kind, Value, ValueMut};
+use crate::server::module_api::{Ctx, OwnedStr, Str};
+use crate::server::state::Flags;
 
 /// The keyspace as one command sees it: the selected database, at one time.
 pub struct Keyspace {

@@ -2,10 +2,10 @@
 //!
 //! Times are absolute, values are final: a replica needs neither a clock nor this module. Nothing is replicated verbatim.
 
-use super::kept::{KEEPTTL, PXAT};
-use super::module_api::{Ctx, OwnedStr, Str};
 use crate::primitives::effect::{End, Expiry, Part};
 use crate::primitives::time::UnixMs;
+use crate::server::kept::{KEEPTTL, PXAT};
+use crate::server::module_api::{Ctx, OwnedStr, Str};
 
 /// `DEL key`
 pub fn delete(ctx: Ctx, key: Str<'_>) {

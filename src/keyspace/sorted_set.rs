@@ -6,10 +6,10 @@
 
 use std::ffi::c_int;
 
-use super::key::{KeyHandle, Kind, ValueMut};
-use super::module_api::{OwnedStr, Str, api, done};
 use crate::error::{Error, Result};
 use crate::primitives::semaphore::Permits;
+use crate::server::key::{KeyHandle, Kind, ValueMut};
+use crate::server::module_api::{OwnedStr, Str, api, done};
 
 /// A sorted set, or a key that can become one.
 pub struct SortedSet<'h> {

@@ -8,10 +8,10 @@ use std::ffi::{CString, c_char, c_int, c_longlong, c_uint, c_void};
 use redis_module::{RedisString, raw};
 
 use super::load::refused;
-use crate::commands::scripting::filter;
+use crate::dropin;
 use crate::error::{Error, Result, guarded, quoted};
-use crate::keyspace::module_api::{Ctx, OwnedStr, Str, api};
-use crate::keyspace::server_thread::ServerThread;
+use crate::server::module_api::{Ctx, OwnedStr, Str, api};
+use crate::server::thread::ServerThread;
 use crate::settings::{ALL, AUTO, COMMANDS_DIR, Kind, Setting};
 
 /// Reads the module arguments, `name value` pairs, into the default of each setting.
@@ -220,7 +220,7 @@ unsafe extern "C" fn apply(
 ) -> c_int {
     // SAFETY: the server's context, valid until we return.
     let ctx = unsafe { Ctx::new(ctx) };
-    match guarded(|| filter::settle(ctx)) {
+    match guarded(|| dropin::follow_setting(ctx)) {
         Ok(()) => raw::REDISMODULE_OK as c_int,
         Err(_) => raw::REDISMODULE_ERR as c_int,
     }

@@ -2,18 +2,18 @@
 
 use redis_module::raw;
 
-use crate::commands::script::store;
-use crate::commands::scripting::store_watch;
 use crate::error::{Result, guarded};
-use crate::keyspace::module_api::Ctx;
-use crate::keyspace::server_events;
+use crate::scripting::library_store::watch;
+use crate::scripting::script_store;
+use crate::server::events;
+use crate::server::module_api::Ctx;
 
 /// Subscribes to them, and looks for the first time: the module may have been loaded into a server that runs.
 pub fn start(ctx: Ctx) {
     // Every server since 6.0 has these events; without them the engine would only learn later what is stored.
-    let _ = server_events::subscribe(ctx, raw::REDISMODULE_EVENT_LOADING, |ctx, sub, _| on_loading(ctx, sub));
+    let _ = events::subscribe(ctx, raw::REDISMODULE_EVENT_LOADING, |ctx, sub, _| on_loading(ctx, sub));
     // A master's scripts came one by one, unnoticed.
-    let _ = server_events::subscribe(ctx, raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED, |ctx, _, _| refresh(ctx));
+    let _ = events::subscribe(ctx, raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED, |ctx, _, _| refresh(ctx));
     let _ = guarded(|| refresh(ctx));
 }
 
@@ -24,7 +24,7 @@ fn on_loading(ctx: Ctx, sub: u64) -> Result<()> {
 }
 
 fn refresh(ctx: Ctx) -> Result<()> {
-    store_watch::note_change();
-    store::refresh(ctx);
+    watch::note_change();
+    script_store::refresh(ctx);
     Ok(())
 }

@@ -5,9 +5,9 @@ use std::ffi::{CStr, CString, c_int, c_ulonglong};
 use redis_module::raw;
 
 use super::load::{BUILD, PACKAGE};
-use crate::commands::scripting;
 use crate::error::guarded;
-use crate::keyspace::module_api::{Ctx, api};
+use crate::scripting;
+use crate::server::module_api::{Ctx, api};
 use crate::waiting;
 
 /// Registers the section.
@@ -20,9 +20,9 @@ unsafe extern "C" fn report(info: *mut raw::RedisModuleInfoCtx, _for_crash_repor
     let _ = guarded(|| {
         about(info);
         if let Some(figures) = scripting::figures() {
-            section(info, c"scripts", &figures);
+            section(info, "scripts", &figures);
         }
-        section(info, c"locks", &waiting::figures()?);
+        section(info, "locks", &waiting::figures()?);
         Ok(())
     });
 }
@@ -37,19 +37,23 @@ fn about(info: *mut raw::RedisModuleInfoCtx) {
     }
 }
 
-fn section(info: *mut raw::RedisModuleInfoCtx, name: &CStr, figures: &[(&CStr, u64)]) {
-    open(info, name);
-    for (name, value) in figures {
-        field(info, name, *value);
+/// The section of a family. The server puts the module's name before each name, so that a figure is `atomic_<family>_<figure>`.
+fn section(info: *mut raw::RedisModuleInfoCtx, family: &str, figures: &[(&str, u64)]) {
+    let Ok(name) = CString::new(family) else { return };
+    open(info, &name);
+    for (figure, value) in figures {
+        if let Ok(name) = CString::new(format!("{family}_{figure}")) {
+            field(info, &name, *value);
+        }
     }
 }
 
 fn open(info: *mut raw::RedisModuleInfoCtx, section: &CStr) {
-    // SAFETY: called from `report` with the server's context; the name is a constant.
+    // SAFETY: called from `report` with the server's context; the server copies the name.
     unsafe { api!(RedisModule_InfoAddSection)(info, section.as_ptr()) };
 }
 
 fn field(info: *mut raw::RedisModuleInfoCtx, name: &CStr, value: u64) {
-    // SAFETY: called from `report` with the server's context; the name is a constant.
+    // SAFETY: called from `report` with the server's context; the server copies the name.
     unsafe { api!(RedisModule_InfoAddFieldULongLong)(info, name.as_ptr(), value as c_ulonglong) };
 }

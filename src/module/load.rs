@@ -8,13 +8,17 @@ use std::panic;
 use redis_module::{Context, RedisString, Status, raw};
 
 use super::{config, events, info, register, required, tested, unload};
-use crate::commands::scripted;
-use crate::commands::scripting::{self, filter};
+use crate::commands;
+use crate::dropin;
 use crate::error::{Error, Result, guarded};
-use crate::keyspace::growth;
-use crate::keyspace::kept;
-use crate::keyspace::module_api::{Ctx, api};
-use crate::keyspace::server_events;
+use crate::scripting;
+use crate::scripting::library_store::watch;
+use crate::scripting::scripted;
+use crate::server::command_filter;
+use crate::server::events as server_events;
+use crate::server::growth;
+use crate::server::kept;
+use crate::server::module_api::{Ctx, api};
 use crate::waiting;
 
 /// The version as the server wants it: 1.2.3 is 10203.
@@ -76,7 +80,9 @@ pub fn on_unload(ctx: &Context) -> Status {
         }
     };
     let _ = guarded(|| {
-        filter::stop(module);
+        command_filter::close(module);
+        dropin::stop();
+        watch::stop();
         scripted::stop();
         scripting::stop();
         config::stop();
@@ -106,9 +112,9 @@ fn load(ctx: Ctx, args: &[RedisString]) -> Result<()> {
     }
     let defaults = config::arguments(args)?;
     config::register(ctx, &defaults)?;
-    scripting::start(ctx)?;
+    scripting::start(ctx, commands::natives::all())?;
     // Before there are commands that a failed load has to take back: Valkey 8.1 can crash on that (see `unload::crashes`).
-    scripted::load(ctx)?;
+    scripted::load(ctx, |name| commands::registered().any(|entry| entry.spec.name == name))?;
     register::commands(ctx)?;
     scripted::register(|spec| register::scripted(ctx, spec))?;
     // Valkey 9 refuses CLUSTER MIGRATESLOTS while a module is loaded that does not say so. Other servers may give this bit another
@@ -119,11 +125,12 @@ fn load(ctx: Ctx, args: &[RedisString]) -> Result<()> {
     info::register(ctx);
     growth::watch(ctx);
     waiting::start(ctx);
-    scripting::watch(ctx);
+    scripting::follow(ctx);
     events::start(ctx);
     tested::check(ctx);
     // Nothing may fail behind it: the server does not take a filter back.
-    let _ = guarded(|| filter::start(ctx));
+    let _ = guarded(|| command_filter::open(ctx));
+    let _ = guarded(|| dropin::start(ctx));
     unload::note_load(ctx);
     ctx.log(c"notice", &format!("loaded: version {PACKAGE}, build {BUILD}"));
     Ok(())

@@ -12,9 +12,8 @@ use crate::commands;
 use crate::commands::guard::{self, Entry};
 use crate::commands::spec::{Arg, ArgKind, KeyFlags, Keys, SpecOf};
 use crate::error::Result;
-use crate::keyspace::command_filter;
-use crate::keyspace::module_api::{Ctx, api};
-use crate::script::Positions;
+use crate::server::command_filter;
+use crate::server::module_api::{Ctx, api};
 
 /// Registers every command; the first refusal stops the load.
 pub fn commands(ctx: Ctx) -> Result<()> {
@@ -24,7 +23,7 @@ pub fn commands(ctx: Ctx) -> Result<()> {
 
 /// Registers the command of a file.
 pub fn scripted(ctx: Ctx, spec: &SpecOf<'_>) -> Result<()> {
-    command(ctx, spec, guard::SCRIPTED)
+    command(ctx, spec, guard::named::<commands::scripted::Scripted>())
 }
 
 /// The ACL category `@atomic`, where the server takes categories from modules (Redis 7.4, Valkey 8.0). It outlives an unload, so
@@ -63,7 +62,8 @@ fn subcommand<'a>(spec: &SpecOf<'a>) -> Option<(CString, &'a CStr)> {
 }
 
 fn create(ctx: Ctx, spec: &SpecOf<'_>, function: raw::RedisModuleCmdFunc) -> bool {
-    let (first, last, step) = legacy_range(&spec.keys);
+    // The range of keys that clients without key specs read.
+    let [first, last, step] = spec.keys.range().map_or([0; 3], |(range, _)| range);
     // In a cluster the server finds counted keys only by asking the command for them.
     let more = if spec.keys.counted().is_some() { " getkeys-api" } else { "" };
     // Redis 7.0 does not track what a script reads for the cache of its client. For a command that is read-only itself it tracks the
@@ -94,16 +94,6 @@ fn create_subcommand(ctx: Ctx, spec: &SpecOf<'_>, function: raw::RedisModuleCmdF
 fn get(ctx: Ctx, name: &CStr) -> *mut raw::RedisModuleCommand {
     // SAFETY: the context belongs to the load that is running.
     unsafe { api!(RedisModule_GetCommand)(ctx.raw(), name.as_ptr()) }
-}
-
-/// The range of keys that clients without key specs read.
-fn legacy_range(keys: &Keys) -> (c_int, c_int, c_int) {
-    match keys {
-        Keys::First(_) => (1, 1, 1),
-        Keys::FirstTwo(_) => (1, 2, 1),
-        Keys::Scripted(Positions::Range { first, last, step }, _) => (*first, *last, *step),
-        Keys::Scripted(..) | Keys::None | Keys::Numbered(_) | Keys::ScriptKeys | Keys::ScriptKeysRead => (0, 0, 0),
-    }
 }
 
 fn categorize(command: *mut raw::RedisModuleCommand, spec: &SpecOf<'_>) {
@@ -164,22 +154,12 @@ fn or_null(text: &CStr) -> *const c_char {
 
 /// The key specs, with the zeroed one that ends them.
 fn key_specs(keys: &Keys) -> Vec<raw::RedisModuleCommandKeySpec> {
-    const SCRIPT: KeyFlags = KeyFlags::Update;
-    let (spec, notes) = match keys {
-        Keys::None => return Vec::new(),
-        Keys::First(flags) => (key_range(*flags, (1, 1, 1)), None),
-        Keys::FirstTwo(flags) => (key_range(*flags, (1, 2, 1)), None),
-        Keys::Scripted(Positions::None, _) => return Vec::new(),
-        Keys::Scripted(Positions::Range { first, last, step }, flags) => (key_range(*flags, (*first, *last, *step)), None),
-        Keys::Scripted(Positions::Counted(at), flags) => (counted_keys(*flags, *at), None),
-        Keys::Numbered(flags) => (counted_keys(*flags, 1), None),
-        Keys::ScriptKeysRead => (
-            counted_keys(KeyFlags::Read, 2),
-            Some(c"We cannot tell how the keys will be used so we assume the worst, RO and ACCESS"),
-        ),
-        Keys::ScriptKeys => {
-            (counted_keys(SCRIPT, 2), Some(c"We cannot tell how the keys will be used so we assume the worst, RW and UPDATE"))
-        }
+    let range = keys.range().map(|(range, flags)| key_range(flags, range));
+    let Some(spec) = range.or_else(|| keys.counted().map(|(at, flags)| counted_keys(flags, at))) else { return Vec::new() };
+    let notes = match keys {
+        Keys::ScriptKeysRead => Some(c"We cannot tell how the keys will be used so we assume the worst, RO and ACCESS"),
+        Keys::ScriptKeys => Some(c"We cannot tell how the keys will be used so we assume the worst, RW and UPDATE"),
+        _ => None,
     };
     vec![raw::RedisModuleCommandKeySpec { notes: notes.map_or(ptr::null(), CStr::as_ptr), ..spec }, no_key_spec()]
 }
@@ -190,7 +170,7 @@ fn no_key_spec() -> raw::RedisModuleCommandKeySpec {
 }
 
 /// The words from the first to the last, by steps. The server counts the last from the first, unless it is counted from the end.
-fn key_range(flags: KeyFlags, (first, last, step): (c_int, c_int, c_int)) -> raw::RedisModuleCommandKeySpec {
+fn key_range(flags: KeyFlags, [first, last, step]: [c_int; 3]) -> raw::RedisModuleCommandKeySpec {
     let lastkey = if last < 0 { last } else { last.saturating_sub(first) };
     let mut spec = key_spec(flags, first);
     spec.find_keys_type = raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_RANGE;
@@ -199,8 +179,8 @@ fn key_range(flags: KeyFlags, (first, last, step): (c_int, c_int, c_int)) -> raw
 }
 
 /// `numkeys key [key ...]` from argument `at` on.
-fn counted_keys(flags: KeyFlags, at: c_int) -> raw::RedisModuleCommandKeySpec {
-    let mut spec = key_spec(flags, at);
+fn counted_keys(flags: KeyFlags, at: usize) -> raw::RedisModuleCommandKeySpec {
+    let mut spec = key_spec(flags, c_int::try_from(at).unwrap_or(c_int::MAX));
     spec.find_keys_type = raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_KEYNUM;
     spec.fk.keynum = raw::RedisModuleCommandKeySpec__bindgen_ty_2__bindgen_ty_2 { keynumidx: 0, firstkey: 1, keystep: 1 };
     spec

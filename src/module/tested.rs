@@ -3,7 +3,7 @@
 //! The server checks names at load, not meanings: a call can mean less on the next version, so a version that was never tested may lack
 //! a promise, or crash. It loads all the same, since most do work, and the log has one line about it.
 
-use crate::keyspace::module_api::Ctx;
+use crate::server::module_api::Ctx;
 
 /// Product and version, as far as it matters: `valkey-9` is every 9.x. The tests run on just these.
 pub const SERVERS: [&str; 7] = ["redis-7.0", "redis-8.0", "redis-8.2", "redis-8.6", "valkey-8.0", "valkey-8.1", "valkey-9"];

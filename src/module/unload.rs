@@ -8,10 +8,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::commands::scripting::filter;
-use crate::commands::{registered, scripted};
-use crate::keyspace::call::Connection;
-use crate::keyspace::module_api::Ctx;
+use crate::commands::registered;
+use crate::dropin;
+use crate::scripting::scripted;
+use crate::server::call::Connection;
+use crate::server::module_api::Ctx;
 
 /// As many connections are named in the log.
 const NAMED: usize = 10;
@@ -42,7 +43,7 @@ pub fn prepare(ctx: Ctx) -> Result<Vec<u64>, String> {
     if connections.iter().any(|connection| connection.runs && loads(&connection.command)) {
         return Ok(Vec::new());
     }
-    if filter::is_intercepting() {
+    if dropin::is_on() {
         return Err("drop-in mode is on; CONFIG SET atomic.intercept no, then try again".to_owned());
     }
     Plan::of(&connections, is_ours, Reading::of(ctx)).decide()

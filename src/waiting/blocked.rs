@@ -15,9 +15,9 @@ use super::state::{Work, with};
 use super::{events, visit};
 use crate::error::{Error, Result, guarded};
 use crate::keyspace::Keyspace;
-use crate::keyspace::acl::{Caller, Refused};
-use crate::keyspace::module_api::{Ctx, Str, api};
 use crate::primitives::time::DurationMs;
+use crate::server::acl::{Caller, Refused};
+use crate::server::module_api::{Ctx, Str, api};
 
 /// A client that waits.
 pub struct Waiter {
@@ -141,7 +141,7 @@ fn deliver(ctx: Ctx, parcel: &mut Parcel, request: &[Str<'_>]) -> Result<()> {
     // A grant that is not delivered is given back when the verdict is released, and the line moves on.
     still_may(ctx, request)?;
     let (client, bind) = (parcel.verdict.client, parcel.bind);
-    let now = crate::keyspace::clock::now().floor_ms();
+    let now = crate::server::clock::now().floor_ms();
     with(|state| {
         // It may have acquired again what is bound already.
         state.bindings.prolong(&held.holder(), held.until);

@@ -11,8 +11,8 @@ use super::events;
 use super::state::with;
 use super::visit::{self, Terms};
 use crate::error::{Error, Result};
-use crate::keyspace::module_api::Ctx;
-use crate::keyspace::server::Flags;
+use crate::server::module_api::Ctx;
+use crate::server::state::Flags;
 
 static DRAINING: AtomicBool = AtomicBool::new(false);
 

@@ -15,10 +15,11 @@ use super::queues::{Kind, Place};
 use super::state::{Timer, Work, lines_are_empty, with};
 use super::{eviction, visit};
 use crate::error::{Error, Result, guarded};
-use crate::keyspace::module_api::{Ctx, Str, api};
-use crate::keyspace::server::Moment;
-use crate::keyspace::{Keyspace, clock, server_events};
+use crate::keyspace::Keyspace;
 use crate::primitives::time::DurationMs;
+use crate::server::module_api::{Ctx, Str, api};
+use crate::server::state::Moment;
+use crate::server::{clock, events};
 
 /// How long to wait before asking again whether writes are allowed.
 const RETRY: DurationMs = DurationMs(10);
@@ -51,7 +52,7 @@ fn subscribe(ctx: Ctx, id: u64, callback: raw::RedisModuleEventCallback) -> Resu
 
 /// What is subscribed from the load on: a change of the settings that decide about eviction. Redis 7.0.0 has no such event.
 pub fn start(ctx: Ctx) {
-    let _ = server_events::subscribe(ctx, raw::REDISMODULE_EVENT_CONFIG, |_, _, _| {
+    let _ = events::subscribe(ctx, raw::REDISMODULE_EVENT_CONFIG, |_, _, _| {
         eviction::settings_changed();
         Ok(())
     });
@@ -64,7 +65,7 @@ pub fn listen(ctx: Ctx) -> Result<()> {
     }
     subscribe(ctx, raw::REDISMODULE_EVENT_FLUSHDB, Some(on_flush))?;
     subscribe(ctx, raw::REDISMODULE_EVENT_SWAPDB, Some(on_swap))?;
-    server_events::subscribe(ctx, raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED, on_role)?;
+    events::subscribe(ctx, raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED, on_role)?;
     subscribe(ctx, raw::REDISMODULE_EVENT_CLIENT_CHANGE, Some(on_client))?;
     subscribe(ctx, raw::REDISMODULE_EVENT_EVENTLOOP, Some(on_loop))?;
     let strays = ctx.info_field(c"server", c"valkey_version").is_some_and(|version| version.starts_with("8.1."));

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::keyspace::module_api::Ctx;
+use crate::server::module_api::Ctx;
 
 /// Whether the settings are to be looked at: at the first grant, and after each change.
 static LOOK: AtomicBool = AtomicBool::new(true);

@@ -5,13 +5,13 @@ use std::borrow::Cow;
 use super::bindings::Holder;
 use super::queues::{Kind, Place};
 use crate::error::{Error, Result};
-use crate::keyspace::reply::number;
 use crate::keyspace::{Entry, fence};
 use crate::primitives::codec::Corrupt;
 use crate::primitives::effect::Effect;
 use crate::primitives::lock::{self, Claimed, Mode, Stored};
 use crate::primitives::semaphore::{self, Acquired};
 use crate::primitives::time::{DurationMs, UnixMicros, UnixMs};
+use crate::server::reply::number;
 
 /// What a client asks for.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@
 //! NODES gives it, or told that the cluster is down.
 
 use crate::error::Error;
-use crate::keyspace::module_api::{Ctx, Str};
+use crate::server::module_api::{Ctx, Str};
 
 /// The redirection for a key that is not this node's, as an error reply; `None` when it is.
 pub fn elsewhere(ctx: Ctx, key: Str<'_>) -> Option<Error> {

@@ -12,10 +12,10 @@ use super::holding::Held;
 use super::queues::{ClientId, Kind, Place, Queues};
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
-use crate::keyspace::module_api::Str;
-use crate::keyspace::reply::number;
-use crate::keyspace::server_thread::ServerThread;
 use crate::primitives::time::UnixMs;
+use crate::server::module_api::Str;
+use crate::server::reply::number;
+use crate::server::thread::ServerThread;
 
 /// A timer of the server.
 #[derive(Debug, Clone, Copy)]
@@ -143,14 +143,14 @@ pub fn prolong(keyspace: &Keyspace, kind: Kind, key: Str<'_>, owner: &[u8], unti
 }
 
 /// The figures for INFO: clients that wait, shares that end with a connection, grants after waiting, whether nobody may wait.
-pub fn figures() -> Result<[(&'static std::ffi::CStr, u64); 4]> {
+pub fn figures() -> Result<[(&'static str, u64); 4]> {
     let count = |count| u64::try_from(count).unwrap_or(u64::MAX);
     with(|state| {
         [
-            (c"waiting_clients", count(state.queues.clients())),
-            (c"bound_to_connections", count(state.bindings.count())),
-            (c"handed_over", state.handed_over),
-            (c"draining", drain::is_on().into()),
+            ("waiting_clients", count(state.queues.clients())),
+            ("bound_to_connections", count(state.bindings.count())),
+            ("handed_over", state.handed_over),
+            ("draining", drain::is_on().into()),
         ]
     })
 }

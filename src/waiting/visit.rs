@@ -8,12 +8,13 @@ use super::queues::{ClientId, Kind, Line, Place};
 use super::state::{lines_are_empty, with};
 use super::{drain, events, redirect};
 use crate::error::{Error, Result};
-use crate::keyspace::module_api::{Ctx, OwnedStr, Str};
-use crate::keyspace::reply::{Reply, number};
-use crate::keyspace::server::Flags;
-use crate::keyspace::{Entry, Keyspace, slots};
+use crate::keyspace::{Entry, Keyspace};
 use crate::primitives::time::{DurationMs, UnixMs};
 use crate::primitives::{lock, semaphore};
+use crate::server::module_api::{Ctx, OwnedStr, Str};
+use crate::server::reply::{Reply, number};
+use crate::server::slots;
+use crate::server::state::Flags;
 
 /// How long a line in a cluster goes without a look at its slot, which may leave without any event at the key.
 const SLOT_CHECK: DurationMs = DurationMs(1000);

@@ -25,7 +25,7 @@ pub fn each_way(body: impl Fn(&Server)) {
 /// not find it there.
 #[track_caller]
 fn expect_the_module_ran_all_scripts(server: &Server) {
-    assert_ne!(server.info("atomic_runs"), "0", "no script was run");
+    assert_ne!(server.info("atomic_scripts_runs"), "0", "no script was run");
     let stats = server.run("INFO commandstats").text();
     let figure = |line: &str, name: &str| line.split([':', ',']).find_map(|pair| pair.strip_prefix(name).map(str::to_owned));
     for name in ["eval", "evalsha", "eval_ro", "evalsha_ro", "fcall", "fcall_ro"] {

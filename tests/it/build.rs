@@ -30,6 +30,38 @@ fn info_and_the_log_tell_version_and_build() {
     });
 }
 
+/// The sections of `INFO` that are the module's, and their fields.
+const INFO: &[(&str, &str)] = &[
+    ("atomic", "version build"),
+    (
+        "atomic_scripts",
+        "cached cached_bytes stored stored_bytes stored_memory evicted store_refused libraries functions vm_memory vm_memory_limit \
+         runs failures",
+    ),
+    ("atomic_locks", "waiting_clients bound_to_connections handed_over draining"),
+];
+
+#[test]
+fn a_field_of_info_is_named_after_its_section() {
+    each_server(|server| {
+        let expected: Vec<String> = INFO
+            .iter()
+            .flat_map(|(section, fields)| {
+                let fields = fields.split(' ').map(move |field| format!("{section}_{field}"));
+                std::iter::once(format!("# {section}")).chain(fields)
+            })
+            .collect();
+        let name = |line: &str| line.split(':').next().map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
+        let text = server.run("INFO atomic").text();
+        assert_eq!(text.lines().filter_map(name).collect::<Vec<_>>(), expected);
+        let text = server.run("INFO everything").text();
+        let ours = |name: &String| name == "# atomic" || name.trim_start_matches("# ").starts_with("atomic_");
+        assert_eq!(text.lines().filter_map(name).filter(ours).collect::<Vec<_>>(), expected);
+        let text = server.run("INFO atomic_locks").text();
+        assert_eq!(text.lines().filter_map(name).collect::<Vec<_>>(), expected[expected.len() - 5..]);
+    });
+}
+
 #[test]
 fn a_load_warns_of_nothing() {
     each_server_with(&Setup::with_module(), |server| {

@@ -187,11 +187,12 @@ fn refusals_say_what_is_wrong_and_change_nothing() {
             ("SET k 5 XX PX 0", "ERR PX must be an integer in 1..=4611686018427387903".into()),
             ("PEXPIRE k 0 XX", "ERR ms must be an integer in 1..=31536000000".into()),
             ("PEXPIRE k 31536000001 XX", "ERR ms must be an integer in 1..=31536000000".into()),
-            ("MCAS 0 k a b", "ERR numkeys must be an integer in 1..=128".into()),
-            ("MCAS 129 k a b", "ERR numkeys must be an integer in 1..=128".into()),
-            ("MCAS 2 k k v a v b", "ERR key must not be given twice".into()),
-            ("MCAS 2 k j v a v", "ERR wrong number of arguments for 'atomic.mcas' command".into()),
-            ("MCAS 1 k v a v b", "ERR wrong number of arguments for 'atomic.mcas' command".into()),
+            ("MCAS k v a k v b", "ERR key must not be given twice".into()),
+            ("MCAS k v a j v b k v c", "ERR key must not be given twice".into()),
+            ("MCAS", "ERR wrong number of arguments for 'atomic.mcas' command".into()),
+            ("MCAS k v", "ERR wrong number of arguments for 'atomic.mcas' command".into()),
+            ("MCAS k v a j", "ERR wrong number of arguments for 'atomic.mcas' command".into()),
+            ("MCAS k v a j v", "ERR wrong number of arguments for 'atomic.mcas' command".into()),
         ];
         let witness = || ["DUMP k", "PEXPIRETIME k", "DBSIZE"].map(|question| server.run(question));
         let (before, changes) = (witness(), server.info("rdb_changes_since_last_save"));
@@ -220,7 +221,7 @@ fn another_type_is_wrongtype_whatever_the_condition() {
             }
         }
         assert_eq!(server.run("ATOMIC.HCAS string f a b").error(), WRONGTYPE);
-        assert_eq!(server.run("ATOMIC.MCAS 2 string list other b a b").error(), WRONGTYPE);
+        assert_eq!(server.run("ATOMIC.MCAS string other b list a b").error(), WRONGTYPE);
         assert_eq!(server.run("TYPE list").text(), "list");
     });
 }
@@ -272,7 +273,7 @@ fn a_write_settles_the_ttl_as_set_does() {
         }
         assert_eq!(server.run("ATOMIC.PEXPIRE k 90000 IFEQ w"), Value::Integer(1));
         assert!((70_000..=90_000).contains(&server.run("PTTL k").integer()));
-        assert_eq!(server.run("ATOMIC.MCAS 1 k w v"), Value::integers(&[1, -1]));
+        assert_eq!(server.run("ATOMIC.MCAS k w v"), Value::integers(&[1, -1]));
         assert_eq!(server.run("PTTL k"), Value::Integer(-1));
         assert_eq!(server.run("ATOMIC.PEXPIRE k 90000 XX"), Value::Integer(1));
         assert!((70_000..=90_000).contains(&server.run("PTTL k").integer()));
@@ -329,9 +330,9 @@ fn a_change_replicates_as_plain_commands_and_a_denial_not_at_all() {
         check("ATOMIC.HCAS h f 1 3", &[]);
         check("ATOMIC.HCAS h g 1 3", &[]);
         check("MSET a 1 b 2", &["MSET a 1 b 2"]);
-        check("ATOMIC.MCAS 2 a b 1 3 2 4", &["MULTI", "SET a 3", "SET b 4", "EXEC"]);
-        check("ATOMIC.MCAS 2 a b 3 5 2 6", &[]);
-        check("ATOMIC.MCAS 1 b 4 7", &["SET b 7"]);
+        check("ATOMIC.MCAS a 1 3 b 2 4", &["MULTI", "SET a 3", "SET b 4", "EXEC"]);
+        check("ATOMIC.MCAS a 3 5 b 2 6", &[]);
+        check("ATOMIC.MCAS b 4 7", &["SET b 7"]);
     });
 }
 
@@ -349,10 +350,10 @@ fn watch_and_events_notice_changes_and_no_denials() {
             ("ATOMIC.PEXPIRE k 5000 IFGT 5", &[]),
             ("ATOMIC.HSET h f 5 GT", &[]),
             ("ATOMIC.HCAS h f 4 5", &[]),
-            ("ATOMIC.MCAS 2 a k 1 2 6 7", &[]),
+            ("ATOMIC.MCAS a 1 2 k 6 7", &[]),
             ("ATOMIC.SET k 6 GT PX 100000", &["set", "expire"]),
             ("ATOMIC.PEXPIRE k 5000 IFGT 5", &["expire"]),
-            ("ATOMIC.MCAS 2 a k 1 2 6 7", &["set", "set"]),
+            ("ATOMIC.MCAS a 1 2 k 6 7", &["set", "set"]),
             ("ATOMIC.HSET h f 6 GT", &["hset"]),
             ("ATOMIC.HCAS h f 6 7", &["hset"]),
             ("ATOMIC.DEL k IFNE 5", &["del"]),
@@ -437,19 +438,21 @@ fn mcas_sets_all_or_none_and_names_the_first_that_failed() {
             assert_eq!(server.run("MGET a b c"), Value::Array(values.map(Value::bulk).to_vec()), "{call}");
         };
         server.run("MSET a 1 b 2 c 3");
-        check("ATOMIC.MCAS 3 a b c 1 x 2 y 3 z", &[1, -1], ["x", "y", "z"]);
-        check("ATOMIC.MCAS 3 c a b z 3 x 1 NO 2", &[0, 2], ["x", "y", "z"]);
-        check("ATOMIC.MCAS 3 c a b NO 3 x 1 NO 2", &[0, 0], ["x", "y", "z"]);
-        check("ATOMIC.MCAS 3 c missing b z 3 x 1 y 2", &[0, 1], ["x", "y", "z"]);
-        check("ATOMIC.MCAS 1 b y 2", &[1, -1], ["x", "2", "z"]);
+        check("ATOMIC.MCAS a 1 x b 2 y c 3 z", &[1, -1], ["x", "y", "z"]);
+        check("ATOMIC.MCAS c z 3 a x 1 b NO 2", &[0, 2], ["x", "y", "z"]);
+        check("ATOMIC.MCAS c NO 3 a x 1 b NO 2", &[0, 0], ["x", "y", "z"]);
+        check("ATOMIC.MCAS c z 3 missing x 1 b y 2", &[0, 1], ["x", "y", "z"]);
+        check("ATOMIC.MCAS b y 2", &[1, -1], ["x", "2", "z"]);
         let keys: Vec<String> = (0..128).map(|at| format!("k{at}")).collect();
         keys.iter().for_each(|key| drop(server.call(&["SET", key, "old"])));
-        let mut call = vec!["ATOMIC.MCAS".to_owned(), "128".to_owned()];
-        call.extend(keys.iter().cloned());
-        call.extend(keys.iter().flat_map(|_| ["old".to_owned(), "new".to_owned()]));
+        let mut call = vec!["ATOMIC.MCAS"];
+        keys.iter().for_each(|key| call.extend([key.as_str(), "old", "new"]));
         assert_eq!(server.call(&call), Value::integers(&[1, -1]));
         assert_eq!(server.call(&call), Value::integers(&[0, 0]));
         assert_eq!(server.run("GET k127"), Value::bulk("new"));
+        // A key more, be it one that was given before.
+        assert_eq!(server.call(&[&call[..], &["k", "new", "old"]].concat()).error(), "ERR at most 128 keys");
+        assert_eq!(server.call(&[&call[..], &["k0", "new", "old"]].concat()).error(), "ERR at most 128 keys");
     });
 }
 
@@ -466,7 +469,7 @@ fn a_replica_without_the_module_holds_the_same() {
             "ATOMIC.DEL c IFEQ 2 GET",
             "ATOMIC.HSET h f 2 NX",
             "ATOMIC.HCAS h f 2 1e3",
-            "ATOMIC.MCAS 2 a b 2 3 2 3",
+            "ATOMIC.MCAS a 2 3 b 2 3",
             "ATOMIC.SET b 5 XX PXAT 1",
         ] {
             let reply = server.run(call);

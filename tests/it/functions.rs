@@ -26,7 +26,7 @@ fn function(name: &str, body: &str) -> String {
 
 /// How many functions the module runs itself.
 fn ours(server: &Server) -> String {
-    server.info("atomic_functions")
+    server.info("atomic_scripts_functions")
 }
 
 #[track_caller]

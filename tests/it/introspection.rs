@@ -24,7 +24,7 @@ const DELETE: Option<&str> = Some("RW access delete");
 const COMMANDS: &[Row] = &[
     Row { name: "atomic.cas", arity: -4, flags: "write denyoom fast", key: UPDATE, call: "ATOMIC.CAS k a b PX 5", keys: &["k"] },
     Row { name: "atomic.cad", arity: 3, flags: "write fast", key: DELETE, call: "ATOMIC.CAD k a", keys: &["k"] },
-    Row { name: "atomic.mcas", arity: -5, flags: "write denyoom movablekeys", key: UPDATE, call: "ATOMIC.MCAS 2 k j a b c d", keys: &["k", "j"] },
+    Row { name: "atomic.mcas", arity: -4, flags: "write denyoom", key: UPDATE, call: "ATOMIC.MCAS k a b j c d", keys: &["k", "j"] },
     Row { name: "atomic.set", arity: -4, flags: "write denyoom fast", key: UPDATE, call: "ATOMIC.SET k 5 GT", keys: &["k"] },
     Row { name: "atomic.del", arity: -3, flags: "write fast", key: DELETE, call: "ATOMIC.DEL k XX", keys: &["k"] },
     Row { name: "atomic.pexpire", arity: -4, flags: "write fast", key: UPDATE, call: "ATOMIC.PEXPIRE k 5 XX", keys: &["k"] },
@@ -35,7 +35,7 @@ const COMMANDS: &[Row] = &[
     Row { name: "atomic.mratelimit", arity: -6, flags: "write denyoom movablekeys", key: UPDATE,
           call: "ATOMIC.MRATELIMIT 2 k j FIXED 1 1 FIXED 1 1", keys: &["k", "j"] },
     Row { name: "atomic.lock", arity: -4, flags: "write denyoom blocking", key: UPDATE, call: "ATOMIC.LOCK k me 1", keys: &["k"] },
-    Row { name: "atomic.mlock", arity: -5, flags: "write denyoom movablekeys", key: UPDATE, call: "ATOMIC.MLOCK 2 k j me 1", keys: &["k", "j"] },
+    Row { name: "atomic.mlock", arity: -4, flags: "write denyoom", key: UPDATE, call: "ATOMIC.MLOCK me 1 k j", keys: &["k", "j"] },
     Row { name: "atomic.unlock", arity: -3, flags: "write", key: DELETE, call: "ATOMIC.UNLOCK k me ALL", keys: &["k"] },
     Row { name: "atomic.lockrenew", arity: 4, flags: "write", key: UPDATE, call: "ATOMIC.LOCKRENEW k me 1", keys: &["k"] },
     Row { name: "atomic.fence", arity: -3, flags: "write fast", key: UPDATE, call: "ATOMIC.FENCE k 1 PX 5", keys: &["k"] },
@@ -145,6 +145,42 @@ fn arity_flags_and_key_specs_are_as_promised() {
             let specs = fields[8].array();
             let flags: Vec<Vec<String>> = specs.iter().map(|spec| words(&spec.field("flags").unwrap())).collect();
             assert_eq!(flags, row.key.map(sorted).into_iter().collect::<Vec<_>>(), "key spec of {}", row.name);
+        }
+    });
+}
+
+/// The commands that count their keys. No range of words describes these, so the server has to ask the command for its keys, and some
+/// cluster clients have to ask the server.
+const COUNT_THEIR_KEYS: &[&str] = &[
+    "atomic.mratelimit",
+    "atomic.eval",
+    "atomic.evalsha",
+    "atomic.eval_ro",
+    "atomic.evalsha_ro",
+    "atomic.fcall",
+    "atomic.fcall_ro",
+];
+
+/// The words from `first` to `last`, each `step`: what a client does with the range that `COMMAND INFO` answers.
+fn in_range<'a>(words: &[&'a str], [first, last, step]: [i64; 3]) -> Vec<&'a str> {
+    if first == 0 {
+        return Vec::new();
+    }
+    let last = if last < 0 { words.len() as i64 + last } else { last };
+    (first..=last).step_by(step as usize).map(|at| words[at as usize]).collect()
+}
+
+#[test]
+fn clients_find_the_keys_by_their_range_but_where_the_call_counts_them() {
+    each_server(|server| {
+        for row in COMMANDS {
+            let info = server.run(&format!("COMMAND INFO {}", row.name));
+            let fields = info.array()[0].array();
+            let counts = COUNT_THEIR_KEYS.contains(&row.name);
+            assert_eq!(words(&fields[2]).contains(&"movablekeys".to_owned()), counts, "{}", row.name);
+            let range = [3, 4, 5].map(|at| fields[at].integer());
+            let call: Vec<&str> = row.call.split(' ').collect();
+            assert_eq!(in_range(&call, range), if counts { &[] } else { row.keys }, "{} {range:?}", row.name);
         }
     });
 }

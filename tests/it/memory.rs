@@ -28,7 +28,7 @@ const PERMITS: &str = "ATOMIC.SEMACQUIRE k 9 me 1000000 PERMITS 3";
 const FORMS: &[(&str, &str, Fate)] = &[
     ("SET k v", "ATOMIC.CAS k v w", Grows),
     ("SET k v", "ATOMIC.CAD k v", Runs("1")),
-    ("SET k v", "ATOMIC.MCAS 1 k v w", Grows),
+    ("SET k v", "ATOMIC.MCAS k v w", Grows),
     ("SET k v", "ATOMIC.SET k w XX", Grows),
     ("SET k v", "ATOMIC.DEL k IFEQ v", Runs("1")),
     ("SET k v", "ATOMIC.PEXPIRE k 1000000 IFEQ v", Runs("1")),
@@ -54,7 +54,7 @@ const FORMS: &[(&str, &str, Fate)] = &[
     ("PING", "ATOMIC.RATELIMIT k LOG 9 1000000 REFUND 3", Runs("0 9 9 0 0 0")),
     (USED, "ATOMIC.MRATELIMIT 1 k FIXED 9 1000000", Grows),
     (HELD, "ATOMIC.LOCK k me 2000000", Grows),
-    (HELD, "ATOMIC.MLOCK 1 k me 2000000", Grows),
+    (HELD, "ATOMIC.MLOCK me 2000000 k", Grows),
     (HELD, "ATOMIC.LOCKRENEW k me 2000000", Runs("2000000")),
     (HELD, "ATOMIC.UNLOCK k me", Runs("0")),
     ("PING", "ATOMIC.FENCE k 5", GrowsHere),

@@ -58,7 +58,9 @@ const CALLS: &[&str] = &[
     "'OBJECT', 'ENCODING', '{b}k'",
     "'MEMORY', 'USAGE', '{b}k'",
     "'ATOMIC.INCRBY', '{b}k', '1'",
-    "'ATOMIC.MCAS', '1', '{b}k', '', 'v'",
+    "'ATOMIC.MCAS', '{b}k', '', 'v'",
+    "'ATOMIC.MCAS', '{a}k', '', 'v', '{b}k', '', 'v'",
+    "'ATOMIC.MLOCK', 'me', '1000', '{a}k', '{b}k'",
     "'ATOMIC.TRANSFER', '{a}k', '{b}k', '1'",
 ];
 
@@ -72,7 +74,7 @@ fn a_key_of_another_slot_than_the_declared_one_is_refused_before_it_is_touched()
                 refused(&node.call(&["ATOMIC.EVAL", &script, "2", "{a}k", "{a}l"]), OTHER_SLOT);
             }
         }
-        for call in ["incrby('{b}k', 1)", "lock('{b}k', 'me', 1000)", "mlock('{a}k', '{b}k', 'me', 1000)", "cas('{b}k', '', 'v')"]
+        for call in ["incrby('{b}k', 1)", "lock('{b}k', 'me', 1000)", "mlock('me', 1000, '{a}k', '{b}k')", "cas('{b}k', '', 'v')"]
         {
             let reply = node.call(&["ATOMIC.EVAL", &format!("return atomic.{call}"), "1", "{a}k"]);
             assert!(!reply.error().is_empty(), "{call}");
@@ -219,7 +221,7 @@ impl Random {
             6 => format!("redis.pcall('LPUSH', '{k}', '1')"),
             7 => format!("redis.pcall('ATOMIC.LOCK', '{k}', 'me', 20)"),
             8 => format!("pcall(atomic.incrby, '{k}', 1)"),
-            9 => format!("pcall(atomic.mcas, '{k}', '{l}', '', 'v', '', 'w')"),
+            9 => format!("pcall(atomic.mcas, '{k}', '', 'v', '{l}', '', 'w')"),
             10 => format!("redis.pcall('PEXPIRE', '{k}', {})", self.below(30)),
             _ => format!("redis.pcall('SET', '{k}', '1')"),
         }

@@ -8,44 +8,40 @@ use crate::support::installed::root;
 /// Layer, what its files may not name, and why.
 #[rustfmt::skip]
 const FORBIDDEN: &[(&str, &[&str], &str)] = &[
-    ("src/primitives/", &["redis_module", "mlua", "std::time", "unsafe", "crate::keyspace", "crate::commands", "crate::script", "crate::module"],
+    ("src/primitives/", &["redis_module", "mlua", "std::time", "unsafe", "crate::server", "crate::keyspace", "crate::commands", "crate::lua", "crate::module"],
      "a primitive is a pure function"),
-    ("src/script/", &["crate::commands", "crate::keyspace", "crate::module", "redis_module"], "the engine reaches the server through its port only"),
-    ("src/keyspace/", &["crate::commands", "crate::script", "crate::module", "mlua"], "the keyspace serves the commands, not the reverse"),
-    ("src/waiting/", &["crate::commands", "crate::script", "crate::module", "mlua"], "lines serve the commands, not the reverse"),
+    ("src/lua/", &["crate::commands", "crate::server", "crate::keyspace", "crate::module", "redis_module"], "the engine reaches the server through its port only"),
+    ("src/server/", &["crate::commands", "crate::lua", "crate::module", "mlua"], "the server serves the commands, not the reverse"),
+    ("src/keyspace/", &["crate::commands", "crate::lua", "crate::module", "mlua"], "the keyspace serves the commands, not the reverse"),
+    ("src/waiting/", &["crate::commands", "crate::lua", "crate::module", "mlua"], "lines serve the commands, not the reverse"),
     ("src/commands/", &["mlua", "crate::module"], "commands know the engine, not the VM"),
 ];
 
-/// Calls that only `src/keyspace` may make: opening keys, replicating, notifying.
+/// Calls that only `src/server` may make: opening keys, replicating, notifying.
 const KEYSPACE_ONLY: &[&str] = &["RedisModule_OpenKey", "RedisModule_Replicate", "RedisModule_NotifyKeyspaceEvent"];
 
 /// The only files with `unsafe`. A path that ends with `/` stands for a folder.
 const UNSAFE: &[&str] = &[
-    "src/keyspace/acl.rs",
-    "src/keyspace/module_api.rs",
-    "src/keyspace/call.rs",
-    "src/keyspace/command_filter.rs",
-    "src/keyspace/kept.rs",
-    "src/keyspace/key.rs",
-    "src/keyspace/reply.rs",
-    "src/keyspace/script_calls/keys.rs",
-    "src/keyspace/server.rs",
-    "src/keyspace/server_events.rs",
-    "src/keyspace/server_thread.rs",
+    "src/server/acl.rs",
+    "src/server/module_api.rs",
+    "src/server/call.rs",
+    "src/server/command_filter.rs",
+    "src/server/kept.rs",
+    "src/server/key.rs",
+    "src/server/reply.rs",
+    "src/scripting/calls/keys.rs",
+    "src/server/state.rs",
+    "src/server/events.rs",
+    "src/server/thread.rs",
     "src/keyspace/sorted_set.rs",
     "src/module/",
     "src/commands/guard.rs",
     "src/waiting/blocked.rs",
     "src/waiting/events.rs",
-    "src/script/context.rs",
-    "src/script/heap.rs",
-    "src/script/limits.rs",
-    "src/script/number_text.rs",
-    "src/script/stack.rs",
-    "src/script/stack/",
-    "src/script/vm.rs",
-    "src/script/vm/",
-    "src/script/api/redis.rs",
+    "src/lua/limits.rs",
+    "src/lua/numbers/text.rs",
+    "src/lua/vm/",
+    "src/lua/api/redis.rs",
 ];
 
 const MAX_LINES: usize = 500;
@@ -179,10 +175,10 @@ fn only_the_keyspace_opens_keys_replicates_and_notifies() {
     let calls = |line: &str| KEYSPACE_ONLY.iter().any(|call| line.contains(call));
     expect_none(
         &offences(
-            files.iter().filter(|file| !file.path.starts_with("src/keyspace/") && file.path != "src/module/required.rs"),
+            files.iter().filter(|file| !file.path.starts_with("src/server/") && file.path != "src/module/required.rs"),
             calls,
         ),
-        "only src/keyspace may call this",
+        "only src/server may call this",
     );
     assert!(!offences(files.iter(), calls).is_empty(), "nobody opens keys: the rule looks for the wrong names");
 }
@@ -200,8 +196,8 @@ fn raw_calls_on_keys_are_in_one_place() {
     };
     let files = sources("src");
     let elsewhere =
-        |file: &&Source| !["keyspace/key.rs", "keyspace/sorted_set.rs", "required.rs"].iter().any(|end| file.path.ends_with(end));
-    expect_none(&offences(files.iter().filter(elsewhere), calls), "only src/keyspace/key.rs may call this");
+        |file: &&Source| !["server/key.rs", "keyspace/sorted_set.rs", "required.rs"].iter().any(|end| file.path.ends_with(end));
+    expect_none(&offences(files.iter().filter(elsewhere), calls), "only src/server/key.rs may call this");
     assert!(!offences(files.iter(), calls).is_empty(), "nobody opens keys: the rule looks for the wrong names");
 }
 

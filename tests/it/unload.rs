@@ -271,8 +271,8 @@ fn drain_answers_who_waits_and_lets_nobody_wait() {
         let mut lock = Waiter::queued(server, "l", 1, "ATOMIC.LOCK l a 60000 WAIT 0");
         let mut bound = Waiter::queued(server, "l", 2, "ATOMIC.LOCK l b 60000 WAIT 60000 BIND SHARED");
         let mut permits = Waiter::send(server, "ATOMIC.SEMACQUIRE s 1 c 60000 WAIT 0");
-        eventually("three wait", || (server.info("atomic_waiting_clients") == "3").then_some(()));
-        assert_eq!(server.info("atomic_draining"), "0");
+        eventually("three wait", || (server.info("atomic_locks_waiting_clients") == "3").then_some(()));
+        assert_eq!(server.info("atomic_locks_draining"), "0");
         server.run("SELECT 5");
         assert_eq!(server.run("ATOMIC.DRAIN on"), Value::Integer(3));
         assert_eq!(server.run("EXISTS l"), Value::Integer(0), "the caller's database is another one now");
@@ -283,10 +283,10 @@ fn drain_answers_who_waits_and_lets_nobody_wait() {
             assert!((1..=60_000).contains(&reply.array()[2].integer()), "{reply}");
         }
         not_granted(&permits.reply());
-        for figure in ["atomic_waiting_clients", "atomic_bound_to_connections"] {
+        for figure in ["atomic_locks_waiting_clients", "atomic_locks_bound_to_connections"] {
             assert_eq!(server.info(figure), "0", "{figure}");
         }
-        assert_eq!(server.info("atomic_draining"), "1");
+        assert_eq!(server.info("atomic_locks_draining"), "1");
         assert_eq!(server.run("ATOMIC.DRAIN ON"), Value::Integer(0));
         for command in [
             "ATOMIC.LOCK l d 60000 WAIT 0",
@@ -333,7 +333,7 @@ fn drain_is_for_administrators_outside_of_transactions_and_scripts() {
         assert!(replies.array()[0].error().starts_with("ERR ATOMIC.DRAIN is not allowed in transactions"), "{replies}");
         let reply = server.call(&["ATOMIC.EVAL", "return redis.call('ATOMIC.DRAIN', 'ON')", "0"]);
         assert!(matches!(reply, Value::Error(_)), "{reply}");
-        assert_eq!(server.info("atomic_draining"), "0");
+        assert_eq!(server.info("atomic_locks_draining"), "0");
         for command in ["ATOMIC.DRAIN", "ATOMIC.DRAIN MAYBE", "ATOMIC.DRAIN ON ON"] {
             assert!(matches!(server.run(command), Value::Error(_)), "{command}");
         }
@@ -351,7 +351,7 @@ fn drain_is_for_administrators_outside_of_transactions_and_scripts() {
                 assert!(matches!(&reply, Value::Error(text) if text.starts_with("NOPERM")), "{rule}: {reply}");
             }
         }
-        assert_eq!(server.info("atomic_draining"), "0");
+        assert_eq!(server.info("atomic_locks_draining"), "0");
     });
 }
 
@@ -379,7 +379,7 @@ fn with_drain_the_module_is_unloaded_and_loaded_under_load() {
                 });
             }
             for round in 0..6 {
-                eventually("somebody waits", || (server.info("atomic_waiting_clients") != "0").then_some(()));
+                eventually("somebody waits", || (server.info("atomic_locks_waiting_clients") != "0").then_some(()));
                 assert!(server.run("ATOMIC.DRAIN ON").integer() >= 0);
                 // One turn of the event loop is enough for what waited; a connection that closed meanwhile takes another.
                 let mut tries = 0;
@@ -391,7 +391,7 @@ fn with_drain_the_module_is_unloaded_and_loaded_under_load() {
                 reuse_memory(server);
                 assert!(server.run("CLIENT LIST").text().contains("cmd="));
                 load(server);
-                assert_eq!(server.info("atomic_draining"), "0");
+                assert_eq!(server.info("atomic_locks_draining"), "0");
             }
             over.store(true, Ordering::Relaxed);
             server.run("ATOMIC.DRAIN ON");

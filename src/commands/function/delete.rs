@@ -2,13 +2,14 @@
 //!
 //! Reply: OK. Replicates `FUNCTION DELETE`. Errors: those of FUNCTION DELETE.
 
-use super::store;
-use crate::commands::scripting;
-use crate::commands::spec::{Arg, Command, Keys, Spec};
+use crate::commands::spec::{Arg, Around, Command, Keys, Spec};
+use crate::dropin;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::reply::Reply;
+use crate::scripting;
+use crate::scripting::library_store;
+use crate::server::args::Args;
+use crate::server::reply::Reply;
 
 pub struct Delete;
 
@@ -25,7 +26,7 @@ impl Command for Delete {
         args: &[Arg::string(c"library-name")],
     };
 
-    const STANDS_IN: bool = true;
+    const AROUND: Option<Around> = Some(dropin::serve);
 
     type Request<'a> = Args<'a>;
 
@@ -34,6 +35,6 @@ impl Command for Delete {
     }
 
     fn run(keyspace: &Keyspace, words: Args<'_>) -> Result<Reply> {
-        store::delete(keyspace.ctx(), &mut *scripting::engine()?, words.rest()).map(|()| Reply::Sent)
+        library_store::delete(keyspace.ctx(), &mut *scripting::engine()?, words.rest()).map(|()| Reply::Sent)
     }
 }

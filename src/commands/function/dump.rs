@@ -5,9 +5,9 @@
 use crate::commands::spec::{Command, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::libraries;
-use crate::keyspace::reply::Reply;
+use crate::scripting::library_store::server_list;
+use crate::server::args::Args;
+use crate::server::reply::Reply;
 
 pub struct Dump;
 
@@ -31,7 +31,7 @@ impl Command for Dump {
     }
 
     fn run(keyspace: &Keyspace, (): ()) -> Result<Reply> {
-        libraries::relay(keyspace.ctx(), b"DUMP", &[])?;
+        server_list::relay(keyspace.ctx(), b"DUMP", &[])?;
         Ok(Reply::Sent)
     }
 }

@@ -5,12 +5,13 @@
 //! Errors: NOTBUSY when nothing keeps the server busy, UNKILLABLE when the function has written, BUSY when a script is running
 //! instead.
 
-use crate::commands::scripting::busy;
-use crate::commands::spec::{Command, Keys, Spec};
+use crate::commands::spec::{Around, Command, Keys, Spec};
+use crate::dropin;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::reply::Reply;
+use crate::scripting::busy;
+use crate::server::args::Args;
+use crate::server::reply::Reply;
 
 pub struct Kill;
 
@@ -27,7 +28,7 @@ impl Command for Kill {
         args: &[],
     };
 
-    const STANDS_IN: bool = true;
+    const AROUND: Option<Around> = Some(dropin::serve);
 
     type Request<'a> = ();
 

@@ -6,9 +6,9 @@
 use crate::commands::spec::{Arg, Command, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::libraries;
-use crate::keyspace::reply::Reply;
+use crate::scripting::library_store::server_list;
+use crate::server::args::Args;
+use crate::server::reply::Reply;
 
 pub struct List;
 
@@ -35,7 +35,7 @@ impl Command for List {
     }
 
     fn run(keyspace: &Keyspace, words: Args<'_>) -> Result<Reply> {
-        libraries::relay(keyspace.ctx(), b"LIST", words.rest())?;
+        server_list::relay(keyspace.ctx(), b"LIST", words.rest())?;
         Ok(Reply::Sent)
     }
 }

@@ -7,13 +7,14 @@
 //! Replicates `FUNCTION LOAD` unchanged.
 //! Errors: those of FUNCTION LOAD. Nothing changes on an error.
 
-use super::store;
-use crate::commands::scripting;
-use crate::commands::spec::{Arg, Command, Keys, Spec};
+use crate::commands::spec::{Arg, Around, Command, Keys, Spec};
+use crate::dropin;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::reply::Reply;
+use crate::scripting;
+use crate::scripting::library_store;
+use crate::server::args::Args;
+use crate::server::reply::Reply;
 
 pub struct Load;
 
@@ -30,7 +31,7 @@ impl Command for Load {
         args: &[Arg::word(c"replace", c"REPLACE").optional(), Arg::string(c"function-code")],
     };
 
-    const STANDS_IN: bool = true;
+    const AROUND: Option<Around> = Some(dropin::serve);
 
     type Request<'a> = Args<'a>;
 
@@ -39,6 +40,6 @@ impl Command for Load {
     }
 
     fn run(keyspace: &Keyspace, words: Args<'_>) -> Result<Reply> {
-        store::load(keyspace.ctx(), &mut *scripting::engine()?, words.rest()).map(|()| Reply::Sent)
+        library_store::load(keyspace.ctx(), &mut *scripting::engine()?, words.rest()).map(|()| Reply::Sent)
     }
 }

@@ -3,13 +3,14 @@
 //! The server's engine runs the libraries that only it can load, and the log names them.
 //! Reply: OK. Replicates `FUNCTION RESTORE` unchanged. Errors: those of FUNCTION RESTORE. Nothing changes on an error.
 
-use super::store;
-use crate::commands::scripting;
-use crate::commands::spec::{Arg, Command, Keys, Spec};
+use crate::commands::spec::{Arg, Around, Command, Keys, Spec};
+use crate::dropin;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::reply::Reply;
+use crate::scripting;
+use crate::scripting::library_store;
+use crate::server::args::Args;
+use crate::server::reply::Reply;
 
 pub struct Restore;
 
@@ -33,7 +34,7 @@ impl Command for Restore {
         ],
     };
 
-    const STANDS_IN: bool = true;
+    const AROUND: Option<Around> = Some(dropin::serve);
 
     type Request<'a> = Args<'a>;
 
@@ -42,6 +43,6 @@ impl Command for Restore {
     }
 
     fn run(keyspace: &Keyspace, words: Args<'_>) -> Result<Reply> {
-        store::restore(keyspace.ctx(), &mut *scripting::engine()?, words.rest()).map(|()| Reply::Sent)
+        library_store::restore(keyspace.ctx(), &mut *scripting::engine()?, words.rest()).map(|()| Reply::Sent)
     }
 }

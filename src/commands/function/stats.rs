@@ -4,13 +4,14 @@
 //! of `libraries_count` and `functions_count` by engine.
 //! Errors: `BUSY` while a script, not a function, keeps the server busy.
 
-use crate::commands::scripting::busy;
-use crate::commands::spec::{Command, Keys, Spec};
+use crate::commands::spec::{Around, Command, Keys, Spec};
+use crate::dropin;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::libraries;
-use crate::keyspace::reply::Reply;
+use crate::scripting::busy;
+use crate::scripting::library_store::server_list;
+use crate::server::args::Args;
+use crate::server::reply::Reply;
 
 pub struct Stats;
 
@@ -27,7 +28,7 @@ impl Command for Stats {
         args: &[],
     };
 
-    const STANDS_IN: bool = true;
+    const AROUND: Option<Around> = Some(dropin::serve);
 
     type Request<'a> = ();
 
@@ -39,7 +40,7 @@ impl Command for Stats {
         let ctx = keyspace.ctx();
         busy::refuse_during_script(ctx)?;
         let Some(running) = busy::running_function() else {
-            libraries::relay(ctx, b"STATS", &[])?;
+            server_list::relay(ctx, b"STATS", &[])?;
             return Ok(Reply::Sent);
         };
         let duration = i64::try_from(running.since.elapsed().as_millis()).unwrap_or(i64::MAX);
@@ -49,12 +50,12 @@ impl Command for Stats {
             ("command", Reply::Array(command)),
             ("duration_ms", Reply::Integer(duration)),
         ]);
-        let engine = |engine: libraries::Engine| {
+        let engine = |engine: server_list::Engine| {
             let libraries = ("libraries_count", Reply::Integer(engine.libraries));
             let functions = ("functions_count", Reply::Integer(engine.functions));
             (Reply::Bulk(engine.name), Reply::Map(vec![libraries, functions]))
         };
-        let engines = Reply::Pairs(libraries::engines(ctx).into_iter().map(engine).collect());
+        let engines = Reply::Pairs(server_list::engines(ctx).into_iter().map(engine).collect());
         Ok(Reply::Map(vec![("running_script", running), ("engines", engines)]))
     }
 }

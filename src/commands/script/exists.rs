@@ -2,14 +2,16 @@
 //!
 //! Reply: 1 or 0 per SHA1, in their order. A stored script exists whether or not it was used since the restart.
 
-use super::{READS, store};
-use crate::commands::scripting;
-use crate::commands::spec::{Arg, Command, Keys, Spec};
+use super::READS;
+use crate::commands::spec::{Arg, Around, Command, Keys, Spec};
+use crate::dropin;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::module_api::Str;
-use crate::keyspace::reply::Reply;
+use crate::scripting;
+use crate::scripting::script_store;
+use crate::server::args::Args;
+use crate::server::module_api::Str;
+use crate::server::reply::Reply;
 
 pub struct Exists;
 
@@ -26,7 +28,7 @@ impl Command for Exists {
         args: &[Arg::string(c"sha1").multiple()],
     };
 
-    const STANDS_IN: bool = true;
+    const AROUND: Option<Around> = Some(dropin::serve);
 
     type Request<'a> = Args<'a>;
 
@@ -36,7 +38,7 @@ impl Command for Exists {
 
     fn run(keyspace: &Keyspace, shas: Args<'_>) -> Result<Reply> {
         let mut scripting = scripting::engine()?;
-        let mut known = |sha: &Str<'_>| store::find(keyspace.ctx(), &mut scripting.engine, sha.bytes()).is_some();
+        let mut known = |sha: &Str<'_>| script_store::find(keyspace.ctx(), &mut scripting.engine, sha.bytes()).is_some();
         Ok(Reply::Array(shas.rest().iter().map(|sha| Reply::Integer(known(sha).into())).collect()))
     }
 }

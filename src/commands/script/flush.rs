@@ -5,13 +5,15 @@
 //! cache: stored scripts belong to the primary, and the replica finds them again on their next use.
 //! Replicates `FUNCTION DELETE atomic_<sha1>` for each stored script, in one MULTI/EXEC.
 
-use super::{CHANGES, store};
-use crate::commands::scripting;
-use crate::commands::spec::{Arg, Command, Keys, Spec};
+use super::CHANGES;
+use crate::commands::spec::{Arg, Around, Command, Keys, Spec};
+use crate::dropin;
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::{Args, is};
-use crate::keyspace::reply::Reply;
+use crate::scripting;
+use crate::scripting::script_store;
+use crate::server::args::{Args, is};
+use crate::server::reply::Reply;
 
 pub struct Flush;
 
@@ -28,7 +30,7 @@ impl Command for Flush {
         args: &[Arg::one_of(c"flush-type", &[Arg::word(c"async", c"ASYNC"), Arg::word(c"sync", c"SYNC")]).optional()],
     };
 
-    const STANDS_IN: bool = true;
+    const AROUND: Option<Around> = Some(dropin::serve);
 
     type Request<'a> = ();
 
@@ -42,7 +44,7 @@ impl Command for Flush {
     }
 
     fn run(keyspace: &Keyspace, (): ()) -> Result<Reply> {
-        store::flush(keyspace.ctx(), &mut scripting::engine()?.engine)?;
+        script_store::flush(keyspace.ctx(), &mut scripting::engine()?.engine)?;
         Ok(Reply::Ok)
     }
 }

@@ -3,12 +3,13 @@
 //! Works once other clients get `BUSY`, as long as the script has written nothing. Reply: OK; the script's client gets an error.
 //! Errors: NOTBUSY when no script keeps the server busy, UNKILLABLE when the script has written.
 
-use crate::commands::scripting::busy;
-use crate::commands::spec::{Command, Keys, Spec};
+use crate::commands::spec::{Around, Command, Keys, Spec};
+use crate::dropin;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::reply::Reply;
+use crate::scripting::busy;
+use crate::server::args::Args;
+use crate::server::reply::Reply;
 
 pub struct Kill;
 
@@ -25,7 +26,7 @@ impl Command for Kill {
         args: &[],
     };
 
-    const STANDS_IN: bool = true;
+    const AROUND: Option<Around> = Some(dropin::serve);
 
     type Request<'a> = ();
 

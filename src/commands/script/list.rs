@@ -8,14 +8,15 @@
 //! statistics were reset. RESP2 has flat arrays for the maps. A script that exists throughout the iteration is on exactly one
 //! page.
 
-use super::{READS, store};
-use crate::commands::scripting;
+use super::READS;
 use crate::commands::spec::{Arg, Command, Keys, Spec};
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::{Args, fill, is, syntax};
-use crate::keyspace::reply::{Reply, number};
-use crate::script::{Digest, Listed};
+use crate::lua::{Digest, Listed};
+use crate::scripting;
+use crate::scripting::script_store;
+use crate::server::args::{Args, fill, is, syntax};
+use crate::server::reply::{Reply, number};
 
 pub struct List;
 
@@ -58,7 +59,7 @@ impl Command for List {
 
     fn run(keyspace: &Keyspace, Request { after, count }: Request) -> Result<Reply> {
         let mut scripting = scripting::engine()?;
-        store::follow(keyspace.ctx(), &mut scripting.engine);
+        script_store::follow(keyspace.ctx(), &mut scripting.engine);
         Ok(Reply::Array(scripting.engine.list(after, count).into_iter().map(entry).collect()))
     }
 }

@@ -8,13 +8,15 @@
 //! Replicates `FUNCTION LOAD REPLACE <library>` once; nothing when the script is already stored.
 //! Errors: a script that does not compile, with its line.
 
-use super::{LOADS, store};
-use crate::commands::scripting;
-use crate::commands::spec::{Arg, Command, Keys, Spec};
+use super::LOADS;
+use crate::commands::spec::{Arg, Around, Command, Keys, Spec};
+use crate::dropin;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::reply::Reply;
+use crate::scripting;
+use crate::scripting::script_store;
+use crate::server::args::Args;
+use crate::server::reply::Reply;
 
 pub struct Load;
 
@@ -31,7 +33,7 @@ impl Command for Load {
         args: &[Arg::string(c"script")],
     };
 
-    const STANDS_IN: bool = true;
+    const AROUND: Option<Around> = Some(dropin::serve);
 
     type Request<'a> = &'a [u8];
 
@@ -42,7 +44,7 @@ impl Command for Load {
     }
 
     fn run(keyspace: &Keyspace, script: &[u8]) -> Result<Reply> {
-        let digest = store::load(keyspace.ctx(), &mut *scripting::engine()?, script)?;
+        let digest = script_store::load(keyspace.ctx(), &mut *scripting::engine()?, script)?;
         Ok(Reply::Bulk(digest.hex().to_vec()))
     }
 }

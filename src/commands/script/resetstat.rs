@@ -4,12 +4,12 @@
 //! `calls`, `errors`, `evicted`, `store-refused`. Current values stay: scripts, bytes, memory.
 
 use super::READS;
-use crate::commands::scripting;
 use crate::commands::spec::{Command, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::reply::Reply;
+use crate::scripting;
+use crate::server::args::Args;
+use crate::server::reply::Reply;
 
 pub struct ResetStat;
 

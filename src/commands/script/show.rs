@@ -2,13 +2,15 @@
 //!
 //! Reply: the exact bytes of the source, as a bulk string. Errors: NOSCRIPT when there is no such script.
 
-use super::{READS, store};
-use crate::commands::scripting;
-use crate::commands::spec::{Arg, Command, Keys, Spec};
+use super::READS;
+use crate::commands::spec::{Arg, Around, Command, Keys, Spec};
+use crate::dropin;
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::reply::Reply;
+use crate::scripting;
+use crate::scripting::script_store;
+use crate::server::args::Args;
+use crate::server::reply::Reply;
 
 pub struct Show;
 
@@ -25,7 +27,7 @@ impl Command for Show {
         args: &[Arg::string(c"sha1")],
     };
 
-    const STANDS_IN: bool = true;
+    const AROUND: Option<Around> = Some(dropin::serve);
 
     type Request<'a> = &'a [u8];
 
@@ -37,7 +39,7 @@ impl Command for Show {
 
     fn run(keyspace: &Keyspace, sha: &[u8]) -> Result<Reply> {
         let mut scripting = scripting::engine()?;
-        let digest = store::find(keyspace.ctx(), &mut scripting.engine, sha).ok_or(Error::NoScript)?;
+        let digest = script_store::find(keyspace.ctx(), &mut scripting.engine, sha).ok_or(Error::NoScript)?;
         scripting.engine.source(digest).map(|source| Reply::Bulk(source.to_vec())).ok_or(Error::NoScript)
     }
 }

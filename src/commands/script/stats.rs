@@ -13,14 +13,15 @@
 //!
 //! All counters are this server's own, since it started or RESETSTAT. Errors: NOSCRIPT when there is no such script.
 
-use super::{READS, store};
-use crate::commands::scripting::{self, Scripting};
+use super::READS;
 use crate::commands::spec::{Arg, Command, Keys, Spec};
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::reply::{Reply, number};
-use crate::script::ScriptStats;
+use crate::lua::ScriptStats;
+use crate::scripting::script_store;
+use crate::scripting::{self, Scripting};
+use crate::server::args::Args;
+use crate::server::reply::{Reply, number};
 
 pub struct Stats;
 
@@ -48,10 +49,10 @@ impl Command for Stats {
     fn run(keyspace: &Keyspace, sha: Option<&[u8]>) -> Result<Reply> {
         let mut scripting = scripting::engine()?;
         let Some(sha) = sha else {
-            store::follow(keyspace.ctx(), &mut scripting.engine);
+            script_store::follow(keyspace.ctx(), &mut scripting.engine);
             return Ok(of_all(&scripting));
         };
-        let digest = store::find(keyspace.ctx(), &mut scripting.engine, sha).ok_or(Error::NoScript)?;
+        let digest = script_store::find(keyspace.ctx(), &mut scripting.engine, sha).ok_or(Error::NoScript)?;
         scripting.engine.script_stats(digest).map(|stats| of_one(&stats)).ok_or(Error::NoScript)
     }
 }

@@ -4,8 +4,8 @@ use super::READS;
 use crate::commands::spec::{Command, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::reply::Reply;
+use crate::server::args::Args;
+use crate::server::reply::Reply;
 
 pub struct Help;
 

@@ -5,14 +5,15 @@
 //! `access` and either `keys`, `[first, last, step]`, or `numkeys`, the position of the number of keys. `calls` and `errors`
 //! count the runs of its function on this server since it started or ATOMIC.SCRIPT RESETSTAT.
 
-use super::{Command as Scripted, READS, REGISTRY};
-use crate::commands::scripting;
+use super::READS;
 use crate::commands::spec::{Command, Keys, Spec};
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::reply::{Reply, number};
-use crate::script::{Access, Declaration, Engine, Positions};
+use crate::lua::{Access, Declaration, Engine, Positions};
+use crate::scripting;
+use crate::scripting::scripted::{Command as Scripted, REGISTRY};
+use crate::server::args::Args;
+use crate::server::reply::{Reply, number};
 
 pub struct List;
 

@@ -8,8 +8,9 @@
 use crate::commands::spec::{Command, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::keyspace::args::Args;
-use crate::keyspace::reply::Reply;
+use crate::scripting::scripted;
+use crate::server::args::Args;
+use crate::server::reply::Reply;
 
 pub struct Reload;
 
@@ -33,6 +34,6 @@ impl Command for Reload {
     }
 
     fn run(keyspace: &Keyspace, (): ()) -> Result<Reply> {
-        super::reload(keyspace.ctx()).map(|()| Reply::Ok)
+        scripted::reload(keyspace.ctx()).map(|()| Reply::Ok)
     }
 }

@@ -3,8 +3,9 @@
 use super::each_way;
 use super::examples::each_example;
 use super::program::{program, succeeds};
-use crate::support::Server;
+use crate::support::cluster::Cluster;
 use crate::support::installed::root;
+use crate::support::{Server, each_installed};
 
 /// Runs a program of `tests/apps/python`, which exits with 0 if the application worked.
 #[track_caller]
@@ -23,6 +24,11 @@ fn python(file: &str, argument: &str) {
 #[test]
 fn locks_and_registered_scripts_of_redis_py_work() {
     each_way(|server| works("with_redis.py", server));
+}
+
+#[test]
+fn the_cluster_client_of_redis_py_finds_the_node_of_every_command() {
+    each_installed(|binary| works("with_cluster.py", &Cluster::start(binary, 2).nodes[0]));
 }
 
 #[test]

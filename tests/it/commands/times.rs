@@ -10,7 +10,7 @@ const CALLS: &[(&str, &[usize])] = &[
     ("ATOMIC.RATELIMIT k BUCKET 1 1 <ms>", &[3, 4]),
     ("ATOMIC.RATELIMIT k BUCKET 3 3 <ms> COST 3", &[3, 4]),
     ("ATOMIC.LOCK k me <ms>", &[2]),
-    ("ATOMIC.MLOCK 1 k me <ms>", &[2]),
+    ("ATOMIC.MLOCK me <ms> k", &[2]),
     ("ATOMIC.SEMACQUIRE k 3 me <ms> PERMITS 2", &[3]),
     ("ATOMIC.ONCE k PX <ms>", &[1]),
     ("ATOMIC.IDEMBEGIN k f <ms>", &[1]),

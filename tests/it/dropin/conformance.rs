@@ -31,7 +31,7 @@ fn a_client_of_eval_sees_what_it_sees_without_the_module() {
             }
         }
         assert!(differing.is_empty(), "{} differ:\n{}", differing.len(), differing.join("\n"));
-        assert_ne!(dropped.info("atomic_runs"), "0");
+        assert_ne!(dropped.info("atomic_scripts_runs"), "0");
         assert_eq!(plain.run("ATOMIC.EVAL x 0").error().split('\'').next(), Some("ERR unknown command "));
         assert_eq!(dropped.call(&call("EVAL", WHO, "0")), ours());
     });

@@ -225,9 +225,9 @@ fn scripts_that_are_loaded_in_a_long_pause_take_bounded_memory_and_a_flush_forge
         for number in 0..600 {
             client.call(&["ATOMIC.SCRIPT", "LOAD", &format!("return {number}")]);
         }
-        assert_eq!(server.info("atomic_store_refused"), "100");
+        assert_eq!(server.info("atomic_scripts_store_refused"), "100");
         assert_eq!(server.run("CLIENT UNPAUSE"), Value::ok());
-        eventually("what was not evicted is stored", || (server.info("atomic_stored") == "400").then_some(()));
+        eventually("what was not evicted is stored", || (server.info("atomic_scripts_stored") == "400").then_some(()));
         let last = sha1("return 599");
         assert_eq!(server.run(&format!("ATOMIC.EVALSHA {last} 0")), Value::Integer(599), "though it is not stored");
 
@@ -338,7 +338,7 @@ fn what_the_operator_hides_from_scripts_is_hidden_from_them_here() {
 #[test]
 fn the_memory_of_scripts_is_bounded_by_what_the_server_may_use() {
     each_server_with(&intercepting(), |server| {
-        let limit = || server.info("atomic_vm_memory_limit");
+        let limit = || server.info("atomic_scripts_vm_memory_limit");
         let shown = || server.run("CONFIG GET atomic.script-memory-limit").array()[1].text();
         assert_eq!((shown().as_str(), limit().as_str()), ("auto", "536870912"), "without maxmemory");
         for (maxmemory, expected) in [("1gb", 512_u64 << 20), ("4gb", 1 << 30), ("20gb", 5 << 30), ("0", 512 << 20)] {
@@ -368,7 +368,7 @@ fn the_memory_of_scripts_is_bounded_by_what_the_server_may_use() {
         }
     });
     let setup = Setup::with_module().module_args(&["script-memory-limit", "auto"]).config("maxmemory 8gb");
-    each_server_with(&setup, |server| assert_eq!(server.info("atomic_vm_memory_limit"), (2_u64 << 30).to_string()));
+    each_server_with(&setup, |server| assert_eq!(server.info("atomic_scripts_vm_memory_limit"), (2_u64 << 30).to_string()));
 }
 
 /// What a script makes of a large reply fits into the default limit: 100 bytes for each key, say.

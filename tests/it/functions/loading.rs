@@ -142,7 +142,7 @@ fn loading_is_bounded_in_memory_and_in_the_number_of_functions() {
 #[test]
 fn failed_loads_leave_no_memory_behind() {
     each_server(|server| {
-        let used = || server.info("atomic_vm_memory").parse::<u64>().unwrap();
+        let used = || server.info("atomic_scripts_vm_memory").parse::<u64>().unwrap();
         let fail = |times: usize| {
             for _ in 0..times {
                 refused(server, &format!("{} error('x')", function("f", "return [[a function that is dropped]]")));

@@ -12,7 +12,7 @@ fn load_natively(server: &Server, name: &str, code: &str) {
 /// Asserts what a function returns, and that the module ran it.
 #[track_caller]
 fn expect_ours(server: &Server, call: &str, expected: &Value) {
-    let runs = || server.info("atomic_runs").parse::<u64>().unwrap();
+    let runs = || server.info("atomic_scripts_runs").parse::<u64>().unwrap();
     let before = runs();
     assert_eq!(server.run(call), *expected, "{call}");
     assert_eq!(runs(), before + 1, "{call} was not run by the module");
@@ -112,9 +112,9 @@ fn a_library_that_only_the_server_can_run_is_run_by_the_server() {
         load_natively(server, "good", &function("good", "return redis.call('SET', keys[1], 1)"));
         assert_eq!(server.run(&format!("MODULE LOAD {}", module_path().display())), Value::ok());
         expect_ours(server, "ATOMIC.FCALL good 1 k", &Value::ok());
-        let runs = server.info("atomic_runs");
+        let runs = server.info("atomic_scripts_runs");
         assert_eq!(server.run("ATOMIC.FCALL odd 1 k"), Value::bulk("16k"));
-        assert_eq!(server.info("atomic_runs"), runs);
+        assert_eq!(server.info("atomic_scripts_runs"), runs);
         assert_eq!(ours(server), "1");
         let said = || server.log().lines().filter(|line| line.contains("library odd runs on the server")).count();
         assert_eq!(said(), 1, "{}", server.log());
@@ -248,7 +248,7 @@ fn a_library_that_a_limit_kept_out_comes_in_when_the_limit_is_lifted() {
         let load = format!("MODULE LOAD {} script-memory-limit 4mb", module_path().display());
         assert_eq!(server.run(&load), Value::ok());
         assert_eq!(server.run("ATOMIC.FCALL f 0"), Value::bulk("ours"), "run by the server");
-        assert_eq!(server.info("atomic_runs"), "0");
+        assert_eq!(server.info("atomic_scripts_runs"), "0");
         server.run("CONFIG SET atomic.script-memory-limit 64mb");
         expect_ours(server, "ATOMIC.FCALL f 0", &Value::bulk("ours"));
     });

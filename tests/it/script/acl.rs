@@ -94,7 +94,7 @@ fn a_declared_key_that_is_not_permitted_is_refused_before_the_script_runs() {
         let script = "return redis.call('SET', 'a:written', 1)";
         let digest = server.call(&["ATOMIC.SCRIPT", "LOAD", script]).text();
         let mut guest = user(server, "guest", "+atomic.eval +atomic.evalsha +set ~a:* %R~r:*");
-        let runs = server.info("atomic_runs");
+        let runs = server.info("atomic_scripts_runs");
         for rest in ["1 b:1", "2 a:1 b:1", "3 a:1 a:2 b:1 a:3", "1 r:1", "1 ''"] {
             for call in [eval(script, rest), super::evalsha(script, rest)] {
                 let reply = guest.call(&call);
@@ -103,7 +103,7 @@ fn a_declared_key_that_is_not_permitted_is_refused_before_the_script_runs() {
             }
         }
         assert_eq!(server.run("DBSIZE"), Value::Integer(0));
-        assert_eq!(server.info("atomic_runs"), runs, "nothing ran");
+        assert_eq!(server.info("atomic_scripts_runs"), runs, "nothing ran");
         assert_eq!(guest.call(&eval(script, "2 a:1 a:2 b:argument")), Value::ok(), "an argument is no key");
     });
 }

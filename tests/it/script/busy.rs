@@ -131,7 +131,7 @@ fn every_loop_is_killed_and_its_memory_comes_back() {
             assert_eq!(runner.reply(), killed(&script), "{endless}");
             expect_working(&mut runner.0, endless);
         }
-        let used: u64 = server.info("atomic_vm_memory").parse().unwrap();
+        let used: u64 = server.info("atomic_scripts_vm_memory").parse().unwrap();
         assert!(used < 8 << 20, "{used} bytes are used");
     });
 }

@@ -66,7 +66,7 @@ fn a_script_that_eval_has_seen_is_found_unless_it_did_not_compile() {
             assert!(load(server, broken).error().starts_with("ERR Error compiling script (new function): user_script:1: "));
         }
         assert_eq!(exists(server, &[&sha1(broken)]), Value::integers(&[0]));
-        assert_eq!(server.info("atomic_cached"), "2");
+        assert_eq!(server.info("atomic_scripts_cached"), "2");
     });
 }
 
@@ -80,7 +80,7 @@ fn flush_forgets_everything_in_every_form() {
             assert_eq!(server.run(&format!("ATOMIC.SCRIPT FLUSH {form}")), Value::ok(), "{form}");
             assert_eq!(exists(server, &[&sha1(SCRIPT), &sha1("return 7")]), Value::integers(&[0, 0]), "{form}");
             assert_eq!(server.call(&evalsha(SCRIPT, "0")).error(), NOSCRIPT, "{form}");
-            assert_eq!(server.info("atomic_cached"), "0");
+            assert_eq!(server.info("atomic_scripts_cached"), "0");
             expect_working(&mut server.connect(), form);
         }
         load(server, SCRIPT);
@@ -160,7 +160,7 @@ fn what_only_eval_has_seen_ends_with_the_module_and_the_process_and_is_not_repli
             assert_eq!(server.run("MODULE UNLOAD atomic"), Value::ok());
             assert_eq!(server.call(&["MODULE", "LOAD", path.to_str().unwrap()]), Value::ok());
             assert_eq!(server.call(&evalsha(SCRIPT, "0")).error(), NOSCRIPT);
-            assert_eq!(server.info("atomic_cached"), "0");
+            assert_eq!(server.info("atomic_scripts_cached"), "0");
             expect_working(&mut server.connect(), "loading again");
             server.call(&eval(SCRIPT, "0"));
         }

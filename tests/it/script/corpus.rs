@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use redis_atomic::script;
+use redis_atomic::lua;
 
 use crate::support::installed::root;
 use crate::support::{Server, Value, each_server};
@@ -30,7 +30,7 @@ use Class::{Differs, Neither, Ours, Same, Theirs};
 fn class(server: &Server, source: &[u8]) -> Class {
     let takes = |command: &[u8]| !matches!(server.call(&[command, b"LOAD", source]), Value::Error(_));
     match (takes(b"ATOMIC.SCRIPT"), takes(b"SCRIPT")) {
-        (true, true) if script::differs(source) => Differs,
+        (true, true) if lua::differs(source) => Differs,
         (true, true) => Same,
         (false, true) => Theirs,
         (true, false) => Ours,

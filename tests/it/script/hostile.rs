@@ -2,7 +2,7 @@
 //!
 //! A row is a trick, a script and what it must come to. After each row the connection is in sync and the engine works; after each
 //! group the memory is back. What limits end in general is in `limits`; what is known to kill other engines is also run without a
-//! server, in `src/script/tests/hostile.rs`.
+//! server, in `src/lua/tests/hostile.rs`.
 
 mod bombs;
 mod codecs;
@@ -115,7 +115,7 @@ fn check_scripts(rows: &[(&str, Vec<u8>, Must)]) {
     each_limited_server(|server| {
         let mut connection = server.connect();
         expect_working(&mut connection, "the start");
-        let memory = || ["used_memory", "atomic_vm_memory"].map(|field| server.info(field).parse::<u64>().unwrap());
+        let memory = || ["used_memory", "atomic_scripts_vm_memory"].map(|field| server.info(field).parse::<u64>().unwrap());
         server.run("FLUSHALL");
         let before = memory();
         let wrong: Vec<String> =

@@ -260,7 +260,7 @@ fn scripts_seen_only_by_eval_are_bounded_in_number_and_loaded_ones_stay() {
         for number in 0..700 {
             assert_eq!(connection.call(&eval(format!("return {number}"), "0")), Value::Integer(number));
         }
-        assert_eq!(server.info("atomic_cached"), "505", "500 and the loaded ones");
+        assert_eq!(server.info("atomic_scripts_cached"), "505", "500 and the loaded ones");
         for script in &loaded {
             assert!(connection.call(&evalsha(script, "0")).text().starts_with("loaded"), "{script}");
         }
@@ -281,9 +281,9 @@ fn scripts_seen_only_by_eval_are_bounded_in_bytes() {
         for number in 0..40 {
             assert_eq!(connection.call(&eval(format!("return {number} --{padding}"), "0")), Value::Integer(number));
         }
-        let bytes: usize = server.info("atomic_cached_bytes").parse().unwrap();
+        let bytes: usize = server.info("atomic_scripts_cached_bytes").parse().unwrap();
         assert!((8_000_000..=16 << 20).contains(&bytes), "{bytes} bytes are cached");
         assert_eq!(server.run("ATOMIC.SCRIPT FLUSH"), Value::ok());
-        assert_eq!(server.info("atomic_cached_bytes"), "0");
+        assert_eq!(server.info("atomic_scripts_cached_bytes"), "0");
     });
 }

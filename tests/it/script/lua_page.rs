@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use redis_atomic::{script, settings};
+use redis_atomic::{lua, settings};
 
 use super::conformance::differences::{DIFFERENCES, Difference};
 use super::conformance::words::WORDS;
@@ -132,7 +132,7 @@ fn differences(all: &[Difference]) -> String {
     let section = |difference: &Difference| {
         let servers: Vec<String> = difference.on.iter().map(|&name| product(name)).collect();
         let on = if servers.is_empty() { "On every server".to_owned() } else { format!("On {}", servers.join(", ")) };
-        let left = difference.rows.iter().all(|(script, ..)| script::differs(script.as_bytes()));
+        let left = difference.rows.iter().all(|(script, ..)| lua::differs(script.as_bytes()));
         let on = if left { on + ". In drop-in mode the server's engine runs such a script" } else { on };
         let row = |&(script, theirs, ours): &(&str, &str, &str)| {
             format!("{}\n  EVAL         {}\n  ATOMIC.EVAL  {}\n", printed(script, ""), printed(theirs, TAB), printed(ours, TAB))

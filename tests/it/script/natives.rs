@@ -23,9 +23,9 @@ const CALLS: &[(&str, &str, &str, &str)] = &[
     ("cas", "", "K, 'v', 'w', 'x'", "K, 'v', 'w', 'x'"),
     ("cas", "", "K, nil", "K, nil"),
     ("cad", "SET k v", "K, 'v'", "K, 'v'"),
-    ("mcas", "MSET k v j w", "2, K, 'j', 'v', 'x', 'w', 'y'", "2, K, 'j', 'v', 'x', 'w', 'y'"),
-    ("mcas", "", "2, K, 'j', 'v'", "2, K, 'j', 'v'"),
-    ("mcas", "MSET k v j w", "2, {K, 'j', 'v', 'x', 'w', 'y'}", "2, K, 'j', 'v', 'x', 'w', 'y'"),
+    ("mcas", "MSET k v j w", "K, 'v', 'x', 'j', 'w', 'y'", "K, 'v', 'x', 'j', 'w', 'y'"),
+    ("mcas", "", "K, 'v', 'w', 'j'", "K, 'v', 'w', 'j'"),
+    ("mcas", "MSET k v j w", "{K, 'v', 'x', 'j', 'w', 'y'}", "K, 'v', 'x', 'j', 'w', 'y'"),
     ("set", "", "K, 5, {nx = true, px = 100000}", "K, 5, 'NX', 'PX', 100000"),
     ("set", "SET k 3", "K, 5, {get = true, gt = true, ifge = 2.5}", "K, 5, 'IFGE', 2.5, 'GT', 'GET'"),
     ("set", "", "K, 5, {xx = false, get = true, gt = true}", "K, 5, 'GT', 'GET'"),
@@ -46,7 +46,8 @@ const CALLS: &[(&str, &str, &str, &str)] = &[
     ("lock", "", "K, 'me', 100000, {shared = true}", "K, 'me', 100000, 'SHARED'"),
     ("lock", "ATOMIC.LOCK k you 100000", "K, 'me', 100000, {wait = 0}", "K, 'me', 100000, 'WAIT', 0"),
     ("lock", "", "K, 'me', 100000, {bind = true}", "K, 'me', 100000, 'BIND'"),
-    ("mlock", "", "2, K, 'j', 'me', 100000", "2, K, 'j', 'me', 100000"),
+    ("mlock", "", "'me', 100000, K, 'j'", "'me', 100000, K, 'j'"),
+    ("mlock", "", "'me', 100000", "'me', 100000"),
     ("unlock", "ATOMIC.LOCK k me 100000", "K, 'me', {all = true}", "K, 'me', 'ALL'"),
     ("lockrenew", "ATOMIC.LOCK k me 100000", "K, 'me', 200000", "K, 'me', 200000"),
     ("fence", "", "K, 5, {px = 100000}", "K, 5, 'PX', 100000"),
@@ -250,7 +251,9 @@ fn what_the_user_may_not_do_it_may_not_do_here() {
             ("+atomic.cas +atomic.cad ~*", "atomic.cas('a:1', 'v', 'v')", "del", "'k', 'XX'"),
             ("+atomic.cas %R~*", "", "cas", "'k', 'v', 'w'"),
             ("+atomic.transfer ~c", "", "transfer", "'c', 'b', 1"),
-            ("+atomic.mcas ~k", "", "mcas", "2, 'k', 'c', 'v', 'w', '5', '6'"),
+            ("+atomic.mcas ~k", "", "mcas", "'k', 'v', 'w', 'c', '5', '6'"),
+            ("+atomic.mcas ~k %R~c", "", "mcas", "'k', 'v', 'w', 'c', '5', '6'"),
+            ("+atomic.mlock ~k", "", "mlock", "'me', 1000, 'k', 'c'"),
             ("+atomic.ratelimit_ro %W~*", "", "ratelimit_ro", "'r', 'FIXED', 1, 1000"),
             ("+@all -atomic.lock ~*", "", "lock", "'l', 'me', 1000"),
         ] {
@@ -305,8 +308,7 @@ fn expect_refused(server: &Server, code: &str, function: &str, arguments: &str) 
 
 #[test]
 fn the_state_of_the_server_refuses_the_first_write_and_none_after_it() {
-    const WRITES: &[(&str, &str)] =
-        &[("cas", "KEYS[1], 'v', 'w'"), ("lock", "'l', 'me', 1000"), ("mcas", "1, KEYS[1], 'v', 'w'")];
+    const WRITES: &[(&str, &str)] = &[("cas", "KEYS[1], 'v', 'w'"), ("lock", "'l', 'me', 1000"), ("mcas", "KEYS[1], 'v', 'w'")];
     each_server(|server| {
         server.run("MSET k v n 0");
         assert_eq!(server.run("CONFIG SET maxmemory 1"), Value::ok());
@@ -458,7 +460,7 @@ fn a_key_of_another_node_is_refused() {
         let elsewhere = "ERR Script attempted to access a non local key in a cluster node";
         let refusal = if has_tables(binary) { OTHER_SLOT } else { elsewhere };
         for before in ["", "atomic.cas(KEYS[1], 'v', 'v')"] {
-            for (function, arguments) in [("cas", format!("'{there}', 'v', 'w'")), ("mcas", format!("1, '{there}', 'v', 'w'"))] {
+            for (function, arguments) in [("cas", format!("'{there}', 'v', 'w'")), ("mcas", format!("'{there}', 'v', 'w'"))] {
                 let [native, called] = forms(before, function, &arguments).map(|script| run(&script));
                 assert!(native.starts_with(refusal), "{native}");
                 assert_eq!(native, called);

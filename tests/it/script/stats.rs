@@ -40,7 +40,7 @@ fn calls_and_errors_are_counted_per_script() {
             ("bytes", 48),
             ("stored", 1),
             ("stored-bytes", 8),
-            ("stored-memory", redis_atomic::script::stored_memory(8) as i64),
+            ("stored-memory", redis_atomic::lua::stored_memory(8) as i64),
             ("store-refused", 0),
             ("evicted", 0),
             ("calls", 11),
@@ -109,7 +109,10 @@ fn resetstat_zeroes_what_was_counted_and_nothing_else() {
         let all = server.run("ATOMIC.SCRIPT STATS");
         let values = ["calls", "errors", "evicted", "store-refused", "scripts", "stored"].map(|name| number(&all, name));
         assert_eq!(values, [0, 0, 0, 0, 2, 1]);
-        assert_eq!((server.info("atomic_runs"), server.info("atomic_failures")), ("0".to_owned(), "0".to_owned()));
+        assert_eq!(
+            (server.info("atomic_scripts_runs"), server.info("atomic_scripts_failures")),
+            ("0".to_owned(), "0".to_owned())
+        );
         server.call(&evalsha(GOOD, "0"));
         assert_eq!(number(&stats(server, GOOD), "calls"), 1);
     });

@@ -1,6 +1,6 @@
 //! What ATOMIC.SCRIPT LOAD stores is there after restarts, on replicas and after a failover, on every server, as a plain library.
 
-use redis_atomic::script::{Digest, library, stored_memory};
+use redis_atomic::lua::{Digest, library, stored_memory};
 
 use super::{eval, evalsha, expect_working, place, sha1};
 use crate::support::{FakeReplica, Server, Setup, Value, each_server, each_server_that_unloads, each_server_with, eventually};
@@ -85,14 +85,14 @@ fn any_script_is_stored_to_the_byte_and_works_after_a_restart() {
     each_server_with(&Setup::with_module(), |server| {
         let scripts = hostile();
         scripts.iter().for_each(|script| load(server, script));
-        assert_eq!(server.info("atomic_stored"), scripts.len().to_string());
-        assert_eq!(server.info("atomic_stored_bytes"), scripts.iter().map(Vec::len).sum::<usize>().to_string());
+        assert_eq!(server.info("atomic_scripts_stored"), scripts.len().to_string());
+        assert_eq!(server.info("atomic_scripts_stored_bytes"), scripts.iter().map(Vec::len).sum::<usize>().to_string());
         let run = |script: &[u8]| server.call(&[&b"ATOMIC.EVALSHA"[..], sha1(script).as_bytes(), b"0"]);
         let before: Vec<Value> = scripts.iter().map(|script| run(script)).collect();
         assert!(before.iter().all(|reply| !matches!(reply, Value::Error(_))), "{before:?}");
         server.shut_down("SAVE");
         server.start_again();
-        assert_eq!(server.info("atomic_stored"), scripts.len().to_string(), "adopted when the data was loaded");
+        assert_eq!(server.info("atomic_scripts_stored"), scripts.len().to_string(), "adopted when the data was loaded");
         for (script, before) in scripts.iter().zip(before) {
             assert_eq!(run(script), before, "{}", script.escape_ascii());
             assert_eq!(server.call(&["ATOMIC.SCRIPT", "SHOW", &sha1(script)]), Value::bulk(script));
@@ -118,7 +118,7 @@ fn a_loaded_script_survives_kill_9_and_a_rewrite_of_the_aof() {
                 }
                 server.kill_9();
                 server.start_again();
-                assert_eq!(server.info("atomic_stored"), "1");
+                assert_eq!(server.info("atomic_scripts_stored"), "1");
                 expect_found(server);
                 assert_eq!(server.call(&evalsha("return 'only evaluated'", "0")).error(), NOSCRIPT);
             }
@@ -193,7 +193,10 @@ fn the_module_can_be_unloaded_and_finds_its_scripts_again() {
         assert_eq!(libraries(server), names(&[ONE]));
         let path = crate::support::module_path();
         assert_eq!(server.call(&["MODULE", "LOAD", path.to_str().unwrap()]), Value::ok());
-        assert_eq!((server.info("atomic_cached"), server.info("atomic_stored")), ("1".to_owned(), "1".to_owned()));
+        assert_eq!(
+            (server.info("atomic_scripts_cached"), server.info("atomic_scripts_stored")),
+            ("1".to_owned(), "1".to_owned())
+        );
         expect_found(server);
         assert_eq!(server.call(&evalsha(TWO, "1 k v")).error(), NOSCRIPT);
         expect_working(&mut server.connect(), "loading again");
@@ -209,7 +212,10 @@ fn what_others_do_to_the_libraries_is_seen() {
         assert!(listed(server).contains(&(sha1(ONE), true)) && listed(server).contains(&(sha1(TWO), false)));
         assert_eq!(server.run("FUNCTION FLUSH"), Value::ok());
         assert!(listed(server).iter().all(|(_, stored)| !stored));
-        assert_eq!((server.info("atomic_stored"), server.info("atomic_stored_bytes")), ("0".to_owned(), "0".to_owned()));
+        assert_eq!(
+            (server.info("atomic_scripts_stored"), server.info("atomic_scripts_stored_bytes")),
+            ("0".to_owned(), "0".to_owned())
+        );
         expect_found(server);
         assert_eq!(libraries(server), [""; 0], "reading stores nothing");
         load(server, ONE);
@@ -259,7 +265,7 @@ fn foreign_libraries_are_no_scripts_and_stay() {
         // The name of the function is taken: loaded, not stored.
         load(server, TWO);
         assert_eq!(server.call(&evalsha(TWO, "1 k v")), Value::ok());
-        assert_eq!(server.info("atomic_store_refused"), "1");
+        assert_eq!(server.info("atomic_scripts_store_refused"), "1");
         assert_eq!(server.run(&format!("FCALL atomic_{taken} 0")), Value::bulk("foreign"));
     });
 }
@@ -291,18 +297,21 @@ fn beyond_the_byte_limit_a_script_is_loaded_and_not_stored() {
     each_server_with(&Setup::with_module().module_args(&["script-store-max-bytes", &limit]), |server| {
         load(server, small);
         load(server, exact);
-        assert_eq!((server.info("atomic_stored_bytes"), server.info("atomic_store_refused")), ("20".to_owned(), "0".to_owned()));
-        assert_eq!(server.info("atomic_stored_memory"), limit);
+        assert_eq!(
+            (server.info("atomic_scripts_stored_bytes"), server.info("atomic_scripts_store_refused")),
+            ("20".to_owned(), "0".to_owned())
+        );
+        assert_eq!(server.info("atomic_scripts_stored_memory"), limit);
         for _ in 0..3 {
             load(server, more);
         }
-        assert_eq!(server.info("atomic_store_refused"), "3");
+        assert_eq!(server.info("atomic_scripts_store_refused"), "3");
         assert_eq!(server.log().matches("loaded but not stored").count(), 1, "said once");
         assert!(server.log().contains("script-store-max-bytes"), "with its reason");
         assert_eq!(server.call(&evalsha(more, "0")), Value::Integer(3));
         assert_eq!(libraries(server), names(&[small, exact]));
         load(server, small);
-        assert_eq!(server.info("atomic_store_refused"), "3", "what is stored needs no room");
+        assert_eq!(server.info("atomic_scripts_store_refused"), "3", "what is stored needs no room");
         // Room that was made behind our back is found.
         assert_eq!(server.run("FUNCTION FLUSH"), Value::ok());
         load(server, more);
@@ -321,7 +330,7 @@ fn above_maxmemory_a_script_is_loaded_and_not_stored() {
     each_server(|server| {
         assert_eq!(server.run("CONFIG SET maxmemory 1"), Value::ok());
         load(server, ONE);
-        assert_eq!(server.info("atomic_store_refused"), "1");
+        assert_eq!(server.info("atomic_scripts_store_refused"), "1");
         assert!(server.log().contains("OOM "), "the reason is logged");
         assert_eq!(libraries(server), [""; 0]);
         expect_found(server);
@@ -341,7 +350,10 @@ fn eviction_takes_what_eval_has_seen_and_never_what_is_stored() {
         for number in 0..1200 {
             connection.call(&eval(format!("return {number}"), "0"));
         }
-        assert_eq!((server.info("atomic_cached"), server.info("atomic_stored")), ("520".to_owned(), "20".to_owned()));
+        assert_eq!(
+            (server.info("atomic_scripts_cached"), server.info("atomic_scripts_stored")),
+            ("520".to_owned(), "20".to_owned())
+        );
         let stats = server.run("ATOMIC.SCRIPT STATS");
         assert_eq!(stats.field("evicted"), Some(Value::Integer(700)));
         server.run("FUNCTION FLUSH");

@@ -186,6 +186,32 @@ fn a_name_that_exists_is_refused_with_its_line() {
 }
 
 #[test]
+fn a_name_with_two_dots_works_and_the_log_warns_of_it_once() {
+    each_installed(|binary| {
+        let directory = Directory::new(&[
+            ("a.lua", &command("Shop.Cart.Add", "keys = {1, 1, 1}", "return keys[1]")),
+            ("b.lua", &command("A.B..C", "", "return 2")),
+            ("c.lua", &command("ONE.DOT", "", "return 3")),
+        ]);
+        let server = Server::start(binary, &directory.setup());
+        let warned = || {
+            let log = server.log();
+            let lines =
+                log.lines().filter_map(|line| line.split_once("> commands-dir: ").filter(|(_, text)| text.contains("dots")));
+            lines.map(|(_, text)| text.to_owned()).collect::<Vec<_>>()
+        };
+        let why = "has two dots or more: redis-py's cluster client refuses such a name";
+        let expected = [format!("a.lua:5: SHOP.CART.ADD {why}"), format!("b.lua:5: A.B..C {why}")];
+        assert_eq!(warned(), expected);
+        assert_eq!(server.run("shop.cart.add k"), Value::bulk("k"));
+        assert_eq!(["a.b..c", "one.dot"].map(|name| server.run(name)), [2, 3].map(Value::Integer));
+        // A RELOAD brings no new name.
+        assert_eq!(server.run("ATOMIC.COMMANDS RELOAD"), Value::ok());
+        assert_eq!(warned(), expected);
+    });
+}
+
+#[test]
 fn only_lua_files_of_the_directory_itself_are_read_and_links_are_followed() {
     each_installed(|binary| {
         let elsewhere = Directory::new(&[("linked", &command("LINKED.ONE", "", "return 'linked'"))]);

@@ -26,9 +26,9 @@ fn ask(node: &Server, command: &str) -> Value {
 #[test]
 fn several_locks_at_once_share_a_slot() {
     each_pair(|_, from, _| {
-        let refused = from.run("ATOMIC.MLOCK 2 {m}a {n}b me 1000");
+        let refused = from.run("ATOMIC.MLOCK me 1000 {m}a {n}b");
         assert!(refused.error().starts_with("CROSSSLOT"), "{refused}");
-        granted(&from.run("ATOMIC.MLOCK 2 {m}a {m}b me 1000000"));
+        granted(&from.run("ATOMIC.MLOCK me 1000000 {m}a {m}b"));
         let mut waiter = Waiter::queued(from, "{m}b", 1, "ATOMIC.LOCK {m}b you 1000 WAIT 0");
         assert_eq!(from.run("ATOMIC.UNLOCK {m}a me"), Value::Integer(0));
         assert_eq!(from.run("ATOMIC.UNLOCK {m}b me"), Value::Integer(0));
@@ -42,8 +42,8 @@ fn keys_behind_their_number_are_sent_to_their_node_like_any_others() {
         let moved = redirection("MOVED", slot(from, "{m}"), from);
         for command in [
             "ATOMIC.LOCK {m}a me 1000",
-            "ATOMIC.MLOCK 1 {m}a me 1000",
-            "ATOMIC.MCAS 1 {m}a v w",
+            "ATOMIC.MLOCK me 1000 {m}a",
+            "ATOMIC.MCAS {m}a v w",
             "ATOMIC.MRATELIMIT 1 {m}a 1 10 1000",
             "ATOMIC.EVAL 'return 1' 1 {m}a",
         ] {

@@ -47,7 +47,7 @@ fn fences_grow_over_grants_of_every_kind() {
             let readers = ["a", "b"].map(|owner| issued.next(&server.run(&format!("ATOMIC.LOCK shared {owner} 1000000 SHARED"))));
             assert_eq!(granted(&server.run("ATOMIC.LOCK shared a 1000000 SHARED")), readers[0], "a reader that enters again");
             assert_eq!(fence(server, "shared"), readers[1], "the highest one is shown");
-            let both = issued.next(&server.run("ATOMIC.MLOCK 2 {m}a {m}b me 1000000"));
+            let both = issued.next(&server.run("ATOMIC.MLOCK me 1000000 {m}a {m}b"));
             assert_eq!([fence(server, "{m}a"), fence(server, "{m}b")], [both; 2]);
             issued.next(&server.run("ATOMIC.SEMACQUIRE sem 5 a 1000000"));
             issued.next(&server.run("ATOMIC.SEMACQUIRE sem 5 a 1000000 PERMITS 2"));
@@ -141,16 +141,16 @@ fn a_fence_ahead_of_the_clock_is_succeeded_wherever_it_was_seen() {
         server.run("FLUSHALL");
         assert_eq!(granted(&server.run("ATOMIC.LOCK other me 1000000")), first + 2);
         assert_eq!(granted(&server.run("ATOMIC.SEMACQUIRE sem 1 me 1000000")), first + 3);
-        assert_eq!(granted(&server.run("ATOMIC.MLOCK 2 {m}a {m}b me 1000000")), first + 4);
+        assert_eq!(granted(&server.run("ATOMIC.MLOCK me 1000000 {m}a {m}b")), first + 4);
         // By several locks at once, and by a reader.
         server.run("FLUSHDB");
         place(server, "{m}b", first + 200, 1);
-        assert_eq!(granted(&server.run("ATOMIC.MLOCK 2 {m}a {m}b me 1000000")), first + 201);
+        assert_eq!(granted(&server.run("ATOMIC.MLOCK me 1000000 {m}a {m}b")), first + 201);
         place(server, "k", first + 300, 1);
         assert_eq!(granted(&server.run("ATOMIC.LOCK k me 1000000 SHARED")), first + 301);
         // And by whoever reads it and gets nothing.
         for (read, seen) in
-            ["LOCK k me 1000", "MLOCK 1 k me 1000", "UNLOCK k me", "LOCKRENEW k me 1000", "LOCKINFO k"].iter().zip(1..)
+            ["LOCK k me 1000", "MLOCK me 1000 k", "UNLOCK k me", "LOCKRENEW k me 1000", "LOCKINFO k"].iter().zip(1..)
         {
             let seen = first + 1000 * seen;
             place(server, "k", seen, LATER);
@@ -213,7 +213,7 @@ fn fences_leave_nothing_behind() {
         issued.next(&server.run("ATOMIC.LOCK shared a 1000000 SHARED"));
         issued.next(&server.run("ATOMIC.LOCK shared b 20 SHARED"));
         server.run("ATOMIC.UNLOCK shared a");
-        issued.next(&server.run("ATOMIC.MLOCK 2 {m}a {m}b me 20"));
+        issued.next(&server.run("ATOMIC.MLOCK me 20 {m}a {m}b"));
         issued.next(&server.run("ATOMIC.SEMACQUIRE sem 5 a 1000000 PERMITS 2"));
         issued.next(&server.run("ATOMIC.SEMACQUIRE sem 5 b 20"));
         server.run("ATOMIC.SEMRELEASE sem a PERMITS 2");
@@ -269,7 +269,7 @@ fn a_damaged_fence_is_no_lock_and_lets_waiters_go() {
             for waiter in &mut waiters {
                 assert_eq!(waiter.reply(), Value::Error(REFUSAL.to_owned()));
             }
-            for attempt in ["LOCK k me 1000 WAIT 0", "MLOCK 1 k me 1000", "UNLOCK k you", "LOCKRENEW k you 1000", "LOCKINFO k"] {
+            for attempt in ["LOCK k me 1000 WAIT 0", "MLOCK me 1000 k", "UNLOCK k you", "LOCKRENEW k you 1000", "LOCKINFO k"] {
                 assert_eq!(server.run(&format!("ATOMIC.{attempt}")), Value::Error(REFUSAL.to_owned()), "{attempt}");
             }
             assert_eq!(server.run("GET k"), Value::bulk(state), "what is no lock of ours stays as it is");

@@ -39,7 +39,7 @@ fn a_waiter_costs_what_the_server_takes_for_it() {
         take(server, "k me 3600000");
         // The first one costs the subscriptions, too.
         drop(super::Waiter::queued(server, "k", 1, "ATOMIC.LOCK k first 60000 WAIT 0"));
-        eventually("nobody waits", || (server.info("atomic_waiting_clients") == "0").then_some(()));
+        eventually("nobody waits", || (server.info("atomic_locks_waiting_clients") == "0").then_some(()));
         let blocked = cost(server, &|_| "BLPOP list 0".to_owned());
         eventually("the clients are gone", || (server.info("blocked_clients") == "0").then_some(()));
         let waiting = cost(server, &|number| format!("ATOMIC.LOCK k w{number} 60000 WAIT 0"));

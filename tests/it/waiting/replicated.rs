@@ -179,10 +179,10 @@ fn readers_that_need_not_wait_are_one_write_each() {
 fn several_locks_at_once_are_one_transaction_or_nothing() {
     each_server(|server| {
         let mut replica = FakeReplica::attach(server);
-        granted(&server.run("ATOMIC.MLOCK 3 {m}a {m}b {m}c me 1000000"));
+        granted(&server.run("ATOMIC.MLOCK me 1000000 {m}a {m}b {m}c"));
         let puts = ["{m}a", "{m}b", "{m}c"].map(|key| put(server, key));
         assert_eq!(shown(&unwrapped(replica.commands(), true)), shown(&puts));
-        assert_eq!(integers(&server.run("ATOMIC.MLOCK 3 {m}x {m}b {m}y you 1000000"))[..2], [0, 1]);
+        assert_eq!(integers(&server.run("ATOMIC.MLOCK you 1000000 {m}x {m}b {m}y"))[..2], [0, 1]);
         replica.expect_stream(&[]);
         assert_eq!(server.run("DBSIZE"), Value::Integer(3));
     });
@@ -263,7 +263,7 @@ fn hand_over_everything(server: &Server) {
     for waiter in &mut waiters {
         granted(&waiter.reply());
     }
-    server.run("ATOMIC.MLOCK 2 {m}a {m}b me 1000000");
+    server.run("ATOMIC.MLOCK me 1000000 {m}a {m}b");
     assert_eq!(server.run("DBSIZE"), Value::Integer(8));
 }
 

@@ -190,7 +190,7 @@ fn a_replica_refuses_to_wait_and_answers_questions() {
         for write in [
             "ATOMIC.LOCK k you 1000 WAIT 0",
             "ATOMIC.LOCK free you 1000 SHARED WAIT 10",
-            "ATOMIC.MLOCK 1 free you 1000",
+            "ATOMIC.MLOCK you 1000 free",
             "ATOMIC.FENCE fence 7",
             "ATOMIC.SEMACQUIRE sem 2 you 1000 WAIT 0",
             "ATOMIC.SEMRELEASE sem me",

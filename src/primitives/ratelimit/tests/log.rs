@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::super::ring::Entry;
 use super::*;
+use crate::primitives::ratelimit::ring::Entry;
 
 /// All entries and the count of units: what a state says, however it is laid out.
 fn meaning(state: &[u8]) -> (Vec<Entry>, u64) {

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::super::state::{Record, Stored, begin, put_record};
 use super::*;
+use crate::primitives::ratelimit::state::{Record, Stored, begin, put_record};
 
 fn encoded(records: &[Record<'_>]) -> Vec<u8> {
     let mut out = begin();

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::{env, fs};
 
-use redis_atomic::script::stored_memory;
+use redis_atomic::lua::stored_memory;
 
 use super::super::{evalsha, sha1};
 use super::{NOSCRIPT, libraries, listed, load, text};
@@ -135,13 +135,13 @@ fn the_limit_bounds_the_memory_and_so_the_number() {
                 let lua = if server.binary.is_redis_from(8, 0) { 0 } else { memory("used_memory_vm_functions") };
                 memory("used_memory") + lua
             };
-            let (before, vm) = (used(), memory("atomic_vm_memory"));
+            let (before, vm) = (used(), memory("atomic_scripts_vm_memory"));
             let padding = "-".repeat(bytes);
             (0..count).for_each(|number| load(server, format!("{} --{padding}", script(number))));
             // What is compiled has a limit of its own, `script-memory-limit`.
-            let compiled = memory("atomic_vm_memory") - vm;
+            let compiled = memory("atomic_scripts_vm_memory") - vm;
             let taken = used() - before - if bytes > 0 { compiled } else { 0 };
-            let counted = memory("atomic_stored_memory");
+            let counted = memory("atomic_scripts_stored_memory");
             assert_eq!(counted, (0..count).map(|number| stored_memory(script(number).len() + 3 + bytes) as i64).sum::<i64>());
             assert!(taken <= counted, "{} takes {taken}, counted are {counted}", server.binary.name);
             assert!(2 * taken >= counted, "{} takes {taken}, counted are {counted}", server.binary.name);
@@ -151,8 +151,11 @@ fn the_limit_bounds_the_memory_and_so_the_number() {
     each_server_with(&setup, |server| {
         (0..200).for_each(|number| load(server, script(number)));
         let most = (100 << 10) / stored_memory(script(10).len());
-        assert_eq!((server.info("atomic_stored"), server.info("atomic_cached")), (most.to_string(), "200".to_owned()));
-        assert_eq!(server.info("atomic_store_refused"), (200 - most).to_string());
+        assert_eq!(
+            (server.info("atomic_scripts_stored"), server.info("atomic_scripts_cached")),
+            (most.to_string(), "200".to_owned())
+        );
+        assert_eq!(server.info("atomic_scripts_store_refused"), (200 - most).to_string());
         let before = lists(server);
         (0..100).for_each(|number| load(server, script(number)));
         assert_eq!(lists(server), before, "a full store is not gone through each time");
@@ -166,7 +169,7 @@ fn more_scripts_can_be_loaded_than_the_engine_can_hold_compiled() {
         let long = "local t = {KEYS[1], ARGV[1], #KEYS} ".repeat(100);
         let scripts: Vec<String> = (0..1000).map(|number| format!("{long} return {number}")).collect();
         scripts.iter().for_each(|script| load(server, script));
-        assert!(server.info("atomic_vm_memory").parse::<usize>().unwrap() < 8 << 20);
+        assert!(server.info("atomic_scripts_vm_memory").parse::<usize>().unwrap() < 8 << 20);
         for number in [0, 700, 999] {
             assert_eq!(server.call(&evalsha(&scripts[number], "0")), Value::Integer(number as i64));
         }
@@ -178,8 +181,8 @@ fn evictions_show_in_info() {
     each_server(|server| {
         let mut connection = server.connect();
         (0..600).for_each(|number| drop(connection.call(&["ATOMIC.EVAL", &script(number), "0"])));
-        assert_eq!(server.info("atomic_evicted"), "100");
-        assert_eq!(server.info("atomic_stored_memory"), "0");
+        assert_eq!(server.info("atomic_scripts_evicted"), "100");
+        assert_eq!(server.info("atomic_scripts_stored_memory"), "0");
     });
 }
 

@@ -47,7 +47,7 @@ fn load_replaces_and_flush_deletes_no_library_of_others() {
             }
             replica.expect_stream(&[]);
         }
-        assert_eq!(server.info("atomic_store_refused"), (2 * forged(ONE).len()).to_string());
+        assert_eq!(server.info("atomic_scripts_store_refused"), (2 * forged(ONE).len()).to_string());
         let said = format!("library atomic_{} does not belong to this module", sha1(ONE));
         assert_eq!(server.log().matches(&said).count(), 1, "said once");
         // The name is free again: now it is stored.

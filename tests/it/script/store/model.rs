@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use redis_atomic::script::library;
+use redis_atomic::lua::library;
 
 use super::super::{eval, evalsha, sha1};
 use super::text;
@@ -116,7 +116,7 @@ fn expect_known(dice: &mut Dice, server: &Server, story: &str) {
             assert_eq!(known, Value::integers(&[i64::from(listed.is_some())]), "{number}; {story}");
         }
         let stored = is_stored.iter().filter(|stored| **stored).count();
-        assert_eq!(server.info("atomic_stored"), stored.to_string(), "{story}");
+        assert_eq!(server.info("atomic_scripts_stored"), stored.to_string(), "{story}");
     };
     match dice.below(3) {
         0 => runs(),

@@ -14,7 +14,7 @@ fn a_replica_finds_what_its_master_loaded_before_and_after_it_came() {
             load(server, ONE);
             let setup = Setup::with_module().config(&format!("repl-diskless-load {diskless}"));
             let replica = RealReplica::with(server, &setup);
-            assert_eq!(replica.server.info("atomic_stored"), "1", "adopted when the data was loaded");
+            assert_eq!(replica.server.info("atomic_scripts_stored"), "1", "adopted when the data was loaded");
             expect_found(&replica.server);
             load(server, TWO);
             replica.await_sync();
@@ -70,7 +70,7 @@ fn after_a_failover_scripts_are_found_and_the_new_master_stores() {
         replica.await_sync();
         let promoted = &replica.server;
         assert_eq!(promoted.run("REPLICAOF NO ONE"), Value::ok());
-        assert_eq!(promoted.info("atomic_stored"), "1", "adopted when the role changed");
+        assert_eq!(promoted.info("atomic_scripts_stored"), "1", "adopted when the role changed");
         expect_found(promoted);
         load(promoted, TWO);
         assert_eq!(libraries(promoted), names(&[ONE, TWO]));
@@ -92,7 +92,7 @@ fn on_a_replica_load_and_flush_are_local() {
         expected.sort();
         assert_eq!(listed(&replica.server), expected);
         assert_eq!(libraries(&replica.server), names(&[ONE]));
-        assert_eq!(replica.server.info("atomic_store_refused"), "0", "not storing is what a replica does");
+        assert_eq!(replica.server.info("atomic_scripts_store_refused"), "0", "not storing is what a replica does");
         assert_eq!(replica.server.run("ATOMIC.SCRIPT FLUSH"), Value::ok());
         assert_eq!(replica.server.call(&evalsha(TWO, "1 k v")).error(), NOSCRIPT);
         expect_found(&replica.server);

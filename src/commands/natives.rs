@@ -1,0 +1,35 @@
+//! Which commands scripts can call as functions of `atomic`: all that the server lets scripts run and that are for everybody.
+
+use super::guard::Entry;
+use super::spec::{Arg, ArgKind};
+use crate::lua::port::NativeCommand;
+use crate::scripting::calls::Native;
+
+/// The commands, as the engine knows them and as they run.
+pub fn all() -> impl Iterator<Item = (NativeCommand, Native)> {
+    super::ALL.iter().filter_map(both)
+}
+
+fn both(entry: &Entry) -> Option<(NativeCommand, Native)> {
+    let spec = entry.spec;
+    let has = |flag: &str| spec.flags.to_bytes().split(|&byte| byte == b' ').any(|word| word == flag.as_bytes());
+    if has("deny-script") || has("admin") {
+        return None;
+    }
+    let mut words = Vec::new();
+    spec.args.iter().for_each(|arg| options(arg, &mut words));
+    Some((
+        NativeCommand { name: spec.name, options: words },
+        Native { name: spec.name, write: has("write"), keys: spec.keys.range().map(|(range, _)| range), run: entry.run? },
+    ))
+}
+
+/// The words by which options begin, in the order of the documented syntax.
+fn options(arg: &Arg, words: &mut Vec<&'static [u8]>) {
+    words.extend(arg.token.map(|token| token.to_bytes()));
+    match arg.kind {
+        ArgKind::OneOf => arg.parts.iter().for_each(|part| options(part, words)),
+        ArgKind::Block => arg.parts.first().into_iter().for_each(|part| options(part, words)),
+        _ => {}
+    }
+}

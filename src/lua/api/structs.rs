@@ -1,0 +1,300 @@
+//! `struct`: values to bytes and back, by a format. As Roberto Ierusalimschy's library, which Redis has.
+//!
+//! | letter | what |
+//! |---|---|
+//! | `<` `>` `!n` | little endian (the default), big endian, alignment to at most `n` bytes (8 without `n`, 1 at first) |
+//! | `b` `h` `i` `l` `T`, `in` | integer of 1, 2, 4, 8, 8 or `n` bytes, signed; capitals are unsigned; at most 32 bytes |
+//! | `f` `d` | float, double |
+//! | `x`, blank | a zero byte, nothing |
+//! | `s`, `cn` | string that ends with a zero, string of `n` bytes (`c0`: all of it; unpacking, as long as the number before) |
+//!
+//! An integer has 64 bits whatever its size: what is wider is cut, what is shorter is filled with zeros. A format ends at its
+//! first NUL.
+
+use std::ffi::{CStr, c_int};
+
+use super::call::{Call, Pace, reserve};
+use crate::lua::convert::truncated;
+use crate::lua::vm::stack::{Native, Stack, Text, native};
+
+const FUNCTIONS: &[(&CStr, Native)] = &[(c"pack", native(pack)), (c"size", native(size)), (c"unpack", native(unpack))];
+
+/// Bytes of the longest integer.
+const MAX_INTEGER: usize = 32;
+
+/// The largest number in a format.
+const MAX_NUMBER: usize = 0x7fff_ffff;
+
+/// The alignment that `!` means without a number.
+const NATIVE_ALIGNMENT: usize = 8;
+
+/// Pushes the table.
+pub(in crate::lua) fn open(s: Stack) {
+    s.push_table(0, FUNCTIONS.len());
+    for &(name, function) in FUNCTIONS {
+        s.push_native(function, name);
+        s.raw_set_field(-2, name);
+    }
+}
+
+/// A format as it is read, and what its control letters have set.
+struct Format<'a> {
+    s: Stack,
+    call: Call,
+    rest: &'a [u8],
+    big_endian: bool,
+    alignment: usize,
+    pace: Pace,
+}
+
+impl Format<'_> {
+    /// The first argument.
+    fn of(s: Stack, call: Call) -> Self {
+        let text = call.bytes(1);
+        let rest = text.split(|&byte| byte == 0).next().unwrap_or_default();
+        Self { s, call, rest, big_endian: false, alignment: 1, pace: Pace::default() }
+    }
+
+    /// The next letter and the size that it stands for, 0 if it has none of its own.
+    fn next(&mut self) -> Option<(u8, usize)> {
+        self.pace.step(self.s);
+        let (&letter, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        let size = match letter {
+            b'b' | b'B' | b'x' => 1,
+            b'h' | b'H' => 2,
+            b'f' => 4,
+            b'l' | b'L' | b'T' | b'd' => 8,
+            b'c' => self.number(1),
+            b'i' | b'I' => self.integer_size(),
+            _ => 0,
+        };
+        Some((letter, size))
+    }
+
+    /// The number that follows, if one does.
+    fn number(&mut self, default: usize) -> usize {
+        let digits = self.rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let (digits, rest) = self.rest.split_at_checked(digits).unwrap_or_default();
+        self.rest = rest;
+        if digits.is_empty() {
+            return default;
+        }
+        let mut number = 0_usize;
+        for digit in digits {
+            number = number.saturating_mul(10).saturating_add(usize::from(digit - b'0'));
+            if number > MAX_NUMBER {
+                self.s.raise_text(c"integral size overflow");
+            }
+        }
+        number
+    }
+
+    fn integer_size(&mut self) -> usize {
+        let size = self.number(4);
+        if size > MAX_INTEGER {
+            self.s.raise_line(format_args!("integral size {size} is larger than limit of {MAX_INTEGER}"));
+        }
+        size
+    }
+
+    /// Zero bytes before a value of this size at the offset `at`.
+    fn padding(&self, at: usize, letter: u8, size: usize) -> usize {
+        if size == 0 || letter == b'c' {
+            return 0;
+        }
+        let size = size.min(self.alignment);
+        let mask = size - 1;
+        size.wrapping_sub(at & mask) & mask
+    }
+
+    /// Obeys a letter that is no value; raises if it is unknown.
+    fn control(&mut self, letter: u8) {
+        match letter {
+            b' ' => {}
+            b'<' => self.big_endian = false,
+            b'>' => self.big_endian = true,
+            b'!' => {
+                self.alignment = self.number(NATIVE_ALIGNMENT);
+                if !self.alignment.is_power_of_two() {
+                    self.s.raise_line(format_args!("alignment {} is not a power of 2", self.alignment));
+                }
+            }
+            _ => self.call.refuse(1, format_args!("invalid format option '{}'", char::from(letter))),
+        }
+    }
+
+    /// Turns little endian bytes into those of the format, and back.
+    fn order<const N: usize>(&self, mut bytes: [u8; N]) -> [u8; N] {
+        if self.big_endian {
+            bytes.reverse();
+        }
+        bytes
+    }
+}
+
+/// `struct.pack(format, ...)`: the bytes of the values.
+fn pack(s: Stack) -> c_int {
+    let call = Call::new(s, "pack");
+    let mut format = Format::of(s, call);
+    // An argument too few reads as nil, as in the original, which marks the end of its arguments so.
+    s.push_nil();
+    let mut output = Text::new(s);
+    let mut argument = 2;
+    let mut at = 0_usize;
+    while let Some((letter, mut size)) = format.next() {
+        let padding = format.padding(at, letter, size);
+        at += padding;
+        (0..padding).for_each(|_| output.extend(&[0]));
+        match letter {
+            b'b' | b'B' | b'h' | b'H' | b'i' | b'I' | b'l' | b'L' | b'T' => {
+                let mut bytes = [0; MAX_INTEGER];
+                let value = unsigned(call.number(argument)).to_le_bytes();
+                bytes.iter_mut().zip(value).for_each(|(place, byte)| *place = byte);
+                let bytes = bytes.get_mut(..size).unwrap_or_default();
+                if format.big_endian {
+                    bytes.reverse();
+                }
+                output.extend(bytes);
+                argument += 1;
+            }
+            b'x' => output.extend(&[0]),
+            b'f' => {
+                #[allow(clippy::cast_possible_truncation)]
+                let single = call.number(argument) as f32;
+                output.extend(&format.order(single.to_le_bytes()));
+                argument += 1;
+            }
+            b'd' => {
+                output.extend(&format.order(call.number(argument).to_le_bytes()));
+                argument += 1;
+            }
+            b'c' | b's' => {
+                size = push_string(&mut output, call, argument, letter, size);
+                argument += 1;
+            }
+            _ => format.control(letter),
+        }
+        at += size;
+    }
+    s.push_bytes(output.bytes());
+    1
+}
+
+/// Writes a string and answers how many bytes that were.
+fn push_string(output: &mut Text, call: Call, argument: c_int, letter: u8, size: usize) -> usize {
+    let text = call.bytes(argument);
+    let size = if size == 0 { text.len() } else { size };
+    let Some(text) = text.get(..size) else {
+        // The original has already gone on to the next argument when it complains about this one.
+        call.refuse(argument + 1, format_args!("string too short"));
+    };
+    output.extend(text);
+    if letter == b's' {
+        output.extend(&[0]);
+        return size + 1;
+    }
+    size
+}
+
+/// `struct.unpack(format, data [, offset])`: the values in the data, and the offset behind them.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_possible_wrap, clippy::cast_precision_loss)]
+fn unpack(s: Stack) -> c_int {
+    let call = Call::new(s, "unpack");
+    let mut format = Format::of(s, call);
+    let data = call.bytes(2);
+    // A negative offset becomes one that no data reaches.
+    let start = call.integer_or(3, 1) as usize;
+    if start == 0 {
+        call.refuse(3, format_args!("offset must be 1 or greater"));
+    }
+    let mut at = start - 1;
+    let base = s.top();
+    while let Some((letter, mut size)) = format.next() {
+        at = at.wrapping_add(format.padding(at, letter, size));
+        let mut field = field(call, data, at, size);
+        if !reserve(s, 2) {
+            s.raise_text(c"stack overflow (too many results)");
+        }
+        match letter {
+            b'b' | b'B' | b'h' | b'H' | b'i' | b'I' | b'l' | b'L' | b'T' => {
+                s.push_number(integer(field, format.big_endian, letter.is_ascii_lowercase()));
+            }
+            b'f' => s.push_number(f32::from_le_bytes(format.order(field.try_into().unwrap_or_default())).into()),
+            b'd' => s.push_number(f64::from_le_bytes(format.order(field.try_into().unwrap_or_default()))),
+            b'c' => {
+                if size == 0 {
+                    if s.top() == base || !s.is_number(-1) {
+                        s.raise_text(c"format 'c0' needs a previous size");
+                    }
+                    size = unsigned(s.number(-1)) as usize;
+                    s.pop(1);
+                    field = self::field(call, data, at, size);
+                }
+                s.push_bytes(field);
+            }
+            b's' => {
+                let rest = data.get(at..).unwrap_or_default();
+                let Some(end) = rest.iter().position(|&byte| byte == 0) else {
+                    s.raise_text(c"unfinished string in data");
+                };
+                s.push_bytes(rest.get(..end).unwrap_or_default());
+                size = end + 1;
+            }
+            b'x' => {}
+            _ => format.control(letter),
+        }
+        at += size;
+    }
+    s.push_number(at.wrapping_add(1) as i64 as f64);
+    s.top() - base
+}
+
+/// The bytes of a value.
+fn field(call: Call, data: &[u8], at: usize, size: usize) -> &[u8] {
+    match at.checked_add(size).and_then(|end| data.get(at..end)) {
+        Some(field) => field,
+        None => call.refuse(2, format_args!("data string too short")),
+    }
+}
+
+/// `struct.size(format)`: the bytes that the format takes. Letters and digits that mean nothing count nothing here.
+#[allow(clippy::cast_precision_loss)]
+fn size(s: Stack) -> c_int {
+    let call = Call::new(s, "size");
+    let mut format = Format::of(s, call);
+    let mut at = 0_usize;
+    while let Some((letter, size)) = format.next() {
+        at = at.wrapping_add(format.padding(at, letter, size));
+        match letter {
+            b's' => call.refuse(1, format_args!("option 's' has no fixed size")),
+            b'c' if size == 0 => call.refuse(1, format_args!("option 'c0' has no fixed size")),
+            letter if !letter.is_ascii_alphanumeric() => format.control(letter),
+            _ => {}
+        }
+        at = at.wrapping_add(size);
+    }
+    s.push_number(at as f64);
+    1
+}
+
+/// The 64 bits of a number, as a C compiler's cast on x86-64 gives them also where C leaves that open.
+#[allow(clippy::cast_sign_loss)]
+fn unsigned(number: f64) -> u64 {
+    const HALF: f64 = 9_223_372_036_854_775_808.0;
+    if number >= HALF { truncated(number - HALF) as u64 ^ (1 << 63) } else { truncated(number) as u64 }
+}
+
+/// The number that the bytes are.
+#[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_precision_loss)]
+fn integer(bytes: &[u8], big_endian: bool, signed: bool) -> f64 {
+    let join = |value: u64, &byte: &u8| value << 8 | u64::from(byte);
+    let value = if big_endian { bytes.iter().fold(0, join) } else { bytes.iter().rev().fold(0, join) };
+    if !signed {
+        return value as f64;
+    }
+    // The sign of an integer wider than 64 bits is looked for where the processor's shift puts it, as in the original.
+    let sign = u64::MAX.wrapping_shl((bytes.len() * 8).wrapping_sub(1) as u32);
+    let value = if value & sign == 0 { value } else { value | sign };
+    value as i64 as f64
+}

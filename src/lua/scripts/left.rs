@@ -1,0 +1,52 @@
+//! The scripts that the server's engine runs, in drop-in mode: nobody tries again here, until SCRIPT FLUSH.
+
+use std::collections::{HashSet, VecDeque};
+
+use crate::lua::source::digest::{Digest, DigestHash};
+
+/// See the module's documentation.
+#[derive(Default)]
+pub(in crate::lua) struct LeftToServer {
+    digests: HashSet<Digest, DigestHash>,
+    order: VecDeque<Digest>,
+}
+
+impl LeftToServer {
+    /// One that was forgotten is only compiled once more.
+    const MOST: usize = 4096;
+
+    /// Whether the script is one of them.
+    pub fn contains(&self, digest: Digest) -> bool {
+        !self.order.is_empty() && self.digests.contains(&digest)
+    }
+
+    /// Adds a script, and forgets the oldest if there are too many.
+    pub fn add(&mut self, digest: Digest) {
+        if !self.digests.insert(digest) {
+            return;
+        }
+        self.order.push_back(digest);
+        if self.order.len() > Self::MOST
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.digests.remove(&oldest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_the_scripts_left_to_the_server_the_last_are_known() {
+        let digest = |number: usize| Digest::of(&number.to_le_bytes());
+        let mut left = LeftToServer::default();
+        for number in 0..LeftToServer::MOST + 10 {
+            left.add(digest(number));
+            left.add(digest(number));
+        }
+        assert_eq!((left.digests.len(), left.order.len()), (LeftToServer::MOST, LeftToServer::MOST));
+        assert!(!left.contains(digest(9)) && left.contains(digest(10)) && left.contains(digest(LeftToServer::MOST)));
+    }
+}

@@ -1,0 +1,91 @@
+//! What is known of the runs of one script: how many, how many failed, how long they took.
+
+pub mod histogram;
+use std::time::Duration;
+
+use self::histogram::Histogram;
+
+/// See the module's documentation. The histogram is the larger part, so a script that never ran has none.
+#[derive(Default)]
+pub(super) struct Runs {
+    calls: u64,
+    errors: u64,
+    total: u64,
+    max: u64,
+    times: Option<Box<Histogram>>,
+}
+
+/// The figures of a script's runs. Times are in nanoseconds; `p50 <= p99 <= max`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RunFigures {
+    /// Runs.
+    pub calls: u64,
+    /// Runs that ended with an error.
+    pub errors: u64,
+    /// The time of all runs.
+    pub total: u64,
+    /// The longest run.
+    pub max: u64,
+    /// The time that half of the runs did not exceed, within a sixteenth.
+    pub p50: u64,
+    /// The time that 99 of 100 runs did not exceed, within a sixteenth.
+    pub p99: u64,
+}
+
+impl Runs {
+    /// Notes a run.
+    pub fn add(&mut self, took: Duration, failed: bool) {
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.calls = self.calls.saturating_add(1);
+        self.errors = self.errors.saturating_add(u64::from(failed));
+        self.total = self.total.saturating_add(took);
+        self.max = self.max.max(took);
+        self.times.get_or_insert_default().add(took);
+    }
+
+    /// How many runs were noted.
+    pub fn calls(&self) -> u64 {
+        self.calls
+    }
+
+    /// The time of all runs.
+    pub fn total(&self) -> Duration {
+        Duration::from_nanos(self.total)
+    }
+
+    /// The time of a run on average.
+    pub fn mean(&self) -> Duration {
+        Duration::from_nanos(self.total.checked_div(self.calls).unwrap_or(0))
+    }
+
+    /// What was noted.
+    pub fn figures(&self) -> RunFigures {
+        let quantile = |percent| self.times.as_ref().map_or(0, |times| times.quantile(percent)).min(self.max);
+        let Self { calls, errors, total, max, .. } = *self;
+        RunFigures { calls, errors, total, max, p50: quantile(50), p99: quantile(99) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_counted_and_their_times_are_in_order() {
+        let mut runs = Runs::default();
+        assert_eq!(runs.figures(), RunFigures::default());
+        runs.add(Duration::from_nanos(1031), true);
+        let one = RunFigures { calls: 1, errors: 1, total: 1031, max: 1031, p50: 1031, p99: 1031 };
+        assert_eq!(runs.figures(), one, "no quantile is above the longest");
+        for _ in 0..200 {
+            runs.add(Duration::from_micros(2), false);
+        }
+        runs.add(Duration::from_secs(10), false);
+        let figures = runs.figures();
+        assert_eq!((figures.calls, figures.errors, figures.max), (202, 1, 10_000_000_000));
+        assert_eq!(figures.total, 1031 + 400_000 + 10_000_000_000);
+        assert!(figures.p50.abs_diff(2000) <= 125 && figures.p99.abs_diff(2000) <= 125, "{figures:?}");
+        runs.add(Duration::MAX, false);
+        assert_eq!((runs.figures().max, runs.figures().total), (u64::MAX, u64::MAX));
+    }
+}

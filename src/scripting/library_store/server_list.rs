@@ -1,0 +1,255 @@
+//! The server's own function store: what `FUNCTION LOAD`, `DELETE` and `LIST` do, through `RM_Call`.
+//!
+//! A change replicates and reaches the AOF as the FUNCTION command itself. Listings are read from protocol text: a library can be large,
+//! and is not copied here.
+
+use crate::error::Result;
+use crate::server::args::parse_i64;
+use crate::server::call::CallReply;
+use crate::server::module_api::{Ctx, OwnedStr, Str};
+
+/// Loads a library, never over one of the same name. Refused, with the server's words, when memory is short or the library does not
+/// compile. It replicates as `FUNCTION LOAD REPLACE`: whatever a replica has under the name, afterwards it has ours.
+pub fn load(ctx: Ctx, code: &[u8]) -> Result<()> {
+    let words: [&[u8]; 3] = [b"LOAD", b"REPLACE", code];
+    let [load, replace, code] = words.map(OwnedStr::new);
+    CallReply::with(ctx, c"FUNCTION", c"vEM", &[load.as_str(), code.as_str()]).done()?;
+    ctx.replicate(c"FUNCTION", &[load.as_str(), replace.as_str(), code.as_str()]);
+    Ok(())
+}
+
+/// Whether there is a library of this name, however many there are: FUNCTION LIST takes time in their number. The server looks a name up
+/// before it looks at the code, and never keeps code that registers no function.
+#[must_use]
+pub fn has(ctx: Ctx, name: &[u8]) -> bool {
+    let code = [b"#!lua name=", name, b"\n"].concat();
+    CallReply::of(ctx, c"FUNCTION", c"vE", &[OwnedStr::new(b"LOAD"), OwnedStr::new(&code)]).text()
+        != b"-ERR No functions registered\r\n"
+}
+
+/// Deletes a library.
+pub fn delete(ctx: Ctx, name: &[u8]) -> Result<()> {
+    CallReply::of(ctx, c"FUNCTION", c"v!E", &[b"DELETE", name].map(OwnedStr::new)).done()
+}
+
+/// FUNCTION with these words, which change nothing; its reply goes to the client.
+pub fn relay(ctx: Ctx, subcommand: &[u8], words: &[Str<'_>]) -> Result<()> {
+    let subcommand = OwnedStr::new(subcommand);
+    CallReply::with(ctx, c"FUNCTION", c"vE0", &[&[subcommand.as_str()], words].concat()).relay(ctx)
+}
+
+/// FUNCTION with these words, which change the store and replicate. Its reply goes to the client; the name of a library that it answers
+/// is returned.
+pub fn change(ctx: Ctx, subcommand: &[u8], words: &[Str<'_>]) -> Result<Vec<u8>> {
+    let subcommand = OwnedStr::new(subcommand);
+    let reply = CallReply::with(ctx, c"FUNCTION", c"v!EM0", &[&[subcommand.as_str()], words].concat());
+    reply.relay(ctx)?;
+    Ok(Reader(reply.text()).one().unwrap_or_default().to_vec())
+}
+
+/// How many libraries and functions each engine has.
+#[must_use]
+pub fn engines(ctx: Ctx) -> Vec<Engine> {
+    let reply = CallReply::of(ctx, c"FUNCTION", c"vE", &[OwnedStr::new(b"STATS")]);
+    Reader(reply.text()).engines().unwrap_or_default()
+}
+
+/// An engine of the server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Engine {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// Its libraries.
+    pub libraries: i64,
+    /// Its functions.
+    pub functions: i64,
+}
+
+/// All libraries, with their code.
+#[must_use]
+pub fn all(ctx: Ctx) -> Listing {
+    Listing(CallReply::of(ctx, c"FUNCTION", c"vE", &[b"LIST".as_slice(), b"WITHCODE"].map(OwnedStr::new)))
+}
+
+/// The libraries whose name matches, with their code.
+#[must_use]
+pub fn codes(ctx: Ctx, pattern: &[u8]) -> Listing {
+    let args: [&[u8]; 4] = [b"LIST", b"LIBRARYNAME", pattern, b"WITHCODE"];
+    Listing(CallReply::of(ctx, c"FUNCTION", c"vE", &args.map(OwnedStr::new)))
+}
+
+/// What the server listed.
+pub struct Listing(CallReply);
+
+impl Listing {
+    /// The libraries; none when the server refused.
+    #[must_use]
+    pub fn libraries(&self) -> Vec<Library<'_>> {
+        read(self.0.text()).unwrap_or_default()
+    }
+}
+
+/// A library.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Library<'a> {
+    /// Its name.
+    pub name: &'a [u8],
+    /// The engine that runs it.
+    pub engine: &'a [u8],
+    /// Its code; empty when it was not asked for.
+    pub code: &'a [u8],
+}
+
+/// The reply of FUNCTION LIST. What a later server may add to it is skipped.
+fn read(text: &[u8]) -> Option<Vec<Library<'_>>> {
+    let mut reader = Reader(text);
+    let Head::Several(count) = reader.head()? else { return None };
+    (0..count).map(|_| reader.library()).collect()
+}
+
+/// Protocol text, from the front.
+struct Reader<'a>(&'a [u8]);
+
+/// The beginning of a reply.
+enum Head<'a> {
+    /// A line, or a bulk string.
+    One(&'a [u8]),
+    /// This many replies follow; two for each pair of a map.
+    Several(usize),
+}
+
+impl<'a> Reader<'a> {
+    fn head(&mut self) -> Option<Head<'a>> {
+        let whole = self.line()?;
+        let (kind, line) = whole.split_first()?;
+        match kind {
+            b'*' | b'~' | b'>' => Some(Head::Several(count(line)?)),
+            b'%' => Some(Head::Several(count(line)?.checked_mul(2)?)),
+            b'$' | b'=' | b'!' if line != b"-1" => self.take(count(line)?).map(Head::One),
+            b':' => Some(Head::One(whole)),
+            _ => Some(Head::One(line)),
+        }
+    }
+
+    fn line(&mut self) -> Option<&'a [u8]> {
+        let end = self.0.windows(2).position(|window| window == b"\r\n")?;
+        self.take(end)
+    }
+
+    /// That many bytes; what ends them is skipped.
+    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest.strip_prefix(b"\r\n")?;
+        Some(taken)
+    }
+
+    fn one(&mut self) -> Option<&'a [u8]> {
+        match self.head()? {
+            Head::One(text) => Some(text),
+            Head::Several(_) => None,
+        }
+    }
+
+    /// The reply of FUNCTION STATS, from its front.
+    fn engines(&mut self) -> Option<Vec<Engine>> {
+        let Head::Several(fields) = self.head()? else { return None };
+        for _ in 0..fields / 2 {
+            let engines = self.one()? == b"engines";
+            match self.head()? {
+                Head::Several(count) if engines => return (0..count / 2).map(|_| self.engine()).collect(),
+                Head::Several(count) => self.skip(count)?,
+                Head::One(_) => {}
+            }
+        }
+        None
+    }
+
+    fn engine(&mut self) -> Option<Engine> {
+        let mut engine = Engine { name: self.one()?.to_vec(), ..Engine::default() };
+        let Head::Several(fields) = self.head()? else { return None };
+        for _ in 0..fields / 2 {
+            let (name, number) = (self.one()?, parse_i64(self.one()?.strip_prefix(b":")?)?);
+            match name {
+                b"libraries_count" => engine.libraries = number,
+                b"functions_count" => engine.functions = number,
+                _ => {}
+            }
+        }
+        Some(engine)
+    }
+
+    fn library(&mut self) -> Option<Library<'a>> {
+        let Head::Several(fields) = self.head()? else { return None };
+        let mut library = Library::default();
+        for _ in 0..fields / 2 {
+            let Head::One(name) = self.head()? else { return None };
+            match (name, self.head()?) {
+                (b"library_name", Head::One(text)) => library.name = text,
+                (b"engine", Head::One(text)) => library.engine = text,
+                (b"library_code", Head::One(text)) => library.code = text,
+                (_, Head::One(_)) => {}
+                (_, Head::Several(count)) => self.skip(count)?,
+            }
+        }
+        Some(library)
+    }
+
+    fn skip(&mut self, count: usize) -> Option<()> {
+        let mut left = count;
+        while left > 0 {
+            left -= 1;
+            if let Head::Several(count) = self.head()? {
+                left = left.checked_add(count)?;
+            }
+        }
+        Some(())
+    }
+}
+
+/// A length; that of a null array is 0.
+fn count(digits: &[u8]) -> Option<usize> {
+    let text = std::str::from_utf8(digits).ok()?;
+    if text == "-1" { Some(0) } else { text.parse().ok() }
+}
+
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TWO: &[u8] = b"*2\r\n*8\r\n$12\r\nlibrary_name\r\n$1\r\na\r\n$6\r\nengine\r\n$3\r\nLUA\r\n$9\r\nfunctions\r\n*1\r\n*6\r\n$4\r\nname\r\n\
+        $1\r\nf\r\n$11\r\ndescription\r\n$-1\r\n$5\r\nflags\r\n*1\r\n+no-writes\r\n$12\r\nlibrary_code\r\n$4\r\nx\r\ny\r\n\
+        *6\r\n$12\r\nlibrary_name\r\n$2\r\nbb\r\n$6\r\nengine\r\n$3\r\nLUA\r\n$9\r\nfunctions\r\n*0\r\n";
+
+    #[test]
+    fn listings_are_read_with_and_without_code() {
+        let expected =
+            [Library { name: b"a", engine: b"LUA", code: b"x\r\ny" }, Library { name: b"bb", engine: b"LUA", code: b"" }];
+        assert_eq!(read(TWO).unwrap(), expected);
+        assert_eq!(read(b"*0\r\n").unwrap(), []);
+        let maps = b"*1\r\n%3\r\n$12\r\nlibrary_name\r\n$1\r\na\r\n$3\r\nnew\r\n%1\r\n+k\r\n~2\r\n:1\r\n_\r\n$12\r\nlibrary_code\r\n$1\r\nc\r\n";
+        assert_eq!(
+            read(maps).unwrap(),
+            [Library { name: b"a", engine: b"", code: b"c" }],
+            "RESP3, and a field of a later server"
+        );
+    }
+
+    #[test]
+    fn any_other_text_is_refused_and_never_read_beyond_its_end() {
+        for cut in 0..TWO.len() {
+            assert_eq!(read(&TWO[..cut]), None, "the first {cut} bytes");
+        }
+        for wrong in [
+            "",
+            "-ERR x\r\n",
+            "$1\r\na\r\n",
+            "*1\r\n:1\r\n",
+            "*9223372036854775807\r\n",
+            "*1\r\n%9999999999999999999\r\n",
+            "*x\r\n",
+        ] {
+            assert_eq!(read(wrong.as_bytes()), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The script engine on a real server: its port, its sink, and the one engine that all script commands share.
+//!
+//! The engine lives from load to unload; a command borrows it for one run, so that a script that reaches a script command again is refused
+//! and cannot recurse.
+
+pub mod admission;
+pub mod busy;
+pub mod calls;
+mod client_reply;
+pub mod library_store;
+mod limits;
+mod port;
+mod request;
+mod run;
+pub mod script_store;
+pub mod scripted;
+pub mod words;
+
+use std::cell::RefMut;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use redis_module::raw;
+
+pub use self::request::Request;
+pub use self::run::{Call, Form, Manner, command, function, script};
+
+use self::calls::{KnownCommands, Native, Natives};
+use self::library_store::{Refused, watch};
+use self::limits::{follow_server, limits};
+use self::script_store::Store;
+use self::words::Words;
+use crate::error::{Error, Result};
+use crate::lua::port::NativeCommand;
+use crate::lua::{Engine, ServerVersion, Version};
+use crate::server::module_api::Ctx;
+use crate::server::thread::ServerThread;
+use crate::server::{events, slots};
+use crate::settings;
+
+/// Commands came or went, or settings changed, since scripts last ran: what is known of the server is old.
+static MODULES_CHANGED: AtomicBool = AtomicBool::new(false);
+
+static SCRIPTING: ServerThread<Option<Scripting>> = ServerThread::new(None);
+
+/// The engine and what belongs to it.
+pub struct Scripting {
+    /// The engine.
+    pub engine: Engine,
+    /// What was not stored.
+    pub store: Store,
+    /// Libraries that are not ours.
+    pub refused: Refused,
+    known_commands: Known,
+    natives: Natives,
+    runs: u64,
+    failures: u64,
+}
+
+/// What the server has said about its commands and its refusals. It may change.
+#[derive(Default)]
+struct Known {
+    commands: KnownCommands,
+    words: Words,
+}
+
+impl Known {
+    /// Forgets everything once it may be old.
+    fn forget_if_old(&mut self) {
+        if MODULES_CHANGED.load(Ordering::Relaxed) && MODULES_CHANGED.swap(false, Ordering::Relaxed) {
+            *self = Self::default();
+        }
+    }
+}
+
+/// Starts the engine, at load. Scripts can call `natives` as functions.
+pub fn start(ctx: Ctx, natives: impl Iterator<Item = (NativeCommand, Native)>) -> Result<()> {
+    slots::look(ctx);
+    let (functions, natives) = natives.unzip();
+    let natives = Natives::new(ctx, natives);
+    follow_server(ctx);
+    let field = |name| ctx.info_field(c"server", name);
+    let redis = version(field(c"redis_version").unwrap_or_default());
+    let version = ServerVersion { redis, valkey: field(c"valkey_version").map(version) };
+    let engine = Engine::new(limits(), version, functions)?;
+    if let Some(mut slot) = SCRIPTING.try_borrow_mut() {
+        let (store, known_commands) = (Store::default(), Known::default());
+        let refused = Refused::default();
+        *slot = Some(Scripting { engine, store, refused, known_commands, natives, runs: 0, failures: 0 });
+    }
+    Ok(())
+}
+
+/// Follows what decides whether scripts may run, from the end of the load on.
+pub fn follow(ctx: Ctx) {
+    // Every server since 6.0 has these events.
+    let _ = admission::watch(ctx);
+    let _ = events::subscribe(ctx, raw::REDISMODULE_EVENT_MODULE_CHANGE, |_, _, _| {
+        MODULES_CHANGED.store(true, Ordering::Relaxed);
+        Ok(())
+    });
+    // Redis 7.0.0 has no such event.
+    let _ = events::subscribe(ctx, raw::REDISMODULE_EVENT_CONFIG, |ctx, _, _| {
+        // The server's words depend on its settings, too.
+        MODULES_CHANGED.store(true, Ordering::Relaxed);
+        follow_server(ctx);
+        Ok(())
+    });
+}
+
+/// Stops the engine and its thread, at unload.
+pub fn stop() {
+    if let Some(mut slot) = SCRIPTING.try_borrow_mut() {
+        *slot = None;
+    }
+}
+
+/// A version and its number form, 0x00MMmmpp, as the server's own scripts see them.
+fn version(text: String) -> Version {
+    let part = |part: &str| part.parse::<u8>().unwrap_or(u8::MAX);
+    let number = text.split('.').take(3).fold(0, |number, digits| (number << 8) | u32::from(part(digits)));
+    Version { text, number }
+}
+
+/// The engine, for one command.
+pub fn engine() -> Result<RefMut<'static, Scripting>> {
+    let slot = SCRIPTING.try_borrow_mut().ok_or(Error::Recursion)?;
+    let mut scripting = RefMut::filter_map(slot, Option::as_mut).map_err(|_| Error::Text("ERR the module is being unloaded"))?;
+    if settings::take_changed() {
+        scripting.engine.set_limits(limits())?;
+        // What a limit kept out may run now.
+        watch::note_change();
+    }
+    Ok(scripting)
+}
+
+/// The figures of INFO; `None` while a script runs.
+#[must_use]
+pub fn figures() -> Option<[(&'static str, u64); 13]> {
+    let scripting = engine().ok()?;
+    let stats = scripting.engine.stats();
+    let (libraries, functions) = scripting.engine.functions().count();
+    let count = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
+    Some([
+        ("cached", count(stats.cache.scripts)),
+        ("cached_bytes", count(stats.cache.bytes)),
+        ("stored", count(stats.cache.stored)),
+        ("stored_bytes", count(stats.cache.stored_bytes)),
+        ("stored_memory", count(stats.cache.stored_memory)),
+        ("evicted", stats.cache.evicted),
+        ("store_refused", scripting.store.refused()),
+        ("libraries", count(libraries)),
+        ("functions", count(functions)),
+        ("vm_memory", count(stats.vm_bytes)),
+        ("vm_memory_limit", count(limits().memory_bytes)),
+        ("runs", scripting.runs),
+        ("failures", scripting.failures),
+    ])
+}
+
+impl Scripting {
+    /// How many scripts were run, and how many of the runs failed.
+    #[must_use]
+    pub fn runs(&self) -> (u64, u64) {
+        (self.runs, self.failures)
+    }
+
+    /// Starts to count anew.
+    pub fn reset_stats(&mut self) {
+        (self.runs, self.failures) = (0, 0);
+        self.store.reset_stats();
+        self.engine.reset_stats();
+    }
+}

@@ -1,0 +1,114 @@
+//! The port of a running script on a real server.
+
+use super::busy::{Busy, Subject};
+use super::calls::{self, Calls, Invocation, Natives};
+use super::words::{INVALID_ARITY, INVALID_COMMAND, Words};
+use super::{Known, admission};
+use crate::error::{MESSAGE_BYTES, Result, printable};
+use crate::lua::port::{Call, LogLevel, Pause, Port, Protocol, Rules};
+use crate::server::module_api::{Ctx, Str};
+use crate::server::slots::{Allowed, Slots};
+
+/// Bytes of the message in a line of the log; the name of the module and the time stand before it.
+const LOG_LINE: usize = 1000;
+
+/// See the module's documentation.
+pub struct ServerPort<'a> {
+    ctx: Ctx,
+    calls: Calls<'a>,
+    words: &'a mut Words,
+    natives: &'a Natives,
+    keys: &'a [Str<'a>],
+    busy: Busy<'a>,
+}
+
+impl<'a> ServerPort<'a> {
+    /// The port of a run with these keys, for the command that `ctx` belongs to.
+    pub fn new(ctx: Ctx, known: &'a mut Known, natives: &'a Natives, keys: &'a [Str<'a>], subject: Subject<'a>) -> Self {
+        let Known { commands, words } = known;
+        Self { ctx, calls: Calls::new(ctx, commands), words, natives, keys, busy: Busy::new(ctx, subject) }
+    }
+
+    fn slots(&self, allowed: Allowed) -> Slots {
+        Slots::of_run(self.ctx, self.keys.first().map(|key| key.bytes()), allowed)
+    }
+}
+
+fn invocation<'c>(keys: &'c [Str<'c>], call: Call<'c>) -> Invocation<'c> {
+    Invocation {
+        argv: call.argv,
+        key: call.key.and_then(|index| keys.get(index).copied()),
+        resp3: call.protocol == Protocol::Resp3,
+        aof: call.replication.aof,
+        replicas: call.replication.replicas,
+    }
+}
+
+impl Port for ServerPort<'_> {
+    fn begin(&mut self, rules: Rules) -> Result<()> {
+        self.busy.watch(rules.digest);
+        let read_only = rules.read_only;
+        if self.busy.is_command() {
+            self.calls.obey(calls::Rules { read_only, slots: self.slots(Allowed::One), ..Default::default() });
+            return Ok(());
+        }
+        let Some(flags) = rules.flags else {
+            admission::admit_undeclared(self.ctx)?;
+            self.calls.obey(calls::Rules { read_only, slots: self.slots(Allowed::All), ..Default::default() });
+            return Ok(());
+        };
+        admission::admit(self.ctx, self.ctx.flags(), flags, read_only)?;
+        self.calls.obey(calls::Rules {
+            read_only: read_only || flags.no_writes,
+            allow_oom: flags.allow_oom,
+            slots: self.slots(if flags.allow_cross_slot_keys { Allowed::All } else { Allowed::One }),
+        });
+        Ok(())
+    }
+
+    fn call(&mut self, call: Call<'_>) -> &[u8] {
+        self.words.of_reply(self.ctx, self.calls.call(&invocation(self.keys, call)))
+    }
+
+    fn run(&mut self, native: usize, call: Call<'_>) -> &[u8] {
+        self.words.of_reply(self.ctx, self.calls.run(self.natives, native, &invocation(self.keys, call)))
+    }
+
+    fn may_call(&mut self, argv: &[&[u8]]) -> std::result::Result<bool, &[u8]> {
+        match self.calls.may_call(argv) {
+            Some((allowed, true)) => Ok(allowed),
+            Some((allowed, false)) => self.words.asked(self.ctx, INVALID_ARITY.as_bytes()).map_or(Ok(allowed), Err),
+            None => Err(self.words.of_refusal(self.ctx, INVALID_COMMAND.as_bytes())),
+        }
+    }
+
+    fn refusal(&mut self, text: &'static [u8]) -> &[u8] {
+        self.words.of_refusal(self.ctx, text)
+    }
+
+    fn writes(&self) -> u64 {
+        self.calls.writes()
+    }
+
+    fn pause(&mut self) -> Pause {
+        self.calls.forget_checks();
+        self.busy.pause(self.calls.writes() > 0)
+    }
+
+    fn log(&mut self, level: LogLevel, message: &[u8]) {
+        let level = match level {
+            LogLevel::Debug => c"debug",
+            LogLevel::Verbose => c"verbose",
+            LogLevel::Notice => c"notice",
+            LogLevel::Warning => c"warning",
+        };
+        // The server cuts a line of its log without a word.
+        let mut rest = printable(message, MESSAGE_BYTES);
+        while rest.len() > LOG_LINE {
+            let next = rest.split_off(LOG_LINE);
+            self.ctx.log(level, &rest);
+            rest = next;
+        }
+        self.ctx.log(level, &rest);
+    }
+}

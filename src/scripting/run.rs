@@ -1,0 +1,144 @@
+//! One run of the engine for a command: what comes before and after it, the same for scripts, functions and scripted commands.
+
+use std::ffi::{CStr, CString};
+
+use super::busy::Subject;
+use super::client_reply::ClientReply;
+use super::port::ServerPort;
+use super::request::{Arguments, Request};
+use super::{Scripting, engine, library_store, script_store};
+use crate::error::{Error, Result};
+use crate::keyspace::Keyspace;
+use crate::lua::{Candidate, CommandFile, Engine, NumberText, Run};
+use crate::server::args::Args;
+use crate::server::clock::Frozen;
+use crate::server::module_api::{Ctx, Str};
+use crate::server::reply::Reply;
+use crate::settings;
+
+/// How a run differs between the commands that start it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Manner {
+    /// What runs may write nothing.
+    pub read_only: bool,
+    /// The command stands in for one of the server's.
+    pub standing_in: bool,
+}
+
+impl Manner {
+    /// How numbers become text in a run: as on the server where we stand in for it.
+    fn numbers(self) -> NumberText {
+        let exact = settings::SCRIPT_EXACT_NUMBERS.get() == 1 && !self.standing_in;
+        if exact { NumberText::Exact } else { NumberText::Lua51 }
+    }
+}
+
+impl Scripting {
+    /// Runs something of the engine, and sends what it returns. A run that is left to the server's own engine does not count.
+    fn run<'a>(
+        &'a mut self,
+        ctx: Ctx,
+        keys: &'a [Str<'a>],
+        subject: Subject<'a>,
+        body: impl FnOnce(&mut Engine, &mut ServerPort<'a>, &mut ClientReply) -> Result<()>,
+    ) -> Result<Reply> {
+        let Self { engine, known_commands, natives, runs, failures, .. } = self;
+        known_commands.forget_if_old();
+        let _frozen = Frozen::new();
+        let mut port = ServerPort::new(ctx, known_commands, natives, keys, subject);
+        let outcome = body(engine, &mut port, &mut ClientReply(ctx));
+        if outcome != Err(Error::LeftToServer) {
+            *runs = runs.saturating_add(1);
+            *failures = failures.saturating_add(outcome.is_err().into());
+        }
+        outcome.map(|()| Reply::Sent)
+    }
+
+    /// Runs the code of a library, which registers its functions.
+    pub fn load_library(&mut self, ctx: Ctx, code: &[u8]) -> Result<Candidate> {
+        let Self { engine, known_commands, natives, .. } = self;
+        engine.load_library(code, &mut ServerPort::new(ctx, known_commands, natives, &[], Subject::Script))
+    }
+
+    /// Runs the code of a file, which declares commands.
+    pub fn load_command_file(&mut self, ctx: Ctx, name: &CString, code: &[u8]) -> Result<CommandFile> {
+        let Self { engine, known_commands, natives, .. } = self;
+        let mut port = ServerPort::new(ctx, known_commands, natives, &[], Subject::Command(name.to_bytes()));
+        engine.load_command_file(name, code, &mut port)
+    }
+}
+
+/// How a script is named.
+#[derive(Debug, Clone, Copy)]
+pub enum Form {
+    /// By its source.
+    Source,
+    /// By its SHA1.
+    Sha,
+}
+
+/// Runs a script and sends what it returns.
+pub fn script(keyspace: &Keyspace, request: &Request<'_>, form: Form, manner: Manner) -> Result<Reply> {
+    let ctx = keyspace.ctx();
+    engine()?.run(ctx, request.keys.0, Subject::Script, |engine, port, reply| {
+        let Manner { read_only, standing_in } = manner;
+        let run = Run { keys: &request.keys, args: &request.args, read_only, numbers: manner.numbers(), leaves: standing_in };
+        let script = request.script;
+        match form {
+            Form::Source => engine.eval(script, &run, port, reply),
+            Form::Sha => match engine.eval_sha(script, &run, port, reply) {
+                Err(Error::NoScript) if script_store::find(ctx, engine, script).is_some() => {
+                    engine.eval_sha(script, &run, port, reply)
+                }
+                outcome => outcome,
+            },
+        }
+    })
+}
+
+/// Calls the function that the arguments name and sends what it returns. The server answers for a function that does not run here.
+pub fn function(keyspace: &Keyspace, args: Args<'_>, manner: Manner) -> Result<Reply> {
+    const BAD_COUNT: Error = Error::Text("ERR Bad number of keys provided");
+    let ctx = keyspace.ctx();
+    let words = args.rest();
+    let mut scripting = engine()?;
+    library_store::follow(ctx, &mut scripting);
+    let name = words.first().map(|name| name.bytes()).unwrap_or_default();
+    let (server, command): (&CStr, _) = if manner.read_only { (c"FCALL_RO", "FCALL_RO") } else { (c"FCALL", "FCALL") };
+    let Some(function) = scripting.engine.functions().find(name) else {
+        drop(scripting);
+        return ctx.relay(server, words);
+    };
+    let request = Request::read(args, BAD_COUNT)?;
+    let outcome = scripting.run(ctx, request.keys.0, Subject::Function(&request, command), |engine, port, reply| {
+        engine.prepare_function(function, port).map_err(|_| Error::LeftToServer)?;
+        let (keys, args) = (&request.keys, &request.args);
+        let run = Run { keys, args, read_only: manner.read_only, numbers: manner.numbers(), leaves: false };
+        engine.call_function(function, &run, port, reply)
+    });
+    drop(scripting);
+    match outcome {
+        Err(Error::LeftToServer) => ctx.relay(server, words),
+        outcome => outcome,
+    }
+}
+
+/// A call of a scripted command.
+pub struct Call<'a> {
+    /// The number by which the engine knows the command.
+    pub number: usize,
+    /// Its name, for messages.
+    pub name: &'a [u8],
+    pub keys: &'a [Str<'a>],
+    /// The other arguments.
+    pub args: &'a [Str<'a>],
+}
+
+/// Runs a scripted command and sends what its function returns.
+pub fn command(keyspace: &Keyspace, call: &Call<'_>, manner: Manner) -> Result<Reply> {
+    engine()?.run(keyspace.ctx(), call.keys, Subject::Command(call.name), |engine, port, reply| {
+        let (keys, args) = (&Arguments(call.keys), &Arguments(call.args));
+        let run = Run { keys, args, read_only: manner.read_only, numbers: manner.numbers(), leaves: false };
+        engine.call_command((call.number, call.name), &run, port, reply)
+    })
+}

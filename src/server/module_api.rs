@@ -1,0 +1,280 @@
+//! The thin wrapper around the raw module API: contexts, strings and events. Keys are in `key`.
+//!
+//! The `redis-module` crate's own wrappers copy arguments, abort on odd bytes or lack what we need, so we call the functions
+//! themselves. Every function used here exists on Redis 7.0 and Valkey 8.0 (`module/required.rs` checks that at load) or is
+//! looked up and may be absent. What is borrowed from the command that is running does not outlive it.
+
+use std::ffi::{CStr, c_char, c_int};
+use std::marker::PhantomData;
+use std::slice;
+
+use redis_module::raw;
+
+use super::key;
+use crate::error::{Error, Result};
+
+/// A function of the module API, for use in an unsafe block: the pointers are written once, by the load of the module, before any
+/// callback can run. A missing one is a bug (see `module/required.rs`), which the guard turns into an error.
+macro_rules! api {
+    ($name:ident) => {
+        match ::redis_module::raw::$name {
+            Some(function) => function,
+            None => $crate::server::module_api::missing(stringify!($name)),
+        }
+    };
+}
+pub(crate) use api;
+
+#[cold]
+#[allow(clippy::panic)]
+pub(crate) fn missing(name: &str) -> ! {
+    panic!("the server does not export {name}")
+}
+
+/// The server's time snapshot in microseconds; `None` on servers without one (7.0).
+#[must_use]
+pub fn cached_microseconds() -> Option<u64> {
+    // SAFETY: the pointer is written once, at load; the function takes nothing and only reads a global of the server.
+    let function = unsafe { raw::RedisModule_CachedMicroseconds }?;
+    // SAFETY: as above.
+    u64::try_from(unsafe { function() }).ok()
+}
+
+/// The context of a callback.
+#[derive(Debug, Clone, Copy)]
+pub struct Ctx(*mut raw::RedisModuleCtx);
+
+impl Ctx {
+    /// # Safety
+    /// `ctx` is the context of the callback that is running, and the value does not outlive it.
+    #[must_use]
+    pub unsafe fn new(ctx: *mut raw::RedisModuleCtx) -> Self {
+        Self(ctx)
+    }
+
+    /// The raw context.
+    #[must_use]
+    pub fn raw(self) -> *mut raw::RedisModuleCtx {
+        self.0
+    }
+
+    /// Propagates one command to replicas and AOF, and counts it as a change. A refusal cannot be undone here; it only happens for a
+    /// command name that the server does not know, and ours are those of `replicate.rs`.
+    ///
+    /// The short forms are spelled out because the server allocates once for them, and several times for an array.
+    pub fn replicate(self, command: &CStr, args: &[Str<'_>]) {
+        let (ctx, name) = (self.0, command.as_ptr());
+        // SAFETY: "s" takes a module string, "v" an array of them and its length; the server takes references to them.
+        unsafe {
+            let send = api!(RedisModule_Replicate);
+            match args {
+                [a] => send(ctx, name, c"s".as_ptr(), a.0),
+                [a, b] => send(ctx, name, c"ss".as_ptr(), a.0, b.0),
+                [a, b, c] => send(ctx, name, c"sss".as_ptr(), a.0, b.0, c.0),
+                _ => send(ctx, name, c"v".as_ptr(), args.as_ptr(), args.len()),
+            }
+        };
+    }
+
+    /// As [`Ctx::replicate`], with a number behind the arguments.
+    pub fn replicate_number(self, command: &CStr, args: &[Str<'_>], number: i64) {
+        let (ctx, name) = (self.0, command.as_ptr());
+        // SAFETY: "s" takes a module string and "l" a long long.
+        unsafe {
+            let send = api!(RedisModule_Replicate);
+            match args {
+                [a] => send(ctx, name, c"sl".as_ptr(), a.0, number),
+                [a, b, c] => send(ctx, name, c"sssl".as_ptr(), a.0, b.0, c.0, number),
+                _ => send(ctx, name, c"vl".as_ptr(), args.as_ptr(), args.len(), number),
+            }
+        };
+    }
+
+    /// Tells WATCH, tracking clients and subscribers of keyspace events that the key changed.
+    pub fn changed(self, key: Str<'_>, events: impl Iterator<Item = Event>) {
+        key::assert_none_is_open();
+        // SAFETY: context and key name belong to the running command, and no handle of the key is open.
+        unsafe { api!(RedisModule_SignalModifiedKey)(self.0, key.0) };
+        for event in events {
+            let (class, name) = event.parts();
+            // SAFETY: as above; the event name is a constant.
+            unsafe { api!(RedisModule_NotifyKeyspaceEvent)(self.0, class, name.as_ptr(), key.0) };
+        }
+    }
+
+    /// One field of a section of INFO.
+    #[must_use]
+    pub fn info_field(self, section: &CStr, field: &CStr) -> Option<String> {
+        // SAFETY: the context belongs to the running callback; the field's text is copied before the info is freed.
+        unsafe {
+            let info = api!(RedisModule_GetServerInfo)(self.0, section.as_ptr());
+            let field = api!(RedisModule_ServerInfoGetFieldC)(info, field.as_ptr());
+            let text = if field.is_null() { None } else { CStr::from_ptr(field).to_str().ok().map(str::to_owned) };
+            api!(RedisModule_FreeServerInfo)(self.0, info);
+            text
+        }
+    }
+
+    /// Writes a line into the server's log. Bytes that are not printable ASCII are escaped.
+    pub fn log(self, level: &CStr, message: &str) {
+        let line = crate::error::printable(message.as_bytes(), 1024);
+        let Ok(line) = std::ffi::CString::new(line) else { return };
+        // SAFETY: "%s" takes one C string.
+        unsafe { api!(RedisModule_Log)(self.0, level.as_ptr(), c"%s".as_ptr(), line.as_ptr()) };
+    }
+}
+
+/// A keyspace event.
+#[derive(Debug, Clone, Copy)]
+pub enum Event {
+    /// `set`
+    Set,
+    /// `expire`
+    Expiring,
+    /// `del`
+    Deleted,
+    /// `setrange`
+    Patched,
+    /// `hset`
+    FieldSet,
+    /// `lpush`
+    PushedLeft,
+    /// `rpush`
+    PushedRight,
+    /// `lpop`
+    PoppedLeft,
+    /// `rpop`
+    PoppedRight,
+    /// `zadd`
+    MemberSet,
+    /// `zrem`
+    MemberRemoved,
+}
+
+impl Event {
+    fn parts(self) -> (c_int, &'static CStr) {
+        match self {
+            Self::Set => (raw::REDISMODULE_NOTIFY_STRING as c_int, c"set"),
+            Self::Expiring => (raw::REDISMODULE_NOTIFY_GENERIC as c_int, c"expire"),
+            Self::Deleted => (raw::REDISMODULE_NOTIFY_GENERIC as c_int, c"del"),
+            Self::Patched => (raw::REDISMODULE_NOTIFY_STRING as c_int, c"setrange"),
+            Self::FieldSet => (raw::REDISMODULE_NOTIFY_HASH as c_int, c"hset"),
+            Self::PushedLeft => (raw::REDISMODULE_NOTIFY_LIST as c_int, c"lpush"),
+            Self::PushedRight => (raw::REDISMODULE_NOTIFY_LIST as c_int, c"rpush"),
+            Self::PoppedLeft => (raw::REDISMODULE_NOTIFY_LIST as c_int, c"lpop"),
+            Self::PoppedRight => (raw::REDISMODULE_NOTIFY_LIST as c_int, c"rpop"),
+            Self::MemberSet => (raw::REDISMODULE_NOTIFY_ZSET as c_int, c"zadd"),
+            Self::MemberRemoved => (raw::REDISMODULE_NOTIFY_ZSET as c_int, c"zrem"),
+        }
+    }
+}
+
+/// A string of the server, borrowed from the running command or from an [`OwnedStr`].
+#[derive(Debug, Clone, Copy)]
+#[repr(transparent)]
+pub struct Str<'a>(*mut raw::RedisModuleString, PhantomData<&'a [u8]>);
+
+impl<'a> Str<'a> {
+    /// The arguments of a command, its name first.
+    ///
+    /// # Safety
+    /// `argv` and `argc` are those of the command that is running, and the slice does not outlive it.
+    #[must_use]
+    pub unsafe fn slice(argv: *mut *mut raw::RedisModuleString, argc: c_int) -> &'a [Self] {
+        // SAFETY: the server passes `argc` pointers, and `Str` is a transparent pointer.
+        unsafe { slice::from_raw_parts(argv.cast(), usize::try_from(argc).unwrap_or(0)) }
+    }
+
+    /// # Safety
+    /// The string outlives `'a`, and the server does not change it.
+    #[must_use]
+    pub unsafe fn kept(string: *mut raw::RedisModuleString) -> Self {
+        Self(string, PhantomData)
+    }
+
+    /// The raw string.
+    #[must_use]
+    pub fn raw(self) -> *mut raw::RedisModuleString {
+        self.0
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(self) -> &'a [u8] {
+        let mut len = 0;
+        // SAFETY: the string is alive while its command runs, and the server never changes it meanwhile.
+        unsafe {
+            let start = api!(RedisModule_StringPtrLen)(self.0, &raw mut len);
+            slice::from_raw_parts(start.cast::<u8>(), len)
+        }
+    }
+
+    /// Frees the spare room behind a large argument before it becomes a value.
+    pub fn trim(self) {
+        // SAFETY: the string is alive while its command runs; trimming keeps its bytes.
+        unsafe { api!(RedisModule_TrimStringAllocation)(self.0) };
+    }
+}
+
+/// A string of the server that we made.
+#[repr(transparent)]
+pub struct OwnedStr(pub *mut raw::RedisModuleString);
+
+impl OwnedStr {
+    /// Copies `bytes` into a string that belongs to no context.
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Self {
+        // SAFETY: the server copies the bytes; the string is freed in `drop`.
+        Self(unsafe { api!(RedisModule_CreateString)(std::ptr::null_mut(), bytes.as_ptr().cast::<c_char>(), bytes.len()) })
+    }
+
+    /// A decimal number.
+    #[must_use]
+    pub fn number(value: i64) -> Self {
+        // SAFETY: a string created without a context belongs to us, and is freed in `drop`.
+        Self(unsafe { api!(RedisModule_CreateStringFromLongLong)(std::ptr::null_mut(), value) })
+    }
+
+    /// Several strings, as long as they live.
+    #[must_use]
+    pub fn slice_as_str(strings: &[Self]) -> &[Str<'_>] {
+        // SAFETY: both types are a transparent pointer, and the borrow is the same.
+        unsafe { slice::from_raw_parts(strings.as_ptr().cast(), strings.len()) }
+    }
+
+    /// # Safety
+    /// The string belongs to nobody else and to no context.
+    #[must_use]
+    pub unsafe fn from_raw(string: *mut raw::RedisModuleString) -> Self {
+        Self(string)
+    }
+
+    /// The raw string.
+    #[must_use]
+    pub fn raw(&self) -> *mut raw::RedisModuleString {
+        self.0
+    }
+
+    /// The string, for whoever frees it.
+    #[must_use]
+    pub fn into_raw(self) -> *mut raw::RedisModuleString {
+        std::mem::ManuallyDrop::new(self).0
+    }
+
+    /// The string, as long as this lives.
+    #[must_use]
+    pub fn as_str(&self) -> Str<'_> {
+        Str(self.0, PhantomData)
+    }
+}
+
+impl Drop for OwnedStr {
+    fn drop(&mut self) {
+        // SAFETY: created without a context, freed once; the server counts references of its own.
+        unsafe { api!(RedisModule_FreeString)(std::ptr::null_mut(), self.0) };
+    }
+}
+
+pub fn done(status: c_int) -> Result<()> {
+    if status == raw::REDISMODULE_OK as c_int { Ok(()) } else { Err(Error::WriteRefused) }
+}
