@@ -1,10 +1,10 @@
-//! `ATOMIC.EVAL script numkeys [key ...] [arg ...]`: run a Lua script inside the server, atomically.
+//! `ATOMIC.EVAL script numkeys [key ...] [arg ...]`: runs a Lua script on the server, atomically.
 //!
-//! Arguments and reply are those of EVAL; the script sees `KEYS` and `ARGV` and calls the server with `redis.call`. It is compiled
-//! once and cached by its SHA1, so ATOMIC.EVALSHA finds it.
-//! Replicates: the commands that `redis.call` executed, in one MULTI/EXEC; nothing when nothing was written.
-//! Errors: the script's own, with its SHA1 and line; what `redis.call` refused, with its own code; a limit that was exceeded, with
-//! the number of writes that were applied before it.
+//! Arguments and reply are those of EVAL; the script sees `KEYS` and `ARGV` and runs commands with `redis.call`. It is compiled
+//! once and cached by its SHA1, so that ATOMIC.EVALSHA finds it.
+//! Replicates the commands that `redis.call` ran, in one MULTI/EXEC; nothing when nothing was written.
+//! Errors: the script's own, with its SHA1 and line; those of `redis.call`, with their own codes; an exceeded limit, with the
+//! number of writes that were applied before it.
 
 use super::spec::{Arg, Around, Command, Keys, Spec};
 use crate::dropin;
@@ -14,10 +14,9 @@ use crate::scripting::{self, Form, Manner, Request};
 use crate::server::args::Args;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct Eval;
 
-/// `numkeys [key ...] [arg ...]`, and the script before it.
+/// `script numkeys [key ...] [arg ...]`
 macro_rules! script_args {
     ($script:literal) => {
         &[
@@ -30,7 +29,7 @@ macro_rules! script_args {
 }
 pub(super) use script_args;
 
-/// The flags of the server's own EVAL: what a script does is checked call by call.
+/// The flags of the server's own EVAL. Each call of a script is checked when it is made.
 pub(super) const FLAGS: &std::ffi::CStr = c"may-replicate allow-stale no-mandatory-keys deny-script";
 
 impl Command for Eval {
@@ -38,7 +37,7 @@ impl Command for Eval {
         name: c"atomic.eval",
         flags: FLAGS,
         categories: c"scripting",
-        summary: c"Runs a Lua script inside the server.",
+        summary: c"Runs a Lua script on the server.",
         complexity: c"Depends on the script that is run",
         since: c"0.1.0",
         arity: -3,

@@ -1,7 +1,7 @@
-//! `ATOMIC.EVAL_RO script numkeys [key ...] [arg ...]`: as ATOMIC.EVAL, for scripts that write nothing.
+//! `ATOMIC.EVAL_RO script numkeys [key ...] [arg ...]`: runs a read-only script, like ATOMIC.EVAL.
 //!
-//! What would write or replicate is refused, in the script and, for a script that declares flags without `no-writes`, before it. So it can
-//! be sent to a replica, and runs during CLIENT PAUSE WRITE.
+//! Refuses commands that write or replicate, and refuses a script as a whole when it declares flags without `no-writes`. So it
+//! can be sent to a replica, and it runs during CLIENT PAUSE WRITE.
 
 use super::eval::script_args;
 use super::spec::{Arg, Around, Command, Keys, Spec};
@@ -12,10 +12,9 @@ use crate::scripting::{self, Form, Manner, Request};
 use crate::server::args::Args;
 use crate::server::reply::Reply;
 
-/// The flags of scripts that write nothing.
+/// The flags of the read-only forms.
 pub(super) const FLAGS: &std::ffi::CStr = c"allow-stale no-mandatory-keys deny-script";
 
-/// See the top of this file.
 pub struct EvalRo;
 
 impl Command for EvalRo {
@@ -23,7 +22,7 @@ impl Command for EvalRo {
         name: c"atomic.eval_ro",
         flags: FLAGS,
         categories: c"scripting",
-        summary: c"Runs a Lua script that writes nothing.",
+        summary: c"Runs a read-only Lua script on the server.",
         complexity: c"Depends on the script that is run",
         since: c"0.1.0",
         arity: -3,

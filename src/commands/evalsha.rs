@@ -1,6 +1,7 @@
-//! `ATOMIC.EVALSHA sha1 numkeys [key ...] [arg ...]`: run a script that was cached by ATOMIC.EVAL or ATOMIC.SCRIPT LOAD.
+//! `ATOMIC.EVALSHA sha1 numkeys [key ...] [arg ...]`: runs a script that ATOMIC.EVAL or ATOMIC.SCRIPT LOAD has cached.
 //!
-//! As ATOMIC.EVAL; `sha1` is the SHA1 of the script's bytes, in hex of either case. Errors: NOSCRIPT when no such script is cached.
+//! Works like ATOMIC.EVAL; `sha1` is the SHA1 of the script's bytes, in upper or lower case hex. Errors: NOSCRIPT when no such
+//! script is cached.
 
 use super::eval::{FLAGS, script_args};
 use super::spec::{Arg, Around, Command, Keys, Spec};
@@ -11,7 +12,6 @@ use crate::scripting::{self, Form, Manner, Request};
 use crate::server::args::Args;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct EvalSha;
 
 impl Command for EvalSha {
@@ -19,7 +19,7 @@ impl Command for EvalSha {
         name: c"atomic.evalsha",
         flags: FLAGS,
         categories: c"scripting",
-        summary: c"Runs a cached Lua script by its SHA1.",
+        summary: c"Runs a cached Lua script by its SHA1 digest.",
         complexity: c"Depends on the script that is run",
         since: c"0.1.0",
         arity: -3,

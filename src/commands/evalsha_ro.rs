@@ -1,7 +1,7 @@
-//! `ATOMIC.EVALSHA_RO sha1 numkeys [key ...] [arg ...]`: as ATOMIC.EVALSHA, for scripts that write nothing.
+//! `ATOMIC.EVALSHA_RO sha1 numkeys [key ...] [arg ...]`: runs a cached read-only script, like ATOMIC.EVALSHA.
 //!
-//! What would write or replicate is refused, in the script and, for a script that declares flags without `no-writes`, before it. So it can
-//! be sent to a replica, and runs during CLIENT PAUSE WRITE.
+//! Refuses commands that write or replicate, and refuses a script as a whole when it declares flags without `no-writes`. So it
+//! can be sent to a replica, and it runs during CLIENT PAUSE WRITE.
 
 use super::eval::script_args;
 use super::eval_ro::FLAGS;
@@ -13,7 +13,6 @@ use crate::scripting::{self, Form, Manner, Request};
 use crate::server::args::Args;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct EvalShaRo;
 
 impl Command for EvalShaRo {
@@ -21,7 +20,7 @@ impl Command for EvalShaRo {
         name: c"atomic.evalsha_ro",
         flags: FLAGS,
         categories: c"scripting",
-        summary: c"Runs a cached Lua script that writes nothing, by its SHA1.",
+        summary: c"Runs a cached read-only Lua script by its SHA1 digest.",
         complexity: c"Depends on the script that is run",
         since: c"0.1.0",
         arity: -3,

@@ -1,9 +1,9 @@
-//! `ATOMIC.FCALL function numkeys [key ...] [arg ...]`: call a function of a library, atomically.
+//! `ATOMIC.FCALL function numkeys [key ...] [arg ...]`: calls a library function, atomically.
 //!
 //! Arguments, reply and errors are those of FCALL. The function gets the keys and the other arguments as two lists.
-//! Replicates: the commands that `redis.call` executed, in one MULTI/EXEC; nothing when nothing was written.
-//! Errors: `ERR Function not found`; the function's own, with its name and line; what `redis.call` refused, with its own code; a limit
-//! that was exceeded, with the number of writes that were applied before it.
+//! Replicates the commands that `redis.call` ran, in one MULTI/EXEC; nothing when nothing was written.
+//! Errors: `ERR Function not found`; the function's own, with its name and line; those of `redis.call`, with their own codes; an
+//! exceeded limit, with the number of writes that were applied before it.
 
 use super::eval::{FLAGS, script_args};
 use super::spec::{Arg, Around, Command, Keys, Spec};
@@ -14,7 +14,6 @@ use crate::scripting::{self, Manner};
 use crate::server::args::Args;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct Fcall;
 
 impl Command for Fcall {
@@ -22,7 +21,7 @@ impl Command for Fcall {
         name: c"atomic.fcall",
         flags: FLAGS,
         categories: c"scripting",
-        summary: c"Calls a function of a library.",
+        summary: c"Calls a library function.",
         complexity: c"Depends on the function that is called",
         since: c"0.1.0",
         arity: -3,

@@ -1,6 +1,6 @@
-//! `ATOMIC.FCALL_RO function numkeys [key ...] [arg ...]`: ATOMIC.FCALL for functions with the flag `no-writes`.
+//! `ATOMIC.FCALL_RO function numkeys [key ...] [arg ...]`: calls a function that has the flag `no-writes`.
 //!
-//! Runs on read-only replicas, too. Errors: those of ATOMIC.FCALL; a function without that flag is refused.
+//! Also runs on read-only replicas. Errors: those of ATOMIC.FCALL; a function without that flag is refused.
 
 use super::eval::script_args;
 use super::spec::{Arg, Around, Command, Keys, Spec};
@@ -11,7 +11,6 @@ use crate::scripting::{self, Manner};
 use crate::server::args::Args;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct FcallRo;
 
 impl Command for FcallRo {
@@ -19,7 +18,7 @@ impl Command for FcallRo {
         name: c"atomic.fcall_ro",
         flags: super::eval_ro::FLAGS,
         categories: c"scripting",
-        summary: c"Calls a function of a library, which writes nothing.",
+        summary: c"Calls a read-only library function.",
         complexity: c"Depends on the function that is called",
         since: c"0.1.0",
         arity: -3,

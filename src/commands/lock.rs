@@ -1,16 +1,18 @@
-//! `ATOMIC.LOCK key owner lease-ms [WAIT ms] [SHARED] [BIND] [MAXQUEUE n]`: take a lock for a time, wait for it, or learn how long it is
-//! taken.
+//! `ATOMIC.LOCK key owner lease-ms [WAIT ms] [SHARED] [BIND] [MAXQUEUE n]`: acquires a lock with a lease, optionally waiting for
+//! it.
 //!
-//! `owner` is a name of 1 to 255 bytes that is yours alone; `lease-ms` is 1..=31536000000. WAIT lets the server block you until your
-//! turn comes, at most `ms` (0..=31536000000, 0 is for ever), first come, first served; MAXQUEUE refuses at once when `n` (1..=1000000)
-//! clients wait already. SHARED holds it together with other readers, up to 1024; whoever comes after a waiting writer waits behind it.
-//! BIND gives this hold back when the connection closes.
-//! Reply: `[1, fence, ttl-ms, holds, waiters]` when you are an owner now; `[0, 0, ttl-ms of the holder or -1, 0, waiters]` when you are
-//! not. Taking a lock again that you own counts `holds` up and keeps the fence; the lease never gets shorter by it.
-//! A lock that another client took with `SET key token NX PX ms` is respected. In MULTI, in scripts and on replicas WAIT does not wait.
-//! TTL: the key lives until the last lease ends. Replicates: `SET key state PXAT t`; a denial and waiting write and replicate nothing.
-//! Errors: WRONGTYPE when the key holds another type or a damaged lock; `owner must be 1 to 255 bytes`; a number out of its range; `owner
-//! holds this lock SHARED` for a reader that asks to write; `BIND needs a connection of its own` in a script.
+//! `owner` is a unique name of 1 to 255 bytes; `lease-ms` is 1..=31536000000. WAIT blocks the client until the lock is granted,
+//! for at most `ms` (0..=31536000000; 0 waits indefinitely), first come, first served. MAXQUEUE denies at once when `n`
+//! (1..=1000000) clients already wait. SHARED shares the lock with other readers, at most 1024; readers that arrive after a
+//! waiting writer queue after it. BIND releases this hold when the connection closes.
+//! Reply: `[1, fence, ttl-ms, holds, waiters]` when granted; `[0, 0, ttl-ms of the holder or -1, 0, waiters]` when denied.
+//! Acquiring a lock again as its owner increments `holds` and keeps the fence; it never shortens the lease.
+//! A lock that another client acquired with `SET key token NX PX ms` is respected. WAIT does not wait in MULTI, in scripts or on
+//! replicas.
+//! TTL: the key lives until the last lease ends. Replicates `SET key state PXAT t`; waiting and denials write and replicate
+//! nothing.
+//! Errors: WRONGTYPE when the key holds another type or a damaged lock; `owner must be 1 to 255 bytes`; a number out of range;
+//! `owner holds this lock SHARED` when a reader asks for the exclusive lock; `BIND needs a client connection` in a script.
 
 use std::borrow::Cow;
 
@@ -25,10 +27,8 @@ use crate::server::module_api::Str;
 use crate::server::reply::Reply;
 use crate::waiting::{self, Ask, Terms, Wanted};
 
-/// See the top of this file.
 pub struct Lock;
 
-/// The arguments.
 pub struct Request<'a> {
     key: Str<'a>,
     owner: &'a [u8],
@@ -42,9 +42,8 @@ impl Command for Lock {
         name: c"atomic.lock",
         flags: c"write deny-oom blocking",
         categories: c"string",
-        summary: c"Takes a lock for a time, waits for it, or tells how long it is taken.",
-        complexity:
-            c"O(1); O(N) with N readers of a SHARED lock. A waiting client costs nothing, its turn O(log N) with N waiting.",
+        summary: c"Acquires a lock with a lease, optionally waiting for it.",
+        complexity: c"O(1), O(N) with N owners of a SHARED lock. Waiting costs nothing; a hand-off is O(log(N)) with N waiters.",
         since: c"0.1.0",
         arity: -4,
         keys: Keys::First(KeyFlags::Update),
@@ -82,7 +81,6 @@ impl Command for Lock {
     }
 }
 
-/// Reads the owner's name.
 pub(super) fn owner<'a>(args: &mut Args<'a>) -> Result<&'a [u8]> {
     args.token("owner", MAX_OWNER_BYTES, "must be 1 to 255 bytes")
 }

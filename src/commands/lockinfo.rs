@@ -1,11 +1,11 @@
-//! `ATOMIC.LOCKINFO key`: who has a lock.
+//! `ATOMIC.LOCKINFO key`: returns the owners of a lock.
 //!
 //! Reply: a map (RESP2: a flat array of names and values), empty when the lock is free:
-//!   `mode`     `exclusive`, `shared`, or `string` for a lock that was taken with `SET key token NX PX ms`
+//!   `mode`     `exclusive`, `shared`, or `string` for a lock acquired with `SET key token NX PX ms`
 //!   `owners`   an array of `[owner, holds, ttl-ms]`; ttl-ms is -1 for a string lock without a TTL
-//!   `fence`    the fencing number, 0 for a string lock
+//!   `fence`    the fencing number; 0 for a string lock
 //!   `ttl`      ms until the last lease ends, or -1
-//!   `waiters`  how many clients wait for it
+//!   `waiters`  the number of waiting clients
 //! Works on replicas. Errors: as ATOMIC.LOCK.
 
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
@@ -18,7 +18,6 @@ use crate::server::module_api::Str;
 use crate::server::reply::{Reply, number};
 use crate::waiting::{self, Kind};
 
-/// See the top of this file.
 pub struct LockInfo;
 
 impl Command for LockInfo {
@@ -26,8 +25,8 @@ impl Command for LockInfo {
         name: c"atomic.lockinfo",
         flags: c"readonly",
         categories: c"string",
-        summary: c"Tells who has a lock, with which fencing number and how long.",
-        complexity: c"O(N) in the number of owners",
+        summary: c"Returns the owners, fencing number, TTL and waiters of a lock.",
+        complexity: c"O(N) with N owners",
         since: c"0.1.0",
         arity: 2,
         keys: Keys::First(KeyFlags::Read),
@@ -72,7 +71,7 @@ fn ours(lock: &Lock, now: UnixMs, waiters: i64) -> Reply {
         Mode::Exclusive => "exclusive",
         Mode::Shared => "shared",
     };
-    // In the order in which they came: a place that was free is used again.
+    // In order of acquisition, by fence: the storage reuses free places.
     let mut holders: Vec<_> = lock.holders.iter().collect();
     holders.sort_by_key(|holder| holder.fence);
     let owners = holders.into_iter().map(|holder| owner(holder, now)).collect();

@@ -1,9 +1,9 @@
-//! `ATOMIC.LOCKRENEW key owner lease-ms`: let your lease end `lease-ms` from now.
+//! `ATOMIC.LOCKRENEW key owner lease-ms`: sets the owner's lease to end `lease-ms` from now.
 //!
-//! Reply: the new TTL in ms; -1 when `owner` is not the owner, or its lease ended. On a lock that was taken with
-//! `SET key token NX PX ms` the token is the owner.
-//! Replicates: `SET key state PXAT t`, in a lock with many readers `SETRANGE` of what changed and `PEXPIREAT key t`; `PEXPIREAT key t` for
-//! another client's lock. Errors: as ATOMIC.LOCK.
+//! Reply: the new TTL in ms; -1 when `owner` does not own the lock or its lease ended. For a lock acquired with `SET key token NX
+//! PX ms` the owner is the token.
+//! Replicates `SET key state PXAT t`; for a lock with many readers, `SETRANGE` of the changed part and `PEXPIREAT key t`; for
+//! another client's lock, `PEXPIREAT key t`. Errors: as ATOMIC.LOCK.
 
 use super::lock::owner;
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
@@ -16,10 +16,8 @@ use crate::server::module_api::Str;
 use crate::server::reply::Reply;
 use crate::waiting::{self, Kind};
 
-/// See the top of this file.
 pub struct LockRenew;
 
-/// The arguments.
 pub struct Request<'a> {
     pub(super) key: Str<'a>,
     pub(super) owner: &'a [u8],
@@ -27,7 +25,6 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// Reads `key owner lease-ms`.
     pub(super) fn parse(mut args: Args<'a>) -> Result<Self> {
         let request = Self { key: args.take()?, owner: owner(&mut args)?, lease: args.duration("lease-ms")? };
         args.finish()?;
@@ -40,8 +37,8 @@ impl Command for LockRenew {
         name: c"atomic.lockrenew",
         flags: c"write",
         categories: c"string",
-        summary: c"Extends or shortens the lease of a lock.",
-        complexity: c"O(1); O(N) in the number of owners of a SHARED lock",
+        summary: c"Renews the lease of a lock.",
+        complexity: c"O(1), O(N) with N owners of a SHARED lock",
         since: c"0.1.0",
         arity: 4,
         keys: Keys::First(KeyFlags::Update),

@@ -1,17 +1,18 @@
-//! `ATOMIC.SEMACQUIRE key capacity owner lease-ms [PERMITS n] [WAIT ms] [BIND] [MAXQUEUE n]`: take permits of a semaphore for a
-//! time, or learn when there are some.
+//! `ATOMIC.SEMACQUIRE key capacity owner lease-ms [PERMITS n] [WAIT ms] [BIND] [MAXQUEUE n]`: acquires permits of a semaphore
+//! with a lease, optionally waiting for them.
 //!
-//! `capacity` is how many permits may be in use, those of all owners together; it is the request's, and not stored. `owner` is a name
-//! of 1 to 255 bytes; the same owner may take more permits later: all of them end together, and none earlier than before. `PERMITS` is how
-//! many are taken, all or none; 1 without it.
-//! WAIT, MAXQUEUE and BIND are those of ATOMIC.LOCK; a request for few permits does not overtake one for many.
-//! Reply: `[granted, fence, in use, retry-after-ms, waiters]`: `[1, fence, in use, 0, waiters]` when you have the permits, `[0, 0, in use,
-//! retry-after-ms, waiters]` when there are not enough; retry-after-ms is when enough leases have ended if nobody gives anything
-//! back, -1 when `PERMITS` is more than `capacity`. Every grant has a fence of its own.
-//! TTL: the key lives until the last lease ends. Replicates: `ZADD key score member ...` for the lease of the owner and the counts that
-//! changed, `ZREM key member ...` for what ended, `PEXPIREAT key t`, in MULTI/EXEC when more than one; a denial writes and replicates nothing.
-//! Errors: WRONGTYPE when the key holds another type or a sorted set that is no semaphore; `owner must be 1 to 255 bytes`; integers out
-//! of range; syntax error, also for MAXQUEUE without WAIT.
+//! `capacity` limits the permits in use by all owners together; it belongs to the request and is not stored. `owner` is a unique
+//! name of 1 to 255 bytes. An owner may acquire more permits later: all of them end together, and none earlier than before.
+//! `PERMITS` is the number to acquire, all or none; the default is 1.
+//! WAIT, MAXQUEUE and BIND work as in ATOMIC.LOCK; a request for few permits does not overtake one for many.
+//! Reply: `[1, fence, in use, 0, waiters]` when granted; `[0, 0, in use, retry-after-ms, waiters]` when denied. retry-after-ms is
+//! the time until enough leases end, provided that no owner releases permits earlier; -1 when `PERMITS` exceeds `capacity`. Every
+//! grant has its own fence.
+//! TTL: the key lives until the last lease ends. Replicates `ZADD key score member ...` for the owner's lease and changed counts,
+//! `ZREM key member ...` for expired leases and `PEXPIREAT key t`, in MULTI/EXEC when more than one; a denial writes and
+//! replicates nothing.
+//! Errors: WRONGTYPE when the key holds another type or a sorted set that is not a semaphore; `owner must be 1 to 255 bytes`;
+//! integers out of range; a syntax error, also for MAXQUEUE without WAIT.
 
 use std::borrow::Cow;
 
@@ -27,10 +28,8 @@ use crate::server::module_api::Str;
 use crate::server::reply::Reply;
 use crate::waiting::{self, Ask, Terms, Wanted};
 
-/// See the top of this file.
 pub struct SemAcquire;
 
-/// The arguments.
 pub struct Request<'a> {
     key: Str<'a>,
     owner: &'a [u8],
@@ -44,8 +43,8 @@ impl Command for SemAcquire {
         name: c"atomic.semacquire",
         flags: c"write deny-oom blocking",
         categories: c"sortedset",
-        summary: c"Takes permits of a semaphore for a time, waits for them, or tells when there are some.",
-        complexity: c"O(log(N)) with N owners, and O(M) in the number of leases that ended or have to end first",
+        summary: c"Acquires permits of a semaphore with a lease, optionally waiting for them.",
+        complexity: c"O(log(N)+M) with N owners and M leases that have expired or must expire first",
         since: c"0.1.0",
         arity: -5,
         keys: Keys::First(KeyFlags::Update),
@@ -84,10 +83,8 @@ impl Command for SemAcquire {
     }
 }
 
-/// `[PERMITS n]`
 pub(super) const PERMITS: Arg = Arg::integer(c"permits").after(c"PERMITS").optional();
 
-/// Reads the value of `PERMITS`.
 pub(super) fn permits(args: &mut Args<'_>) -> Result<u64> {
     args.count("PERMITS", 1..=MAX_PERMITS.into())
 }

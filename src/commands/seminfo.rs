@@ -1,10 +1,10 @@
-//! `ATOMIC.SEMINFO key`: who has permits of a semaphore.
+//! `ATOMIC.SEMINFO key`: returns the owners of a semaphore's permits.
 //!
 //! Reply: a map (RESP2: a flat array of names and values), empty when no permit is in use:
-//!   `in-use`   how many permits are in use
-//!   `owners`   an array of `[owner, permits, ttl-ms]`, by name
-//!   `ttl`      ms until the last lease of all ends
-//!   `waiters`  how many clients wait for permits
+//!   `in-use`   the number of permits in use
+//!   `owners`   an array of `[owner, permits, ttl-ms]`, sorted by owner
+//!   `ttl`      ms until the last lease ends
+//!   `waiters`  the number of waiting clients
 //! Works on replicas. Errors: as ATOMIC.SEMACQUIRE.
 
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
@@ -16,7 +16,6 @@ use crate::server::module_api::Str;
 use crate::server::reply::{Reply, number, ttl};
 use crate::waiting::{self, Kind};
 
-/// See the top of this file.
 pub struct SemInfo;
 
 impl Command for SemInfo {
@@ -24,7 +23,7 @@ impl Command for SemInfo {
         name: c"atomic.seminfo",
         flags: c"readonly",
         categories: c"sortedset",
-        summary: c"Tells who has permits of a semaphore, how many and how long.",
+        summary: c"Returns the owners, permits, TTLs and waiters of a semaphore.",
         complexity: c"O(N*log(N)) with N owners",
         since: c"0.1.0",
         arity: 2,

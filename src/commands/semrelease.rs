@@ -1,10 +1,10 @@
-//! `ATOMIC.SEMRELEASE key owner [PERMITS n]`: give permits of a semaphore back.
+//! `ATOMIC.SEMRELEASE key owner [PERMITS n]`: releases permits of a semaphore.
 //!
-//! Gives back one permit, or as many as `PERMITS` says; all when the owner has fewer.
-//! Reply: the permits that the owner has left; -1 when it had none, or their leases ended.
-//! Whoever waits is granted its permits in the same write.
-//! Replicates: `ZREM key member ...`, `ZADD key score member ...` for the counts that changed, `PEXPIREAT key t` when the last lease ends
-//! earlier, in MULTI/EXEC when more than one. The key goes with the last permit. Errors: as ATOMIC.SEMACQUIRE.
+//! Releases one permit, or `PERMITS` of them; all of them when the owner has fewer.
+//! Reply: the permits that the owner has left; -1 when it had none or their lease ended.
+//! The same write grants the freed permits to the next waiters.
+//! Replicates `ZREM key member ...`, `ZADD key score member ...` for changed counts and `PEXPIREAT key t` when the last lease now
+//! ends earlier, in MULTI/EXEC when more than one. Releasing the last permit deletes the key. Errors: as ATOMIC.SEMACQUIRE.
 
 use super::lock::owner;
 use super::semacquire::{PERMITS, permits};
@@ -17,10 +17,8 @@ use crate::server::module_api::Str;
 use crate::server::reply::{Reply, number};
 use crate::waiting::{self, Kind};
 
-/// See the top of this file.
 pub struct SemRelease;
 
-/// The arguments.
 pub struct Request<'a> {
     key: Str<'a>,
     owner: &'a [u8],
@@ -32,8 +30,8 @@ impl Command for SemRelease {
         name: c"atomic.semrelease",
         flags: c"write",
         categories: c"sortedset",
-        summary: c"Gives permits of a semaphore back.",
-        complexity: c"O(log(N)) with N owners, and O(M) in the number of leases that ended",
+        summary: c"Releases permits of a semaphore.",
+        complexity: c"O(log(N)+M) with N owners and M expired leases",
         since: c"0.1.0",
         arity: -3,
         keys: Keys::First(KeyFlags::Delete),

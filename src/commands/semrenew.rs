@@ -1,8 +1,8 @@
-//! `ATOMIC.SEMRENEW key owner lease-ms`: let all your permits of a semaphore end `lease-ms` from now.
+//! `ATOMIC.SEMRENEW key owner lease-ms`: sets the lease of all the owner's permits to end `lease-ms` from now.
 //!
-//! Reply: the new TTL in ms; -1 when `owner` has no permit, or their leases ended.
-//! Replicates: `ZADD key deadline member`, `ZREM key member ...` for what ended, `PEXPIREAT key t` when the last lease ends at
-//! another time, in MULTI/EXEC when more than one. Errors: as ATOMIC.SEMACQUIRE.
+//! Reply: the new TTL in ms; -1 when `owner` has no permit or their lease ended.
+//! Replicates `ZADD key deadline member`, `ZREM key member ...` for expired leases and `PEXPIREAT key t` when the end of the last
+//! lease changes, in MULTI/EXEC when more than one. Errors: as ATOMIC.SEMACQUIRE.
 
 use super::lockrenew::Request;
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
@@ -14,7 +14,6 @@ use crate::server::args::Args;
 use crate::server::reply::Reply;
 use crate::waiting::{self, Kind};
 
-/// See the top of this file.
 pub struct SemRenew;
 
 impl Command for SemRenew {
@@ -22,8 +21,8 @@ impl Command for SemRenew {
         name: c"atomic.semrenew",
         flags: c"write",
         categories: c"sortedset",
-        summary: c"Extends or shortens the lease of an owner's permits.",
-        complexity: c"O(log(N)) with N owners, and O(M) in the number of leases that ended",
+        summary: c"Renews the lease of an owner's permits.",
+        complexity: c"O(log(N)+M) with N owners and M expired leases",
         since: c"0.1.0",
         arity: 4,
         keys: Keys::First(KeyFlags::Update),

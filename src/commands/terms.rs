@@ -1,4 +1,4 @@
-//! `[WAIT ms] [BIND] [MAXQUEUE n]`: on which terms locks and semaphores are asked for.
+//! `[WAIT ms] [BIND] [MAXQUEUE n]`: the waiting options that locks and semaphores share.
 
 use super::spec::Arg;
 use crate::error::Result;
@@ -9,14 +9,10 @@ use crate::waiting::{Patience, Terms};
 /// The largest MAXQUEUE.
 const MAX_QUEUE: i64 = 1_000_000;
 
-/// `WAIT ms`
 pub const WAIT: Arg = Arg::integer(c"wait-ms").after(c"WAIT").optional();
-/// `BIND`
 pub const BIND: Arg = Arg::word(c"bind", c"BIND").optional();
-/// `MAXQUEUE n`
 pub const MAXQUEUE: Arg = Arg::integer(c"max-waiters").after(c"MAXQUEUE").optional();
 
-/// The options as they are read.
 #[derive(Default)]
 pub struct Options {
     wait: Option<DurationMs>,
@@ -25,7 +21,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Reads `option` when it is one of these. A second one is refused.
+    /// Reads `option` if it is one of these; a repeated one is refused.
     pub fn take(&mut self, option: &[u8], args: &mut Args<'_>) -> Result<bool> {
         if is(option, "WAIT") {
             fill(&mut self.wait, DurationMs(args.count("WAIT", 0..=MAX_DURATION_MS)?), option)?;
@@ -40,7 +36,7 @@ impl Options {
         Ok(true)
     }
 
-    /// The terms. A bound of the queue without waiting says nothing.
+    /// MAXQUEUE without WAIT is refused: it would have no effect.
     pub fn terms(self) -> Result<Terms> {
         let patience = self.wait.map(|wait| Patience { wait, max_queue: self.max_queue });
         if patience.is_none() && self.max_queue.is_some() {

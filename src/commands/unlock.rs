@@ -1,8 +1,8 @@
-//! `ATOMIC.UNLOCK key owner [ALL]`: give a lock back.
+//! `ATOMIC.UNLOCK key owner [ALL]`: releases a lock.
 //!
-//! Reply: the holds that the owner has left, 0 when the lock is released; -1 when `owner` is not the owner, or its lease ended. ALL
-//! gives back every hold. On a lock that was taken with `SET key token NX PX ms` the token is the owner.
-//! Whoever waits is granted it in the same write. Replicates: `SET key state PXAT t` with whoever holds it now, or `DEL key`.
+//! Reply: the holds that the owner has left, 0 when the lock is released; -1 when `owner` does not own the lock or its lease
+//! ended. ALL releases every hold. For a lock acquired with `SET key token NX PX ms` the owner is the token.
+//! The same write hands the lock off to the next waiters. Replicates `SET key state PXAT t` with the new holders, or `DEL key`.
 //! Errors: as ATOMIC.LOCK.
 
 use super::lock::owner;
@@ -15,10 +15,8 @@ use crate::server::module_api::Str;
 use crate::server::reply::Reply;
 use crate::waiting::{self, Kind};
 
-/// See the top of this file.
 pub struct Unlock;
 
-/// The arguments.
 pub struct Request<'a> {
     key: Str<'a>,
     owner: &'a [u8],
@@ -30,8 +28,8 @@ impl Command for Unlock {
         name: c"atomic.unlock",
         flags: c"write",
         categories: c"string",
-        summary: c"Gives a lock back.",
-        complexity: c"O(1); O(N) in the number of owners of a SHARED lock",
+        summary: c"Releases a lock.",
+        complexity: c"O(1), O(N) with N owners of a SHARED lock",
         since: c"0.1.0",
         arity: -3,
         keys: Keys::First(KeyFlags::Delete),

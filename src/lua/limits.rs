@@ -86,7 +86,7 @@ impl Verdict {
             Self::Timeout => format!("the time limit of {} ms", limits.timeout_ms),
             Self::Budget => format!("the time limit of {} ms", limits.budget_ms),
             Self::UnreachableBudget => {
-                format!("the time limit of {} ms where SCRIPT KILL cannot reach it", limits.unreachable_budget_ms)
+                format!("the time limit of {} ms for scripts that SCRIPT KILL cannot reach", limits.unreachable_budget_ms)
             }
             Self::Load => return "ERR FUNCTION LOAD timeout".to_owned(),
             Self::Killed(command) => return format!("ERR Script killed by user with {command}."),

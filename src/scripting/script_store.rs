@@ -1,9 +1,9 @@
-//! Where the engine and the server's function store meet: loaded scripts outlive the process as libraries that carry their text.
+//! Keeps loaded scripts in the server's function store, as libraries that carry their source, so that they outlive the process.
 //!
-//! Others change the store, too, and it may hold 50,000 scripts, so two rules hold. No command but LIST, STATS and FLUSH takes time in the
-//! number of libraries: a name is looked up, and the store is only gone through ([`reconcile`]) when it holds a script that the engine
-//! lacks. And a library that is not one of ours by its text is never replaced and never deleted, whatever it is called: LOAD loads over
-//! nothing, and FLUSH reads the libraries before it deletes them.
+//! Other clients also change the store, and it may hold 50,000 scripts, so two rules hold. Only LIST, STATS and FLUSH take time
+//! in the number of libraries: the other commands look a name up, and read the whole store ([`reconcile`]) only when it holds a
+//! script that the engine lacks. And a library is ours by its text, never by its name: LOAD never replaces a foreign library, and
+//! FLUSH reads the libraries before it deletes them.
 
 use std::collections::HashSet;
 
@@ -21,62 +21,60 @@ use crate::server::module_api::Ctx;
 use crate::server::state::Moment;
 use crate::settings;
 
-/// What was not stored.
+/// State about scripts that are loaded but not stored.
 #[derive(Default)]
 pub struct Store {
     refused: u64,
     said: [bool; 4],
-    /// Scripts that were loaded while writes were paused, to be stored afterwards.
+    /// Scripts loaded while writes were paused, to be stored after the pause.
     waiting: Vec<Digest>,
-    /// Whether the end of a pause is waited for.
+    /// Whether [`store_waiting`] is subscribed.
     follows: bool,
 }
 
 /// Why a script was not stored.
 enum Refusal {
-    /// Scripts take as much as they may.
+    /// Stored scripts use all the memory that they may.
     Full,
     /// Another library has the name.
     NameTaken,
-    /// Writes are paused, and enough scripts wait for the end of it.
+    /// Writes are paused, and too many scripts already wait to be stored.
     Paused,
     /// The server refused it.
     ByServer(String),
 }
 
-/// More scripts than that are not kept for later: others are evicted for them anyway.
+/// Scripts beyond this number do not wait: keeping them would evict others anyway.
 const MOST_WAITING: usize = EVICTABLE_SCRIPTS;
 
 impl Store {
-    /// How many scripts were loaded and not stored.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.refused
     }
 
-    /// Starts to count anew.
     pub fn reset_stats(&mut self) {
         self.refused = 0;
     }
 
-    /// Counts a script that is not stored. Only the first of a kind is logged: LOAD is a client's to call, the log is the operator's.
+    /// Counts a script that is not stored. Only the first refusal of each kind is logged, so that clients cannot flood the log.
     fn refuse(&mut self, ctx: Ctx, digest: Digest, refusal: &Refusal) {
         let [full, taken, paused, by_server] = &mut self.said;
         let name = String::from_utf8_lossy(&library::name(digest)).into_owned();
         let (said, why) = match refusal {
             Refusal::Full => (full, "script-store-max-bytes is reached".to_owned()),
-            Refusal::NameTaken => (taken, format!("the library {name} is not one of this module, and stays as it is")),
+            Refusal::NameTaken => (taken, format!("library {name} does not belong to this module and is kept")),
             Refusal::Paused => (paused, "writes are paused".to_owned()),
             Refusal::ByServer(why) => (by_server, why.clone()),
         };
         if !std::mem::replace(said, true) {
-            ctx.log(c"warning", &format!("a script was loaded but not stored, and so can be evicted (said once): {why}"));
+            ctx.log(c"warning", &format!("a script was loaded but not stored, so it can be evicted (logged once): {why}"));
         }
         self.refused = self.refused.saturating_add(1);
     }
 }
 
-/// The digest of a script that the engine knows, or has just read from its library. Writes nothing.
+/// The digest of a script that the engine has, reading the store if necessary. Writes nothing.
 pub fn find(ctx: Ctx, engine: &mut Engine, sha: &[u8]) -> Option<Digest> {
     let digest = Digest::parse(sha)?;
     if !engine.contains(digest) && may_be_stored(ctx, engine, digest) {
@@ -85,21 +83,21 @@ pub fn find(ctx: Ctx, engine: &mut Engine, sha: &[u8]) -> Option<Digest> {
     engine.contains(digest).then_some(digest)
 }
 
-/// Whether the store may hold a script that the engine lacks. In constant time.
+/// Whether the store may hold a script that the engine lacks. O(1).
 fn may_be_stored(ctx: Ctx, engine: &mut Engine, digest: Digest) -> bool {
     if settings::INTERCEPT.get() == 1 && !watch::is_watching() {
-        // The filter looks at commands anyway. From now on a miss costs nothing until the store changes.
+        // The command filter runs anyway. From now on a miss costs nothing until the store changes.
         follow(ctx, engine);
     }
     !is_up_to_date(ctx) && server_list::has(ctx, &library::name(digest))
 }
 
-/// Whether the engine is known to know what the store holds.
+/// Whether the engine is certain to have all scripts of the store.
 fn is_up_to_date(ctx: Ctx) -> bool {
     watch::is_watching() && !watch::may_have_changed(ctx, Follower::Scripts)
 }
 
-/// Makes the engine know what the store holds, if others may have changed it since.
+/// Calls [`reconcile`] if others may have changed the store.
 pub fn follow(ctx: Ctx, engine: &mut Engine) {
     watch::start(ctx);
     if !is_up_to_date(ctx) {
@@ -107,8 +105,8 @@ pub fn follow(ctx: Ctx, engine: &mut Engine) {
     }
 }
 
-/// A FUNCTION command of the master is on its way, and runs at once. Whether it changes one of our libraries, and nothing else: then the
-/// engine knows it now. Thousands of scripts come so, and the store is not gone through for each.
+/// Applies a FUNCTION command of the primary that is about to run, if it changes only one of our libraries, and returns whether it does.
+/// Thousands of scripts arrive this way; reading the store for each would be too slow.
 pub fn arrives(words: &[&[u8]]) -> bool {
     let Ok(mut scripting) = scripting::engine() else { return false };
     match words {
@@ -122,8 +120,8 @@ pub fn arrives(words: &[&[u8]]) -> bool {
     }
 }
 
-/// Makes the engine know what the store holds, whether it changed or not. Takes time in the number of libraries, and reads all of ours: a name says nothing about what
-/// is in a library.
+/// Reads the store into the engine. O(N) in the number of libraries, and reads the code of all libraries with our names: a name alone
+/// proves nothing about the content.
 pub fn reconcile(ctx: Ctx, engine: &mut Engine) {
     watch::take_changed(ctx, Follower::Scripts);
     let codes = server_list::codes(ctx, library::PATTERN.as_bytes());
@@ -134,7 +132,7 @@ pub fn reconcile(ctx: Ctx, engine: &mut Engine) {
     engine.set_stored(&stored);
 }
 
-/// Compiles a script, and stores it unless it is stored or this is a replica, whose store is its master's.
+/// Compiles a script, and stores it unless it is already stored or this is a replica, whose store belongs to its primary.
 pub fn load(ctx: Ctx, scripting: &mut Scripting, source: &[u8]) -> Result<Digest> {
     let Scripting { engine, store, .. } = scripting;
     let digest = engine.load(source)?;
@@ -147,7 +145,7 @@ pub fn load(ctx: Ctx, scripting: &mut Scripting, source: &[u8]) -> Result<Digest
     Ok(digest)
 }
 
-/// Stores a script that was loaded while writes were paused, at the end of the pause.
+/// Stores a script after the current pause of writes.
 fn store_later(ctx: Ctx, store: &mut Store, digest: Digest) {
     if store.waiting.contains(&digest) {
         return;
@@ -166,7 +164,7 @@ fn store_later(ctx: Ctx, store: &mut Store, digest: Digest) {
     }
 }
 
-/// Called from time to time, while no script runs.
+/// Called periodically, never while a script runs.
 fn store_waiting(ctx: Ctx) {
     let Ok(mut scripting) = scripting::engine() else { return };
     let Scripting { engine, store, .. } = &mut *scripting;
@@ -174,7 +172,7 @@ fn store_waiting(ctx: Ctx) {
         return;
     }
     for digest in std::mem::take(&mut store.waiting) {
-        // What was forgotten meanwhile, or is a replica's now, is not stored.
+        // Skips scripts that were evicted meanwhile, and all of them if this server is a replica now.
         let source = engine.source(digest).filter(|_| ctx.moment() == Moment::Now).map(<[u8]>::to_vec);
         if let Some(source) = source {
             keep_or_say(ctx, engine, store, digest, &source);
@@ -188,8 +186,8 @@ fn keep_or_say(ctx: Ctx, engine: &mut Engine, store: &mut Store, digest: Digest,
     }
 }
 
-/// Stores a script that the engine knows, unless it is stored. Does not rely on what the engine knows of the store, which may be old: the
-/// server refuses what is there.
+/// Stores a script of the engine unless it is already stored. The engine's view of the store may be stale; that is safe, because the
+/// server refuses a library that exists.
 fn keep(ctx: Ctx, engine: &mut Engine, digest: Digest, source: &[u8]) -> std::result::Result<(), Refusal> {
     if engine.is_stored(digest) && is_up_to_date(ctx) {
         return Ok(());
@@ -212,7 +210,7 @@ fn keep(ctx: Ctx, engine: &mut Engine, digest: Digest, source: &[u8]) -> std::re
     }
 }
 
-/// Whether the memory of the stored scripts stays within its limit. What is stored already needs no room.
+/// Whether the memory of stored scripts stays within its limit. A script that is already stored needs no more.
 fn has_room(ctx: Ctx, engine: &mut Engine, digest: Digest, source: &[u8]) -> bool {
     let limit = usize::try_from(settings::SCRIPT_STORE_MAX_BYTES.get()).unwrap_or(usize::MAX);
     let needed = stored_memory(source.len());
@@ -224,13 +222,13 @@ fn has_room(ctx: Ctx, engine: &mut Engine, digest: Digest, source: &[u8]) -> boo
     }
 }
 
-/// Deletes every library that carries a script, unless this is a replica, and forgets all scripts.
+/// Deletes every library that stores a script, unless this is a replica, and empties the cache.
 pub fn flush(ctx: Ctx, engine: &mut Engine) -> Result<()> {
     let is_replica = ctx.flags().is_replica();
     let deleted = if is_replica { Ok(()) } else { delete_all(ctx, engine) };
     engine.flush()?;
     if is_replica || deleted.is_err() {
-        // What is still stored is found again when it is used.
+        // A script that is still stored is found again on its next use.
         Follower::Scripts.note_change();
     }
     deleted
@@ -243,7 +241,7 @@ fn delete_all(ctx: Ctx, engine: &mut Engine) -> Result<()> {
     stored.into_iter().map(|digest| server_list::delete(ctx, &library::name(digest))).fold(Ok(()), Result::and)
 }
 
-/// [`reconcile`], after an event. While a script runs the engine is not to be had, and nothing is lost.
+/// [`reconcile`], after an event. Skipped while a script runs, which loses nothing.
 pub fn refresh(ctx: Ctx) {
     if let Ok(mut scripting) = scripting::engine() {
         reconcile(ctx, &mut scripting.engine);

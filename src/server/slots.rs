@@ -135,9 +135,11 @@ pub fn check_relay(ctx: Ctx, name: &CStr, args: &[Str<'_>]) -> Result<()> {
     Err(match name {
         b"EVALSHA" | b"EVALSHA_RO" => Error::NoScript,
         b"FCALL" | b"FCALL_RO" => {
-            Error::Text("ERR Function not found, or one of the server's own engine: in a cluster call that with FCALL")
+            Error::Text("ERR Function not found, or only the server's own engine can run it: in a cluster, call it with FCALL")
         }
-        _ => Error::Text("ERR the server's own engine runs this script: in a cluster, without drop-in mode only"),
+        _ => Error::Text(
+            "ERR only the server's own engine can run this script: in a cluster, that requires drop-in mode to be off",
+        ),
     })
 }
 

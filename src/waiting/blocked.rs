@@ -164,7 +164,7 @@ fn still_may(ctx: Ctx, request: &[Str<'_>]) -> Result<()> {
         None => (Refused::Command, *name),
     };
     ctx.log_refusal(&user, what, object);
-    Err(Error::Text("NOPERM this user lost the permissions for the command or its key while it waited"))
+    Err(Error::Text("NOPERM the user lost permission for this command or key while the client waited"))
 }
 
 /// Its time is over, or somebody unblocked it: it leaves the line and is told why not.

@@ -26,7 +26,7 @@ pub fn is_on() -> bool {
 pub fn refuse(flags: Flags, terms: Terms) -> Result<()> {
     let waits = terms.patience.is_some() && !flags.deny_blocking();
     if waits || terms.bind {
-        return Err(Error::Text("TRYAGAIN draining: no request waits or binds on this server for now"));
+        return Err(Error::Text("TRYAGAIN draining: WAIT and BIND are refused on this server for now"));
     }
     Ok(())
 }

@@ -245,7 +245,7 @@ fn misplaced() -> Error {
 /// The refusal of a reader that asks to write.
 #[must_use]
 pub fn upgrade() -> Error {
-    Error::Text("ERR owner holds this lock SHARED: unlock it before taking it exclusively")
+    Error::Text("ERR owner holds this lock SHARED: release it before acquiring it exclusively")
 }
 
 /// The refusal of a damaged lock.

@@ -161,7 +161,7 @@ pub fn acquire<H: Holding>(keyspace: &Keyspace, key: Str<'_>, wanted: Wanted<'_>
     }
     if terms.bind {
         if keyspace.flags().is_nested() || !ctx.has_connection() {
-            return Err(Error::Text("ERR BIND needs a connection of its own: not in scripts"));
+            return Err(Error::Text("ERR BIND needs a client connection: not allowed in scripts"));
         }
         events::listen(ctx)?;
     }

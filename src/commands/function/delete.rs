@@ -1,6 +1,6 @@
-//! `ATOMIC.FUNCTION DELETE library-name`: delete a library and all its functions.
+//! `ATOMIC.FUNCTION DELETE library-name`: deletes a library and its functions.
 //!
-//! Reply: OK. Replicates: `FUNCTION DELETE`. Errors: those of FUNCTION DELETE.
+//! Reply: OK. Replicates `FUNCTION DELETE`. Errors: those of FUNCTION DELETE.
 
 use crate::commands::spec::{Arg, Around, Command, Keys, Spec};
 use crate::dropin;
@@ -11,7 +11,6 @@ use crate::scripting::library_store;
 use crate::server::args::Args;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct Delete;
 
 impl Command for Delete {
@@ -19,8 +18,8 @@ impl Command for Delete {
         name: c"atomic.function|delete",
         flags: c"write deny-script",
         categories: c"scripting",
-        summary: c"Deletes a library and all its functions.",
-        complexity: c"O(N) in the number of functions",
+        summary: c"Deletes a function library.",
+        complexity: c"O(N) with N functions",
         since: c"0.1.0",
         arity: 3,
         keys: Keys::None,

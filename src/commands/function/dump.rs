@@ -1,6 +1,6 @@
-//! `ATOMIC.FUNCTION DUMP`: all libraries as one payload, for RESTORE.
+//! `ATOMIC.FUNCTION DUMP`: dumps all libraries into one payload, for RESTORE.
 //!
-//! Reply: that of FUNCTION DUMP, so that either command restores what the other has dumped.
+//! Reply: that of FUNCTION DUMP, so that either RESTORE command accepts it.
 
 use crate::commands::spec::{Command, Keys, Spec};
 use crate::error::Result;
@@ -9,7 +9,6 @@ use crate::scripting::library_store::server_list;
 use crate::server::args::Args;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct Dump;
 
 impl Command for Dump {
@@ -17,8 +16,8 @@ impl Command for Dump {
         name: c"atomic.function|dump",
         flags: c"deny-script",
         categories: c"scripting",
-        summary: c"Dumps all libraries into a serialized payload.",
-        complexity: c"O(N) in the number of functions",
+        summary: c"Dumps all function libraries into a serialized payload.",
+        complexity: c"O(N) with N functions",
         since: c"0.1.0",
         arity: 2,
         keys: Keys::None,

@@ -1,7 +1,8 @@
-//! `ATOMIC.FUNCTION FLUSH [ASYNC|SYNC]`: delete all libraries.
+//! `ATOMIC.FUNCTION FLUSH [ASYNC|SYNC]`: deletes all libraries.
 //!
-//! The scripts that ATOMIC.SCRIPT LOAD has stored are libraries, too: they can be evicted from then on.
-//! Reply: OK. Replicates: `FUNCTION FLUSH`. Errors: those of FUNCTION FLUSH.
+//! This includes the libraries that store the scripts of ATOMIC.SCRIPT LOAD: those scripts stay cached and can be evicted from
+//! then on.
+//! Reply: OK. Replicates `FUNCTION FLUSH`. Errors: those of FUNCTION FLUSH.
 
 use crate::commands::spec::{Arg, Around, Command, Keys, Spec};
 use crate::dropin;
@@ -12,7 +13,6 @@ use crate::scripting::library_store;
 use crate::server::args::Args;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct Flush;
 
 impl Command for Flush {
@@ -20,8 +20,8 @@ impl Command for Flush {
         name: c"atomic.function|flush",
         flags: c"write deny-script",
         categories: c"scripting",
-        summary: c"Deletes all libraries.",
-        complexity: c"O(N) in the number of functions",
+        summary: c"Deletes all function libraries.",
+        complexity: c"O(N) with N functions",
         since: c"0.1.0",
         arity: -2,
         keys: Keys::None,

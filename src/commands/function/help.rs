@@ -1,4 +1,4 @@
-//! `ATOMIC.FUNCTION HELP`: the subcommands, in the form of the server's own FUNCTION HELP.
+//! `ATOMIC.FUNCTION HELP`: returns the subcommands, in the format of the server's FUNCTION HELP.
 
 use crate::commands::spec::{Command, Keys, Spec};
 use crate::error::Result;
@@ -6,27 +6,27 @@ use crate::keyspace::Keyspace;
 use crate::server::args::Args;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct Help;
 
 const LINES: &[&str] = &[
     "ATOMIC.FUNCTION <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "DELETE <library-name>",
-    "    Delete a library and all its functions.",
+    "    Delete a library and its functions.",
     "DUMP",
     "    Return a serialized payload of all libraries, for RESTORE.",
     "FLUSH [ASYNC|SYNC]",
     "    Delete all libraries.",
     "KILL",
-    "    End the function that keeps the server busy, if it has written nothing.",
+    "    Terminate the function that keeps the server busy, if it has written nothing.",
     "LIST [LIBRARYNAME <pattern>] [WITHCODE]",
-    "    Return the libraries, with their functions.",
+    "    Return the libraries and their functions.",
     "LOAD [REPLACE] <function-code>",
-    "    Load a library, in place of one of the same name if REPLACE is given.",
+    "    Load a library. REPLACE replaces a library of the same name.",
     "RESTORE <payload> [FLUSH|APPEND|REPLACE]",
-    "    Load the libraries of a payload: instead of all that are there, beside them (the default), or in place of those of the same name.",
+    "    Restore the libraries of a payload. FLUSH deletes all existing libraries first, APPEND (the default) keeps them, and REPLACE",
+    "    replaces those of the same name.",
     "STATS",
-    "    Return the function that keeps the server busy, and how many libraries and functions there are.",
+    "    Return the function that keeps the server busy, and the number of libraries and functions.",
     "HELP",
     "    Print this help.",
 ];

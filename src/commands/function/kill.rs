@@ -1,7 +1,9 @@
-//! `ATOMIC.FUNCTION KILL`: ends the function that keeps the server busy.
+//! `ATOMIC.FUNCTION KILL`: terminates the function that keeps the server busy.
 //!
-//! Works once other clients get `BUSY`, as long as the function has written nothing. Replies OK; the function's client gets an error.
-//! Errors: NOTBUSY when nothing lets other clients in, UNKILLABLE when it has written, BUSY when it is a script.
+//! Works once other clients get `BUSY`, as long as the function has written nothing. Reply: OK; the function's client gets an
+//! error.
+//! Errors: NOTBUSY when nothing keeps the server busy, UNKILLABLE when the function has written, BUSY when a script is running
+//! instead.
 
 use crate::commands::spec::{Around, Command, Keys, Spec};
 use crate::dropin;
@@ -11,7 +13,6 @@ use crate::scripting::busy;
 use crate::server::args::Args;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct Kill;
 
 impl Command for Kill {
@@ -19,7 +20,7 @@ impl Command for Kill {
         name: c"atomic.function|kill",
         flags: c"allow-busy deny-script",
         categories: c"scripting",
-        summary: c"Ends the function that keeps the server busy, if it has written nothing.",
+        summary: c"Terminates the function that keeps the server busy, if it has written nothing.",
         complexity: c"O(1)",
         since: c"0.1.0",
         arity: 2,

@@ -1,6 +1,7 @@
-//! `ATOMIC.FUNCTION LIST [LIBRARYNAME pattern] [WITHCODE]`: the libraries of the server's function store.
+//! `ATOMIC.FUNCTION LIST [LIBRARYNAME pattern] [WITHCODE]`: lists the libraries of the server's function store.
 //!
-//! Reply and errors: those of FUNCTION LIST. The scripts that ATOMIC.SCRIPT LOAD has stored are libraries `atomic_<sha1>` among them.
+//! Reply and errors: those of FUNCTION LIST. The list includes the libraries `atomic_<sha1>` that store the scripts of
+//! ATOMIC.SCRIPT LOAD.
 
 use crate::commands::spec::{Arg, Command, Keys, Spec};
 use crate::error::Result;
@@ -9,7 +10,6 @@ use crate::scripting::library_store::server_list;
 use crate::server::args::Args;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct List;
 
 impl Command for List {
@@ -17,8 +17,8 @@ impl Command for List {
         name: c"atomic.function|list",
         flags: c"deny-script",
         categories: c"scripting",
-        summary: c"Lists the libraries.",
-        complexity: c"O(N) in the number of functions",
+        summary: c"Lists the function libraries.",
+        complexity: c"O(N) with N functions",
         since: c"0.1.0",
         arity: -2,
         keys: Keys::None,

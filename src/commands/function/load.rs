@@ -1,10 +1,11 @@
-//! `ATOMIC.FUNCTION LOAD [REPLACE] function-code`: load a library of functions.
+//! `ATOMIC.FUNCTION LOAD [REPLACE] function-code`: loads a function library.
 //!
-//! The first line of the code is `#!lua name=<library>`. The rest runs once, for half a second at most, and registers functions with
-//! `redis.register_function`. First here, then in the server's own engine, which stores the library: so it must run in both.
+//! The first line of the code is `#!lua name=<library>`. The rest runs once, for at most 500 ms, and registers functions with
+//! `redis.register_function`. It runs in this engine first and then in the server's own, which stores the library, so it must
+//! work in both.
 //! Reply: the name of the library.
-//! Replicates: `FUNCTION LOAD`, as it came.
-//! Errors: those of FUNCTION LOAD. Nothing has changed then.
+//! Replicates `FUNCTION LOAD` unchanged.
+//! Errors: those of FUNCTION LOAD. Nothing changes on an error.
 
 use crate::commands::spec::{Arg, Around, Command, Keys, Spec};
 use crate::dropin;
@@ -15,7 +16,6 @@ use crate::scripting::library_store;
 use crate::server::args::Args;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct Load;
 
 impl Command for Load {
@@ -23,8 +23,8 @@ impl Command for Load {
         name: c"atomic.function|load",
         flags: c"write deny-oom deny-script",
         categories: c"scripting",
-        summary: c"Loads a library of functions.",
-        complexity: c"O(1), and what its code does",
+        summary: c"Loads a function library.",
+        complexity: c"O(1) plus the cost of the library's code",
         since: c"0.1.0",
         arity: -3,
         keys: Keys::None,

@@ -1,7 +1,7 @@
-//! `ATOMIC.FUNCTION`: a container for the commands of function libraries, one file each.
+//! `ATOMIC.FUNCTION`: the container for the function library commands, one file each.
 //!
-//! The libraries are in the server's own function store, which keeps, saves and replicates them; the words of the server's FUNCTION are
-//! those of these commands. What is ours is running the functions.
+//! The server's own function store keeps, saves and replicates the libraries, and these commands use the syntax of the server's
+//! FUNCTION. This module runs the functions.
 
 use super::spec::{Keys, Spec};
 
@@ -15,12 +15,11 @@ pub mod load;
 pub mod restore;
 pub mod stats;
 
-/// The container.
 pub const CONTAINER: Spec = Spec {
     name: c"atomic.function",
     flags: c"",
     categories: c"scripting",
-    summary: c"A container for the commands of function libraries.",
+    summary: c"A container for function library commands.",
     complexity: c"Depends on the subcommand",
     since: c"0.1.0",
     arity: -2,

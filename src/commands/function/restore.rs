@@ -1,7 +1,7 @@
-//! `ATOMIC.FUNCTION RESTORE payload [FLUSH|APPEND|REPLACE]`: load the libraries of a payload of DUMP.
+//! `ATOMIC.FUNCTION RESTORE payload [FLUSH|APPEND|REPLACE]`: restores the libraries of a DUMP payload.
 //!
-//! A library that the server's engine takes and this one does not is served by the server, and the log says so.
-//! Reply: OK. Replicates: `FUNCTION RESTORE`, as it came. Errors: those of FUNCTION RESTORE. Nothing has changed then.
+//! The server's engine runs the libraries that only it can load, and the log names them.
+//! Reply: OK. Replicates `FUNCTION RESTORE` unchanged. Errors: those of FUNCTION RESTORE. Nothing changes on an error.
 
 use crate::commands::spec::{Arg, Around, Command, Keys, Spec};
 use crate::dropin;
@@ -12,7 +12,6 @@ use crate::scripting::library_store;
 use crate::server::args::Args;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct Restore;
 
 impl Command for Restore {
@@ -20,8 +19,8 @@ impl Command for Restore {
         name: c"atomic.function|restore",
         flags: c"write deny-oom deny-script",
         categories: c"scripting",
-        summary: c"Restores all libraries from a payload.",
-        complexity: c"O(N) in the number of functions of the payload",
+        summary: c"Restores function libraries from a payload.",
+        complexity: c"O(N) with N functions in the payload",
         since: c"0.1.0",
         arity: -3,
         keys: Keys::None,

@@ -1,8 +1,8 @@
-//! `ATOMIC.FUNCTION STATS`: the function that keeps the server busy, and how many there are.
+//! `ATOMIC.FUNCTION STATS`: returns the function that keeps the server busy, and the number of libraries and functions.
 //!
-//! Reply: that of FUNCTION STATS, a map: `running_script`, null or a map of `name`, `command` and `duration_ms`; `engines`, a map of
-//! `libraries_count` and `functions_count` by engine.
-//! Errors: `BUSY` while a script runs that is no function.
+//! Reply: that of FUNCTION STATS, a map: `running_script`, null or a map of `name`, `command` and `duration_ms`; `engines`, a map
+//! of `libraries_count` and `functions_count` by engine.
+//! Errors: `BUSY` while a script, not a function, keeps the server busy.
 
 use crate::commands::spec::{Around, Command, Keys, Spec};
 use crate::dropin;
@@ -13,7 +13,6 @@ use crate::scripting::library_store::server_list;
 use crate::server::args::Args;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct Stats;
 
 impl Command for Stats {
@@ -21,7 +20,7 @@ impl Command for Stats {
         name: c"atomic.function|stats",
         flags: c"allow-busy deny-script",
         categories: c"scripting",
-        summary: c"Returns what function runs, and how many there are.",
+        summary: c"Returns the running function and the number of libraries and functions.",
         complexity: c"O(1)",
         since: c"0.1.0",
         arity: 2,

@@ -1,6 +1,6 @@
-//! `ATOMIC.SCRIPT EXISTS sha1 [sha1 ...]`: which scripts are known.
+//! `ATOMIC.SCRIPT EXISTS sha1 [sha1 ...]`: returns which scripts exist.
 //!
-//! Reply: 1 or 0 per SHA1, in their order. A script that is stored counts, whether it was used since the restart or not.
+//! Reply: 1 or 0 per SHA1, in their order. A stored script exists whether or not it was used since the restart.
 
 use super::READS;
 use crate::commands::spec::{Arg, Around, Command, Keys, Spec};
@@ -13,7 +13,6 @@ use crate::server::args::Args;
 use crate::server::module_api::Str;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct Exists;
 
 impl Command for Exists {
@@ -21,8 +20,8 @@ impl Command for Exists {
         name: c"atomic.script|exists",
         flags: READS,
         categories: c"scripting",
-        summary: c"Tells which scripts are known.",
-        complexity: c"O(N) in the number of scripts asked for",
+        summary: c"Returns whether scripts exist.",
+        complexity: c"O(N) with N SHA1s",
         since: c"0.1.0",
         arity: -3,
         keys: Keys::None,

@@ -1,9 +1,9 @@
-//! `ATOMIC.SCRIPT FLUSH [ASYNC | SYNC]`: forget every script, here and on the replicas.
+//! `ATOMIC.SCRIPT FLUSH [ASYNC | SYNC]`: removes every script, here and on the replicas.
 //!
-//! Reply: OK. The libraries that LOAD stored are deleted, and no other. ASYNC and SYNC are accepted as the server's own SCRIPT FLUSH accepts them, and
-//! mean the same here: the memory is given back before the reply. On a replica only its own cache is emptied: what is stored is its
-//! master's, and is found again when it is used.
-//! Replicates: `FUNCTION DELETE atomic_<sha1>` for each stored script, in one MULTI/EXEC.
+//! Reply: OK. Deletes the libraries that LOAD stored, and no others. ASYNC and SYNC are accepted like the server's SCRIPT FLUSH
+//! accepts them, and mean the same here: the memory is freed before the reply. On a replica the command only empties the local
+//! cache: stored scripts belong to the primary, and the replica finds them again on their next use.
+//! Replicates `FUNCTION DELETE atomic_<sha1>` for each stored script, in one MULTI/EXEC.
 
 use super::CHANGES;
 use crate::commands::spec::{Arg, Around, Command, Keys, Spec};
@@ -15,7 +15,6 @@ use crate::scripting::script_store;
 use crate::server::args::{Args, is};
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct Flush;
 
 impl Command for Flush {
@@ -23,8 +22,8 @@ impl Command for Flush {
         name: c"atomic.script|flush",
         flags: CHANGES,
         categories: c"scripting write",
-        summary: c"Forgets every script and deletes those that are stored.",
-        complexity: c"O(N) in the number of scripts and function libraries",
+        summary: c"Removes all cached and stored scripts.",
+        complexity: c"O(N) with N scripts and function libraries",
         since: c"0.1.0",
         arity: -2,
         keys: Keys::None,

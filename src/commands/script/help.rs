@@ -1,4 +1,4 @@
-//! `ATOMIC.SCRIPT HELP`: the subcommands, a line or two each, in the form of the server's own SCRIPT HELP.
+//! `ATOMIC.SCRIPT HELP`: returns the subcommands, in the format of the server's SCRIPT HELP.
 
 use super::READS;
 use crate::commands::spec::{Command, Keys, Spec};
@@ -7,27 +7,26 @@ use crate::keyspace::Keyspace;
 use crate::server::args::Args;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct Help;
 
 const LINES: &[&str] = &[
     "ATOMIC.SCRIPT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "EXISTS <sha1> [<sha1> ...]",
-    "    Return information about the existence of the scripts.",
+    "    Return whether the scripts exist.",
     "FLUSH [ASYNC|SYNC]",
-    "    Forget every script and delete those that are stored.",
+    "    Remove all cached and stored scripts.",
     "KILL",
-    "    End the script that keeps the server busy, if it has written nothing.",
+    "    Terminate the script that keeps the server busy, if it has written nothing.",
     "LIST [<sha1>] [COUNT <count>]",
-    "    Return scripts, from behind a SHA1 on, with where they are kept and how often they ran.",
+    "    Return the scripts after a SHA1, with their size, storage and calls.",
     "LOAD <script>",
-    "    Compile a script and store it, without executing it.",
+    "    Compile a script and store it, without running it.",
     "RESETSTAT",
-    "    Zero the statistics of all scripts.",
+    "    Reset the statistics of scripts and scripted commands.",
     "SHOW <sha1>",
     "    Return the source of a script.",
     "STATS [<sha1>]",
-    "    Return calls, errors, time and memory of all scripts or of one.",
+    "    Return the calls, errors, times and memory of all scripts or of one.",
     "HELP",
     "    Print this help.",
 ];

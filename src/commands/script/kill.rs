@@ -1,7 +1,7 @@
-//! `ATOMIC.SCRIPT KILL`: ends the script that keeps the server busy.
+//! `ATOMIC.SCRIPT KILL`: terminates the script that keeps the server busy.
 //!
-//! Works once other clients get `BUSY`, as long as the script has written nothing. Replies OK; the script's client gets an error.
-//! Errors: NOTBUSY when no script lets other clients in, UNKILLABLE when it has written.
+//! Works once other clients get `BUSY`, as long as the script has written nothing. Reply: OK; the script's client gets an error.
+//! Errors: NOTBUSY when no script keeps the server busy, UNKILLABLE when the script has written.
 
 use crate::commands::spec::{Around, Command, Keys, Spec};
 use crate::dropin;
@@ -11,7 +11,6 @@ use crate::scripting::busy;
 use crate::server::args::Args;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct Kill;
 
 impl Command for Kill {
@@ -19,7 +18,7 @@ impl Command for Kill {
         name: c"atomic.script|kill",
         flags: c"allow-busy allow-stale deny-script",
         categories: c"scripting",
-        summary: c"Ends the script that keeps the server busy, if it has written nothing.",
+        summary: c"Terminates the script that keeps the server busy, if it has written nothing.",
         complexity: c"O(1)",
         since: c"0.1.0",
         arity: 2,

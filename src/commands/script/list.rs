@@ -1,11 +1,12 @@
-//! `ATOMIC.SCRIPT LIST [sha1] [COUNT count]`: the scripts, page by page.
+//! `ATOMIC.SCRIPT LIST [sha1] [COUNT count]`: lists the scripts, page by page.
 //!
-//! `sha1`: goes on behind this SHA1, whether there is such a script or not; the last SHA1 of one page gives the next. `COUNT`: at most so
-//! many, 1 to 10,000; 1,000 without it. A page of fewer is the last.
+//! `sha1`: continues after this SHA1, whether or not such a script exists; pass the last SHA1 of a page to get the next one.
+//! `COUNT`: the page size, 1..=10000; 1,000 by default. A page with fewer scripts is the last one.
 //!
-//! Reply: an array with a map per script, in the order of their SHA1: `sha1`; `bytes`, of its source; `stored`, 1 if it is in the function
-//! store and 0 if it can be evicted; `calls`, its runs on this server since it was first seen or the statistics were reset. RESP2 has
-//! flat arrays for the maps. Whatever is there during all of the pages is in one of them, and in one only.
+//! Reply: an array with a map per script, in the order of their SHA1: `sha1`; `bytes`, the size of its source; `stored`, 1 if it
+//! is in the function store and 0 if it can be evicted; `calls`, its runs on this server since it was first seen or the
+//! statistics were reset. RESP2 has flat arrays for the maps. A script that exists throughout the iteration is on exactly one
+//! page.
 
 use super::READS;
 use crate::commands::spec::{Arg, Command, Keys, Spec};
@@ -17,10 +18,8 @@ use crate::scripting::script_store;
 use crate::server::args::{Args, fill, is, syntax};
 use crate::server::reply::{Reply, number};
 
-/// See the top of this file.
 pub struct List;
 
-/// A page of the list.
 pub struct Request {
     after: Option<Digest>,
     count: usize,
@@ -31,8 +30,8 @@ impl Command for List {
         name: c"atomic.script|list",
         flags: READS,
         categories: c"scripting",
-        summary: c"Lists scripts, with where they are kept and how often they ran.",
-        complexity: c"O(log(N)+M), N the number of scripts and M that of those listed; after a change to the function store O(N)",
+        summary: c"Lists scripts with their size, storage and calls.",
+        complexity: c"O(log(N)+M) with N scripts and M listed, O(N) after a change to the function store",
         since: c"0.1.0",
         arity: -2,
         keys: Keys::None,

@@ -1,10 +1,11 @@
-//! `ATOMIC.SCRIPT LOAD script`: compile a script and keep it.
+//! `ATOMIC.SCRIPT LOAD script`: compiles a script and stores it.
 //!
-//! Reply: its SHA1, in hex. The script is stored in the server's function store, as a library `atomic_<sha1>`: so it is there after a
-//! restart, on every replica and after a failover, until SCRIPT FLUSH. When the store has no room for it (`script-store-max-bytes`,
-//! `maxmemory`) or has another library of that name, and on a replica, it is loaded all the same, but can be evicted like one that
-//! ATOMIC.EVAL has seen. While writes are paused (CLIENT PAUSE, a failover) it is loaded at once and stored when the pause ends.
-//! Replicates: `FUNCTION LOAD REPLACE <library>`, once; nothing when the script is stored already.
+//! Reply: its SHA1, in hex. The script is stored in the server's function store as a library `atomic_<sha1>`. So it survives a
+//! restart and a failover and reaches every replica, until SCRIPT FLUSH. When the store has no room (`script-store-max-bytes`,
+//! `maxmemory`) or holds another library of that name, and on a replica, the script is loaded but not stored: it can be evicted
+//! like a script that ATOMIC.EVAL has cached. While writes are paused (CLIENT PAUSE, a failover) it is loaded at once and stored
+//! when the pause ends.
+//! Replicates `FUNCTION LOAD REPLACE <library>` once; nothing when the script is already stored.
 //! Errors: a script that does not compile, with its line.
 
 use super::LOADS;
@@ -17,7 +18,6 @@ use crate::scripting::script_store;
 use crate::server::args::Args;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct Load;
 
 impl Command for Load {
@@ -25,8 +25,8 @@ impl Command for Load {
         name: c"atomic.script|load",
         flags: LOADS,
         categories: c"scripting write",
-        summary: c"Compiles a Lua script and stores it, on this server and its replicas.",
-        complexity: c"O(N) in the length of the script",
+        summary: c"Compiles a Lua script and stores it on this server and its replicas.",
+        complexity: c"O(N) with a script of N bytes",
         since: c"0.1.0",
         arity: 3,
         keys: Keys::None,

@@ -1,4 +1,4 @@
-//! `ATOMIC.SCRIPT`: a container for the commands of the script cache, one file each.
+//! `ATOMIC.SCRIPT`: the container for the script cache commands, one file each.
 
 use super::spec::{Keys, Spec};
 
@@ -12,12 +12,11 @@ pub mod resetstat;
 pub mod show;
 pub mod stats;
 
-/// The container.
 pub const CONTAINER: Spec = Spec {
     name: c"atomic.script",
     flags: c"",
     categories: c"scripting",
-    summary: c"A container for the commands of the script cache.",
+    summary: c"A container for script cache commands.",
     complexity: c"Depends on the subcommand",
     since: c"0.1.0",
     arity: -2,
@@ -25,12 +24,12 @@ pub const CONTAINER: Spec = Spec {
     args: &[],
 };
 
-/// The flags of the subcommands that read.
+/// The flags of the read-only subcommands.
 const READS: &std::ffi::CStr = c"allow-stale deny-script";
 
-/// The flags of LOAD: it does not wait while writes are paused, as the server's own does not. What it stores waits (see [`store`]).
+/// The flags of LOAD: like the server's own, it runs while writes are paused. Storing the script waits (see [`store`]).
 const LOADS: &std::ffi::CStr = c"allow-stale deny-script";
 
-/// The flags of FLUSH, which changes the function store. LOAD and FLUSH have the category `@write` without the flag: with it a replica
-/// would refuse them, where they are local.
+/// The flags of FLUSH, which changes the function store. LOAD and FLUSH have the category `@write` without the flag `write`: with the
+/// flag, a replica would refuse them, although they are local there.
 const CHANGES: &std::ffi::CStr = c"may-replicate allow-stale deny-script";

@@ -1,7 +1,7 @@
-//! `ATOMIC.SCRIPT RESETSTAT`: start to count anew.
+//! `ATOMIC.SCRIPT RESETSTAT`: resets the statistics.
 //!
-//! Reply: OK. Zeroes calls, errors and times of every script and of every command from a file, and what STATS and INFO count since the
-//! start: `calls`, `errors`, `evicted`, `store-refused`. What there is stays: scripts, bytes, memory.
+//! Reply: OK. Zeroes the calls, errors and times of every script and scripted command, and the counters of STATS and INFO:
+//! `calls`, `errors`, `evicted`, `store-refused`. Current values stay: scripts, bytes, memory.
 
 use super::READS;
 use crate::commands::spec::{Command, Keys, Spec};
@@ -11,7 +11,6 @@ use crate::scripting;
 use crate::server::args::Args;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct ResetStat;
 
 impl Command for ResetStat {
@@ -19,8 +18,8 @@ impl Command for ResetStat {
         name: c"atomic.script|resetstat",
         flags: READS,
         categories: c"scripting",
-        summary: c"Zeroes the statistics of all scripts.",
-        complexity: c"O(N) in the number of scripts",
+        summary: c"Resets the statistics of scripts and scripted commands.",
+        complexity: c"O(N) with N scripts",
         since: c"0.1.0",
         arity: 2,
         keys: Keys::None,

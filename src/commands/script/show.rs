@@ -1,6 +1,6 @@
-//! `ATOMIC.SCRIPT SHOW sha1`: the source of a script.
+//! `ATOMIC.SCRIPT SHOW sha1`: returns the source of a script.
 //!
-//! Reply: the exact bytes that were loaded or evaluated, as a bulk string. Errors: NOSCRIPT when there is no such script.
+//! Reply: the exact bytes of the source, as a bulk string. Errors: NOSCRIPT when there is no such script.
 
 use super::READS;
 use crate::commands::spec::{Arg, Around, Command, Keys, Spec};
@@ -12,7 +12,6 @@ use crate::scripting::script_store;
 use crate::server::args::Args;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct Show;
 
 impl Command for Show {
@@ -21,7 +20,7 @@ impl Command for Show {
         flags: READS,
         categories: c"scripting",
         summary: c"Returns the source of a script.",
-        complexity: c"O(N) in the length of the script",
+        complexity: c"O(N) with a script of N bytes",
         since: c"0.1.0",
         arity: 3,
         keys: Keys::None,

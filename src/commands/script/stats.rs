@@ -1,16 +1,17 @@
-//! `ATOMIC.SCRIPT STATS [sha1]`: statistics of all scripts, or of one.
+//! `ATOMIC.SCRIPT STATS [sha1]`: returns statistics of all scripts, or of one.
 //!
 //! Reply: a map, which is a flat array in RESP2.
 //!
-//! Of all: `scripts` and the `bytes` of their sources; `stored` and `stored-bytes`, those in the function store; `stored-memory`, what
-//! those take, which `script-store-max-bytes` bounds; `store-refused`, loaded but not stored; `evicted`; `calls` and `errors`, also of
-//! scripts that were evicted and calls that found no script; `vm-memory`, bytes that the engine uses.
+//! All scripts: `scripts` and the `bytes` of their sources; `stored` and `stored-bytes`, those in the function store;
+//! `stored-memory`, the memory they use, which `script-store-max-bytes` limits; `store-refused`, scripts loaded but not stored;
+//! `evicted`; `calls` and `errors`, including evicted scripts and calls that found no script; `vm-memory`, the memory of the
+//! engine in bytes.
 //!
-//! Of one: `bytes` of its source; `stored`, 1 or 0; `memory`, what compiling it took, about, or 0 if it was not used yet; `native`, 1
-//! when it runs as machine code; `calls` and `errors`; `p50-us`, `p99-us`, `max-us` and `total-us`, the time of its runs in microseconds, rounded up. The percentiles are within
-//! a sixteenth. Only its runs count, not the compilation.
+//! One script: `bytes` of its source; `stored`, 1 or 0; `memory`, roughly what compiling it took, or 0 before its first use;
+//! `native`, 1 when it runs as machine code; `calls` and `errors`; `p50-us`, `p99-us`, `max-us` and `total-us`, the time of its
+//! runs in microseconds, rounded up. Percentiles are accurate to a sixteenth. Times cover its runs, not its compilation.
 //!
-//! All counts are this server's own, since it started or RESETSTAT. Errors: NOSCRIPT when there is no such script.
+//! All counters are this server's own, since it started or RESETSTAT. Errors: NOSCRIPT when there is no such script.
 
 use super::READS;
 use crate::commands::spec::{Arg, Command, Keys, Spec};
@@ -22,7 +23,6 @@ use crate::scripting::{self, Scripting};
 use crate::server::args::Args;
 use crate::server::reply::{Reply, number};
 
-/// See the top of this file.
 pub struct Stats;
 
 impl Command for Stats {
@@ -30,8 +30,8 @@ impl Command for Stats {
         name: c"atomic.script|stats",
         flags: READS,
         categories: c"scripting",
-        summary: c"Returns calls, errors, time and memory of all scripts or of one.",
-        complexity: c"O(1), after a change to the function store O(N) in the number of function libraries",
+        summary: c"Returns the calls, errors, times and memory of all scripts or of one.",
+        complexity: c"O(1), O(N) with N function libraries after a change to the function store",
         since: c"0.1.0",
         arity: -2,
         keys: Keys::None,

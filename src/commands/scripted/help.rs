@@ -1,4 +1,4 @@
-//! `ATOMIC.COMMANDS HELP`: the subcommands, a line or two each, in the form of the server's own HELP.
+//! `ATOMIC.COMMANDS HELP`: returns the subcommands, in the format of the server's own HELP commands.
 
 use super::READS;
 use crate::commands::spec::{Command, Keys, Spec};
@@ -7,15 +7,14 @@ use crate::keyspace::Keyspace;
 use crate::server::args::Args;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct Help;
 
 const LINES: &[&str] = &[
     "ATOMIC.COMMANDS <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "LIST",
-    "    Return the commands that files declare, with their files and how often they ran.",
+    "    Return the scripted commands with their files and calls.",
     "RELOAD",
-    "    Read the files again, all or none.",
+    "    Reload the files of commands-dir, all or none.",
     "HELP",
     "    Print this help.",
 ];

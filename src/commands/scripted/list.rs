@@ -1,9 +1,9 @@
-//! `ATOMIC.COMMANDS LIST`: the commands that files declare.
+//! `ATOMIC.COMMANDS LIST`: lists the scripted commands.
 //!
-//! Reply: an array with a map per command, in the order of registration (RESP2 has flat arrays for the maps): `name`; `file`, null if a
-//! RELOAD did not find it any more; `line` of the declaration, 0 then; `arity`; `flags`; and, if it has keys, `access` and either `keys`,
-//! `[first, last, step]`, or `numkeys`, the position of their number. `calls` and `errors` are those of its function on this server, since
-//! it started or ATOMIC.SCRIPT RESETSTAT.
+//! Reply: an array with a map per command, in the order of registration (RESP2 has flat arrays for the maps): `name`; `file`,
+//! null if a RELOAD no longer found the command; `line` of the declaration, then 0; `arity`; `flags`; for a command with keys,
+//! `access` and either `keys`, `[first, last, step]`, or `numkeys`, the position of the number of keys. `calls` and `errors`
+//! count the runs of its function on this server since it started or ATOMIC.SCRIPT RESETSTAT.
 
 use super::READS;
 use crate::commands::spec::{Command, Keys, Spec};
@@ -15,7 +15,6 @@ use crate::scripting::scripted::{Command as Scripted, REGISTRY};
 use crate::server::args::Args;
 use crate::server::reply::{Reply, number};
 
-/// See the top of this file.
 pub struct List;
 
 impl Command for List {
@@ -23,8 +22,8 @@ impl Command for List {
         name: c"atomic.commands|list",
         flags: READS,
         categories: c"scripting",
-        summary: c"Lists the commands that files declare.",
-        complexity: c"O(N) in the number of commands",
+        summary: c"Lists the scripted commands.",
+        complexity: c"O(N) with N commands",
         since: c"0.1.0",
         arity: 2,
         keys: Keys::None,

@@ -19,7 +19,7 @@ pub const CONTAINER: Spec = Spec {
     name: c"atomic.commands",
     flags: c"",
     categories: c"scripting",
-    summary: c"A container for what there is to say about commands from files.",
+    summary: c"A container for scripted command management.",
     complexity: c"Depends on the subcommand",
     since: c"0.1.0",
     arity: -2,
@@ -27,7 +27,7 @@ pub const CONTAINER: Spec = Spec {
     args: &[],
 };
 
-/// The flags of the subcommands that read.
+/// The flags of the read-only subcommands.
 const READS: &CStr = c"allow-stale deny-script";
 
 /// The scripted commands themselves.

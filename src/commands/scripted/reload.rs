@@ -1,9 +1,9 @@
-//! `ATOMIC.COMMANDS RELOAD`: read the files of commands again, all or none, on this server only.
+//! `ATOMIC.COMMANDS RELOAD`: reloads the files of `commands-dir`, all or none, on this server only.
 //!
-//! Reply: OK; from then on the commands run the functions that the files have now, and a command that no file declares any more answers
-//! an error. Whatever else the server was told when the module loaded stays: a changed summary shows after a restart.
-//! Errors: a file that cannot be read or does not load, with its line; a new name, or another arity, flag, access or key, which needs a
-//! restart. Nothing changes then.
+//! Reply: OK. From then on the commands run the functions of the new files, and a command that no file declares any more returns
+//! an error. Everything else that the server learned when the module loaded stays: a changed summary shows after a restart.
+//! Errors: a file that cannot be read or does not load, with its line; a new name, or a changed arity, flag, access or key, which
+//! needs a restart. Nothing changes on an error.
 
 use crate::commands::spec::{Command, Keys, Spec};
 use crate::error::Result;
@@ -12,7 +12,6 @@ use crate::scripting::scripted;
 use crate::server::args::Args;
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct Reload;
 
 impl Command for Reload {
@@ -20,8 +19,8 @@ impl Command for Reload {
         name: c"atomic.commands|reload",
         flags: c"admin allow-stale deny-script",
         categories: c"scripting",
-        summary: c"Reads the files of commands again, all or none.",
-        complexity: c"O(N) in the size of the files",
+        summary: c"Reloads the files of scripted commands, all or none.",
+        complexity: c"O(N) with N bytes of files",
         since: c"0.1.0",
         arity: 2,
         keys: Keys::None,

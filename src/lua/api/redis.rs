@@ -20,7 +20,7 @@ use super::atomic::{self, Refusal};
 const NO_ARGUMENTS: &[u8] = b"ERR Please specify at least one argument for this redis lib call";
 const BAD_ARGUMENT: &[u8] = b"ERR Lua redis lib command arguments must be strings or integers";
 const TOO_MANY: &[u8] = b"ERR too many arguments";
-const BAD_REPLY: &[u8] = b"ERR the reply of the command could not be read";
+const BAD_REPLY: &[u8] = b"ERR the command reply could not be read";
 const WRONG_ARGUMENTS: &[u8] = b"ERR wrong number or type of arguments";
 
 const FUNCTIONS: &[(&CStr, Native)] = &[

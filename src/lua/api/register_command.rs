@@ -24,10 +24,10 @@ pub(in crate::lua) fn open(s: Stack) {
 fn register_command(s: Stack) -> c_int {
     // Code can keep this function, and call it when it is too late.
     if !matches!(s.context().task.get(), Some(Task { entry: Entry::Library(..), .. })) {
-        refuse(s, format_args!("it can only be called while a file is loaded"));
+        refuse(s, format_args!("can only be called while a file is being loaded"));
     }
     if s.top() != 1 || s.kind(1) != Kind::Table {
-        refuse(s, format_args!("one table is expected, as in redis.register_command{{name = 'MY.COMMAND', callback = f}}"));
+        refuse(s, format_args!("expected one table, as in redis.register_command{{name = 'MY.COMMAND', callback = f}}"));
     }
     let mut fields = Fields::default();
     s.push_nil();
@@ -53,9 +53,9 @@ fn check(s: Stack, fields: &Fields<'_>) -> Result<(), &'static str> {
     let full = all.len() >= MOST_COMMANDS;
     context.declared.set(all);
     if twice {
-        Err("this name was declared before in this file")
+        Err("this file already declares this name")
     } else if full {
-        Err("there are more than 256 commands in this file")
+        Err("the file declares more than 256 commands")
     } else {
         Ok(())
     }
@@ -95,7 +95,7 @@ fn read(s: Stack, fields: &mut Fields<'static>) {
         _ => refuse(
             s,
             format_args!(
-                "an unknown field; the fields are name, callback, summary, complexity, since, arity, keys, numkeys, access, flags"
+                "unknown field; the fields are name, callback, summary, complexity, since, arity, keys, numkeys, access, flags"
             ),
         ),
     }
@@ -174,7 +174,7 @@ fn entries(s: Stack) -> usize {
 }
 
 fn refuse_type(s: Stack, field: &str, expected: &str) -> ! {
-    refuse(s, format_args!("{field} must be {expected}, and is a {}", s.type_text(-1)))
+    refuse(s, format_args!("{field} must be {expected}, got a {}", s.type_text(-1)))
 }
 
 /// Raises an error at the caller's line.

@@ -28,7 +28,8 @@ pub struct CommandFile {
 impl CommandFile {
     /// Runs the code of a file, whose name may have no odd characters.
     pub(in crate::lua) fn load(vm: &mut Vm, name: &CStr, code: &[u8], port: &mut dyn Port) -> Result<Self> {
-        let chunk = CString::new([b"@", name.to_bytes()].concat()).map_err(|_| Error::Text("ERR a NUL in the name of a file"))?;
+        let chunk =
+            CString::new([b"@", name.to_bytes()].concat()).map_err(|_| Error::Text("ERR the file name contains a NUL byte"))?;
         let (loaded, declarations) = load(vm, &chunk, code, port)?;
         Ok(Self { chunk, resident: Resident::new(code, loaded), declarations })
     }
@@ -59,7 +60,7 @@ impl CommandFile {
                 return Ok(loaded);
             }
             vm.unload(&loaded);
-            Err(refusal(chunk, b"does not declare what it declared before"))
+            Err(refusal(chunk, b"no longer declares the same commands"))
         })
     }
 }
@@ -105,7 +106,7 @@ impl CommandFiles {
         port: &mut dyn Port,
         reply: &mut dyn ReplySink,
     ) -> Result<()> {
-        const REMOVED: Error = Error::Text("ERR no file of commands-dir declares this command any more");
+        const REMOVED: Error = Error::Text("ERR no file in commands-dir declares this command any more");
         let command = self.commands.get_mut(number).ok_or(REMOVED)?;
         let (file, place) = command.place.ok_or(REMOVED)?;
         let file = self.files.get_mut(file).ok_or(REMOVED)?;

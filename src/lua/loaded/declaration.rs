@@ -127,12 +127,12 @@ impl Fields<'_> {
     /// The declaration, or what was expected. It does not know its line.
     pub fn declaration(&self) -> Result<Declaration, &'static str> {
         if !self.callback {
-            return Err("a field 'callback' is expected, a function");
+            return Err("field 'callback' is required: a function");
         }
         let flags = self.flags()?;
         let keys = self.positions()?;
         Ok(Declaration {
-            name: name(self.name.ok_or("a field 'name' is expected")?)?,
+            name: name(self.name.ok_or("field 'name' is required")?)?,
             summary: text(self.summary).ok_or("summary must be at most 1024 bytes, without NUL")?,
             complexity: text(self.complexity).ok_or("complexity must be at most 1024 bytes, without NUL")?,
             since: text(self.since).ok_or("since must be at most 1024 bytes, without NUL")?,
@@ -154,10 +154,10 @@ impl Fields<'_> {
 
     fn positions(&self) -> Result<Positions, &'static str> {
         const RANGE: &str =
-            "keys must be {first, last, step}: integers, first 1..=1024, last at least first or -1024..=-1, step 1..=1024";
+            "keys must be {first, last, step}: integers, first 1..=1024, last >= first or -1024..=-1, step 1..=1024";
         match (self.keys, self.numkeys) {
             (None, None) => Ok(Positions::None),
-            (Some(_), Some(_)) => Err("keys and numkeys must not be given both"),
+            (Some(_), Some(_)) => Err("keys and numkeys are mutually exclusive"),
             (Some([first, last, step]), None) => {
                 let in_range = |value| integer(value).filter(|value| (1..=MOST_WORDS).contains(value));
                 let first = in_range(first).ok_or(RANGE)?;
@@ -176,9 +176,9 @@ impl Fields<'_> {
         let Some(arity) = self.arity else { return Ok(least.saturating_neg()) };
         let arity = integer(arity)
             .filter(|&arity| arity != 0 && (-MOST_WORDS..=MOST_WORDS).contains(&arity))
-            .ok_or("arity must be the number of words with the name, an integer in 1..=1024, or negative for at least so many")?;
+            .ok_or("arity must be the number of words including the name, an integer in 1..=1024, or negative for a minimum")?;
         if arity.saturating_abs() < least {
-            return Err("arity must leave room for the name and for every key that is declared");
+            return Err("arity must leave room for the name and every declared key");
         }
         Ok(arity)
     }
@@ -192,7 +192,7 @@ impl Fields<'_> {
             Some(_) => return Err("access must be 'RO', 'RW' or 'OW'"),
         };
         if self.access.is_some() && keys == Positions::None {
-            return Err("access is about keys: keys or numkeys is expected");
+            return Err("access requires keys or numkeys");
         }
         if access != Access::Read && !flags.write() {
             return Err("access must be 'RO' without the flag 'write'");
@@ -210,7 +210,7 @@ fn name(name: &[u8]) -> Result<CString, &'static str> {
     }
     let lower = name.to_ascii_lowercase();
     if lower.starts_with(b"atomic.") {
-        return Err("name must not start with ATOMIC., which is the module's own");
+        return Err("name must not start with ATOMIC., which is reserved for the module");
     }
     CString::new(lower).map_err(|_| RULE)
 }
@@ -341,7 +341,7 @@ mod tests {
         for at in [0.0, -1.0, 1.5, 1025.0] {
             refused(Fields { numkeys: Some(at), ..fields() }, "numkeys must be the position");
         }
-        refused(Fields { keys: Some([1.0; 3]), numkeys: Some(1.0), ..fields() }, "keys and numkeys must not be given both");
+        refused(Fields { keys: Some([1.0; 3]), numkeys: Some(1.0), ..fields() }, "keys and numkeys are mutually exclusive");
     }
 
     #[test]
@@ -355,7 +355,7 @@ mod tests {
             assert_eq!(declared.access, access);
         }
         refused(Fields { access: Some(b"rw"), flags: write(), ..one }, "access must be 'RO', 'RW' or 'OW'");
-        refused(Fields { access: Some(b"RO"), ..fields() }, "access is about keys");
+        refused(Fields { access: Some(b"RO"), ..fields() }, "access requires keys or numkeys");
     }
 
     #[test]
@@ -365,8 +365,8 @@ mod tests {
             refused(Fields { name: Some(name), ..fields() }, "name must be 1 to 64 characters");
         }
         refused(Fields { name: Some(b"Atomic.Mine"), ..fields() }, "name must not start with ATOMIC.");
-        refused(Fields { callback: false, ..fields() }, "a field 'callback' is expected");
-        refused(Fields { name: None, ..fields() }, "a field 'name' is expected");
+        refused(Fields { callback: false, ..fields() }, "field 'callback' is required");
+        refused(Fields { name: None, ..fields() }, "field 'name' is required");
         refused(Fields { summary: b"a\0b", ..fields() }, "summary must be at most 1024 bytes");
         refused(Fields { since: &[b'1'; 1025], ..fields() }, "since must be");
     }

@@ -161,7 +161,7 @@ fn load_again(vm: &mut Vm, old: &Resident, port: &mut dyn Port) -> Result<Loaded
         return Ok(loaded);
     }
     vm.unload(&loaded);
-    Err(Error::Text("ERR the library does not register the functions that it registered before"))
+    Err(Error::Text("ERR the library no longer registers the same functions"))
 }
 
 /// What follows the first line, with that line's end, so that the numbers of lines stay right.

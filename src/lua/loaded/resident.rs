@@ -34,7 +34,7 @@ impl Resident {
         let loaded = load(vm, self)?;
         // Loading may cost the VM, too.
         if loaded.vm != vm.number() {
-            return Err(Error::Text("ERR not enough memory to load the function again"));
+            return Err(Error::Text("ERR not enough memory to reload the function"));
         }
         self.loaded = loaded;
         self.native = false;

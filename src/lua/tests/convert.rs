@@ -127,7 +127,7 @@ fn malformed_replies_are_errors() {
     bad.push((0..=255).collect());
     for reply in bad {
         rig.port.replies.push_back(reply);
-        rig.check("return redis.pcall('x').err", "$ERR the reply of the command could not be read");
+        rig.check("return redis.pcall('x').err", "$ERR the command reply could not be read");
     }
 }
 

@@ -140,7 +140,7 @@ fn code_that_registers_something_else_each_time_is_refused_once_its_vm_is_gone()
     rig.expect("f", ":1");
     rig.engine.flush().unwrap();
     let error = rig.call("f", &[], &[]).unwrap().unwrap_err();
-    assert_eq!(error, "ERR the library does not register the functions that it registered before");
+    assert_eq!(error, "ERR the library no longer registers the same functions");
 }
 
 #[test]

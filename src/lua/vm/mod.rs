@@ -402,7 +402,7 @@ impl Vm {
         let mut failure = self.context.failure.take();
         if let Some(verdict) = self.context.verdict() {
             failure.message = match (verdict, name) {
-                (Verdict::Load, Name::File) => b"ERR loading it takes more than 500 ms".to_vec(),
+                (Verdict::Load, Name::File) => b"ERR loading took more than 500 ms".to_vec(),
                 _ => verdict.text(&self.context.limits.get(), self.context.writes()).into_bytes(),
             };
         } else if failure.message.is_empty() {

@@ -1,7 +1,7 @@
-//! Function libraries here and in the server's function store, which is theirs: what is here follows it.
+//! Keeps this engine's function libraries in step with the server's function store, which is the source of truth.
 //!
-//! What we do to the store is known at once. What others do (FUNCTION itself, a replication link, data that is loaded) is noted by
-//! [`watch`], and looked at before the next function is called. A library that the server runs and we do not is left to the server.
+//! Changes by this module are applied at once. [`watch`] notes changes by others (FUNCTION itself, a replication link, a
+//! data load), and the next function call applies them. The server runs the libraries that only its engine can load.
 
 pub mod server_list;
 pub mod watch;
@@ -17,10 +17,10 @@ use crate::lua::{self, Digest};
 use crate::server::module_api::{Ctx, OwnedStr, Str};
 use crate::settings;
 
-/// The libraries whose code does not run here. It will not, so nobody tries again.
+/// Libraries that this engine cannot load, by the digest of their code, so that none is tried twice.
 pub type Refused = HashMap<Vec<u8>, Digest>;
 
-/// Looks at the store if it may have changed.
+/// Reads the store if it may have changed.
 pub fn follow(ctx: Ctx, scripting: &mut Scripting) {
     watch::start(ctx);
     if watch::take_changed(ctx, Follower::Functions) {
@@ -42,7 +42,7 @@ fn take_all(ctx: Ctx, scripting: &mut Scripting) {
     }
 }
 
-/// Puts one library in use as the store has it.
+/// Loads one library of the store, unless it is already loaded or known to be refused.
 fn take(ctx: Ctx, scripting: &mut Scripting, name: &[u8], code: &[u8]) {
     let known = scripting.engine.functions().holds(name, code);
     if known || scripting.refused.get(name).is_some_and(|refused| *refused == Digest::of(code)) {
@@ -60,20 +60,20 @@ fn take(ctx: Ctx, scripting: &mut Scripting, name: &[u8], code: &[u8]) {
         }
         Err(why) => {
             scripting.engine.remove_library(name);
-            // What a limit ended may run when there is more room, or time: it is tried again at the next change.
+            // A library that exceeded a limit may load later, so it is tried again at the next change.
             if !scripting.engine.ended_by_limit() {
                 scripting.refused.insert(name.to_vec(), Digest::of(code));
             }
             let name = printable(name, QUOTED_BYTES);
             ctx.log(
                 c"warning",
-                &format!("the server's own engine runs the functions of the library {name}, this one cannot: {why}"),
+                &format!("library {name} runs on the server's own engine, because this module cannot load it: {why}"),
             );
         }
     }
 }
 
-/// Whether it is the name of a library that carries a script.
+/// Whether a library of this name stores a script.
 fn is_of_script(name: &[u8]) -> bool {
     library::digest(name).is_some()
 }
@@ -82,14 +82,15 @@ fn is_lua(engine: &[u8]) -> bool {
     engine.eq_ignore_ascii_case(b"lua")
 }
 
-/// The first line, if it names the engine that is also ours, with its end.
+/// The first line with its line feed, if it names the Lua engine.
 fn our_line(code: &[u8]) -> Option<&[u8]> {
     let line = code.split_inclusive(|&byte| byte == b'\n').next().filter(|line| line.ends_with(b"\n"))?;
     let engine = line.strip_prefix(b"#!")?.split(u8::is_ascii_whitespace).next()?;
     is_lua(engine).then_some(line)
 }
 
-/// What the server has against the words before the code and its first line. A library without code is always refused.
+/// Lets the server check the arguments before the code and the first line. A library without code always fails, so that failure is
+/// expected.
 fn check_line(ctx: Ctx, before: &[Str<'_>], line: &[u8]) -> Result<()> {
     let line = OwnedStr::new(line);
     match server_list::change(ctx, b"LOAD", &[before, &[line.as_str()]].concat()) {

@@ -1,7 +1,7 @@
-//! The files of `commands-dir`.
+//! Reads the files of `commands-dir`.
 //!
-//! Regular files whose name ends with `.lua`, directly in the directory, in the order of their names. What a name that starts with a dot
-//! belongs to is an editor's, and is not read. Everything has a bound, since the server waits meanwhile.
+//! These are regular files whose name ends with `.lua`, directly in the directory, in the order of their names. Names that start
+//! with a dot belong to editors and are skipped. Everything is bounded, since the server waits meanwhile.
 
 use std::ffi::{CString, OsStr};
 use std::fs::{self, File};
@@ -12,24 +12,21 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::lua::SOURCE_BYTES;
 
-/// The most files.
 const MOST_FILES: usize = 128;
 
-/// A file.
 pub(super) struct SourceFile {
-    /// Its name, without the directory.
+    /// Without the directory.
     pub name: CString,
-    /// What is in it.
     pub code: Vec<u8>,
 }
 
-/// The path from the root. The server may change its directory later; links on the way may lead elsewhere by then, and that is meant.
+/// The absolute path, since the server may change its working directory later. Symbolic links stay unresolved, so that they can be
+/// switched.
 pub(super) fn absolute(path: &[u8]) -> Result<PathBuf> {
     let path = Path::new(OsStr::from_bytes(path));
     std::path::absolute(path).map_err(|error| refusal(path, &error.to_string()))
 }
 
-/// Reads all files.
 pub(super) fn read(directory: &Path) -> Result<Vec<SourceFile>> {
     let failed = |error: io::Error| refusal(directory, &error.to_string());
     let mut names = Vec::new();
@@ -50,10 +47,10 @@ fn read_file(directory: &Path, name: &OsStr) -> Result<SourceFile> {
     let refused = |what: &str| refusal(Path::new(name), what);
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
     if !name.as_bytes().iter().all(plain) {
-        return Err(refused("the name of a file must be made of letters, digits, '.', '_' and '-'"));
+        return Err(refused("the file name may only contain letters, digits, '.', '_' and '-'"));
     }
     let path = directory.join(name);
-    // Asked before it is opened: opening a pipe would wait for its other end.
+    // Checked before opening: opening a pipe would wait for its other end.
     let about = fs::metadata(&path).map_err(|error| refused(&error.to_string()))?;
     if !about.is_file() {
         return Err(refused("not a regular file"));
@@ -65,7 +62,7 @@ fn read_file(directory: &Path, name: &OsStr) -> Result<SourceFile> {
     if code.len() > SOURCE_BYTES {
         return Err(refused("longer than 1048576 bytes"));
     }
-    let name = CString::new(name.as_bytes()).map_err(|_| refused("a NUL in the name"))?;
+    let name = CString::new(name.as_bytes()).map_err(|_| refused("the file name contains a NUL byte"))?;
     Ok(SourceFile { name, code })
 }
 

@@ -1,8 +1,8 @@
-//! Commands that files declare: `commands-dir`, and `ATOMIC.COMMANDS` about them.
+//! Scripted commands, which the files of `commands-dir` declare, and `ATOMIC.COMMANDS` about them.
 //!
-//! The server learns about a command when the module loads, and cannot be told again: name, arity, flags and keys are fixed from then on.
-//! What may change is the function behind it, by a RELOAD. So what the server was told is kept here, where it is at hand while a script
-//! runs and asks for the keys of a command; the functions are the engine's.
+//! The server learns about a command when the module loads, and only then: its name, arity, flags and keys are fixed from that
+//! moment. RELOAD can replace only the function of a command. So this file keeps the declarations, where they are at hand while a
+//! script runs and asks for the keys of a command; the engine keeps the functions.
 
 mod files;
 mod words;
@@ -25,24 +25,22 @@ use crate::settings;
 
 pub static REGISTRY: ServerThread<Option<Registry>> = ServerThread::new(None);
 
-/// What the server was told.
+/// The declarations that the server has registered.
 pub struct Registry {
     directory: PathBuf,
-    /// In the order of registration, by which the engine counts them.
+    /// In order of registration; the engine numbers its functions the same way.
     pub commands: Vec<Rc<Command>>,
     by_name: BTreeMap<Box<[u8]>, usize>,
 }
 
-/// A command, as the server knows it.
 pub struct Command {
-    /// The number by which the engine knows its function.
+    /// The number of its function in the engine.
     pub number: usize,
-    /// What the file declares about it.
     pub declaration: Declaration,
 }
 
-/// Reads the directory, if there is one, before anything is registered; `is_ours` tells the commands that will be. Any error is that of
-/// the load.
+/// Reads `commands-dir`, if set, before anything is registered; `is_ours` names the commands that will be. An error fails the load of
+/// the module.
 pub fn load(ctx: Ctx, is_ours: impl Fn(&CStr) -> bool) -> Result<()> {
     let directory = settings::COMMANDS_DIR.get();
     if directory.is_empty() {
@@ -54,7 +52,7 @@ pub fn load(ctx: Ctx, is_ours: impl Fn(&CStr) -> bool) -> Result<()> {
     let mut registry = Registry { directory, commands: Vec::new(), by_name: BTreeMap::new() };
     for (file, declaration) in declarations(&loaded) {
         if ctx.has_command(declaration.name.to_bytes()) || is_ours(&declaration.name) {
-            return Err(refusal(file, declaration, "is a command already: of the server, or of a module"));
+            return Err(refusal(file, declaration, "is already a command of the server or of a module"));
         }
         let number = registry.commands.len();
         registry.by_name.insert(declaration.name.to_bytes().into(), number);
@@ -76,18 +74,18 @@ pub fn load(ctx: Ctx, is_ours: impl Fn(&CStr) -> bool) -> Result<()> {
     Ok(())
 }
 
-/// Registers the commands. The server takes all of a module away if one is refused.
+/// Registers the commands. If the server refuses one, the module does not load.
 pub fn register(mut register: impl FnMut(&SpecOf<'_>) -> Result<()>) -> Result<()> {
     let slot = REGISTRY.try_borrow_mut().ok_or(Error::Recursion)?;
     let commands = slot.iter().flat_map(|registry| &registry.commands);
     commands.map(|command| &command.declaration).try_for_each(|declaration| register(&spec(declaration, &words::of(declaration))))
 }
 
-/// Reads the directory again, all or none. What is wrong is logged, too: the next load of the module would fail on it.
+/// Reloads the directory, all or none. Errors are also logged, because the next load of the module would fail on them.
 pub fn reload(ctx: Ctx) -> Result<()> {
     let mut scripting = scripting::engine()?;
     let slot = REGISTRY.try_borrow_mut().ok_or(Error::Recursion)?;
-    let registry = slot.as_ref().ok_or(Error::Text("ERR there is no commands-dir"))?;
+    let registry = slot.as_ref().ok_or(Error::Text("ERR commands-dir is not set"))?;
     let not_reloaded = |error: &Error, so: &str| {
         let error = error.wire();
         ctx.log(c"warning", &format!("not reloaded: {}{so}", error.strip_prefix("ERR ").unwrap_or(&error)));
@@ -118,13 +116,13 @@ impl Registry {
         self.commands.iter().map(|command| command.declaration.name.as_c_str())
     }
 
-    /// Whether a declaration is of a command that the server was told about, and says the same.
+    /// Refuses a declaration that differs from the registered one, or that was not registered.
     fn fits(&self, file: &CommandFile, now: &Declaration) -> Result<()> {
         let was = self.by_name.get(now.name.to_bytes()).and_then(|number| self.commands.get(*number));
-        let Some(was) = was else { return Err(refusal(file, now, "is a new name, which needs a restart")) };
+        let Some(was) = was else { return Err(refusal(file, now, "is a new command, which needs a restart")) };
         match was.declaration.fixed_difference(now) {
             None => Ok(()),
-            Some(field) => Err(refusal(file, now, &format!("has another {field} than before, which needs a restart"))),
+            Some(field) => Err(refusal(file, now, &format!("changes its {field}, which needs a restart"))),
         }
     }
 }
@@ -141,16 +139,16 @@ fn load_files(ctx: Ctx, scripting: &mut Scripting, directory: &Path) -> Result<V
     outcome.map(|()| loaded)
 }
 
-/// Within a file the loader has seen to that.
+/// Refuses a name that two files declare. The loader has checked each file.
 fn no_name_twice(files: &[CommandFile]) -> Result<()> {
     let mut seen: BTreeMap<&CStr, (&CommandFile, &Declaration)> = BTreeMap::new();
     for (file, declaration) in declarations(files) {
         if let Some((other, first)) = seen.insert(&declaration.name, (file, declaration)) {
-            let first = format!("is declared in {}:{}, too", other.name(), first.line);
+            let first = format!("is also declared in {}:{}", other.name(), first.line);
             return Err(refusal(file, declaration, &first));
         }
         if seen.len() > MOST_COMMANDS {
-            return Err(refusal(file, declaration, "is one command too many: there may be 256"));
+            return Err(refusal(file, declaration, "exceeds the limit of 256 commands"));
         }
     }
     Ok(())
@@ -187,7 +185,7 @@ fn key_flags(access: Access) -> KeyFlags {
     }
 }
 
-/// The command that is called so, in any case.
+/// Finds a command by name, ignoring case.
 fn find(name: &[u8]) -> Option<Rc<Command>> {
     let slot = REGISTRY.try_borrow_mut()?;
     let registry = slot.as_ref()?;
@@ -198,13 +196,12 @@ fn find(name: &[u8]) -> Option<Rc<Command>> {
     registry.commands.get(*registry.by_name.get(&*lower)?).cloned()
 }
 
-/// Whether a file of this load declares a command of this name.
 #[must_use]
 pub fn declares(name: &[u8]) -> bool {
     find(name).is_some()
 }
 
-/// Tells the positions of the keys in a call, if it has all of them, and what happens to them.
+/// Passes the position and access of each key of a call to `tell`; none if the call lacks keys.
 pub fn keys(argv: &[Str<'_>], mut tell: impl FnMut(usize, KeyFlags)) {
     let Some(command) = argv.first().and_then(|name| find(name.bytes())) else { return };
     let flags = key_flags(command.declaration.access);
@@ -213,10 +210,9 @@ pub fn keys(argv: &[Str<'_>], mut tell: impl FnMut(usize, KeyFlags)) {
     }
 }
 
-/// Runs a command of a file.
 pub fn run(keyspace: &Keyspace, argv: &[Str<'_>]) -> Result<Reply> {
     let command = argv.first().and_then(|name| find(name.bytes()));
-    let command = command.ok_or(Error::Text("ERR this name is not that of a command from a file"))?;
+    let command = command.ok_or(Error::Text("ERR not a scripted command"))?;
     let Declaration { keys: positions, flags, name, .. } = &command.declaration;
     let span = words::Span::of(*positions, argv)?;
     let (mut keys, mut args) = (Vec::new(), Vec::with_capacity(argv.len()));

@@ -1,4 +1,4 @@
-//! The words of a call of a scripted command: which are keys, and what the docs call them.
+//! The words of a call of a scripted command: which ones are keys, and how COMMAND DOCS names them.
 
 use std::ffi::CString;
 
@@ -8,7 +8,7 @@ use crate::lua::{Declaration, Positions};
 use crate::server::args::parse_i64;
 use crate::server::module_api::Str;
 
-/// Where the keys are in one call.
+/// The positions of the keys in one call.
 pub(super) struct Span {
     first: usize,
     end: usize,
@@ -16,7 +16,7 @@ pub(super) struct Span {
 }
 
 impl Span {
-    /// Fails if the words do not have the keys that they should.
+    /// Fails if the call lacks keys.
     pub fn of(keys: Positions, argv: &[Str<'_>]) -> Result<Self> {
         let words = argv.len();
         match keys {
@@ -42,18 +42,17 @@ impl Span {
         }
     }
 
-    /// Whether the word at this position is a key.
     pub fn holds(&self, at: usize) -> bool {
         (self.first..self.end).contains(&at) && at.saturating_sub(self.first).is_multiple_of(self.step)
     }
 }
 
-/// The size of a number of which the sign says something else.
+/// The magnitude of a position or arity, whose sign has another meaning.
 fn position(number: i32) -> usize {
     usize::try_from(number.unsigned_abs()).unwrap_or(usize::MAX)
 }
 
-/// The flags of a command and its arguments, as the server takes them. Files name no arguments: a key is `key`, anything else `arg`.
+/// The flags and documented arguments of a command. Files do not name arguments: a key is `key`, any other argument is `arg`.
 pub(super) fn of(declaration: &Declaration) -> (CString, Vec<Arg>) {
     (declaration.server_flags(), arguments(declaration))
 }

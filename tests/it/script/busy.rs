@@ -215,7 +215,7 @@ fn a_client_that_disconnects_does_not_end_its_script() {
 
 /// The limit that ends a script that cannot be killed.
 fn unreachable(budget: u64, script: &str) -> Value {
-    let limit = format!("the time limit of {budget} ms where SCRIPT KILL cannot reach it");
+    let limit = format!("the time limit of {budget} ms for scripts that SCRIPT KILL cannot reach");
     Value::Error(format!("ERR script exceeded {limit} (0 writes were applied){}", place(script, 1)))
 }
 

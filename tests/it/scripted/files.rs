@@ -63,8 +63,8 @@ fn code_that_does_not_run_is_refused_with_its_line() {
         (code("local function f() return 1 + f() end\nf()"), "x.lua:2: stack overflow"),
         (code("coroutine.yield(1)"), "x.lua:2: attempt to yield across metamethod/C-call boundary"),
         (code("-- \0"), "x.lua: a NUL byte in the source"),
-        (code("while true do end"), "x.lua:2: loading it takes more than 500 ms"),
-        (code("while true do pcall(function() while true do end end) end"), "x.lua:2: loading it takes more than 500 ms"),
+        (code("while true do end"), "x.lua:2: loading took more than 500 ms"),
+        (code("while true do pcall(function() while true do end end) end"), "x.lua:2: loading took more than 500 ms"),
     ];
     check(&rows.iter().map(|(text, expected)| (text.as_str(), *expected)).collect::<Vec<_>>());
 }
@@ -81,12 +81,12 @@ fn code_that_allocates_without_end_is_refused() {
 
 /// The text after `x.lua:3: redis.register_command: `.
 const DECLARATIONS: &[(&str, &str)] = &[
-    ("()", "one table is expected, as in redis.register_command{name = 'MY.COMMAND', callback = f}"),
-    ("('A', f)", "one table is expected, as in redis.register_command{name = 'MY.COMMAND', callback = f}"),
-    ("{callback = f}", "a field 'name' is expected"),
-    ("{name = 'A'}", "a field 'callback' is expected, a function"),
-    ("{name = 1, callback = f}", "name must be a string, and is a number"),
-    ("{name = 'A', callback = 'f'}", "callback must be a function, and is a string"),
+    ("()", "expected one table, as in redis.register_command{name = 'MY.COMMAND', callback = f}"),
+    ("('A', f)", "expected one table, as in redis.register_command{name = 'MY.COMMAND', callback = f}"),
+    ("{callback = f}", "field 'name' is required"),
+    ("{name = 'A'}", "field 'callback' is required: a function"),
+    ("{name = 1, callback = f}", "name must be a string, got a number"),
+    ("{name = 'A', callback = 'f'}", "callback must be a function, got a string"),
     ("{name = '', callback = f}", "name must be 1 to 64 characters of printable ASCII, without space and without any of | @ = ,"),
     (
         "{name = 'A B', callback = f}",
@@ -96,54 +96,54 @@ const DECLARATIONS: &[(&str, &str)] = &[
         "{name = 'A|B', callback = f}",
         "name must be 1 to 64 characters of printable ASCII, without space and without any of | @ = ,",
     ),
-    ("{name = 'atomic.x', callback = f}", "name must not start with ATOMIC., which is the module's own"),
+    ("{name = 'atomic.x', callback = f}", "name must not start with ATOMIC., which is reserved for the module"),
     ("{name = 'A', callback = f, kyes = {1, 1, 1}}", UNKNOWN),
     ("{'A', callback = f}", UNKNOWN),
     ("{name = 'A', callback = f, Name = 'B'}", UNKNOWN),
-    ("{name = 'A', callback = f, arity = '2'}", "arity must be an integer, and is a string"),
+    ("{name = 'A', callback = f, arity = '2'}", "arity must be an integer, got a string"),
     ("{name = 'A', callback = f, arity = 0}", ARITY),
     ("{name = 'A', callback = f, arity = 1.5}", ARITY),
     ("{name = 'A', callback = f, arity = -1025}", ARITY),
-    ("{name = 'A', callback = f, keys = 1}", "keys must be {first, last, step}, and is a number"),
-    ("{name = 'A', callback = f, keys = {1, 1}}", "keys must be {first, last, step}, and is a table"),
-    ("{name = 'A', callback = f, keys = {1, 1, 1, 1}}", "keys must be {first, last, step}, and is a table"),
-    ("{name = 'A', callback = f, keys = {first = 1, last = 1, step = 1}}", "keys must be {first, last, step}, and is a nil"),
+    ("{name = 'A', callback = f, keys = 1}", "keys must be {first, last, step}, got a number"),
+    ("{name = 'A', callback = f, keys = {1, 1}}", "keys must be {first, last, step}, got a table"),
+    ("{name = 'A', callback = f, keys = {1, 1, 1, 1}}", "keys must be {first, last, step}, got a table"),
+    ("{name = 'A', callback = f, keys = {first = 1, last = 1, step = 1}}", "keys must be {first, last, step}, got a nil"),
     ("{name = 'A', callback = f, keys = {0, 1, 1}}", KEYS),
     ("{name = 'A', callback = f, keys = {2, 1, 1}}", KEYS),
     ("{name = 'A', callback = f, keys = {1, 0, 1}}", KEYS),
     ("{name = 'A', callback = f, keys = {1, 1, 0}}", KEYS),
     ("{name = 'A', callback = f, keys = {1, 0/0, 1}}", KEYS),
-    ("{name = 'A', callback = f, keys = {1, 1, 1}, numkeys = 1}", "keys and numkeys must not be given both"),
+    ("{name = 'A', callback = f, keys = {1, 1, 1}, numkeys = 1}", "keys and numkeys are mutually exclusive"),
     ("{name = 'A', callback = f, numkeys = 0}", "numkeys must be the position of the number of keys, an integer in 1..=1024"),
     ("{name = 'A', callback = f, keys = {1, 2, 1}, arity = 2}", ROOM),
     ("{name = 'A', callback = f, keys = {1, -1, 1}, arity = -1}", ROOM),
     ("{name = 'A', callback = f, keys = {1, -2, 1}, arity = -2}", ROOM),
     ("{name = 'A', callback = f, numkeys = 1, arity = -2}", ROOM),
-    ("{name = 'A', callback = f, flags = 'write'}", "flags must be a list of strings, and is a string"),
+    ("{name = 'A', callback = f, flags = 'write'}", "flags must be a list of strings, got a string"),
     ("{name = 'A', callback = f, flags = {'writes'}}", FLAGS),
     ("{name = 'A', callback = f, flags = {'WRITE'}}", FLAGS),
     ("{name = 'A', callback = f, flags = {write = true}}", FLAGS),
     ("{name = 'A', callback = f, flags = {'write', 1}}", FLAGS),
     ("{name = 'A', callback = f, flags = {'no-auth'}}", FLAGS),
     ("{name = 'A', callback = f, flags = {'write', 'readonly'}}", "flags must not have both 'write' and 'readonly'"),
-    ("{name = 'A', callback = f, access = 'RO'}", "access is about keys: keys or numkeys is expected"),
+    ("{name = 'A', callback = f, access = 'RO'}", "access requires keys or numkeys"),
     ("{name = 'A', callback = f, keys = {1, 1, 1}, access = 'RW'}", "access must be 'RO' without the flag 'write'"),
     ("{name = 'A', callback = f, keys = {1, 1, 1}, access = 'rw', flags = {'write'}}", "access must be 'RO', 'RW' or 'OW'"),
-    ("{name = 'A', callback = f, summary = {}}", "summary must be a string, and is a table"),
+    ("{name = 'A', callback = f, summary = {}}", "summary must be a string, got a table"),
     ("{name = 'A', callback = f, summary = 'a\\0b'}", "summary must be at most 1024 bytes, without NUL"),
     ("{name = 'A', callback = f, since = ('x'):rep(1025)}", "since must be at most 1024 bytes, without NUL"),
-    ("{name = 'A', callback = f} redis.register_command{name = 'a', callback = f}", "this name was declared before in this file"),
+    ("{name = 'A', callback = f} redis.register_command{name = 'a', callback = f}", "this file already declares this name"),
     (
         "{name = 'A', callback = f} for i = 1, 256 do redis.register_command{name = 'A' .. i, callback = f} end",
-        "there are more than 256 commands in this file",
+        "the file declares more than 256 commands",
     ),
 ];
 
 const UNKNOWN: &str =
-    "an unknown field; the fields are name, callback, summary, complexity, since, arity, keys, numkeys, access, flags";
-const ARITY: &str = "arity must be the number of words with the name, an integer in 1..=1024, or negative for at least so many";
-const ROOM: &str = "arity must leave room for the name and for every key that is declared";
-const KEYS: &str = "keys must be {first, last, step}: integers, first 1..=1024, last at least first or -1024..=-1, step 1..=1024";
+    "unknown field; the fields are name, callback, summary, complexity, since, arity, keys, numkeys, access, flags";
+const ARITY: &str = "arity must be the number of words including the name, an integer in 1..=1024, or negative for a minimum";
+const ROOM: &str = "arity must leave room for the name and every declared key";
+const KEYS: &str = "keys must be {first, last, step}: integers, first 1..=1024, last >= first or -1024..=-1, step 1..=1024";
 const FLAGS: &str =
     "flags must be a list of 'write', 'readonly', 'deny-oom', 'fast', 'admin', 'allow-stale', 'no-monitor', 'no-slowlog'";
 
@@ -161,14 +161,14 @@ fn a_wrong_declaration_is_refused_with_its_line_and_the_expected_value() {
 
 #[test]
 fn a_name_that_exists_is_refused_with_its_line() {
-    const TAKEN: &str = "is a command already: of the server, or of a module";
+    const TAKEN: &str = "is already a command of the server or of a module";
     let names = ["get", "GET", "Config", "eval", "good.one"];
     each_server_with(&Setup::without_module(), |server| {
         let directory = Directory::new(&[("good.lua", &command("GOOD.ONE", "", ""))]);
         for name in names {
             directory.write("x.lua", command(name, "", "return 1"));
             let expected = match name {
-                "good.one" => "x.lua:5: GOOD.ONE is declared in good.lua:5, too".to_owned(),
+                "good.one" => "x.lua:5: GOOD.ONE is also declared in good.lua:5".to_owned(),
                 _ => format!("x.lua:5: {} {TAKEN}", name.to_uppercase()),
             };
             assert_eq!(refusal(server, &directory), expected);
@@ -254,7 +254,7 @@ fn an_unreadable_file_is_refused_by_name() {
         refused("x.lua", "longer than 1048576 bytes");
         directory.remove("x.lua");
         directory.write("x y.lua", "");
-        refused("x y.lua", "the name of a file must be made of letters, digits, '.', '_' and '-'");
+        refused("x y.lua", "the file name may only contain letters, digits, '.', '_' and '-'");
         directory.remove("x y.lua");
         (0..128).for_each(|number| directory.write(&format!("x{number}.lua"), ""));
         refused(directory.path(), "there are more than 128 files");
@@ -272,7 +272,7 @@ fn the_number_of_commands_of_all_files_is_bounded() {
             )
         };
         let directory = Directory::new(&[("a.lua", &many("A", 200)), ("b.lua", &many("B", 57))]);
-        assert_eq!(refusal(server, &directory), "b.lua:3: B.57 is one command too many: there may be 256");
+        assert_eq!(refusal(server, &directory), "b.lua:3: B.57 exceeds the limit of 256 commands");
         directory.write("b.lua", many("B", 56));
         assert_eq!(load(server, &directory.0), Value::ok(), "{}", server.log());
         assert_eq!(server.run("ATOMIC.COMMANDS LIST").array().len(), 256);

@@ -55,7 +55,7 @@ fn list_shows_the_file_and_syntax_of_each_command() {
 fn without_a_directory_there_is_nothing_to_list_or_reload() {
     each_server(|server| {
         assert_eq!(server.run("ATOMIC.COMMANDS LIST"), Value::Array(Vec::new()));
-        assert_eq!(reload(server).error(), "ERR there is no commands-dir");
+        assert_eq!(reload(server).error(), "ERR commands-dir is not set");
         for wrong in ["ATOMIC.COMMANDS", "ATOMIC.COMMANDS NONSENSE", "ATOMIC.COMMANDS LIST x", "ATOMIC.COMMANDS RELOAD x"] {
             assert!(matches!(server.run(wrong), Value::Error(_)), "{wrong}");
         }
@@ -92,35 +92,35 @@ fn a_reload_that_changes_a_declaration_is_refused_as_a_whole() {
         &[("a.lua", &command("A", fields, "return 'old'")), ("b.lua", &command("B", "", "return 'old'"))],
         |server, directory| {
             for (changed, field) in [
-                ("keys = {1, 1, 1}, arity = 2, flags = {'write'}", "another arity"),
-                ("keys = {1, -1, 1}, arity = -2, flags = {'write'}", "another keys"),
-                ("arity = -2, flags = {'write'}", "another keys"),
-                ("keys = {1, 1, 1}, arity = -2, flags = {'write', 'fast'}", "another flags"),
-                ("keys = {1, 1, 1}, arity = -2", "another access"),
-                ("keys = {1, 1, 1}, arity = -2, flags = {'write'}, access = 'OW'", "another access"),
+                ("keys = {1, 1, 1}, arity = 2, flags = {'write'}", "arity"),
+                ("keys = {1, -1, 1}, arity = -2, flags = {'write'}", "keys"),
+                ("arity = -2, flags = {'write'}", "keys"),
+                ("keys = {1, 1, 1}, arity = -2, flags = {'write', 'fast'}", "flags"),
+                ("keys = {1, 1, 1}, arity = -2", "access"),
+                ("keys = {1, 1, 1}, arity = -2, flags = {'write'}, access = 'OW'", "access"),
             ] {
                 directory.write("a.lua", command("A", changed, "return 'new'"));
                 directory.write("b.lua", command("B", "", "return 'new'"));
                 let reply = reload(server);
-                let expected = format!("ERR commands-dir: a.lua:5: A has {field} than before, which needs a restart");
+                let expected = format!("ERR commands-dir: a.lua:5: A changes its {field}, which needs a restart");
                 assert_eq!(reply.error(), expected, "{changed}");
                 assert_eq!((server.run("A k"), server.run("B")), (Value::bulk("old"), Value::bulk("old")));
             }
             directory.write("a.lua", command("A", fields, "return 'new'"));
             directory.write("c.lua", command("C", "", "return 'new'"));
-            assert_eq!(reload(server).error(), "ERR commands-dir: c.lua:5: C is a new name, which needs a restart");
+            assert_eq!(reload(server).error(), "ERR commands-dir: c.lua:5: C is a new command, which needs a restart");
             directory.write("c.lua", command("B", "", ""));
-            assert_eq!(reload(server).error(), "ERR commands-dir: c.lua:5: B is declared in b.lua:5, too");
+            assert_eq!(reload(server).error(), "ERR commands-dir: c.lua:5: B is also declared in b.lua:5");
             directory.write("c.lua", "#!lua name=c\n\nlocal x = = 1");
             let reply = reload(server);
             assert!(reply.error().starts_with("ERR commands-dir: c.lua:3: Expected identifier"), "{reply}");
             directory.write("c.lua", "#!lua name=c\nwhile true do end");
-            assert_eq!(reload(server).error(), "ERR commands-dir: c.lua:2: loading it takes more than 500 ms");
+            assert_eq!(reload(server).error(), "ERR commands-dir: c.lua:2: loading took more than 500 ms");
             let log = server.log();
             for logged in [
-                "not reloaded: commands-dir: a.lua:5: A has another arity than before, which needs a restart",
+                "not reloaded: commands-dir: a.lua:5: A changes its arity, which needs a restart",
                 "not reloaded: commands-dir: c.lua:3: Expected identifier",
-                "not reloaded: commands-dir: c.lua:2: loading it takes more than 500 ms. The next start of the server will fail.",
+                "not reloaded: commands-dir: c.lua:2: loading took more than 500 ms. The next start of the server will fail.",
             ] {
                 let lines: Vec<&str> = log.lines().filter(|line| line.contains(logged)).collect();
                 assert!(lines.len() == 1 && lines[0].contains(" # <atomic>"), "{logged}: {lines:?}\n{log}");
@@ -138,7 +138,7 @@ fn a_command_without_a_file_keeps_its_name_and_returns_an_error() {
     each_with(&[("a.lua", &command("A", "", "return 1")), ("b.lua", &command("B", "", "return 2"))], |server, directory| {
         directory.remove("a.lua");
         assert_eq!(reload(server), Value::ok());
-        assert_eq!(server.run("A").error(), "ERR no file of commands-dir declares this command any more");
+        assert_eq!(server.run("A").error(), "ERR no file in commands-dir declares this command any more");
         assert_eq!(server.run("B"), Value::Integer(2));
         assert_eq!(
             (listed(server, "a").field("file"), listed(server, "a").field("line")),

@@ -243,7 +243,7 @@ end}
     let directory = Directory::new(&[("a.lua", text), ("b.lua", &command("B", "", "return 'right'"))]);
     each_installed(|binary| {
         let server = Server::start(binary, &directory.setup());
-        let why = "redis.register_command: it can only be called while a file is loaded";
+        let why = "redis.register_command: can only be called while a file is being loaded";
         for _ in 0..2 {
             assert_eq!(server.run("A"), Value::Array(vec![Value::bulk("false"), Value::bulk(why)]));
             assert_eq!(server.run("ATOMIC.COMMANDS RELOAD"), Value::ok());
@@ -265,7 +265,7 @@ fn a_file_with_random_declarations_returns_an_error_instead_of_another_command()
         let server = Server::start(binary, &directory.setup());
         assert_eq!(server.run("A"), Value::Integer(1));
         server.run("ATOMIC.SCRIPT FLUSH");
-        assert_eq!(server.run("A").error(), "ERR commands-dir: a.lua: does not declare what it declared before");
+        assert_eq!(server.run("A").error(), "ERR commands-dir: a.lua: no longer declares the same commands");
         assert_eq!(server.run("ATOMIC.COMMANDS RELOAD"), Value::ok());
         assert_eq!(server.run("A"), Value::Integer(1));
     });

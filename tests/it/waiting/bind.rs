@@ -7,7 +7,7 @@ use crate::support::locks::close;
 use crate::support::resp::encode;
 use crate::support::{Connection, Server, Value, argv, each_server, eventually};
 
-const NO_CONNECTION: &str = "ERR BIND needs a connection of its own: not in scripts";
+const NO_CONNECTION: &str = "ERR BIND needs a client connection: not allowed in scripts";
 
 /// A connection that acquired a lock: `bound(server, "k me 60000 BIND")`.
 #[track_caller]

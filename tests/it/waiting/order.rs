@@ -4,7 +4,7 @@ use super::{Grant, Waiter, await_nobody_blocked, await_waiters, expect_denied, i
 use crate::commands::{changes_nothing, expect_range, expect_refused, integers};
 use crate::support::{FakeReplica, Server, Value, each_server};
 
-const UPGRADE: &str = "ERR owner holds this lock SHARED: unlock it before taking it exclusively";
+const UPGRADE: &str = "ERR owner holds this lock SHARED: release it before acquiring it exclusively";
 
 /// Queues `ATOMIC.LOCK k <arguments>` as the n-th waiter for `k`.
 #[track_caller]

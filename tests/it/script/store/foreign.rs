@@ -48,7 +48,7 @@ fn load_and_flush_do_not_touch_foreign_libraries() {
             replica.expect_stream(&[]);
         }
         assert_eq!(server.info("atomic_scripts_store_refused"), (2 * forged(ONE).len()).to_string());
-        let said = format!("the library atomic_{} is not one of this module", sha1(ONE));
+        let said = format!("library atomic_{} does not belong to this module", sha1(ONE));
         assert_eq!(server.log().matches(&said).count(), 1, "said once");
         // The name is free again: now LOAD stores the script.
         server.run("FUNCTION FLUSH");
