@@ -27,7 +27,7 @@ impl Command for Cad {
         complexity: c"O(1); O(N) in the length of the value when the lengths match",
         since: c"0.1.0",
         arity: 3,
-        keys: Keys::First(KeyFlags::Delete),
+        keys: Keys::first(KeyFlags::Delete),
         args: &[Arg::KEY, Arg::string(c"expected")],
     };
 

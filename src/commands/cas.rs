@@ -32,7 +32,7 @@ impl Command for Cas {
         complexity: c"O(1); O(N) in the length of the value when the lengths match",
         since: c"0.1.0",
         arity: -4,
-        keys: Keys::First(KeyFlags::Update),
+        keys: Keys::first(KeyFlags::Update),
         args: &[Arg::KEY, Arg::string(c"expected"), Arg::string(c"new"), EXPIRY],
     };
 

@@ -34,7 +34,7 @@ impl Command for Del {
         complexity: c"O(1); O(N) in the length of the value when it must be read",
         since: c"0.1.0",
         arity: -3,
-        keys: Keys::First(KeyFlags::Delete),
+        keys: Keys::first(KeyFlags::Delete),
         args: &[Arg::KEY, ON_STORED, GET],
     };
 

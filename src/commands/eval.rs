@@ -1,10 +1,18 @@
-//! `ATOMIC.EVAL script numkeys [key ...] [arg ...]`: runs a Lua script on the server, atomically.
+//! `ATOMIC.EVAL script numkeys [key ...] [arg ...]` and its other forms: runs a Lua script on the server, atomically.
 //!
 //! Arguments and reply are those of EVAL; the script sees `KEYS` and `ARGV` and runs commands with `redis.call`. It is compiled
 //! once and cached by its SHA1, so that ATOMIC.EVALSHA finds it.
 //! Replicates the commands that `redis.call` ran, in one MULTI/EXEC; nothing when nothing was written.
 //! Errors: the script's own, with its SHA1 and line; those of `redis.call`, with their own codes; an exceeded limit, with the
 //! number of writes that were applied before it.
+//!
+//! `ATOMIC.EVALSHA sha1 numkeys [key ...] [arg ...]` runs a script that ATOMIC.EVAL or ATOMIC.SCRIPT LOAD has cached. `sha1` is the SHA1 of
+//! the script's bytes, in upper or lower case hex. Errors: NOSCRIPT when no such script is cached.
+//!
+//! `ATOMIC.EVAL_RO` and `ATOMIC.EVALSHA_RO` refuse commands that write or replicate, and refuse a script as a whole when it declares flags
+//! without `no-writes`. So they can be sent to a replica, and run during CLIENT PAUSE WRITE.
+
+use std::marker::PhantomData;
 
 use super::spec::{Arg, Around, Command, Keys, Spec};
 use crate::dropin;
@@ -13,8 +21,6 @@ use crate::keyspace::Keyspace;
 use crate::scripting::{self, Form, Manner, Request};
 use crate::server::args::Args;
 use crate::server::reply::Reply;
-
-pub struct Eval;
 
 /// `script numkeys [key ...] [arg ...]`
 macro_rules! script_args {
@@ -29,21 +35,75 @@ macro_rules! script_args {
 }
 pub(super) use script_args;
 
-/// The flags of the server's own EVAL. Each call of a script is checked when it is made.
-pub(super) const FLAGS: &std::ffi::CStr = c"may-replicate allow-stale no-mandatory-keys deny-script";
+/// What the commands that run a script or a function have in common. The flags are those of the server's own EVAL: each call of a script
+/// is checked when it is made.
+pub(super) const WRITES: Spec = Spec {
+    name: c"",
+    flags: c"may-replicate allow-stale no-mandatory-keys deny-script",
+    categories: c"scripting",
+    summary: c"",
+    complexity: c"Depends on the script that is run",
+    since: c"0.1.0",
+    arity: -3,
+    keys: Keys::SCRIPT,
+    args: script_args!(c"script"),
+};
 
-impl Command for Eval {
+/// The same for the read-only forms.
+pub(super) const READS: Spec = Spec { flags: c"allow-stale no-mandatory-keys deny-script", keys: Keys::SCRIPT_READ, ..WRITES };
+
+/// One of the four forms.
+pub trait Eval {
+    const SPEC: Spec;
+    const FORM: Form;
+    const READ_ONLY: bool = false;
+}
+
+pub struct BySource;
+
+impl Eval for BySource {
+    const SPEC: Spec = Spec { name: c"atomic.eval", summary: c"Runs a Lua script on the server.", ..WRITES };
+    const FORM: Form = Form::Source;
+}
+
+pub struct BySha;
+
+impl Eval for BySha {
     const SPEC: Spec = Spec {
-        name: c"atomic.eval",
-        flags: FLAGS,
-        categories: c"scripting",
-        summary: c"Runs a Lua script on the server.",
-        complexity: c"Depends on the script that is run",
-        since: c"0.1.0",
-        arity: -3,
-        keys: Keys::ScriptKeys,
-        args: script_args!(c"script"),
+        name: c"atomic.evalsha",
+        summary: c"Runs a cached Lua script by its SHA1 digest.",
+        args: script_args!(c"sha1"),
+        ..WRITES
     };
+    const FORM: Form = Form::Sha;
+}
+
+pub struct BySourceReadOnly;
+
+impl Eval for BySourceReadOnly {
+    const SPEC: Spec = Spec { name: c"atomic.eval_ro", summary: c"Runs a read-only Lua script on the server.", ..READS };
+    const FORM: Form = Form::Source;
+    const READ_ONLY: bool = true;
+}
+
+pub struct ByShaReadOnly;
+
+impl Eval for ByShaReadOnly {
+    const SPEC: Spec = Spec {
+        name: c"atomic.evalsha_ro",
+        summary: c"Runs a cached read-only Lua script by its SHA1 digest.",
+        args: script_args!(c"sha1"),
+        ..READS
+    };
+    const FORM: Form = Form::Sha;
+    const READ_ONLY: bool = true;
+}
+
+/// The command of a form.
+pub struct Run<E>(PhantomData<E>);
+
+impl<E: Eval> Command for Run<E> {
+    const SPEC: Spec = E::SPEC;
 
     const AROUND: Option<Around> = Some(dropin::serve);
 
@@ -54,6 +114,7 @@ impl Command for Eval {
     }
 
     fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
-        scripting::script(keyspace, &request, Form::Source, Manner { read_only: false, standing_in: dropin::is_standing_in() })
+        let manner = Manner { read_only: E::READ_ONLY, standing_in: dropin::is_standing_in() };
+        scripting::script(keyspace, &request, E::FORM, manner)
     }
 }

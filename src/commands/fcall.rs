@@ -4,9 +4,13 @@
 //! Replicates the commands that `redis.call` ran, in one MULTI/EXEC; nothing when nothing was written.
 //! Errors: `ERR Function not found`; the function's own, with its name and line; those of `redis.call`, with their own codes; an
 //! exceeded limit, with the number of writes that were applied before it.
+//!
+//! `ATOMIC.FCALL_RO` only calls functions that have the flag `no-writes`, and also runs on read-only replicas.
 
-use super::eval::{FLAGS, script_args};
-use super::spec::{Arg, Around, Command, Keys, Spec};
+use std::marker::PhantomData;
+
+use super::eval::{READS, WRITES, script_args};
+use super::spec::{Arg, Around, Command, Spec};
 use crate::dropin;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
@@ -14,20 +18,40 @@ use crate::scripting::{self, Manner};
 use crate::server::args::Args;
 use crate::server::reply::Reply;
 
-pub struct Fcall;
+/// One of the two forms.
+pub trait Fcall {
+    const SPEC: Spec;
+    const READ_ONLY: bool;
+}
 
-impl Command for Fcall {
+/// What both have in common.
+const CALLS: Spec = Spec { complexity: c"Depends on the function that is called", args: script_args!(c"function"), ..WRITES };
+
+pub struct Any;
+
+impl Fcall for Any {
+    const SPEC: Spec = Spec { name: c"atomic.fcall", summary: c"Calls a library function.", ..CALLS };
+    const READ_ONLY: bool = false;
+}
+
+pub struct ReadOnly;
+
+impl Fcall for ReadOnly {
     const SPEC: Spec = Spec {
-        name: c"atomic.fcall",
-        flags: FLAGS,
-        categories: c"scripting",
-        summary: c"Calls a library function.",
-        complexity: c"Depends on the function that is called",
-        since: c"0.1.0",
-        arity: -3,
-        keys: Keys::ScriptKeys,
-        args: script_args!(c"function"),
+        name: c"atomic.fcall_ro",
+        summary: c"Calls a read-only library function.",
+        flags: READS.flags,
+        keys: READS.keys,
+        ..CALLS
     };
+    const READ_ONLY: bool = true;
+}
+
+/// The command of a form.
+pub struct Run<F>(PhantomData<F>);
+
+impl<F: Fcall> Command for Run<F> {
+    const SPEC: Spec = F::SPEC;
 
     const AROUND: Option<Around> = Some(dropin::serve);
 
@@ -38,6 +62,7 @@ impl Command for Fcall {
     }
 
     fn run(keyspace: &Keyspace, args: Args<'_>) -> Result<Reply> {
-        scripting::function(keyspace, args, Manner { read_only: false, standing_in: dropin::is_standing_in() })
+        let manner = Manner { read_only: F::READ_ONLY, standing_in: dropin::is_standing_in() };
+        scripting::function(keyspace, args, manner)
     }
 }

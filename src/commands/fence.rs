@@ -9,11 +9,11 @@
 
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::{Error, Result};
+use crate::keyspace::growth::Growth;
 use crate::keyspace::{Found, Keyspace};
 use crate::primitives::fence::{FORMAT, MAX_NUMBER, Number, judge};
 use crate::primitives::time::DurationMs;
 use crate::server::args::{Args, fill, is, syntax};
-use crate::server::growth::Growth;
 use crate::server::module_api::Str;
 use crate::server::reply::Reply;
 
@@ -34,7 +34,7 @@ impl Command for Fence {
         complexity: c"O(1)",
         since: c"0.1.0",
         arity: -3,
-        keys: Keys::First(KeyFlags::Update),
+        keys: Keys::first(KeyFlags::Update),
         args: &[Arg::KEY, Arg::integer(c"number"), Arg::integer(c"milliseconds").after(c"PX").optional()],
     };
 

@@ -34,7 +34,7 @@ impl Command for GetOrSet {
         complexity: c"O(1)",
         since: c"0.1.0",
         arity: -3,
-        keys: Keys::First(KeyFlags::Update),
+        keys: Keys::first(KeyFlags::Update),
         args: &[Arg::KEY, Arg::string(c"default"), EXPIRY],
     };
 

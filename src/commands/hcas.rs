@@ -31,7 +31,7 @@ impl Command for HCas {
         complexity: c"O(1); O(N) in the length of the value",
         since: c"0.1.0",
         arity: 5,
-        keys: Keys::First(KeyFlags::Update),
+        keys: Keys::first(KeyFlags::Update),
         args: &[Arg::KEY, Arg::string(c"field"), Arg::string(c"expected"), Arg::string(c"new")],
     };
 

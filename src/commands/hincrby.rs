@@ -32,7 +32,7 @@ impl Command for HIncrBy {
         complexity: c"O(1)",
         since: c"0.1.0",
         arity: -4,
-        keys: Keys::First(KeyFlags::Update),
+        keys: Keys::first(KeyFlags::Update),
         args: &[Arg::KEY, Arg::string(c"field"), Arg::integer(c"delta"), MIN, MAX, BEYOND, INIT],
     };
 

@@ -28,7 +28,7 @@ impl Command for HMGetOr {
         complexity: c"O(N) in the number of fields",
         since: c"0.1.0",
         arity: -4,
-        keys: Keys::First(KeyFlags::Read),
+        keys: Keys::first(KeyFlags::Read),
         args: &[Arg::KEY, Arg::block(c"fields", &[Arg::string(c"field"), Arg::string(c"default")]).multiple()],
     };
 

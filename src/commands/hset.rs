@@ -40,7 +40,7 @@ impl Command for HSet {
         complexity: c"O(1); O(N) in the length of the value",
         since: c"0.1.0",
         arity: -5,
-        keys: Keys::First(KeyFlags::Update),
+        keys: Keys::first(KeyFlags::Update),
         args: &[Arg::KEY, Arg::string(c"field"), Arg::string(c"value"), ON_BOTH],
     };
 

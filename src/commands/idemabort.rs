@@ -30,7 +30,7 @@ impl Command for IdemAbort {
         complexity: c"O(1)",
         since: c"0.1.0",
         arity: 3,
-        keys: Keys::First(KeyFlags::Delete),
+        keys: Keys::first(KeyFlags::Delete),
         args: &[Arg::KEY, Arg::string(c"token")],
     };
 

@@ -35,7 +35,7 @@ impl Command for IdemBegin {
         complexity: c"O(1)",
         since: c"0.1.0",
         arity: 4,
-        keys: Keys::First(KeyFlags::Update),
+        keys: Keys::first(KeyFlags::Update),
         args: &[Arg::KEY, Arg::string(c"fingerprint"), Arg::integer(c"lease-ms")],
     };
 

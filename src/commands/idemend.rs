@@ -35,7 +35,7 @@ impl Command for IdemEnd {
         complexity: c"O(N) in the length of the response",
         since: c"0.1.0",
         arity: 6,
-        keys: Keys::First(KeyFlags::Update),
+        keys: Keys::first(KeyFlags::Update),
         args: &[Arg::KEY, Arg::string(c"token"), Arg::string(c"response"), Arg::integer(c"milliseconds").after(c"PX")],
     };
 

@@ -51,7 +51,7 @@ impl Command for IncrBy {
         complexity: c"O(1)",
         since: c"0.1.0",
         arity: -3,
-        keys: Keys::First(KeyFlags::Update),
+        keys: Keys::first(KeyFlags::Update),
         args: &[Arg::KEY, Arg::integer(c"delta"), MIN, MAX, BEYOND, INIT, EXPIRY, Arg::word(c"enx", c"ENX").optional()],
     };
 

@@ -46,7 +46,7 @@ impl Command for Lock {
         complexity: c"O(1), O(N) with N owners of a SHARED lock. Waiting costs nothing; a hand-off is O(log(N)) with N waiters.",
         since: c"0.1.0",
         arity: -4,
-        keys: Keys::First(KeyFlags::Update),
+        keys: Keys::first(KeyFlags::Update),
         args: &[
             Arg::KEY,
             Arg::string(c"owner"),

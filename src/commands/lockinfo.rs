@@ -29,7 +29,7 @@ impl Command for LockInfo {
         complexity: c"O(N) with N owners",
         since: c"0.1.0",
         arity: 2,
-        keys: Keys::First(KeyFlags::Read),
+        keys: Keys::first(KeyFlags::Read),
         args: &[Arg::KEY],
     };
 

@@ -41,7 +41,7 @@ impl Command for LockRenew {
         complexity: c"O(1), O(N) with N owners of a SHARED lock",
         since: c"0.1.0",
         arity: 4,
-        keys: Keys::First(KeyFlags::Update),
+        keys: Keys::first(KeyFlags::Update),
         args: &[Arg::KEY, Arg::string(c"owner"), Arg::integer(c"lease-ms")],
     };
 

@@ -34,7 +34,7 @@ impl Command for MCas {
         complexity: c"O(N) in the number of keys, and in the length of the values whose lengths match",
         since: c"0.1.0",
         arity: -4,
-        keys: Keys::FromOn { first: 1, step: 3, flags: KeyFlags::Update },
+        keys: Keys::from_on(1, 3, KeyFlags::Update),
         args: &[Arg::block(c"swap", &[Arg::KEY, Arg::string(c"expected"), Arg::string(c"new")]).multiple()],
     };
 

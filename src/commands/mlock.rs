@@ -37,7 +37,7 @@ impl Command for MLock {
         complexity: c"O(N) in the number of keys",
         since: c"0.1.0",
         arity: -4,
-        keys: Keys::FromOn { first: 3, step: 1, flags: KeyFlags::Update },
+        keys: Keys::from_on(3, 1, KeyFlags::Update),
         args: &[Arg::string(c"owner"), Arg::integer(c"lease-ms"), Arg::KEY.multiple()],
     };
 

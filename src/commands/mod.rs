@@ -11,16 +11,13 @@ mod debug;
 mod del;
 mod drain;
 mod eval;
-mod eval_ro;
-mod evalsha;
-mod evalsha_ro;
 mod fcall;
-mod fcall_ro;
 mod fence;
 pub mod function;
 mod getorset;
 pub mod guard;
 mod hcas;
+mod help;
 mod hincrby;
 mod hmgetor;
 mod hset;
@@ -92,12 +89,12 @@ pub const ALL: &[Entry] = &[
     entry::<idembegin::IdemBegin>(),
     entry::<idemend::IdemEnd>(),
     entry::<idemabort::IdemAbort>(),
-    entry::<eval::Eval>(),
-    entry::<evalsha::EvalSha>(),
-    entry::<eval_ro::EvalRo>(),
-    entry::<evalsha_ro::EvalShaRo>(),
-    entry::<fcall::Fcall>(),
-    entry::<fcall_ro::FcallRo>(),
+    entry::<eval::Run<eval::BySource>>(),
+    entry::<eval::Run<eval::BySha>>(),
+    entry::<eval::Run<eval::BySourceReadOnly>>(),
+    entry::<eval::Run<eval::ByShaReadOnly>>(),
+    entry::<fcall::Run<fcall::Any>>(),
+    entry::<fcall::Run<fcall::ReadOnly>>(),
     Entry::container(&function::CONTAINER),
     entry::<function::load::Load>(),
     entry::<function::delete::Delete>(),
@@ -107,7 +104,7 @@ pub const ALL: &[Entry] = &[
     entry::<function::restore::Restore>(),
     entry::<function::stats::Stats>(),
     entry::<function::kill::Kill>(),
-    entry::<function::help::Help>(),
+    entry::<help::HelpOf<function::Function>>(),
     Entry::container(&script::CONTAINER),
     entry::<script::load::Load>(),
     entry::<script::exists::Exists>(),
@@ -117,11 +114,11 @@ pub const ALL: &[Entry] = &[
     entry::<script::show::Show>(),
     entry::<script::stats::Stats>(),
     entry::<script::resetstat::ResetStat>(),
-    entry::<script::help::Help>(),
+    entry::<help::HelpOf<script::Script>>(),
     Entry::container(&scripted::CONTAINER),
     entry::<scripted::list::List>(),
     entry::<scripted::reload::Reload>(),
-    entry::<scripted::help::Help>(),
+    entry::<help::HelpOf<scripted::Commands>>(),
     #[cfg(feature = "fault-injection")]
     entry::<debug::Debug>(),
 ];

@@ -36,7 +36,7 @@ impl Command for MRateLimit {
         complexity: c"O(N), N the number of keys; LOG: O(log M), M the hits that it remembers",
         since: c"0.1.0",
         arity: -6,
-        keys: Keys::Numbered(KeyFlags::Update),
+        keys: Keys::numbered(KeyFlags::Update),
         args: &[Arg::integer(c"numkeys"), Arg::KEY.multiple(), POLICIES, COST, FULL],
     };
 

@@ -20,7 +20,7 @@ fn both(entry: &Entry) -> Option<(NativeCommand, Native)> {
     spec.args.iter().for_each(|arg| options(arg, &mut words));
     Some((
         NativeCommand { name: spec.name, options: words },
-        Native { name: spec.name, write: has("write"), keys: spec.keys.range().map(|(range, _)| range), run: entry.run? },
+        Native { name: spec.name, write: has("write"), keys: spec.keys.range(), run: entry.run? },
     ))
 }
 

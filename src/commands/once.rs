@@ -34,7 +34,7 @@ impl Command for Once {
         complexity: c"O(1)",
         since: c"0.1.0",
         arity: -4,
-        keys: Keys::First(KeyFlags::Update),
+        keys: Keys::first(KeyFlags::Update),
         args: &[Arg::KEY, Arg::integer(c"milliseconds").after(c"PX"), Arg::string(c"value").after(c"VALUE").optional()],
     };
 

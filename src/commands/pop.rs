@@ -34,7 +34,7 @@ impl Command for Pop {
         complexity: c"O(N) in the number of popped elements",
         since: c"0.1.0",
         arity: -3,
-        keys: Keys::First(KeyFlags::Delete),
+        keys: Keys::first(KeyFlags::Delete),
         args: &[
             Arg::KEY,
             END,

@@ -52,7 +52,7 @@ impl Command for Push {
         complexity: c"O(N) in the number of values and dropped elements; with RANGE in the length of the list",
         since: c"0.1.0",
         arity: -6,
-        keys: Keys::First(KeyFlags::Update),
+        keys: Keys::first(KeyFlags::Update),
         args: &[
             Arg::KEY,
             END,

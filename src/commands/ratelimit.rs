@@ -26,13 +26,13 @@ use std::ops::RangeInclusive;
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
+use crate::keyspace::growth::Growth;
 use crate::primitives::codec::Corrupt;
 use crate::primitives::ratelimit::{
     self, Bucket, Decision, FORMAT, Few, Fixed, Kind, Log, MAX_LIMIT, MAX_LOG, MAX_NAME, MAX_POLICIES, Policy, Sliding,
 };
 use crate::primitives::time::DurationMs;
 use crate::server::args::{Args, is, syntax};
-use crate::server::growth::Growth;
 use crate::server::module_api::Str;
 use crate::server::reply::{Reply, number};
 
@@ -92,7 +92,7 @@ impl Command for RateLimit {
         complexity: c"O(1) per policy; LOG: O(log N), N the hits that it remembers",
         since: c"0.1.0",
         arity: -5,
-        keys: Keys::First(KeyFlags::Update),
+        keys: Keys::first(KeyFlags::Update),
         args: &[Arg::KEY, POLICIES, ACTION, FULL],
     };
 

@@ -31,7 +31,7 @@ impl Command for RateLimitRo {
         complexity: c"O(1) per policy; LOG: O(log N), N the hits that it remembers",
         since: c"0.1.0",
         arity: -5,
-        keys: Keys::First(KeyFlags::Read),
+        keys: Keys::first(KeyFlags::Read),
         args: &[Arg::KEY, POLICIES, COST, FULL],
     };
 

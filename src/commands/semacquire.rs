@@ -47,7 +47,7 @@ impl Command for SemAcquire {
         complexity: c"O(log(N)+M) with N owners and M leases that have expired or must expire first",
         since: c"0.1.0",
         arity: -5,
-        keys: Keys::First(KeyFlags::Update),
+        keys: Keys::first(KeyFlags::Update),
         args: &[
             Arg::KEY,
             Arg::integer(c"capacity"),

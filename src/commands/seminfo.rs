@@ -27,7 +27,7 @@ impl Command for SemInfo {
         complexity: c"O(N*log(N)) with N owners",
         since: c"0.1.0",
         arity: 2,
-        keys: Keys::First(KeyFlags::Read),
+        keys: Keys::first(KeyFlags::Read),
         args: &[Arg::KEY],
     };
 

@@ -34,7 +34,7 @@ impl Command for SemRelease {
         complexity: c"O(log(N)+M) with N owners and M expired leases",
         since: c"0.1.0",
         arity: -3,
-        keys: Keys::First(KeyFlags::Delete),
+        keys: Keys::first(KeyFlags::Delete),
         args: &[Arg::KEY, Arg::string(c"owner"), PERMITS],
     };
 

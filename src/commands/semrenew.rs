@@ -25,7 +25,7 @@ impl Command for SemRenew {
         complexity: c"O(log(N)+M) with N owners and M expired leases",
         since: c"0.1.0",
         arity: 4,
-        keys: Keys::First(KeyFlags::Update),
+        keys: Keys::first(KeyFlags::Update),
         args: &[Arg::KEY, Arg::string(c"owner"), Arg::integer(c"lease-ms")],
     };
 

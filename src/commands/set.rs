@@ -39,7 +39,7 @@ impl Command for Set {
         complexity: c"O(1); O(N) in the length of the value when it must be read",
         since: c"0.1.0",
         arity: -4,
-        keys: Keys::First(KeyFlags::Update),
+        keys: Keys::first(KeyFlags::Update),
         args: &[Arg::KEY, Arg::string(c"value"), ON_BOTH, EXPIRY, GET],
     };
 

@@ -37,7 +37,7 @@ impl Command for Throttle {
         complexity: c"O(1)",
         since: c"0.1.0",
         arity: -5,
-        keys: Keys::First(KeyFlags::Update),
+        keys: Keys::first(KeyFlags::Update),
         args: &[
             Arg::KEY,
             Arg::integer(c"max_burst"),

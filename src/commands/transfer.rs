@@ -36,7 +36,7 @@ impl Command for Transfer {
         complexity: c"O(1)",
         since: c"0.1.0",
         arity: -4,
-        keys: Keys::FirstTwo(KeyFlags::Update),
+        keys: Keys::first_two(KeyFlags::Update),
         args: &[Arg { name: c"source", ..Arg::KEY }, Arg { name: c"destination", ..Arg::KEY }, Arg::integer(c"amount"), MIN, MAX],
     };
 

@@ -32,7 +32,7 @@ impl Command for Unlock {
         complexity: c"O(1), O(N) with N owners of a SHARED lock",
         since: c"0.1.0",
         arity: -3,
-        keys: Keys::First(KeyFlags::Delete),
+        keys: Keys::first(KeyFlags::Delete),
         args: &[Arg::KEY, Arg::string(c"owner"), Arg::word(c"all", c"ALL").optional()],
     };
 

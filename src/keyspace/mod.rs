@@ -7,6 +7,7 @@
 pub mod fence;
 
 pub mod change;
+pub mod growth;
 mod replicate;
 pub mod sorted_set;
 

@@ -10,10 +10,10 @@ use redis_module::raw;
 use super::load::refused;
 use crate::commands;
 use crate::commands::guard::{self, Entry};
-use crate::commands::spec::{Arg, ArgKind, KeyFlags, Keys, SpecOf};
 use crate::error::Result;
 use crate::server::command_filter;
 use crate::server::module_api::{Ctx, api};
+use crate::server::spec::{Arg, ArgKind, KeyFlags, Keys, SpecOf};
 
 /// Registers every command; the first refusal stops the load.
 pub fn commands(ctx: Ctx) -> Result<()> {
@@ -63,12 +63,18 @@ fn subcommand<'a>(spec: &SpecOf<'a>) -> Option<(CString, &'a CStr)> {
 
 fn create(ctx: Ctx, spec: &SpecOf<'_>, function: raw::RedisModuleCmdFunc) -> bool {
     // The range of keys that clients without key specs read.
-    let [first, last, step] = spec.keys.range().map_or([0; 3], |(range, _)| range);
+    let [first, last, step] = spec.keys.range().unwrap_or_default();
     // In a cluster the server finds counted keys only by asking the command for them.
     let more = if spec.keys.counted().is_some() { " getkeys-api" } else { "" };
     // Redis 7.0 does not track what a script reads for the cache of its client. For a command that is read-only itself it tracks the
     // declared keys. Later servers track both, and take the flag for a claim about the declared keys only.
-    let tracked = if matches!(spec.keys, Keys::ScriptKeysRead) && !command_filter::tells_clients() { " readonly" } else { "" };
+    let tracked = if matches!(spec.keys, Keys::Counted { flags: KeyFlags::Read, of_script: true, .. })
+        && !command_filter::tells_clients()
+    {
+        " readonly"
+    } else {
+        ""
+    };
     let Ok(flags) = CString::new(format!("{}{more}{tracked}", spec.flags.to_string_lossy())) else { return false };
     // SAFETY: all strings are C strings, and the server copies them.
     let status = unsafe {
@@ -154,14 +160,16 @@ fn or_null(text: &CStr) -> *const c_char {
 
 /// The key specs, with the zeroed one that ends them.
 fn key_specs(keys: &Keys) -> Vec<raw::RedisModuleCommandKeySpec> {
-    let range = keys.range().map(|(range, flags)| key_range(flags, range));
-    let Some(spec) = range.or_else(|| keys.counted().map(|(at, flags)| counted_keys(flags, at))) else { return Vec::new() };
-    let notes = match keys {
-        Keys::ScriptKeysRead => Some(c"We cannot tell how the keys will be used so we assume the worst, RO and ACCESS"),
-        Keys::ScriptKeys => Some(c"We cannot tell how the keys will be used so we assume the worst, RW and UPDATE"),
-        _ => None,
+    let (spec, of_script) = match *keys {
+        Keys::None => return Vec::new(),
+        Keys::Range(range, flags) => (key_range(flags, range), None),
+        Keys::Counted { at, flags, of_script } => (counted_keys(flags, at), of_script.then_some(flags)),
     };
-    vec![raw::RedisModuleCommandKeySpec { notes: notes.map_or(ptr::null(), CStr::as_ptr), ..spec }, no_key_spec()]
+    let notes = of_script.map_or(ptr::null(), |flags| match flags {
+        KeyFlags::Read => c"We cannot tell how the keys will be used so we assume the worst, RO and ACCESS".as_ptr(),
+        _ => c"We cannot tell how the keys will be used so we assume the worst, RW and UPDATE".as_ptr(),
+    });
+    vec![raw::RedisModuleCommandKeySpec { notes, ..spec }, no_key_spec()]
 }
 
 fn no_key_spec() -> raw::RedisModuleCommandKeySpec {

@@ -1,20 +1,28 @@
 //! The architecture rules as tests: what ARCHITECTURE.md promises is read from the sources here. Needs no server.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::support::installed::root;
 
-/// Layer, what its files may not name, and why.
+/// The layers, bottom to top. A file names folders of lower layers and its own, and no others: `lua` and `waiting` know nothing of each
+/// other. `src/error.rs` and `src/settings.rs` belong to all.
+const LAYERS: &[&[&str]] =
+    &[&["primitives"], &["server"], &["keyspace"], &["waiting", "lua"], &["scripting"], &["dropin"], &["commands"], &["module"]];
+
+/// A folder, what else its files may not name, and why.
 #[rustfmt::skip]
 const FORBIDDEN: &[(&str, &[&str], &str)] = &[
-    ("src/primitives/", &["redis_module", "mlua", "std::time", "unsafe", "crate::server", "crate::keyspace", "crate::commands", "crate::lua", "crate::module"],
-     "a primitive is a pure function"),
-    ("src/lua/", &["crate::commands", "crate::server", "crate::keyspace", "crate::module", "redis_module"], "the engine reaches the server through its port only"),
-    ("src/server/", &["crate::commands", "crate::lua", "crate::module", "mlua"], "the server serves the commands, not the reverse"),
-    ("src/keyspace/", &["crate::commands", "crate::lua", "crate::module", "mlua"], "the keyspace serves the commands, not the reverse"),
-    ("src/waiting/", &["crate::commands", "crate::lua", "crate::module", "mlua"], "lines serve the commands, not the reverse"),
-    ("src/commands/", &["mlua", "crate::module"], "commands know the engine, not the VM"),
+    ("src/primitives/", &["redis_module", "mlua", "std::time", "unsafe"], "a primitive is a pure function"),
+    ("src/lua/", &["crate::server", "crate::keyspace", "redis_module"], "the engine reaches the server through its port only"),
+    ("src/server/", &["mlua"], "only the engine knows Luau"),
+    ("src/keyspace/", &["mlua"], "only the engine knows Luau"),
+    ("src/waiting/", &["mlua"], "only the engine knows Luau"),
+    ("src/scripting/", &["mlua"], "only the engine knows Luau"),
+    ("src/dropin/", &["mlua"], "only the engine knows Luau"),
+    ("src/commands/", &["mlua"], "only the engine knows Luau"),
+    ("src/module/", &["mlua"], "only the engine knows Luau"),
 ];
 
 /// Calls that only `src/server` may make: opening keys, replicating, notifying.
@@ -162,10 +170,28 @@ fn expect_none(offences: &[String], rule: &str) {
 #[test]
 fn layers_name_only_what_lies_below_them() {
     let files = sources("src");
-    for (layer, forbidden, why) in FORBIDDEN {
-        assert!(files.iter().any(|file| file.path.starts_with(layer)), "{layer} is empty");
-        let inside = files.iter().filter(|file| file.path.starts_with(layer));
-        expect_none(&offences(inside, |line| forbidden.iter().any(|word| names(line, word))), &format!("{layer}: {why}"));
+    let folders: BTreeSet<&str> =
+        files.iter().filter_map(|file| file.path.strip_prefix("src/")?.split_once('/')).map(|(folder, _)| folder).collect();
+    let listed: BTreeSet<&str> = LAYERS.iter().copied().flatten().copied().collect();
+    assert_eq!(folders, listed, "every folder of src is in one layer");
+    for (rank, layer) in LAYERS.iter().enumerate() {
+        for folder in *layer {
+            let above: Vec<String> = LAYERS[rank..]
+                .iter()
+                .copied()
+                .flatten()
+                .filter(|other| *other != folder)
+                .map(|other| format!("crate::{other}"))
+                .collect();
+            let inside = files.iter().filter(|file| file.path.starts_with(&format!("src/{folder}/")));
+            let wrong = offences(inside, |line| above.iter().any(|word| names(line, word)));
+            expect_none(&wrong, &format!("{folder} names what does not lie below it"));
+        }
+    }
+    for (folder, forbidden, why) in FORBIDDEN {
+        assert!(files.iter().any(|file| file.path.starts_with(folder)), "{folder} is empty");
+        let inside = files.iter().filter(|file| file.path.starts_with(folder));
+        expect_none(&offences(inside, |line| forbidden.iter().any(|word| names(line, word))), &format!("{folder}: {why}"));
     }
 }
 
@@ -235,7 +261,7 @@ fn every_file_opens_with_its_purpose_is_ascii_and_has_a_readable_length() {
 /// A module that has a folder is the folder's `mod.rs`, so that moving the folder moves the whole module.
 #[test]
 fn a_module_with_a_folder_is_its_mod_rs() {
-    for file in sources("tests") {
+    for file in sources("src").iter().chain(&sources("tests")) {
         let folder = root().join(file.path.trim_end_matches(".rs"));
         assert!(!folder.is_dir(), "{} is beside its folder", file.path);
     }

@@ -1,13 +1,13 @@
 //! `ATOMIC.COMMANDS`: a container for the commands about scripted commands, one file each.
 
-pub mod help;
 pub mod list;
 pub mod reload;
 
 use std::ffi::CStr;
 
 use super::guard::Named;
-use super::spec::{KeyFlags, Keys, Spec};
+use super::help::{self, Help};
+use super::spec::{KeyFlags, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
 use crate::scripting::scripted;
@@ -15,17 +15,7 @@ use crate::server::module_api::Str;
 use crate::server::reply::Reply;
 
 /// The container.
-pub const CONTAINER: Spec = Spec {
-    name: c"atomic.commands",
-    flags: c"",
-    categories: c"scripting",
-    summary: c"A container for scripted command management.",
-    complexity: c"Depends on the subcommand",
-    since: c"0.1.0",
-    arity: -2,
-    keys: Keys::None,
-    args: &[],
-};
+pub const CONTAINER: Spec = Spec::container(c"atomic.commands", c"A container for scripted command management.");
 
 /// The flags of the read-only subcommands.
 const READS: &CStr = c"allow-stale deny-script";
@@ -41,4 +31,20 @@ impl Named for Scripted {
     fn run(keyspace: &Keyspace, argv: &[Str<'_>]) -> Result<Reply> {
         scripted::run(keyspace, argv)
     }
+}
+
+/// `ATOMIC.COMMANDS HELP`: the subcommands, in the format of the server's own HELP.
+pub struct Commands;
+
+impl Help for Commands {
+    const SPEC: Spec = Spec { name: c"atomic.commands|help", flags: READS, ..help::SPEC };
+    const LINES: &[&str] = &[
+        "ATOMIC.COMMANDS <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        "LIST",
+        "    Return the scripted commands with their files and calls.",
+        "RELOAD",
+        "    Reload the files of commands-dir, all or none.",
+        "HELP",
+        "    Print this help.",
+    ];
 }

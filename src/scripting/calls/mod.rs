@@ -11,9 +11,9 @@ mod native;
 use std::collections::HashMap;
 use std::ffi::{CString, c_int};
 
+use crate::keyspace::growth;
 use crate::server::args::{is, parse_i64};
 use crate::server::call::CallReply;
-use crate::server::growth;
 use crate::server::key::Kind;
 use crate::server::module_api::{Ctx, OwnedStr, Str};
 use crate::server::slots::Slots;

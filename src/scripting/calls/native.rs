@@ -14,8 +14,8 @@ use super::keys::Keys;
 use super::{Calls, Invocation, Modifiers, NOT_HERE, READ_ONLY, in_script_words};
 use crate::error::{Error, Result, guarded};
 use crate::keyspace::Keyspace;
+use crate::keyspace::growth;
 use crate::server::call::CallReply;
-use crate::server::growth;
 use crate::server::module_api::{Ctx, OwnedStr, Str};
 use crate::server::reply::Reply;
 

@@ -13,13 +13,13 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::{Call, Manner, Scripting};
-use crate::commands::spec::{Arg, KeyFlags, Keys, SpecOf};
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
 use crate::lua::{Access, CommandFile, Declaration, MOST_COMMANDS, NAME_BYTES, Positions};
 use crate::scripting;
 use crate::server::module_api::{Ctx, Str};
 use crate::server::reply::Reply;
+use crate::server::spec::{Arg, KeyFlags, Keys, SpecOf};
 use crate::server::thread::ServerThread;
 use crate::settings;
 
@@ -172,8 +172,18 @@ fn spec<'a>(declaration: &'a Declaration, words: &'a (CString, Vec<Arg>)) -> Spe
         complexity: &declaration.complexity,
         since: &declaration.since,
         arity: declaration.arity,
-        keys: Keys::Scripted(declaration.keys, key_flags(declaration.access)),
+        keys: keys_of(declaration),
         args: &words.1,
+    }
+}
+
+fn keys_of(declaration: &Declaration) -> Keys {
+    let flags = key_flags(declaration.access);
+    match declaration.keys {
+        Positions::None => Keys::None,
+        Positions::Range { first, last, step } => Keys::Range([first, last, step], flags),
+        // A file counts from 1 on.
+        Positions::Counted(at) => Keys::Counted { at: at.unsigned_abs() as usize, flags, of_script: false },
     }
 }
 

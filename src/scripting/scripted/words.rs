@@ -2,11 +2,11 @@
 
 use std::ffi::CString;
 
-use crate::commands::spec::Arg;
 use crate::error::{Error, Result};
 use crate::lua::{Declaration, Positions};
 use crate::server::args::parse_i64;
 use crate::server::module_api::Str;
+use crate::server::spec::Arg;
 
 /// The positions of the keys in one call.
 pub(super) struct Span {

@@ -6,13 +6,12 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-use redis_module::raw;
-
-use super::call::CallReply;
-use super::events;
-use super::module_api::{Ctx, OwnedStr, Str};
+use super::Keyspace;
 use crate::error::{Error, Result};
-use crate::keyspace::Keyspace;
+use crate::server::call::CallReply;
+use crate::server::events;
+use crate::server::module_api::{Ctx, OwnedStr, Str};
+use redis_module::raw;
 
 /// The refusal, in the server's words.
 pub const OUT_OF_MEMORY: Error = Error::Text("OOM command not allowed when used memory > 'maxmemory'.");
