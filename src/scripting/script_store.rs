@@ -70,7 +70,7 @@ impl Store {
             Refusal::ByServer(why) => (by_server, why.clone()),
         };
         if !std::mem::replace(said, true) {
-            ctx.log(c"warning", &format!("a script was loaded but not stored, and so can be evicted (said once): {why}"));
+            ctx.log(c"warning", &format!("a script was loaded but not stored, so it can be evicted (logged once): {why}"));
         }
         self.refused = self.refused.saturating_add(1);
     }
