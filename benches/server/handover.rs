@@ -133,8 +133,8 @@ fn hand_overs(rows: &[(Figures, Figures)], missed: &mut usize) -> String {
     let growth = cpu(many) / cpu(few);
     *missed += usize::from(growth > GROWTH_GOAL);
     format!(
-        "Clients wait with `ATOMIC.LOCK key owner 60000 WAIT 0`. In one hand-off the holder sends UNLOCK, the next waiter reads its\n\
-         grant, and the old holder joins the queue again. Commands are sent one at a time, so the server sleeps and wakes for\n\
+        "Clients wait with `ATOMIC.LOCK key owner 60000 WAIT 0`. In one hand-off the holder sends UNLOCK, the next waiter reads\n\
+         its grant, and the old holder joins the queue again. Commands are sent one at a time, so the server sleeps and wakes for\n\
          each. CPU is the server's for all of it; `grant` is the time from sending UNLOCK to reading the next client's grant.\n\
          The figures are medians of {} rounds of {HAND_OVERS} hand-offs, with {CLIENTS} clients connected in each row. Next to them\n\
          is the same queue on a list, with the server's own BLPOP and RPUSH. It is left out for 10,000 waiters, because some\n\
