@@ -3,18 +3,18 @@
 use fred::prelude::*;
 use fred::types::{ClusterHash, CustomCommand};
 
-/// Any command of the module. In a cluster its first argument says where; with `Offset(2)` it would be the third.
+/// Runs any command of the module. In a cluster its first argument selects the node; with `Offset(2)` the third one would.
 async fn atomic<R: FromValue>(client: &Client, name: &'static str, args: &[&str]) -> FredResult<R> {
     client.custom(CustomCommand::new_static(name, ClusterHash::FirstKey, false), args.to_vec()).await
 }
 
-/// At most 3 requests at once, one more each minute. A denial also says when to try again.
+/// Allows 3 requests at once and one more each minute. A denial also says when to retry.
 async fn passes(client: &Client, key: &str) -> FredResult<bool> {
     let reply: Vec<i64> = atomic(client, "ATOMIC.RATELIMIT", &[key, "BUCKET", "3", "1", "60000"]).await?;
-    Ok(reply.first() == Some(&1)) // then the limit, what is left of it, and times
+    Ok(reply.first() == Some(&1)) // followed by the limit, the remaining units, and times
 }
 
-/// Compare-and-set: no write of others between the read and the write is lost.
+/// Compare-and-set: never overwrites what another client wrote after the read.
 async fn increment(client: &Client, key: &str) -> FredResult<()> {
     let mut written = false;
     while !written {
@@ -24,11 +24,11 @@ async fn increment(client: &Client, key: &str) -> FredResult<()> {
     Ok(())
 }
 
-/// The server hands the lock over: nobody polls. Who waits needs a connection of its own, which does nothing else meanwhile.
+/// Waits on the server, without polling. A waiting command needs its own connection: it blocks all later commands on it.
 async fn report(client: &Client, owner: &str) -> FredResult<()> {
     let client = client.clone_new();
     client.init().await?;
-    // The fence grows with each owner: what is written under the lock can refuse an older one.
+    // The fence grows with each owner, so a store can reject writes of an older one.
     let reply: Vec<i64> = atomic(&client, "ATOMIC.LOCK", &["lock:report", owner, "10000", "WAIT", "5000"]).await?;
     println!("{owner} has the lock or not, its fence, times: {reply:?}");
     atomic(&client, "ATOMIC.UNLOCK", &["lock:report", owner]).await
@@ -42,12 +42,12 @@ pub(crate) async fn run(url: &str) -> FredResult<()> {
     increment(&client, "answer").await?;
     tokio::try_join!(report(&client, "ann"), report(&client, "bob"))?;
 
-    // A scripted command: lua/commands/inventory.lua, found through the module argument commands-dir.
+    // A scripted command, declared in lua/commands/inventory.lua. The module argument commands-dir names the directory.
     client.set::<(), _, _>("{book}:stock", 5, None, None, false).await?;
     let reply: Vec<i64> = atomic(&client, "INVENTORY.RESERVE", &["{book}:stock", "{book}:orders", "2"]).await?;
     println!("reserved or not, left, orders: {reply:?}");
 
-    let code = "return redis.call('ZADD', KEYS[1], 'GT', 'CH', ARGV[2], ARGV[1])"; // once loaded it stays, over restarts too
+    let code = "return redis.call('ZADD', KEYS[1], 'GT', 'CH', ARGV[2], ARGV[1])"; // once loaded, it survives restarts
     let sha1: String = atomic(&client, "ATOMIC.SCRIPT", &["LOAD", code]).await?;
     println!("a new best: {}", atomic::<bool>(&client, "ATOMIC.EVALSHA", &[&sha1, "1", "scores", "ann", "30"]).await?);
     Ok(())

@@ -1,7 +1,7 @@
 //! The settings: one row each, with its range and what it does.
 //!
-//! A leaf, read by the commands and registered with the server by `module/config.rs`. A row feeds the module arguments, `CONFIG SET
-//! atomic.<name>`, the refusal of a wrong value, and the table in the README.
+//! Commands read the settings; `module/config.rs` registers them with the server. A row feeds the module arguments, `CONFIG SET
+//! atomic.<name>`, the error for a wrong value, and the table in the README.
 
 use std::ffi::CStr;
 use std::ops::RangeInclusive;
@@ -30,20 +30,20 @@ pub struct Setting {
 pub enum Kind {
     /// An integer.
     Number,
-    /// Bytes, so that `64mb` is understood.
+    /// Bytes; accepts units, as in `64mb`.
     Bytes,
     /// Bytes, or `auto`, stored as [`AUTO`].
     AutoBytes,
     /// `yes` or `no`, stored as 1 or 0; fixed when the module loads.
     Switch,
-    /// `yes` or `no`, stored as 1 or 0; changed at any time.
+    /// `yes` or `no`, stored as 1 or 0; can change at any time.
     Toggle,
 }
 
-/// The value of a setting that is `auto`.
+/// The stored value of `auto`.
 pub const AUTO: i64 = 0;
 
-/// Set when a value changed since [`take_changed`] asked.
+/// Whether a value has changed since the last [`take_changed`].
 static CHANGED: AtomicBool = AtomicBool::new(false);
 
 impl Setting {
@@ -57,19 +57,19 @@ impl Setting {
         self.value.load(Ordering::Relaxed).unsigned_abs()
     }
 
-    /// Changes the value. The caller has checked the range.
+    /// Changes the value. The caller must have checked the range.
     pub fn set(&self, value: i64) {
         self.value.store(value, Ordering::Relaxed);
         note_change();
     }
 }
 
-/// What the values mean has changed: a setting of the server stands behind one of ours.
+/// Records a change from outside: a setting of the server from which one of ours is derived has changed.
 pub fn note_change() {
     CHANGED.store(true, Ordering::Relaxed);
 }
 
-/// Whether a setting changed since the last time this was asked.
+/// Whether a setting has changed since the last call of this function.
 pub fn take_changed() -> bool {
     CHANGED.load(Ordering::Relaxed) && CHANGED.swap(false, Ordering::Relaxed)
 }
@@ -80,8 +80,8 @@ pub static SCRIPT_MEMORY_LIMIT: Setting = Setting::new(
     Kind::AutoBytes,
     AUTO,
     4 << 20..=1 << 40,
-    "Memory that the script engine may use, its cached scripts included. A script that needs more ends with an error. `auto` is a quarter \
-     of `maxmemory`, and at least 512 MiB.",
+    "Memory that the script engine may use, cached scripts included. A script that needs more fails with an error. `auto` is a quarter of \
+     `maxmemory`, but at least 512 MiB.",
 );
 
 /// Memory of one run.
@@ -90,7 +90,7 @@ pub static SCRIPT_RUN_MEMORY_LIMIT: Setting = Setting::new(
     Kind::Bytes,
     0,
     0..=1 << 40,
-    "Memory that one run of a script may add to what the engine uses, garbage included; 0 leaves it to script-memory-limit.",
+    "Memory that one run of a script may add to the engine's, garbage included. 0 leaves only `script-memory-limit`.",
 );
 
 /// Size of the arguments of a command in a script.
@@ -99,7 +99,7 @@ pub static SCRIPT_ARGUMENT_LIMIT: Setting = Setting::new(
     Kind::Bytes,
     512 << 20,
     1 << 10..=1 << 40,
-    "Bytes of the arguments of one command that a script runs. A script that passes more ends with an error.",
+    "Total size of the arguments of one command that a script calls. A script that passes more fails with an error.",
 );
 
 /// Size of a script's reply.
@@ -108,7 +108,7 @@ pub static SCRIPT_REPLY_LIMIT: Setting = Setting::new(
     Kind::Bytes,
     512 << 20,
     1 << 10..=1 << 40,
-    "Bytes of the reply that a script returns, each value counted as its data and 16 bytes. A script that returns more ends with an error.",
+    "Size of a script's reply. Each value counts as its data plus 16 bytes. A script that returns more fails with an error.",
 );
 
 /// Nesting of a script's reply.
@@ -117,7 +117,7 @@ pub static SCRIPT_REPLY_DEPTH: Setting = Setting::new(
     Kind::Number,
     1000,
     1..=1000,
-    "Levels of nesting in the reply that a script returns; what lies deeper is an error inside the reply.",
+    "Nesting depth of a script's reply. An error inside the reply replaces any deeper level.",
 );
 
 /// Time limit until the first write.
@@ -126,7 +126,7 @@ pub static SCRIPT_TIMEOUT_MS: Setting = Setting::new(
     Kind::Number,
     0,
     0..=86_400_000,
-    "A script that has not written anything ends with an error after this time; 0 switches this limit off.",
+    "A script that has run this long without writing fails with an error. 0 disables the limit.",
 );
 
 /// Time limit, always.
@@ -135,17 +135,17 @@ pub static SCRIPT_BUDGET_MS: Setting = Setting::new(
     Kind::Number,
     0,
     0..=86_400_000,
-    "Every script ends with an error after this time, even one that has written (what it wrote stays); 0 switches this limit off.",
+    "A script that has run this long fails with an error, even if it has written. Its writes stay. 0 disables the limit.",
 );
 
-/// Time limit where nobody can end a script.
+/// Time limit where no client can end a script.
 pub static SCRIPT_UNREACHABLE_BUDGET_MS: Setting = Setting::new(
     c"script-unreachable-budget-ms",
     Kind::Number,
     10_000,
     0..=86_400_000,
-    "As script-budget-ms, for scripts that ATOMIC.SCRIPT KILL cannot reach, since the server sees to nobody else meanwhile: in MULTI, \
-     on a replica, called by another module. 0 switches this limit off.",
+    "Like `script-budget-ms`, for scripts that `ATOMIC.SCRIPT KILL` cannot reach because the server serves no other client while they run: \
+     in MULTI, on a replica, or called by another module. 0 disables the limit.",
 );
 
 /// Machine code.
@@ -154,7 +154,7 @@ pub static SCRIPT_NATIVE_CODE: Setting = Setting::new(
     Kind::Switch,
     1,
     0..=1,
-    "Scripts that compute much become machine code; the limits hold as before. Fixed when the module loads.",
+    "Compiles scripts that compute a lot to machine code. The limits apply as before. Fixed when the module loads.",
 );
 
 /// Text of numbers.
@@ -163,27 +163,27 @@ pub static SCRIPT_EXACT_NUMBERS: Setting = Setting::new(
     Kind::Toggle,
     0,
     0..=1,
-    "Numbers become text in full: `tostring(0.1 + 0.2)` is `0.30000000000000004`, and not `0.3` as on the server, which writes 14 digits. Not \
-     in drop-in mode, and not while a library or a file of commands loads.",
+    "Converts numbers to text in full: `tostring(0.1 + 0.2)` returns `0.30000000000000004`, not `0.3` as on the server, which writes 14 digits. \
+     Has no effect in drop-in mode or while a library or a file of commands loads.",
 );
 
-/// Room for scripts in the server's function store.
+/// Memory for scripts in the server's function store.
 pub static SCRIPT_STORE_MAX_BYTES: Setting = Setting::new(
     c"script-store-max-bytes",
     Kind::Bytes,
     64 << 20,
     0..=1 << 40,
-    "Memory for scripts that `ATOMIC.SCRIPT LOAD` stores in the server's function store: each takes 2.5 KiB and two and a half times its \
-     source. Beyond it a script is loaded but not stored: it can be evicted, and ends with the process. 0 stores nothing.",
+    "Memory for the scripts that `ATOMIC.SCRIPT LOAD` stores in the server's function store. Each script counts as 2.5 KiB plus 2.5 times its \
+     source. Beyond the limit a script is loaded but not stored: it can be evicted, and a restart loses it. 0 stores nothing.",
 );
 
-/// Other modules' command names.
+/// The command names of other modules.
 pub static COMPAT: Setting = Setting::new(
     c"compat",
     Kind::Switch,
     0,
     0..=1,
-    "Registers CL.THROTTLE, CAS and CAD, the names that redis-cell, Tair and Kvrocks use. Fixed when the module loads.",
+    "Registers CL.THROTTLE, CAS and CAD, the command names of redis-cell, Tair and Kvrocks. Fixed when the module loads.",
 );
 
 /// Drop-in mode.
@@ -192,7 +192,7 @@ pub static INTERCEPT: Setting = Setting::new(
     Kind::Toggle,
     0,
     0..=1,
-    "Drop-in mode: the server's own EVAL, EVALSHA and FCALL, their _RO forms, SCRIPT and FUNCTION run on this engine. See \
+    "Drop-in mode: this engine serves the server's own EVAL, EVALSHA, FCALL, their _RO forms, SCRIPT and FUNCTION. See \
      [drop-in mode](docs/drop-in.md).",
 );
 
@@ -202,8 +202,8 @@ pub static INTERCEPT_ONE_SLOT: Setting = Setting::new(
     Kind::Toggle,
     0,
     0..=1,
-    "Drop-in mode in a cluster also serves scripts that declare keys and have no `#!lua` line. A call with a key of another slot than that of \
-     the declared keys is an error then; the server's own engine allows it. See [drop-in mode](docs/drop-in.md).",
+    "In a cluster, drop-in mode also serves scripts that declare keys but have no `#!lua` line. In these, a call with a key outside the slot \
+     of the declared keys is an error; the server's own engine allows it. See [drop-in mode](docs/drop-in.md).",
 );
 
 /// A setting that is text, empty without any configuration; fixed when the module loads.
@@ -228,10 +228,10 @@ impl TextSetting {
     }
 }
 
-/// Where scripted commands are.
+/// The directory of the scripted commands.
 pub static COMMANDS_DIR: TextSetting = TextSetting {
     name: c"commands-dir",
-    doc: "A directory whose `*.lua` files become commands when the module loads; empty for none. Fixed when the module loads.",
+    doc: "A directory whose `*.lua` files declare commands; empty for none. Fixed when the module loads.",
     value: Mutex::new(Vec::new()),
 };
 

@@ -61,11 +61,11 @@ pub fn section(server: &Server, control: &mut Driver, release: &str, missed: &mu
         ]);
     }
     Ok(format!(
-        "{CLIENTS} clients, a thread each, contend for one lock for {} seconds: each keeps it for {} ms, and wants it again\n\
-         {} ms later. Those that poll send `SET key token NX PX 60000`, again after the pause named, and release by EVALSHA\n\
-         of a compare-and-delete; redis-py polls so, each 100 ms unless told otherwise. Clients that wait by publish and\n\
-         subscribe, as Redisson's do, are not simulated. The goal is for the commands that clients send per lock they get;\n\
-         CPU is the server's for all of it.\n\n{}",
+        "{CLIENTS} clients, a thread each, contend for one lock for {} seconds. Each holds it for {} ms and asks for it again\n\
+         {} ms later. Polling clients send `SET key token NX PX 60000`, repeat it after the pause shown, and release with EVALSHA\n\
+         of a compare-and-delete; redis-py polls this way, by default every 100 ms. Clients that wait by publish/subscribe, such\n\
+         as Redisson's, are not simulated. The goal applies to the commands that clients send per acquired lock. CPU is the\n\
+         server's for all of it.\n\n{}",
         TIME.as_secs(),
         HOLD.as_millis(),
         WITHOUT.as_millis(),
@@ -93,9 +93,9 @@ fn ways(release: &str) -> Vec<Way> {
             released: ":0",
             commands: ["atomic.lock", "atomic.unlock"],
         },
-        poll("SET NX PX each ms + EVALSHA", Duration::from_millis(1)),
-        poll("SET NX PX each 10 ms + EVALSHA", Duration::from_millis(10)),
-        poll("SET NX PX each 100 ms + EVALSHA", Duration::from_millis(100)),
+        poll("SET NX PX every ms + EVALSHA", Duration::from_millis(1)),
+        poll("SET NX PX every 10 ms + EVALSHA", Duration::from_millis(10)),
+        poll("SET NX PX every 100 ms + EVALSHA", Duration::from_millis(100)),
     ]
 }
 

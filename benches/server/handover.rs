@@ -70,7 +70,7 @@ struct Shape {
 /// The second has lines as short as the first and visits as many clients in turn as the last: it shows what the caches do.
 const SHAPES: [Shape; 4] = [
     Shape { name: "10", lines: 1, waiters: 10 },
-    Shape { name: "10, in each of 900 lines", lines: 900, waiters: 10 },
+    Shape { name: "10, in each of 900 queues", lines: 900, waiters: 10 },
     Shape { name: "1,000", lines: 1, waiters: 1000 },
     Shape { name: "10,000", lines: 1, waiters: 10_000 },
 ];
@@ -133,14 +133,16 @@ fn hand_overs(rows: &[(Figures, Figures)], missed: &mut usize) -> String {
     let growth = cpu(many) / cpu(few);
     *missed += usize::from(growth > GROWTH_GOAL);
     format!(
-        "Clients wait by `ATOMIC.LOCK key owner 60000 WAIT 0`. One hand-over: the holder sends UNLOCK, the next in line reads\n\
-         its grant, and who released gets into line again; one command at a time, so that the server sleeps and wakes for each.\n\
-         CPU is that of the server for all of it, `grant` the time from sending UNLOCK to reading the next client's grant;\n\
-         medians of {} rounds of {HAND_OVERS} hand-overs, with {CLIENTS} clients connected in each row. Beside it the\n\
-         same line at a list, by the server's own BLPOP and RPUSH, left out for 10,000, which some servers take too long for.\n\n\
+        "Clients wait with `ATOMIC.LOCK key owner 60000 WAIT 0`. In one hand-off the holder sends UNLOCK, the next waiter reads\n\
+         its grant, and the old holder joins the queue again. Commands are sent one at a time, so the server sleeps and wakes for\n\
+         each. CPU is the server's for all of it; `grant` is the time from sending UNLOCK to reading the next client's grant.\n\
+         The figures are medians of {} rounds of {HAND_OVERS} hand-offs, with {CLIENTS} clients connected in each row. Next to them\n\
+         is the same queue on a list, with the server's own BLPOP and RPUSH. It is left out for 10,000 waiters, because some\n\
+         servers take too long.\n\n\
          {}\n\
-         A hand-over among 10,000 waiters takes {growth:.2} times the CPU of one among 10; goal {GROWTH_GOAL:.2}: {}. Against\n\
-         10 in each of 900 lines, which are as short and keep as many sockets out of the caches: {:.2} times.\n",
+         A hand-off among 10,000 waiters takes {growth:.2} times the CPU of one among 10; goal {GROWTH_GOAL:.2}: {}. It takes\n\
+         {:.2} times the CPU of one with 10 waiters in each of 900 queues, which are as short and keep as many sockets out of\n\
+         the caches.\n",
         few.cpu.len(),
         aligned(&table, 1..6),
         verdict(growth, GROWTH_GOAL),

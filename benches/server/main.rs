@@ -1,14 +1,14 @@
-//! How much of the server's CPU a command takes, compared with the command or the script that it stands for.
+//! The server CPU that a command takes, compared with the command or the script that it replaces.
 //!
 //! ```text
 //! cargo bench --bench server -- [--server PATH]... [--rounds N] [--requests N] [--only NAME] [--strict]
 //! ```
 //!
-//! Each side of each comparison runs in turn, so that what disturbs the machine disturbs both; medians over the rounds are
-//! compared. `--only` measures the rows whose names contain NAME, and the section "Waiting for a lock" for `handover`. A full run
+//! The two sides of a comparison run in turn, so that a disturbance of the machine affects both; the medians over the rounds are
+//! compared. `--only` measures the rows whose names contain NAME; `handover` selects the section "Waiting for a lock". A full run
 //! writes `docs/benchmarks.md`, with a section per server. It fails when a measurement is broken (a reply is not the documented
-//! one), and with `--strict` also when a goal is missed. `ATOMIC_MODULE` names the module; otherwise it is the one that cargo has
-//! just built.
+//! one), and with `--strict` also when a goal is missed. `ATOMIC_MODULE` names the module; the default is the one that cargo has just
+//! built.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -64,13 +64,13 @@ fn measure(options: &Options) -> Result<ExitCode, String> {
 fn introduction(options: &Options) -> String {
     format!(
         "# Benchmarks\n\n\
-         Written by `make bench`; do not edit.\n\n\
-         What counts is the CPU time of the server's main thread per operation, system calls included, as the kernel\n\
-         accounts it. The server runs on a core of its own, without persistence. The client drives it from another core over\n\
-         {} connections with pipelines of {} commands, on {} keys in turn ({} where an operation uses its key up and only\n\
-         that operation is measured), and checks every reply. Both sides of a row run directly after each other, in {} rounds\n\
-         of at least {} operations; `ns` and `ratio` are medians and their ratio, and \"of any round\" shows how far the ratios\n\
-         of single rounds lie apart. A `+` joins commands that are one operation.\n\n\
+         Written by `make bench`. Do not edit.\n\n\
+         Each figure is the CPU time of the server's main thread per operation, system calls included, as the kernel accounts\n\
+         for it. The server has a core to itself and no persistence. The client runs on another core and checks every reply.\n\
+         It uses {} connections, pipelines of {} commands, and {} keys in turn. Where an operation consumes its key and only\n\
+         that operation is measured, there are {} keys. The two sides of a row run directly after each other, in {} rounds of\n\
+         at least {} operations. `ns` is the median, `ratio` the ratio of the two medians, and \"of any round\" the range of the\n\
+         ratios of single rounds. A `+` joins the commands of one operation.\n\n\
          Machine: {}.\n",
         driver::CONNECTIONS,
         workload::PIPELINE,

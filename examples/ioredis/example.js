@@ -5,14 +5,14 @@ import { Redis } from 'ioredis';
 
 const redis = new Redis(process.argv[2] ?? 'redis://localhost');
 
-// At most 3 requests at once, one more each minute. A denial also says when to try again.
+// Allows 3 requests at once and one more each minute. A denial also says when to retry.
 async function passes(user) {
   const [granted, _limit, _left, retryAfterMs] = await redis.call('ATOMIC.RATELIMIT', `rate:${user}`, 'BUCKET', 3, 1, 60_000);
   if (!granted) console.log(`${user} is limited for ${retryAfterMs} ms`);
   return granted === 1;
 }
 
-// Compare-and-set: no write of others between the read and the write is lost.
+// Compare-and-set: never overwrites what another client wrote after the read.
 async function update(key, change) {
   for (;;) {
     const old = await redis.get(key);
@@ -20,14 +20,14 @@ async function update(key, change) {
   }
 }
 
-// The server hands the lock over: nobody polls. On a connection of its own, since a command that waits holds up all behind it.
+// Waits on the server, without polling. Uses its own connection, since a waiting command blocks all later ones on it.
 async function locked(resource, work, leaseMs = 10_000, waitMs = 5_000) {
   const connection = redis.duplicate();
   const [key, owner] = [`lock:${resource}`, randomUUID()];
   try {
     const [taken, fence] = await connection.call('ATOMIC.LOCK', key, owner, leaseMs, 'WAIT', waitMs);
     if (!taken) throw new Error(`${resource} is locked`);
-    await work(fence); // the fence grows with each owner: what is written under the lock can refuse an older one
+    await work(fence); // the fence grows with each owner, so a store can reject writes of an older one
   } finally {
     await connection.call('ATOMIC.UNLOCK', key, owner);
     connection.disconnect();
@@ -42,12 +42,12 @@ await update('answer', (old) => Number(old) + 1);
 const report = (name) => locked('report', async (fence) => console.log(`${name} has the lock, fence ${fence}`));
 await Promise.all([report('ann'), report('bob')]);
 
-// A scripted command: lua/commands/inventory.lua, found through the module argument commands-dir.
+// A scripted command, declared in lua/commands/inventory.lua. The module argument commands-dir names the directory.
 await redis.set('{book}:stock', 5);
 const [reserved, left] = await redis.call('INVENTORY.RESERVE', '{book}:stock', '{book}:orders', 2);
 console.log(reserved ? 'reserved' : 'sold out', left, 'left');
 
-// A script; once loaded it stays, over restarts too.
+// A script. Once loaded, it survives restarts.
 const sha1 = await redis.call('ATOMIC.SCRIPT', 'LOAD', "return redis.call('ZADD', KEYS[1], 'GT', 'CH', ARGV[2], ARGV[1])");
 const better = await redis.call('ATOMIC.EVALSHA', sha1, 1, 'scores', 'ann', 30);
 console.log(better ? 'a new best' : 'not better');

@@ -12,12 +12,12 @@ atomic = client.execute_command
 
 
 def passes(user):
-    """At most 3 requests at once, one more each minute. A denial also says when to try again."""
+    """Allows 3 requests at once and one more each minute. A denial also says when to retry."""
     return atomic("ATOMIC.RATELIMIT", f"rate:{user}", "BUCKET", 3, 1, 60_000)[0] == 1
 
 
 def update(key, change):
-    """Compare-and-set: no write of others between the read and the write is lost."""
+    """Compare-and-set: never overwrites what another client wrote after the read."""
     while True:
         old = client.get(key)
         if atomic("ATOMIC.CAS", key, old, change(old)):
@@ -26,13 +26,13 @@ def update(key, change):
 
 @contextmanager
 def locked(resource, lease_ms=10_000, wait_ms=5_000):
-    """The server hands the lock over: nobody polls. A socket_timeout must be longer than the wait."""
+    """Waits on the server, without polling. A socket_timeout must be longer than the wait."""
     owner = uuid.uuid4().hex
     taken, fence, *_ = atomic("ATOMIC.LOCK", f"lock:{resource}", owner, lease_ms, "WAIT", wait_ms)
     if not taken:
         raise TimeoutError(resource)
     try:
-        yield fence  # grows with each owner: what is written under the lock can refuse an older one
+        yield fence  # grows with each owner, so a store can reject writes of an older one
     finally:
         atomic("ATOMIC.UNLOCK", f"lock:{resource}", owner)
 
@@ -49,11 +49,11 @@ update("answer", lambda old: int(old) + 1)
 threading.Thread(target=report, args=["bob"]).start()
 report("ann")
 
-# A scripted command: lua/commands/inventory.lua, found through the module argument commands-dir.
+# A scripted command, declared in lua/commands/inventory.lua. The module argument commands-dir names the directory.
 client.set("{book}:stock", 5)
 reserved, left, orders = atomic("INVENTORY.RESERVE", "{book}:stock", "{book}:orders", 2)
 print("reserved" if reserved else "sold out", left, "left")
 
-# A script; once loaded it stays, over restarts too.
+# A script. Once loaded, it survives restarts.
 sha1 = atomic("ATOMIC.SCRIPT", "LOAD", "return redis.call('ZADD', KEYS[1], 'GT', 'CH', ARGV[2], ARGV[1])")
 print("a new best" if atomic("ATOMIC.EVALSHA", sha1, 1, "scores", "ann", 30) else "not better")

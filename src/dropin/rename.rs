@@ -129,18 +129,20 @@ fn writes_nothing(command: &Filtered, served: Served) -> bool {
     }
 }
 
-/// Logs which users may run a command of the server, but not ours.
+/// Logs the users who may run a command of the server but not the one that serves it here.
 pub fn warn(ctx: Ctx) {
     const MOST: usize = 20;
-    let what = if command_filter::tells_clients() { "stay with the server's own engine" } else { "are refused" };
+    let effect = if command_filter::tells_clients() { "the server's own engine serves" } else { "these are refused:" };
     let users = ctx.acl_users();
     let lacking = users.iter().filter_map(|name| {
         let lacking = User::named(name.as_str()).map(|user| lacking(&user)).unwrap_or_default();
-        if lacking.is_empty() { None } else { Some((name.as_str().bytes(), lacking.join(", "))) }
+        if lacking.is_empty() { None } else { Some((name.as_str().bytes(), lacking)) }
     });
     for (name, commands) in lacking.take(MOST) {
         let name = printable(name, QUOTED_BYTES);
-        ctx.log(c"warning", &format!("atomic.intercept: user {name} has no right to our {commands}, so that these {what}"));
+        let missing = commands.iter().map(|command| format!("+atomic.{}", command.to_ascii_lowercase())).collect::<Vec<_>>();
+        let (missing, commands) = (missing.join(" "), commands.join(", "));
+        ctx.log(c"warning", &format!("atomic.intercept: user {name} lacks {missing}; {effect} {commands}"));
     }
 }
 

@@ -1,7 +1,7 @@
 //! The rows of `settings`, as module arguments and as `CONFIG SET atomic.<name>`.
 //!
-//! A module argument is the default of its setting; a line in the server's configuration or a CONFIG SET overrides it. A wrong value
-//! is refused with its range, at load and at run time alike.
+//! A module argument sets the default of its setting; a line in the server's configuration or a CONFIG SET overrides it. A wrong value is
+//! refused with the valid range, at load and at run time.
 
 use std::ffi::{CString, c_char, c_int, c_longlong, c_uint, c_void};
 
@@ -95,7 +95,7 @@ fn bytes(text: &[u8]) -> Option<i64> {
     plain(number)?.checked_mul(factor)
 }
 
-/// Registers every setting and loads what the server's configuration says about it.
+/// Registers every setting and loads its value from the server's configuration.
 pub fn register(ctx: Ctx, defaults: &[i64]) -> Result<()> {
     for (setting, default) in ALL.iter().zip(defaults) {
         let registered = match setting.kind {
@@ -110,7 +110,7 @@ pub fn register(ctx: Ctx, defaults: &[i64]) -> Result<()> {
     if register_directory(ctx) != raw::REDISMODULE_OK as c_int {
         return Err(refused("a setting"));
     }
-    // SAFETY: as above.
+    // SAFETY: the context belongs to the load that is running.
     let status = unsafe { api!(RedisModule_LoadConfigs)(ctx.raw()) };
     if status == raw::REDISMODULE_OK as c_int { Ok(()) } else { Err(refused("the settings of its configuration file")) }
 }
@@ -140,7 +140,7 @@ fn register_switch(ctx: Ctx, setting: &'static Setting, default: i64) -> c_int {
     }
 }
 
-/// The server has no type for a number or a word: to it the value is text.
+/// The server has no type for "a number or a word", so the setting is text to it.
 fn register_auto(ctx: Ctx, setting: &'static Setting, default: i64) -> c_int {
     let row = std::ptr::from_ref(setting).cast_mut().cast();
     let Ok(default) = CString::new(auto_text(default)) else { return raw::REDISMODULE_ERR as c_int };
@@ -167,10 +167,10 @@ fn register_directory(ctx: Ctx) -> c_int {
     }
 }
 
-/// What the server was shown last of a setting that is text: it copies the string after the callback has returned.
+/// The string last returned for a text setting. The server copies it after the callback has returned, so it must stay alive.
 static SHOWN: ServerThread<Option<OwnedStr>> = ServerThread::new(None);
 
-/// Frees what is kept, for the unload of the module.
+/// Frees the kept string when the module unloads.
 pub fn stop() {
     if let Some(mut shown) = SHOWN.try_borrow_mut() {
         *shown = None;

@@ -1,7 +1,7 @@
 //! The symbols by which the server finds the module.
 //!
-//! The macro of the `redis-module` crate would define them. It also registers what nothing here asks for, and logs a warning at each load
-//! for every function of the module API that the server lacks for that.
+//! The macro of the `redis-module` crate would define them. It also registers features that this module does not use, and logs a warning
+//! at each load for every API function that the server lacks for them.
 
 use std::ffi::c_int;
 

@@ -1,7 +1,7 @@
 //! Load and unload.
 //!
-//! Loading does first what can fail (arguments, settings, commands, the engine) and last what the server would not take back. It
-//! fails loudly and never half: on an error the server unloads us and says so.
+//! The load starts with the steps that can fail (arguments, settings, commands, the engine) and ends with those that the server cannot
+//! undo. It is never half done: on an error the server unloads the module and reports the failure.
 
 use std::panic;
 
@@ -21,15 +21,15 @@ use crate::server::kept;
 use crate::server::module_api::{Ctx, api};
 use crate::waiting;
 
-/// The version as the server wants it: 1.2.3 is 10203.
+/// The version in the server's form: 1.2.3 is 10203.
 pub const VERSION: i32 = number(env!("CARGO_PKG_VERSION_MAJOR")) * 10_000
     + number(env!("CARGO_PKG_VERSION_MINOR")) * 100
     + number(env!("CARGO_PKG_VERSION_PATCH"));
 
-/// The version as people write it.
+/// The version as text.
 pub const PACKAGE: &str = env!("CARGO_PKG_VERSION");
 
-/// Which build this is: the commit of the checkout that it was built from, else the version. `build.rs` finds it out.
+/// The build: the commit that `build.rs` found in the checkout, or else the version.
 pub const BUILD: &str = match option_env!("ATOMIC_COMMIT") {
     Some(commit) => commit,
     None => PACKAGE,
@@ -90,7 +90,7 @@ pub fn on_unload(ctx: &Context) -> Status {
         kept::free_all();
         waiting::stop()
     });
-    // Behind what stops: the end of a connection must not lead to a timer of ours any more.
+    // After everything has stopped: the end of a connection must not start a timer of the module any more.
     let _ = guarded(|| {
         unload::finish(module, &connections);
         Ok(())
@@ -99,8 +99,8 @@ pub fn on_unload(ctx: &Context) -> Status {
     Status::Ok
 }
 
-/// `VALKEYMODULE_OPTIONS_HANDLE_ATOMIC_SLOT_MIGRATION`: nothing of ours is tied to a slot but the lines, and those ask the server
-/// where their keys are.
+/// `VALKEYMODULE_OPTIONS_HANDLE_ATOMIC_SLOT_MIGRATION`: only the queues of waiters depend on slots, and these ask the server where their
+/// keys are.
 const HANDLE_ATOMIC_SLOT_MIGRATION: u32 = 1 << 5;
 
 fn load(ctx: Ctx, args: &[RedisString]) -> Result<()> {
@@ -108,16 +108,17 @@ fn load(ctx: Ctx, args: &[RedisString]) -> Result<()> {
         | raw::REDISMODULE_OPTIONS_HANDLE_REPL_ASYNC_LOAD
         | raw::REDISMODULE_OPTION_NO_IMPLICIT_SIGNAL_MODIFIED;
     if let Some(name) = required::absent_functions().first() {
-        return Err(Error::Internal(format!("the server does not export {name}; Redis 7.0 and Valkey 8.0 do")));
+        return Err(Error::Internal(format!("the server does not export {name}; Redis 7.0, Valkey 8.0 and later versions do")));
     }
     let defaults = config::arguments(args)?;
     config::register(ctx, &defaults)?;
     scripting::start(ctx, commands::natives::all())?;
-    // Before there are commands that a failed load has to take back: Valkey 8.1 can crash on that (see `unload::crashes`).
+    // Before any command is registered: if the load fails later, the server must remove them, on which Valkey 8.1 can crash (see
+    // `unload::crashes`).
     scripted::load(ctx, |name| commands::registered().any(|entry| entry.spec.name == name))?;
     register::commands(ctx)?;
     scripted::register(|spec| register::scripted(ctx, spec))?;
-    // Valkey 9 refuses CLUSTER MIGRATESLOTS while a module is loaded that does not say so. Other servers may give this bit another
+    // Valkey 9 refuses CLUSTER MIGRATESLOTS while any loaded module lacks this option. On other servers the bit may have another
     // meaning.
     let slots = if ctx.info_field(c"server", c"valkey_version").is_some() { HANDLE_ATOMIC_SLOT_MIGRATION } else { 0 };
     // SAFETY: the context belongs to the load that is running, here and below.
@@ -128,7 +129,7 @@ fn load(ctx: Ctx, args: &[RedisString]) -> Result<()> {
     scripting::follow(ctx);
     events::start(ctx);
     tested::check(ctx);
-    // Nothing may fail behind it: the server does not take a filter back.
+    // Last, because nothing may fail after it: the server does not remove a filter when a load fails.
     let _ = guarded(|| command_filter::open(ctx));
     let _ = guarded(|| dropin::start(ctx));
     unload::note_load(ctx);
@@ -136,13 +137,13 @@ fn load(ctx: Ctx, args: &[RedisString]) -> Result<()> {
     Ok(())
 }
 
-/// A panic becomes an error reply that carries its message; the default hook would also write it to standard error, where it cannot
-/// be told from the server's own.
+/// A panic becomes an error reply with its message. The default hook would also write it to standard error, among the server's own
+/// output.
 fn silence_panics() {
     panic::set_hook(Box::new(|_| {}));
 }
 
-/// The refusal of a load step that the server gave no reason for.
+/// The error for a load step that the server refused without a reason.
 pub(super) fn refused(what: &str) -> Error {
     Error::Internal(format!("the server refused {what}"))
 }

@@ -1,6 +1,6 @@
 //! Registration of the commands from their specs.
 //!
-//! The server copies everything it is told, so the C structures live in an [`Arena`] until the call returns.
+//! The server copies all metadata, so the C structures live in an [`Arena`] only until the call returns.
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr;
@@ -21,7 +21,7 @@ pub fn commands(ctx: Ctx) -> Result<()> {
     commands::registered().try_for_each(|Entry { spec, function, .. }| command(ctx, spec, *function))
 }
 
-/// Registers the command of a file.
+/// Registers a scripted command.
 pub fn scripted(ctx: Ctx, spec: &SpecOf<'_>) -> Result<()> {
     command(ctx, spec, guard::named::<commands::scripted::Scripted>())
 }
@@ -33,7 +33,7 @@ fn add_category(ctx: Ctx) {
     match unsafe { raw::RedisModule_AddACLCategory } {
         // SAFETY: as above; the name is a constant.
         Some(add) => drop(unsafe { add(ctx.raw(), c"atomic".as_ptr()) }),
-        None => ctx.log(c"notice", "this server takes no ACL categories from modules: there is no @atomic"),
+        None => ctx.log(c"notice", "this server does not accept ACL categories from modules: @atomic does not exist"),
     }
 }
 
@@ -115,7 +115,7 @@ fn categorize(command: *mut raw::RedisModuleCommand, spec: &SpecOf<'_>) {
     unsafe { set(command, categories.as_ptr()) };
 }
 
-/// The categories that follow from the flags. Redis gives them to its own commands only; Valkey to those of modules, too.
+/// The categories that follow from the flags. Redis adds them to its own commands only; Valkey also to those of modules.
 fn implied(spec: &SpecOf<'_>) -> String {
     let flags = spec.flags.to_string_lossy();
     let has = |flag: &str| flags.split(' ').any(|word| word == flag);
@@ -158,7 +158,7 @@ fn or_null(text: &CStr) -> *const c_char {
     if text.is_empty() { ptr::null() } else { text.as_ptr() }
 }
 
-/// The key specs, with the zeroed one that ends them.
+/// The key specs, ended by a zeroed one.
 fn key_specs(keys: &Keys) -> Vec<raw::RedisModuleCommandKeySpec> {
     let (spec, of_script) = match *keys {
         Keys::None => return Vec::new(),
@@ -177,7 +177,7 @@ fn no_key_spec() -> raw::RedisModuleCommandKeySpec {
     unsafe { std::mem::zeroed() }
 }
 
-/// The words from the first to the last, by steps. The server counts the last from the first, unless it is counted from the end.
+/// The arguments from `first` to `last`, by `step`. The server counts `last` from `first`, unless it counts from the end.
 fn key_range(flags: KeyFlags, [first, last, step]: [c_int; 3]) -> raw::RedisModuleCommandKeySpec {
     let lastkey = if last < 0 { last } else { last.saturating_sub(first) };
     let mut spec = key_spec(flags, first);
@@ -207,7 +207,7 @@ fn key_spec(flags: KeyFlags, at: c_int) -> raw::RedisModuleCommandKeySpec {
 struct Arena(Vec<Vec<raw::RedisModuleCommandArg>>);
 
 impl Arena {
-    /// The arguments as the server takes them: an array that a zeroed one ends.
+    /// The arguments in the server's form: an array that ends with a zeroed one.
     fn args(&mut self, args: &[Arg]) -> *mut raw::RedisModuleCommandArg {
         if args.is_empty() {
             return ptr::null_mut();

@@ -1,9 +1,9 @@
-//! The functions of the module API that this crate cannot do without. A server that lacks one refuses the load by name, instead of
-//! failing in the middle of a command. What may be absent is looked up where it is used (`RM_CachedMicroseconds`, ACL categories).
+//! The functions of the module API that the module needs. On a server that lacks one the load fails with its name, instead of a command
+//! failing later. Optional functions are looked up where they are used (`RM_CachedMicroseconds`, ACL categories).
 
 use redis_module::raw;
 
-/// The functions that this crate cannot do without and the server does not have; none from Redis 7.0 on.
+/// The required functions that the server lacks; none from Redis 7.0 on.
 #[must_use]
 pub fn absent_functions() -> Vec<&'static str> {
     macro_rules! absent {

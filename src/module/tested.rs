@@ -1,14 +1,14 @@
-//! The servers that every release is tested on, and what the log says on any other.
+//! The servers that every release is tested on, and the warning on any other.
 //!
-//! The server checks names at load, not meanings: a call can mean less on the next version, so a version that was never tested may lack
-//! a promise, or crash. It loads all the same, since most do work, and the log has one line about it.
+//! At load the server checks only the names of API functions. A function can behave differently in the next version, so an untested
+//! version may break a promise, or crash. The module still loads, because most versions work, and logs one line.
 
 use crate::server::module_api::Ctx;
 
-/// Product and version, as far as it matters: `valkey-9` is every 9.x. The tests run on just these.
+/// Product and version prefix: `valkey-9` is every 9.x. The tests run on exactly these.
 pub const SERVERS: [&str; 7] = ["redis-7.0", "redis-8.0", "redis-8.2", "redis-8.6", "valkey-8.0", "valkey-8.1", "valkey-9"];
 
-/// Logs a warning on a server that is not among them.
+/// Logs a warning on any other server.
 pub(super) fn check(ctx: Ctx) {
     let version = |field| ctx.info_field(c"server", field);
     let (product, version) = match version(c"valkey_version") {
@@ -20,7 +20,7 @@ pub(super) fn check(ctx: Ctx) {
     }
 }
 
-/// What there is to say about a version.
+/// The warning about a version, if it is not tested.
 fn warning(product: &str, version: &str) -> Option<String> {
     let server = format!("{product}-{version}");
     let is_tested = |tested: &&str| server.strip_prefix(*tested).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
@@ -35,7 +35,7 @@ mod tests {
     use super::warning;
 
     #[test]
-    fn only_other_versions_are_warned_of() {
+    fn only_untested_versions_get_a_warning() {
         for (product, version) in [
             ("redis", "7.0.15"),
             ("redis", "8.2.3"),

@@ -1,10 +1,10 @@
-//! What has to be true before the server may unload the module.
+//! The conditions under which the server may unload the module.
 //!
-//! The server frees a module's commands, and keeps what points to them: a transaction its queue, a connection that is held its command,
-//! every connection the last command that it sent. The first two run it later, so the unload is refused; and the last one is read by
-//! `CLIENT LIST`, by the log, and (Redis 8) by the next command of that name, so that those connections are closed. Some servers parse
-//! what a client has sent behind a command that blocks it, and some do so in threads: there other connections are closed, too, since
-//! nothing tells what they have sent.
+//! The server frees a module's commands but keeps pointers to them: in the queue of a transaction, in a paused connection, and as the
+//! last command of every connection. The first two run the command later, so the unload is refused. `CLIENT LIST`, the log and (on
+//! Redis 8) the next command of that name read the last one, so those connections are closed. Some servers parse the commands that
+//! follow a blocking command, and some parse in threads. There other connections are closed, too, because the module cannot find out what
+//! they have sent.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,13 +14,13 @@ use crate::scripting::scripted;
 use crate::server::call::Connection;
 use crate::server::module_api::Ctx;
 
-/// As many connections are named in the log.
+/// The number of connections that a log line names.
 const NAMED: usize = 10;
 
-/// How many commands the server had run when the load was over.
+/// The number of commands that the server had run when the module's part of the load ended.
 static RUN_AT_LOAD: AtomicU64 = AtomicU64::new(0);
 
-/// The load is over, for us; the server may still take it back.
+/// Records the end of the module's part of the load. The server may still undo the load.
 pub fn note_load(ctx: Ctx) {
     RUN_AT_LOAD.store(commands_run(ctx), Ordering::Relaxed);
 }
@@ -29,16 +29,16 @@ fn commands_run(ctx: Ctx) -> u64 {
     ctx.info_field(c"stats", c"total_commands_processed").and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
-/// The connections to close at the unload, or why there is none now.
+/// The connections that the unload must close, or why the unload is refused.
 pub fn prepare(ctx: Ctx) -> Result<Vec<u64>, String> {
     if crashes(ctx) {
-        return Err("Valkey before 8.1.5 crashes on it, for a command with more than seven subcommands".to_owned());
+        return Err("Valkey before 8.1.5 crashes when it unloads a command with more than seven subcommands".to_owned());
     }
-    // Counted before we ask for the connections, which counts.
+    // Before the list of connections is requested, because that request counts as a command.
     let nothing_ran = commands_run(ctx) == RUN_AT_LOAD.load(Ordering::Relaxed);
     let connections = ctx.connections();
-    // A load that the server takes back (MODULE LOADEX with a wrong setting) must not be refused: the module would stay, half loaded, or the
-    // server ends. No client has sent anything yet. Of a transaction only EXEC shows.
+    // If the server undoes a load (MODULE LOADEX with a wrong setting), the unload must not be refused: the module would stay half loaded, or
+    // the server would exit. No client has sent a command yet. Of a transaction only EXEC is visible.
     let loads = |command: &str| command.starts_with("module|load") || (command == "exec" && nothing_ran);
     if connections.iter().any(|connection| connection.runs && loads(&connection.command)) {
         return Ok(Vec::new());
@@ -49,17 +49,17 @@ pub fn prepare(ctx: Ctx) -> Result<Vec<u64>, String> {
     Plan::of(&connections, is_ours, Reading::of(ctx)).decide()
 }
 
-/// Closes connections that point to what is freed now. Nothing of ours acts on their end any more.
+/// Closes connections that point to freed commands. No code of the module reacts to their end any more.
 pub fn finish(ctx: Ctx, connections: &[u64]) {
     if !connections.is_empty() {
         let count = connections.len();
-        ctx.log(c"notice", &format!("unloading: {count} connections are closed, since the server would keep their last command"));
+        ctx.log(c"notice", &format!("unloading: closing {count} connections whose last command the server would keep"));
     }
     connections.iter().for_each(|id| ctx.kill_connection(*id));
 }
 
-/// Whether this server is Valkey 8.1.0 to 8.1.4. It frees the subcommands of a command while it walks through their table, and a table of
-/// more than one bucket, which is seven of them, is shrunk under the walk (valkey-io/valkey#2753).
+/// Whether this server is Valkey 8.1.0 to 8.1.4. It frees the subcommands of a command while it iterates over their table, and a table with
+/// more than one bucket, of seven entries each, shrinks during the iteration (valkey-io/valkey#2753).
 fn crashes(ctx: Ctx) -> bool {
     let version = ctx.info_field(c"server", c"valkey_version").unwrap_or_default();
     version.strip_prefix("8.1.").and_then(|patch| patch.parse().ok()).is_some_and(|patch: u32| patch < 5)
@@ -70,14 +70,14 @@ fn is_ours(command: &str) -> bool {
     registered().any(|entry| entry.spec.name.to_bytes() == command.as_bytes()) || scripted::declares(command.as_bytes())
 }
 
-/// How far the server reads ahead of the command that a client is in.
+/// How far the server reads ahead of a client's current command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reading {
     /// One command at a time.
     InTurn,
-    /// What a client has sent is parsed and looked up at once; it runs later if the client is blocked before.
+    /// All commands that have arrived are parsed and looked up at once; they run later if an earlier one blocks the client.
     Ahead,
-    /// Threads parse and look up.
+    /// Threads parse and look up commands.
     InThreads,
 }
 
@@ -85,7 +85,7 @@ impl Reading {
     fn of(ctx: Ctx) -> Self {
         let more_than_one = |name: &[u8]| ctx.config(name).and_then(|value| value.parse::<u32>().ok()).is_some_and(|it| it > 1);
         let major = |field| ctx.info_field(c"server", field).and_then(|version| version.split('.').next()?.parse::<u32>().ok());
-        // Valkey names a version of Redis, too.
+        // Valkey reports a Redis version, too.
         let (valkey, redis) = (major(c"valkey_version"), major(c"redis_version"));
         if more_than_one(b"io-threads") && valkey.or(redis).is_some_and(|major| major >= 8) {
             Self::InThreads
@@ -97,24 +97,24 @@ impl Reading {
     }
 }
 
-/// What the unload means to the connections.
+/// What the unload does to the connections.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Plan {
-    /// In a transaction with commands in its queue.
+    /// Connections in a transaction with queued commands.
     queued: Vec<u64>,
-    /// Held with a command of ours, by CLIENT PAUSE.
+    /// Connections that CLIENT PAUSE holds with a command of the module.
     held: Vec<u64>,
-    /// To be closed.
+    /// Connections to close.
     closed: Vec<u64>,
 }
 
 impl Plan {
     fn of(connections: &[Connection], is_ours: impl Fn(&str) -> bool, reading: Reading) -> Self {
         let mut plan = Self::default();
-        // No command of ours comes over a link.
+        // A replication link carries no command of the module.
         for connection in connections.iter().filter(|connection| !connection.is_link) {
             let ours = is_ours(&connection.command);
-            // It is what runs now.
+            // This is the command that runs now.
             let unloads = connection.command == "module|unload";
             if connection.queued > 0 {
                 plan.queued.push(connection.id);
@@ -131,18 +131,18 @@ impl Plan {
         if !self.queued.is_empty() {
             let named = named(&self.queued);
             return Err(format!(
-                "clients are in MULTI, and EXEC would run freed commands: {named}; wait for them, or CLIENT KILL ID"
+                "clients have commands queued in MULTI, and EXEC would run freed commands: {named}; wait for them, or run CLIENT KILL ID"
             ));
         }
         if !self.held.is_empty() {
             let named = named(&self.held);
-            return Err(format!("clients are held with commands of this module: {named}; CLIENT UNPAUSE, then try again"));
+            return Err(format!("paused clients hold commands of this module: {named}; run CLIENT UNPAUSE, then try again"));
         }
         Ok(self.closed)
     }
 }
 
-/// The ids of some clients, and how many more there are.
+/// The ids of the first clients, and the number of the others.
 fn named(ids: &[u64]) -> String {
     let some: Vec<String> = ids.iter().take(NAMED).map(|id| format!("id={id}")).collect();
     let more = ids.len().saturating_sub(some.len());
@@ -172,8 +172,8 @@ mod tests {
         assert_eq!(closed(Reading::Ahead), Ok(vec![2, 3]));
         assert_eq!(closed(Reading::InThreads), Ok(vec![1, 2, 3]));
         let refused = |last| Plan::of(&[&all[..], &[last]].concat(), ours, Reading::InTurn).decide().err().unwrap_or_default();
-        assert!(refused(connection(5, "get", 1, false)).contains("MULTI, and EXEC would run freed commands: id=5;"));
-        assert!(refused(connection(6, "atomic.cas", 0, true)).contains("held with commands of this module: id=6;"));
+        assert!(refused(connection(5, "get", 1, false)).contains("queued in MULTI, and EXEC would run freed commands: id=5;"));
+        assert!(refused(connection(6, "atomic.cas", 0, true)).contains("paused clients hold commands of this module: id=6;"));
     }
 
     #[test]

@@ -1,21 +1,55 @@
-//! The generated parts of README.md: the table of commands, from the `COMMAND DOCS` of a running server, and the table of settings, from
-//! `settings.rs`. A stale table fails; `UPDATE=1 make test FILTER=readme` rewrites both.
+//! The generated parts of README.md: the commands, from the `COMMAND DOCS` of a running server, and the settings, from `settings.rs`.
+//! A stale table fails the test; `UPDATE=1 make test FILTER=readme` rewrites both parts.
 
 use std::fs;
 
 use redis_atomic::settings::{self, Kind};
 
 use crate::support::docs::{Argument, Documented, commands};
-use crate::support::each_server;
 use crate::support::installed::root;
+use crate::support::{Server, each_server};
+
+/// The families in the order of the README: heading, page, and commands.
+#[rustfmt::skip]
+const FAMILIES: &[(&str, &str, &[&str])] = &[
+    ("Rate limits", "ratelimit", &["RATELIMIT", "RATELIMIT_RO", "MRATELIMIT"]),
+    ("Locks", "locks", &["LOCK", "MLOCK", "UNLOCK", "LOCKRENEW", "LOCKINFO"]),
+    ("Semaphores", "semaphores", &["SEMACQUIRE", "SEMRELEASE", "SEMRENEW", "SEMINFO"]),
+    ("Fences", "fences", &["FENCE"]),
+    ("Compare-and-set and conditional writes", "compare-and-set",
+     &["CAS", "CAD", "MCAS", "HCAS", "SET", "HSET", "DEL", "PEXPIRE"]),
+    ("Counters", "counters", &["INCRBY", "HINCRBY", "TRANSFER"]),
+    ("Values and lists", "values", &["GETORSET", "HMGETOR", "PUSH", "POP", "ONCE"]),
+    ("Idempotency", "idempotency", &["IDEMBEGIN", "IDEMEND", "IDEMABORT"]),
+    ("Scripts", "scripts", &["EVAL", "EVAL_RO", "EVALSHA", "EVALSHA_RO", "SCRIPT"]),
+    ("Functions", "functions", &["FCALL", "FCALL_RO", "FUNCTION"]),
+    ("Scripted commands", "scripted", &["COMMANDS"]),
+    ("Draining", "drain", &["DRAIN"]),
+];
 
 #[test]
 fn the_table_of_commands_is_current() {
     each_server(|server| {
         let mut commands = commands(server);
         commands.sort_by(|a, b| a.words.cmp(&b.words));
-        let table: String = commands.iter().map(row).collect();
-        check("commands", &format!("| command | what it does |\n|---|---|\n{table}"));
+        let section = |(title, page, names): &(&str, &str, &[&str])| {
+            let path = format!("docs/commands/{page}.md");
+            let text = fs::read_to_string(root().join(&path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+            let rows = names.iter().map(|name| {
+                let name = format!("ATOMIC.{name}");
+                let named: Vec<Documented> = commands.extract_if(.., |command| command.words.first() == Some(&name)).collect();
+                assert!(!named.is_empty(), "the server has no {name}: correct FAMILIES");
+                assert!(text.contains(&name), "{path} does not mention {name}");
+                match named.as_slice() {
+                    [command] if command.words.len() == 1 => row(command),
+                    subcommands => container(server, &name, subcommands),
+                }
+            });
+            format!("### [{title}]({path})\n\n| command | what it does |\n|---|---|\n{}", rows.collect::<String>())
+        };
+        let sections: Vec<String> = FAMILIES.iter().map(section).collect();
+        assert!(commands.is_empty(), "no family in FAMILIES has {:?}", commands.iter().map(|command| &command.words));
+        check("commands", &format!("\n{}\n", sections.join("\n")));
     });
 }
 
@@ -51,14 +85,28 @@ fn check(name: &str, table: &str) {
     }
 }
 
+/// The row of a command: its required arguments, with `[...]` where options may stand.
 fn row(command: &Documented) -> String {
     let summary = command.prose.iter().find(|(name, _)| name == "summary").map_or("", |(_, text)| text);
-    let syntax: Vec<String> = command.arguments.iter().map(syntax).collect();
-    let line = [command.words.join(" "), syntax.join(" ")].join(" ");
-    format!("| `{}` | {summary} |\n", line.trim_end().replace('|', "\\|"))
+    let mut line = command.words.clone();
+    line.extend(command.arguments.iter().map(|argument| if argument.optional { "[...]".to_owned() } else { syntax(argument) }));
+    line.dedup();
+    table_row(&line.join(" "), summary)
 }
 
-/// An argument in the notation of the server's own pages. A repeated choice shows only its name; the command's page lists the forms.
+/// The row of a command with subcommands: their names.
+fn container(server: &Server, name: &str, subcommands: &[Documented]) -> String {
+    let docs = server.run(&format!("COMMAND DOCS {name}"));
+    let summary = docs.field(&name.to_lowercase()).and_then(|entry| entry.field("summary")).map(|summary| summary.text());
+    let names: Vec<&str> = subcommands.iter().filter_map(|command| command.words.last()).map(String::as_str).collect();
+    table_row(&format!("{name} <{}>", names.join(" | ")), &summary.unwrap_or_default())
+}
+
+fn table_row(line: &str, summary: &str) -> String {
+    format!("| `{}` | {summary} |\n", line.replace('|', "\\|"))
+}
+
+/// An argument in the notation of the server's own pages. A repeated choice shows only its name: the command's page spells it out.
 fn syntax(argument: &Argument) -> String {
     let inner = |separator: &str| argument.nested.iter().map(syntax).collect::<Vec<_>>().join(separator);
     let choice = argument.kind == "oneof" && !argument.multiple;

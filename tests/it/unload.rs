@@ -61,7 +61,10 @@ fn a_transaction_with_commands_in_its_queue_keeps_the_module() {
         let id = id(&mut client);
         client.run("MULTI");
         client.run("ATOMIC.CAS k a b");
-        expect_refusal(server, &format!("not unloaded: clients are in MULTI, and EXEC would run freed commands: id={id};"));
+        expect_refusal(
+            server,
+            &format!("not unloaded: clients have commands queued in MULTI, and EXEC would run freed commands: id={id};"),
+        );
         reuse_memory(server);
         assert_eq!(client.run("EXEC"), Value::integers(&[-1]));
         // Nothing is queued, so nothing keeps the module.
@@ -92,9 +95,9 @@ fn drop_in_mode_keeps_the_module() {
         let mut client = server.connect();
         client.run("MULTI");
         client.run("EVAL 'return 1' 0");
-        expect_refusal(server, "not unloaded: drop-in mode is on; CONFIG SET atomic.intercept no, then try again");
+        expect_refusal(server, "not unloaded: drop-in mode is on; run CONFIG SET atomic.intercept no, then try again");
         server.run("CONFIG SET atomic.intercept no");
-        expect_refusal(server, "not unloaded: clients are in MULTI");
+        expect_refusal(server, "not unloaded: clients have commands queued in MULTI");
         assert_eq!(client.run("EXEC"), Value::integers(&[1]));
         unload(server);
         reuse_memory(server);
@@ -114,7 +117,7 @@ fn a_client_whose_command_is_held_back_keeps_the_module() {
             await_blocked(server, id);
         }
         let [one, other] = ids;
-        expect_refusal(server, &format!("not unloaded: clients are held with commands of this module: id={one} id={other};"));
+        expect_refusal(server, &format!("not unloaded: paused clients hold commands of this module: id={one} id={other};"));
         reuse_memory_while_paused(server);
         assert_eq!(server.run("CLIENT UNPAUSE"), Value::ok());
         assert_eq!(plain.read().unwrap(), Value::Integer(-1));
@@ -166,7 +169,7 @@ fn only_connections_whose_last_command_is_unloaded_are_closed() {
         let mut holder = server.connect();
         granted(&holder.run("ATOMIC.LOCK bound me 60000 BIND"));
         unload(server);
-        assert!(server.log().contains("unloading: 5 connections are closed"), "{}", server.log());
+        assert!(server.log().contains("unloading: closing 5 connections"), "{}", server.log());
         reuse_memory(server);
         let mut last = users.pop().unwrap();
         users.iter_mut().chain([&mut holder]).for_each(Connection::expect_close);

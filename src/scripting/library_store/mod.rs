@@ -67,7 +67,7 @@ fn take(ctx: Ctx, scripting: &mut Scripting, name: &[u8], code: &[u8]) {
             let name = printable(name, QUOTED_BYTES);
             ctx.log(
                 c"warning",
-                &format!("library {name} runs on the server's own engine, because this module cannot load it: {why}"),
+                &format!("the server's own engine runs the functions of library {name}, because this engine cannot: {why}"),
             );
         }
     }

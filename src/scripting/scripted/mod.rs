@@ -70,7 +70,7 @@ pub fn load(ctx: Ctx, is_ours: impl Fn(&CStr) -> bool) -> Result<()> {
     if let Some(mut slot) = REGISTRY.try_borrow_mut() {
         *slot = Some(registry);
     }
-    ctx.log(c"notice", &format!("commands-dir: {commands} commands of {files} files"));
+    ctx.log(c"notice", &format!("commands-dir: {commands} commands from {files} files"));
     Ok(())
 }
 
@@ -100,7 +100,7 @@ pub fn reload(ctx: Ctx) -> Result<()> {
     }
     let (files, commands) = (loaded.len(), declarations(&loaded).count());
     scripting.engine.put_command_files(registry.names(), loaded);
-    ctx.log(c"notice", &format!("commands-dir: reloaded, {commands} commands of {files} files"));
+    ctx.log(c"notice", &format!("commands-dir: reloaded, {commands} commands from {files} files"));
     Ok(())
 }
 

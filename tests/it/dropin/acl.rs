@@ -68,12 +68,10 @@ fn a_user_with_only_the_servers_right_keeps_it_where_the_filter_sees_the_client(
         assert_eq!(server.run("CONFIG SET atomic.intercept yes"), Value::ok());
         if tells_clients(&server.binary) {
             assert_eq!(reply, natives());
-            assert!(
-                server.log().contains("user guest has no right to our EVAL, so that these stay with the server's own engine")
-            );
+            assert!(server.log().contains("user guest lacks +atomic.eval; the server's own engine serves EVAL"));
         } else {
             assert_eq!(reply.error(), "NOPERM this user has no permissions to run the 'atomic.eval' command");
-            assert!(server.log().contains("user guest has no right to our EVAL, so that these are refused"));
+            assert!(server.log().contains("user guest lacks +atomic.eval; these are refused: EVAL"));
         }
     });
 }

@@ -116,7 +116,7 @@ fn a_library_that_only_the_server_can_run_is_run_by_the_server() {
         assert_eq!(server.run("ATOMIC.FCALL odd 1 k"), Value::bulk("16k"));
         assert_eq!(server.info("atomic_scripts_runs"), runs);
         assert_eq!(ours(server), "1");
-        let said = || server.log().lines().filter(|line| line.contains("library odd runs on the server")).count();
+        let said = || server.log().lines().filter(|line| line.contains("runs the functions of library odd")).count();
         assert_eq!(said(), 1, "{}", server.log());
         server.run("ATOMIC.FUNCTION DELETE good");
         server.run("ATOMIC.FCALL odd 1 k");

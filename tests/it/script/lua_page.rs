@@ -1,7 +1,7 @@
-//! The generated parts of docs/lua.md: settings and API names as running servers report them, and the differences, from
-//! the tables of the conformance suite. A stale part fails; `UPDATE=1 make test FILTER=lua_page` rewrites all.
+//! The generated parts of docs/lua.md: the settings and the names of the API, from running servers, and the differences, from the tables
+//! that the conformance suite checks. A stale part fails the test; `UPDATE=1 make test FILTER=lua_page` rewrites all of them.
 //!
-//! A part about one server is compared or written only where that server is installed, so that the page is the same everywhere.
+//! A part about one server is compared or written only where that server is installed, so the page is the same everywhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,7 +13,7 @@ use super::conformance::words::WORDS;
 use crate::support::installed::root;
 use crate::support::{Server, Value, each_server};
 
-/// `library.name` of everything that a script sees; globals outside libraries have no dot.
+/// All names that a script sees: `library.name`, or `name` outside of the libraries.
 const WALK: &str = "
 local names = {}
 for name, value in pairs(_G) do
@@ -28,7 +28,7 @@ return names";
 
 type Names = BTreeSet<String>;
 
-/// The names that a script may use: names with two leading underscores belong to the engine.
+/// The names that a script may use. Names that start with two underscores belong to the engine.
 fn names(server: &Server, command: &str) -> Names {
     let reply = server.call(&[command, WALK, "0"]);
     reply.array().iter().map(Value::text).filter(|name| !name.starts_with("__")).collect()
@@ -65,7 +65,7 @@ fn check(name: &str, part: &str) {
     }
 }
 
-/// The settings that limit scripts, with their default values.
+/// The settings that limit scripts, with the values of a server without any configuration.
 fn limits(server: &Server) -> String {
     let listed = server.run("CONFIG GET atomic.script-*").pairs().into_iter().collect::<BTreeMap<_, _>>();
     let row = |(name, value): (&String, &Value)| {
@@ -76,7 +76,7 @@ fn limits(server: &Server) -> String {
     format!("| setting | value | what it does |\n|---|---|---|\n{rows}")
 }
 
-/// A section for each library: the names that are in both engines, only here, only in the server's.
+/// A section for each library: the names of both engines, of ours only, of the server's only.
 fn api(here: &Names, there: &Names) -> String {
     let libraries: Names = here.union(there).map(|name| library_of(name).to_owned()).collect();
     let section = |library: &String| {
@@ -86,9 +86,9 @@ fn api(here: &Names, there: &Names) -> String {
             let list: Vec<String> = inner.map(|name| format!("`{name}`")).collect();
             if list.is_empty() { String::new() } else { wrapped(&format!("- {what}: {}", list.join(", "))) }
         };
-        let both = of(here.intersection(there).collect(), "here and there");
-        let ours = of(here.difference(there).collect(), "**only here**");
-        let theirs = of(there.difference(here).collect(), "**only there**");
+        let both = of(here.intersection(there).collect(), "both");
+        let ours = of(here.difference(there).collect(), "**only `ATOMIC.EVAL`**");
+        let theirs = of(there.difference(here).collect(), "**only `EVAL`**");
         format!("### {title}\n\n{both}{ours}{theirs}")
     };
     libraries.iter().map(section).collect::<Vec<_>>().join("\n")
@@ -102,14 +102,14 @@ fn own_name(name: &str) -> &str {
     name.split_once('.').map_or(name, |(_, own)| own)
 }
 
-/// Two lines about a server whose names are not listed.
+/// Two lines about a server whose names are not listed in full.
 fn beyond(here: &Names, there: &Names) -> String {
     let list = |names: BTreeSet<&String>| {
         let quoted: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
         if quoted.is_empty() { "nothing".to_owned() } else { quoted.join(", ") }
     };
-    let ours = format!("- **only here**: {}", list(here.difference(there).collect()));
-    let theirs = format!("- **only there**: {}", list(there.difference(here).collect()));
+    let ours = format!("- **only `ATOMIC.EVAL`**: {}", list(here.difference(there).collect()));
+    let theirs = format!("- **only `EVAL`**: {}", list(there.difference(here).collect()));
     wrapped(&ours) + &wrapped(&theirs)
 }
 
@@ -127,13 +127,13 @@ fn wrapped(text: &str) -> String {
     lines.join("\n") + "\n"
 }
 
-/// A section for each reason: the servers concerned, then script and both replies.
+/// A section for each reason: the servers, then each script with both replies.
 fn differences(all: &[Difference]) -> String {
     let section = |difference: &Difference| {
         let servers: Vec<String> = difference.on.iter().map(|&name| product(name)).collect();
         let on = if servers.is_empty() { "On every server".to_owned() } else { format!("On {}", servers.join(", ")) };
         let left = difference.rows.iter().all(|(script, ..)| lua::differs(script.as_bytes()));
-        let on = if left { on + ". In drop-in mode the server's engine runs such a script" } else { on };
+        let on = if left { on + ". In drop-in mode the server's engine runs such scripts" } else { on };
         let row = |&(script, theirs, ours): &(&str, &str, &str)| {
             format!("{}\n  EVAL         {}\n  ATOMIC.EVAL  {}\n", printed(script, ""), printed(theirs, TAB), printed(ours, TAB))
         };
@@ -143,10 +143,10 @@ fn differences(all: &[Difference]) -> String {
     all.iter().map(section).collect::<Vec<_>>().join("\n")
 }
 
-/// The indent of the later lines of a reply.
+/// The indentation of the later lines of a reply.
 const TAB: &str = "               ";
 
-/// Text for a block of the page: ASCII, later lines indented.
+/// Text as printed in a block of the page: ASCII, with later lines indented.
 fn printed(text: &str, indent: &str) -> String {
     let escape = |c: char| match c {
         '\n' => format!("\n{indent}"),

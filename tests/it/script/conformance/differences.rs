@@ -1,19 +1,19 @@
-//! Where ATOMIC.EVAL replies differently from the server's own EVAL, and why. The page on scripts lists the same.
+//! The scripts to which ATOMIC.EVAL replies differently from the server's own EVAL, and why. docs/lua.md is generated from them.
 
-/// Scripts whose two replies differ for one reason.
+/// Scripts whose two replies differ for the same reason.
 pub struct Difference {
     /// Why.
     pub reason: &'static str,
-    /// The name prefixes of the servers that differ; empty if all do. On the others both replies are the same.
+    /// Prefixes of the names of the servers that differ; empty if all do. On the others both replies are equal.
     pub on: &'static [&'static str],
-    /// Script, the server's reply, our reply: as redis-cli prints them.
+    /// Script, the server's reply, this engine's reply, as redis-cli prints them.
     pub rows: &'static [(&'static str, &'static str, &'static str)],
 }
 
-/// All differences but the wording of Luau's errors. The scripts run like those of `rows`.
+/// All of them except the wording of Luau's errors. The scripts run like those of `rows`.
 pub const DIFFERENCES: &[Difference] = &[
     Difference {
-        reason: "Luau reads escapes that Lua 5.1 takes for the letter.",
+        reason: "Luau knows escapes that Lua 5.1 reads as the plain letter.",
         on: &[],
         rows: &[
             (r"return '\x41'", r#""x41""#, r#""A""#),
@@ -22,7 +22,7 @@ pub const DIFFERENCES: &[Difference] = &[
         ],
     },
     Difference {
-        reason: "Of two values for one variable, or for one place in a table, Luau keeps the last.",
+        reason: "Luau keeps the last of two values assigned to one variable or to one place in a table constructor.",
         on: &[],
         rows: &[
             ("local a = 0 a, a = 1, 2 return a", "(integer) 1", "(integer) 2"),
@@ -35,7 +35,7 @@ pub const DIFFERENCES: &[Difference] = &[
         ],
     },
     Difference {
-        reason: "A function that calls itself last takes a level of the stack, which has 20,000.",
+        reason: "A tail call of a function to itself uses one of 20,000 stack levels.",
         on: &[],
         rows: &[(
             "local function s(n, a) if n == 0 then return a end return s(n - 1, a + n) end return s(30000, 0)",
@@ -44,7 +44,7 @@ pub const DIFFERENCES: &[Difference] = &[
         )],
     },
     Difference {
-        reason: "Patterns have the class %g and go on behind a NUL.",
+        reason: "Patterns have the class %g and continue after a NUL byte.",
         on: &[],
         rows: &[
             ("return ('0'):match('%g')", "(nil)", r#""0""#),
@@ -52,12 +52,12 @@ pub const DIFFERENCES: &[Difference] = &[
         ],
     },
     Difference {
-        reason: "A loop begins with its first value; in Lua 5.1 the step is taken off and added first.",
+        reason: "A loop starts with its first value exactly; Lua 5.1 subtracts the step and adds it again.",
         on: &[],
         rows: &[("for i = 2.9, 8, 31 do return ('%.17g'):format(i) end", r#""2.8999999999999986""#, r#""2.8999999999999999""#)],
     },
     Difference {
-        reason: "Luau has more syntax than Lua 5.1.",
+        reason: "Luau has syntax that Lua 5.1 does not have.",
         on: &[],
         rows: &[
             (
@@ -104,7 +104,7 @@ pub const DIFFERENCES: &[Difference] = &[
         ],
     },
     Difference {
-        reason: "Luau's libraries are stricter, more tolerant or newer in a corner.",
+        reason: "Luau's libraries are stricter, more tolerant or newer in some details.",
         on: &[],
         rows: &[
             ("return #setmetatable({1, 2}, {__len = function() return 9 end})", "(integer) 2", "(integer) 9"),
@@ -143,7 +143,7 @@ pub const DIFFERENCES: &[Difference] = &[
         ],
     },
     Difference {
-        reason: "Luau's libraries take positions of 32 bits.",
+        reason: "Luau's libraries use 32-bit positions.",
         on: &[],
         rows: &[
             ("return ('abc'):sub(1, 2^31)", r#""abc""#, r#""""#),
@@ -172,7 +172,7 @@ pub const DIFFERENCES: &[Difference] = &[
         ],
     },
     Difference {
-        reason: "An error or a status is printable ASCII.",
+        reason: "An error or a status is always printable ASCII.",
         on: &[],
         rows: &[
             (r"return {err = 'ERR a\r\nb'}", "(error) ERR a  b", r"(error) ERR a\r\nb"),
@@ -186,7 +186,7 @@ pub const DIFFERENCES: &[Difference] = &[
         ],
     },
     Difference {
-        reason: "A function of cjson or bit knows its own name; in Lua 5.1 it has the name that it is called by.",
+        reason: "Errors of cjson and bit give the function's own name; Lua 5.1 gives the name that the script calls it by.",
         on: &[],
         rows: &[
             (
@@ -202,7 +202,7 @@ pub const DIFFERENCES: &[Difference] = &[
         ],
     },
     Difference {
-        reason: "JSON is at most 1000 levels deep, whatever the settings.",
+        reason: "JSON is at most 1000 levels deep, whatever the script sets.",
         on: &[],
         rows: &[
             (
@@ -218,12 +218,12 @@ pub const DIFFERENCES: &[Difference] = &[
         ],
     },
     Difference {
-        reason: "Redis has it since 8.4.",
+        reason: "Only Redis 8.4 and later have this function.",
         on: &["redis-7", "redis-8.0", "redis-8.2", "valkey"],
         rows: &[("return type(cjson.decode_array_with_array_mt)", r#""nil""#, r#""function""#)],
     },
     Difference {
-        reason: "Valkey's engines are modules since 8.1.",
+        reason: "Valkey 8.1 and later have other words for an unknown engine.",
         on: &["valkey-8.1", "valkey-9"],
         rows: &[(
             "#!js\nreturn 1",
@@ -232,7 +232,7 @@ pub const DIFFERENCES: &[Difference] = &[
         )],
     },
     Difference {
-        reason: "MessagePack is read to 1000 levels: a level costs C stack.",
+        reason: "MessagePack is decoded to a depth of 1000, because each level uses C stack.",
         on: &[],
         rows: &[(
             r"return #cmsgpack.unpack(('\145'):rep(2000) .. '\1')",
@@ -241,7 +241,7 @@ pub const DIFFERENCES: &[Difference] = &[
         )],
     },
     Difference {
-        reason: "A function of cmsgpack or struct has one name in errors, whatever the script calls it.",
+        reason: "Errors of cmsgpack and struct give the function's own name, whatever the script calls it.",
         on: &[],
         rows: &[(
             "local f = struct.pack f('z')",
@@ -250,7 +250,7 @@ pub const DIFFERENCES: &[Difference] = &[
         )],
     },
     Difference {
-        reason: "Valkey's copy of the library has another notice.",
+        reason: "Valkey's copy of the library has another copyright notice.",
         on: &["valkey"],
         rows: &[(
             "return cmsgpack._COPYRIGHT",
@@ -259,7 +259,7 @@ pub const DIFFERENCES: &[Difference] = &[
         )],
     },
     Difference {
-        reason: "Redis has no table of this name.",
+        reason: "Redis has no table called server.",
         on: &["redis"],
         rows: &[
             (
@@ -275,7 +275,7 @@ pub const DIFFERENCES: &[Difference] = &[
         ],
     },
     Difference {
-        reason: "Redis 7.0 has no os.",
+        reason: "Redis 7.0 has no os library.",
         on: &["redis-7.0"],
         rows: &[
             (
@@ -292,7 +292,7 @@ pub const DIFFERENCES: &[Difference] = &[
         ],
     },
     Difference {
-        reason: "Redis 7.0 writes 17 digits, and large integral numbers with an exponent.",
+        reason: "Redis 7.0 passes numbers to commands with 17 digits, and large whole numbers with an exponent.",
         on: &["redis-7.0"],
         rows: &[
             ("return redis.call('ECHO', 0.1)", r#""0.10000000000000001""#, r#""0.1""#),
@@ -306,7 +306,7 @@ pub const DIFFERENCES: &[Difference] = &[
         ],
     },
     Difference {
-        reason: "Valkey 9 keeps the text of a number that a script stores.",
+        reason: "Valkey 9 keeps a number that a script stores as text.",
         on: &["valkey-9"],
         rows: &[
             ("redis.call('SET', 'e', 10) return redis.call('OBJECT', 'ENCODING', 'e')", r#""embstr""#, r#""int""#),
@@ -342,7 +342,7 @@ pub const DIFFERENCES: &[Difference] = &[
         )],
     },
     Difference {
-        reason: "The first line of a script has no quotes.",
+        reason: "Quotes have no meaning in the first line of a script.",
         on: &[],
         rows: &[
             ("#!lua 'flags=no-writes'\nreturn 1", "(integer) 1", "(error) ERR Unknown lua shebang option: 'flags=no-writes'"),
@@ -354,7 +354,7 @@ pub const DIFFERENCES: &[Difference] = &[
         ],
     },
     Difference {
-        reason: "Later Valkeys have other engines besides, and take their names in either case.",
+        reason: "Valkey 8.1 and later support more engines and ignore the case of their names.",
         on: &["valkey-8.1", "valkey-9"],
         rows: &[
             ("#!LUA\nreturn 1", "(integer) 1", "(error) ERR Unexpected engine in script shebang: #!LUA"),
@@ -381,7 +381,7 @@ pub const DIFFERENCES: &[Difference] = &[
         ],
     },
     Difference {
-        reason: "Redis 7.0 refuses BLOCK in scripts; later it does not wait.",
+        reason: "Redis 7.0 refuses BLOCK in scripts; later versions do not wait.",
         on: &["redis-7.0"],
         rows: &[(
             "return redis.call('XREAD', 'BLOCK', 0, 'STREAMS', 'x', '$')",
@@ -390,7 +390,7 @@ pub const DIFFERENCES: &[Difference] = &[
         )],
     },
     Difference {
-        reason: "Valkey 9 names the subcommand.",
+        reason: "Valkey 9 names an unknown subcommand.",
         on: &["valkey-9"],
         rows: &[
             (

@@ -1,11 +1,11 @@
-//! Errors with Luau's wording: other words with the same code and line.
+//! The errors with Luau's texts: the same code and line, in other words.
 
 use super::differences::Difference;
 
 /// The scripts run like those of `rows`.
 pub const WORDS: &[Difference] = &[
     Difference {
-        reason: "Luau's words for errors while a script runs; the beginning with line and code is the server's.",
+        reason: "Run-time errors have Luau's texts after the server's code and line.",
         on: &[],
         rows: &[
             (
@@ -126,7 +126,7 @@ pub const WORDS: &[Difference] = &[
         ],
     },
     Difference {
-        reason: "Luau's words for errors in the source; the beginning with line and code is the server's.",
+        reason: "Errors in the source have Luau's texts after the server's code and line.",
         on: &[],
         rows: &[
             (
