@@ -15,7 +15,7 @@ use crate::keyspace::Keyspace;
 use crate::keyspace::args::Args;
 use crate::keyspace::module_api::Str;
 use crate::keyspace::reply::Reply;
-use crate::primitives::ratelimit::{Draft, Few, Policy, decide_all, draft};
+use crate::primitives::ratelimit::{Draft, PerPolicy, Policy, decide_all, draft};
 
 /// See the top of this file.
 pub struct MRateLimit;
@@ -23,7 +23,7 @@ pub struct MRateLimit;
 /// The arguments.
 pub struct Request<'a> {
     keys: &'a [Str<'a>],
-    policies: Few<Policy<'a>>,
+    policies: PerPolicy<Policy<'a>>,
     cost: u64,
     full: bool,
 }

@@ -10,7 +10,7 @@ use crate::keyspace::Keyspace;
 use crate::keyspace::args::Args;
 use crate::keyspace::module_api::Str;
 use crate::keyspace::reply::Reply;
-use crate::primitives::ratelimit::{Few, MAX_POLICIES, Policy, Request as Asked, decide};
+use crate::primitives::ratelimit::{MAX_POLICIES, PerPolicy, Policy, Request as Asked, decide};
 
 /// See the top of this file.
 pub struct RateLimitRo;
@@ -18,7 +18,7 @@ pub struct RateLimitRo;
 /// The arguments.
 pub struct Request<'a> {
     key: Str<'a>,
-    policies: Few<Policy<'a>>,
+    policies: PerPolicy<Policy<'a>>,
     cost: u64,
     full: bool,
 }
