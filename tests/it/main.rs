@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod apps; // real applications with their real packages, with and without drop-in mode
+mod benchmarks; // the results of `make bench` and the page that is made from them; needs no server
 mod build; // version and build in INFO and the log, and the build script that finds them out
 mod commands; // each native command: what it accepts, refuses, answers and leaves behind
 mod compat; // other modules' names, with the module argument `compat yes`
