@@ -4,6 +4,7 @@
 mod apps; // real applications with their real packages, with and without drop-in mode
 mod benchmarks; // the results of `make bench` and the page that is made from them; needs no server
 mod build; // version and build in INFO and the log, and the build script that finds them out
+mod command_table; // docs/commands.json: what COMMAND DOCS and COMMAND INFO say, for client packages
 mod commands; // each native command: what it accepts, refuses, answers and leaves behind
 mod compat; // other modules' names, with the module argument `compat yes`
 mod conditions; // compare-and-set and the conditional commands
