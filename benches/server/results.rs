@@ -1,5 +1,7 @@
 //! The results of a run, as `docs/benchmarks.json` holds them. `docs/benchmarks.md` is made from these structs.
 
+#![allow(missing_docs, reason = "most fields are explained by their names")]
+
 use serde::{Deserialize, Serialize};
 
 /// A run on one or more servers.
