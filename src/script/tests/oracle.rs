@@ -25,13 +25,19 @@ enum Value {
 }
 
 fn texts() -> impl Strategy<Value = String> {
-    prop::collection::vec(any::<char>(), 0..12).prop_map(|chars| chars.into_iter().collect())
+    let chars = prop_oneof![any::<char>(), prop::char::range('\0', '\x7f')];
+    prop::collection::vec(chars, 0..12).prop_map(|chars| chars.into_iter().collect())
 }
 
 /// Finite ones: neither format's readers agree on others.
 fn numbers() -> impl Strategy<Value = f64> {
     prop_oneof![
         any::<i16>().prop_map(f64::from),
+        // Where the formats change their lengths.
+        (0..53_u32, -2..=2_i64, any::<bool>()).prop_map(|(bit, near, negative)| {
+            let number = ((1_i64 << bit) + near) as f64;
+            if negative { -number } else { number }
+        }),
         (-MAX_INTEGER..=MAX_INTEGER).prop_map(|integer| integer as f64),
         (any::<i32>(), 0..6).prop_map(|(digits, places)| f64::from(digits) / 10_f64.powi(places)),
         any::<f32>().prop_map(f64::from),
