@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::driver::{Connection, Driver, encode};
 use super::process::Server;
-use super::report::{aligned, verdict};
+use super::results::{self, Contention, Goal, rounded};
 
 const CLIENTS: usize = 50;
 
@@ -36,11 +36,10 @@ struct Way {
     commands: [&'static str; 2],
 }
 
-/// The paragraph and its table.
+/// Measures each way on an empty server that has the script `release_lock` loaded under `release`.
 #[allow(clippy::cast_precision_loss, reason = "counts of a few seconds")]
-pub fn section(server: &Server, control: &mut Driver, release: &str, missed: &mut usize) -> Result<String, String> {
-    let head = ["way", "commands per lock", "CPU us per lock", "locks/s", "longest : mean wait", "goal", ""];
-    let mut table = vec![head.map(str::to_owned)];
+pub fn measure(server: &Server, control: &mut Driver, release: &str) -> Result<Contention, String> {
+    let mut measured = Vec::new();
     for (number, way) in ways(release).iter().enumerate() {
         control.call(&["FLUSHALL", "SYNC"])?;
         control.call(&["CONFIG", "RESETSTAT"])?;
@@ -48,29 +47,22 @@ pub fn section(server: &Server, control: &mut Driver, release: &str, missed: &mu
         let outcome = run(server.port, way).map_err(|error| format!("{}: {error}", way.name))?;
         let cpu = (server.spent()?.running - before) as f64 / 1000.0;
         let commands = calls(control, way)? as f64 / outcome.locks as f64;
-        let goal = (number == 0).then_some(COMMANDS_GOAL);
-        *missed += usize::from(goal.is_some_and(|goal| commands > goal));
-        table.push([
-            way.name.to_owned(),
-            format!("{commands:.2}"),
-            format!("{:.1}", cpu / outcome.locks as f64),
-            format!("{:.0}", outcome.locks as f64 / outcome.time.as_secs_f64()),
-            format!("{:.2}", unfairness(&outcome.waits)),
-            goal.map(|goal| format!("{goal:.2}")).unwrap_or_default(),
-            goal.map(|goal| verdict(commands, goal)).unwrap_or_default().to_owned(),
-        ]);
+        measured.push(results::Way {
+            name: way.name.to_owned(),
+            commands_per_lock: rounded(commands, 3),
+            cpu_us_per_lock: rounded(cpu / outcome.locks as f64, 2),
+            locks_per_second: rounded(outcome.locks as f64 / outcome.time.as_secs_f64(), 1),
+            longest_wait: rounded(unfairness(&outcome.waits), 3),
+            goal: (number == 0).then(|| Goal::new(COMMANDS_GOAL, commands)),
+        });
     }
-    Ok(format!(
-        "{CLIENTS} clients, a thread each, contend for one lock for {} seconds. Each holds it for {} ms and asks for it again\n\
-         {} ms later. Polling clients send `SET key token NX PX 60000`, repeat it after the pause shown, and release with EVALSHA\n\
-         of a compare-and-delete; redis-py polls this way, by default every 100 ms. Clients that wait by publish/subscribe, such\n\
-         as Redisson's, are not simulated. The goal applies to the commands that clients send per acquired lock. CPU is the\n\
-         server's for all of it.\n\n{}",
-        TIME.as_secs(),
-        HOLD.as_millis(),
-        WITHOUT.as_millis(),
-        aligned(&table, 1..6),
-    ))
+    Ok(Contention {
+        clients: CLIENTS,
+        seconds: TIME.as_secs(),
+        hold_ms: HOLD.as_millis(),
+        pause_ms: WITHOUT.as_millis(),
+        ways: measured,
+    })
 }
 
 fn ways(release: &str) -> Vec<Way> {

@@ -3,7 +3,6 @@
 //! The line is first come, first served, so the client knows who is next and reads that connection: no polling on either side.
 //! Every reply is checked, and so is the number of those who still wait, which shows that the line keeps its length.
 
-use std::fmt::Write as _;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -11,8 +10,8 @@ use std::time::{Duration, Instant};
 use super::contest;
 use super::driver::{Connection, Driver, encode};
 use super::process::Server;
-use super::report::{aligned, median, verdict};
-use super::run::Report;
+use super::report::median;
+use super::results::{Goal, HandOff, HandOffs, Times, Waiting, rounded};
 
 /// What `--only` calls this section.
 pub const NAME: &str = "handover";
@@ -33,7 +32,7 @@ const FILES: usize = MAX_CLIENTS + 100;
 /// The longest line at a list. With 10,000 waiters Redis 8.0 took 7 times the CPU per push, and Valkey 9 about half a second.
 const LONGEST_LIST: usize = 1000;
 
-/// A hand-over in a line of 10,000 may take at most this many times the CPU of one in a line of 10.
+/// A hand-off among 10,000 waiters may take at most this many times the CPU of one among 10.
 const GROWTH_GOAL: f64 = 1.5;
 
 /// How long all clients may take to get into line.
@@ -81,14 +80,14 @@ pub fn wanted(only: Option<&str>) -> bool {
 }
 
 /// Measures this section on a server that has the script `release_lock` loaded under `release`.
-pub fn section(server: &Server, control: &mut Driver, release: &str, rounds: usize) -> Result<Report, String> {
+pub fn section(server: &Server, control: &mut Driver, release: &str, rounds: usize) -> Result<Waiting, String> {
     eprintln!("waiting for a lock");
-    let mut missed = 0;
-    let contest = contest::section(server, control, release, &mut missed)?;
+    let contention = contest::measure(server, control, release)?;
     control.call(&["CONFIG", "SET", "maxclients", &MAX_CLIENTS.to_string()])?;
     let mut clients = connect(server.port)?;
     let mut rows = [const { (Figures::new(), Figures::new()) }; SHAPES.len()];
-    for _ in 0..rounds.min(ROUNDS) {
+    let rounds = rounds.min(ROUNDS);
+    for _ in 0..rounds {
         for (shape, (ours, theirs)) in SHAPES.iter().zip(&mut rows) {
             measure(server, control, &mut clients, &LOCK, shape, ours)?;
             if shape.waiters <= LONGEST_LIST {
@@ -96,14 +95,33 @@ pub fn section(server: &Server, control: &mut Driver, release: &str, rounds: usi
             }
         }
     }
-    let fairness = fairness(control, &mut clients)?;
-    let mut text = "### Waiting for a lock\n\n".to_owned();
-    text.push_str(&hand_overs(&rows, &mut missed));
-    let _ = writeln!(text, "\nWith 1,000 waiters the longest wait is {fairness:.2} times the mean one.\n\n{contest}");
-    Ok(Report { text, missed })
+    let longest_wait = rounded(fairness(control, &mut clients)?, 3);
+    let [(few, _), (spread, _), _, (many, _)] = &rows;
+    let growth = many.cpu_us() / few.cpu_us();
+    let hand_offs = HandOffs {
+        rounds,
+        per_round: HAND_OVERS,
+        clients: CLIENTS,
+        rows: SHAPES.iter().zip(&rows).map(|(shape, (ours, theirs))| row(shape, ours, theirs)).collect(),
+        growth: rounded(growth, 3),
+        growth_goal: Goal::new(GROWTH_GOAL, growth),
+        growth_over_many: rounded(many.cpu_us() / spread.cpu_us(), 3),
+        longest_wait,
+    };
+    Ok(Waiting { hand_offs, contention })
 }
 
-/// The medians of one side of a row: nanoseconds of CPU per hand-over by round, microseconds to the grant by hand-over.
+fn row(shape: &Shape, ours: &Figures, theirs: &Figures) -> HandOff {
+    let has_list = !theirs.cpu.is_empty();
+    HandOff {
+        waiters: shape.name.to_owned(),
+        lock: ours.times(),
+        list: has_list.then(|| theirs.times()),
+        ratio: has_list.then(|| rounded(ours.cpu_us() / theirs.cpu_us(), 3)),
+    }
+}
+
+/// The medians of one side of a row: nanoseconds of CPU per hand-off by round, microseconds to the grant by hand-off.
 struct Figures {
     cpu: Vec<f64>,
     grant: Vec<f64>,
@@ -113,41 +131,14 @@ impl Figures {
     const fn new() -> Self {
         Self { cpu: Vec::new(), grant: Vec::new() }
     }
-}
 
-fn hand_overs(rows: &[(Figures, Figures)], missed: &mut usize) -> String {
-    let mut table = vec![["waiters", "CPU us", "grant us", "BLPOP: CPU us", "grant us", "ratio of CPU"].map(str::to_owned)];
-    let cpu = |figures: &Figures| median(&figures.cpu) / 1000.0;
-    let figure = |number: f64, digits| if number.is_nan() { String::new() } else { format!("{number:.digits$}") };
-    for (shape, (ours, theirs)) in SHAPES.iter().zip(rows) {
-        table.push([
-            shape.name.to_owned(),
-            figure(cpu(ours), 1),
-            figure(median(&ours.grant), 0),
-            figure(cpu(theirs), 1),
-            figure(median(&theirs.grant), 0),
-            figure(cpu(ours) / cpu(theirs), 2),
-        ]);
+    fn cpu_us(&self) -> f64 {
+        median(&self.cpu) / 1000.0
     }
-    let [(few, _), (spread, _), _, (many, _)] = rows else { return String::new() };
-    let growth = cpu(many) / cpu(few);
-    *missed += usize::from(growth > GROWTH_GOAL);
-    format!(
-        "Clients wait with `ATOMIC.LOCK key owner 60000 WAIT 0`. In one hand-off the holder sends UNLOCK, the next waiter reads\n\
-         its grant, and the old holder joins the queue again. Commands are sent one at a time, so the server sleeps and wakes for\n\
-         each. CPU is the server's for all of it; `grant` is the time from sending UNLOCK to reading the next client's grant.\n\
-         The figures are medians of {} rounds of {HAND_OVERS} hand-offs, with {CLIENTS} clients connected in each row. Next to them\n\
-         is the same queue on a list, with the server's own BLPOP and RPUSH. It is left out for 10,000 waiters, because some\n\
-         servers take too long.\n\n\
-         {}\n\
-         A hand-off among 10,000 waiters takes {growth:.2} times the CPU of one among 10; goal {GROWTH_GOAL:.2}: {}. It takes\n\
-         {:.2} times the CPU of one with 10 waiters in each of 900 queues, which are as short and keep as many sockets out of\n\
-         the caches.\n",
-        few.cpu.len(),
-        aligned(&table, 1..6),
-        verdict(growth, GROWTH_GOAL),
-        cpu(many) / cpu(spread),
-    )
+
+    fn times(&self) -> Times {
+        Times { cpu_us: rounded(self.cpu_us(), 2), grant_us: rounded(median(&self.grant), 1) }
+    }
 }
 
 /// One round of one side of a row.

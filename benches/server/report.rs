@@ -1,10 +1,9 @@
-//! Medians, the table on the terminal, and `docs/benchmarks.md`.
+//! Samples become results: medians, ratios and goals.
 
-use std::fmt::Write as _;
 use std::fs;
-use std::ops::Range;
 
 use super::cases::Group;
+use super::results::{self, Goal, Mean, Row, rounded};
 
 /// What was measured for one row, one figure per round, in nanoseconds per operation.
 #[derive(Debug, Clone, Default)]
@@ -50,11 +49,24 @@ impl Section {
         self.group.cases.iter().zip(&mut self.samples)
     }
 
-    /// How many goals were missed.
-    pub fn missed(&self) -> usize {
-        let rows = self.group.cases.iter().zip(&self.samples);
-        let missed = rows.filter(|(case, samples)| case.goal.is_some_and(|goal| samples.ratio() > goal)).count();
-        missed + usize::from(self.group.mean_goal.is_some_and(|goal| self.mean() > goal))
+    /// The results; `None` without rows.
+    pub fn results(&self) -> Option<results::Section> {
+        let row = |(case, samples): (&super::cases::Case, &Samples)| {
+            let (low, high) = samples.spread();
+            Row {
+                case: case.name.to_owned(),
+                compared_with: case.reference_name.to_owned(),
+                ns: rounded(median(&samples.subject), 1),
+                compared_ns: rounded(median(&samples.reference), 1),
+                ratio: rounded(samples.ratio(), 3),
+                of_any_round: (rounded(low, 3), rounded(high, 3)),
+                goal: case.goal.map(|goal| Goal::new(goal, samples.ratio())),
+            }
+        };
+        let rows: Vec<Row> = self.group.cases.iter().zip(&self.samples).map(row).collect();
+        let mean = |goal| Mean { ratio: rounded(self.mean(), 3), goal: Goal::new(goal, self.mean()) };
+        let section = results::Section { title: self.title().to_owned(), rows, mean: self.group.mean_goal.map(mean) };
+        (!section.rows.is_empty()).then_some(section)
     }
 
     /// The geometric mean of the ratios.
@@ -63,62 +75,6 @@ impl Section {
             self.samples.iter().fold((0.0, 0.0), |(sum, count), samples| (sum + samples.ratio().ln(), count + 1.0));
         (sum / count).exp()
     }
-
-    /// The section in Markdown; a table that also reads well on a terminal.
-    pub fn markdown(&self) -> String {
-        if self.samples.is_empty() {
-            return String::new();
-        }
-        let mut text = format!("### {}\n\n{}\n\n", self.group.title, self.group.about);
-        let mut table = Vec::new();
-        table.push(["case", "compared with", "ns", "ns", "ratio", "of any round", "goal", ""].map(str::to_owned));
-        for (case, samples) in self.group.cases.iter().zip(&self.samples) {
-            let (low, high) = samples.spread();
-            table.push([
-                case.name.to_owned(),
-                case.reference_name.to_owned(),
-                format!("{:.0}", median(&samples.subject)),
-                format!("{:.0}", median(&samples.reference)),
-                format!("{:.2}", samples.ratio()),
-                format!("{low:.2}-{high:.2}"),
-                case.goal.map(|goal| format!("{goal:.2}")).unwrap_or_default(),
-                case.goal.map(|goal| verdict(samples.ratio(), goal)).unwrap_or_default().to_owned(),
-            ]);
-        }
-        text.push_str(&aligned(&table, 2..7));
-        if let Some(goal) = self.group.mean_goal {
-            let mean = self.mean();
-            let (times, wanted) = (1.0 / mean, 1.0 / goal);
-            let verdict = verdict(mean, goal);
-            let _ =
-                writeln!(text, "\nGeometric mean: {mean:.2}, {times:.1} times less CPU; goal {wanted:.1} times less: {verdict}");
-        }
-        text
-    }
-}
-
-/// Whether a goal, which is a most, is reached.
-pub fn verdict(ratio: f64, goal: f64) -> &'static str {
-    if ratio <= goal { "ok" } else { "MISSED" }
-}
-
-/// A table whose first row is its head, with numbers in the columns `numbers`.
-pub fn aligned<const COLUMNS: usize>(table: &[[String; COLUMNS]], numbers: Range<usize>) -> String {
-    let widths: Vec<usize> = (0..COLUMNS).map(|column| table.iter().map(|row| row[column].len()).max().unwrap_or(0)).collect();
-    let mut text = String::new();
-    for (number, row) in table.iter().enumerate() {
-        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
-            if numbers.contains(&column) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
-        });
-        let _ = writeln!(text, "| {} |", cells.collect::<Vec<_>>().join(" | "));
-        if number == 0 {
-            let rule = |(column, &width): (usize, &usize)| {
-                if numbers.contains(&column) { format!("{}:", "-".repeat(width + 1)) } else { "-".repeat(width + 2) }
-            };
-            let _ = writeln!(text, "|{}|", widths.iter().enumerate().map(rule).collect::<Vec<_>>().join("|"));
-        }
-    }
-    text
 }
 
 /// The middle one; not a number when there is none.

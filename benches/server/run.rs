@@ -9,25 +9,15 @@ use super::handover;
 use super::options::Options;
 use super::process::{Server, Spent};
 use super::report::Section;
+use super::results::{self, Waiting, rounded};
 use super::scripts::{LIBRARY, SOURCES};
 use super::workload::{Shas, Stream, Workload};
 
 /// Passes over the keys before the measured ones: tables have grown, caches are warm, windows are filled.
 const WARM_UP: usize = 10;
 
-/// A waiting share from which on the figures are called noisy.
-const NOISY: f64 = 0.05;
-
-/// What a run on one server found.
-pub struct Report {
-    /// The section of the document.
-    pub text: String,
-    /// How many goals were missed.
-    pub missed: usize,
-}
-
 /// Measures every row on one server.
-pub fn on_server(program: &Path, options: &Options) -> Result<Report, String> {
+pub fn on_server(program: &Path, options: &Options) -> Result<results::Server, String> {
     let server = Server::start(program, &options.module)?;
     let mut bench = Bench { driver: Driver::connect(server.port)?, server, shas: Shas::new(), requests: options.requests };
     bench.load_scripts()?;
@@ -47,15 +37,9 @@ pub fn on_server(program: &Path, options: &Options) -> Result<Report, String> {
     }
     let waiting = bench.waiting(options)?;
     let end = bench.server.spent()?;
-    let mut text = format!("\n## {}\n\n", bench.title()?);
-    text.push_str(&noise(start, end));
-    sections.iter().for_each(|section| text.push_str(&format!("\n{}", section.markdown())));
-    let mut missed = sections.iter().map(Section::missed).sum();
-    if let Some(waiting) = waiting {
-        text.push_str(&format!("\n{}", waiting.text));
-        missed += waiting.missed;
-    }
-    Ok(Report { text, missed })
+    let (product, version, allocator) = bench.about_the_server()?;
+    let sections = sections.iter().filter_map(Section::results).collect();
+    Ok(results::Server { product, version, allocator, waiting_share: waiting_share(start, end), sections, waiting })
 }
 
 fn chosen(mut group: Group, only: Option<&str>) -> Group {
@@ -66,12 +50,10 @@ fn chosen(mut group: Group, only: Option<&str>) -> Group {
     group
 }
 
-#[allow(clippy::cast_precision_loss, reason = "a share in percent")]
-fn noise(start: Spent, end: Spent) -> String {
+#[allow(clippy::cast_precision_loss, reason = "nanoseconds of a run are far below 2^52")]
+fn waiting_share(start: Spent, end: Spent) -> f64 {
     let (running, waiting) = ((end.running - start.running) as f64, (end.waiting - start.waiting) as f64);
-    let share = waiting / (running + waiting);
-    let verdict = if share > NOISY { ": the machine was not quiet, only ratios count" } else { "" };
-    format!("The server's thread waited {:.1}% of its time for the core{verdict}.\n", share * 100.0)
+    rounded(waiting / (running + waiting), 4)
 }
 
 struct Bench {
@@ -94,19 +76,20 @@ impl Bench {
         Ok(())
     }
 
-    /// `Redis 7.0.15, jemalloc-5.3.0`
-    fn title(&mut self) -> Result<String, String> {
+    /// Product, version and allocator.
+    fn about_the_server(&mut self) -> Result<(String, String, String), String> {
         let info = self.driver.text(&["INFO", "everything"])?;
         let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
-        let server = match field("valkey_version") {
-            Some(version) => format!("Valkey {version}"),
-            None => format!("Redis {}", field("redis_version").ok_or("INFO names no version")?),
+        let (product, version) = match field("valkey_version") {
+            Some(version) => ("Valkey", version),
+            None => ("Redis", field("redis_version").ok_or("INFO names no version")?),
         };
-        Ok(format!("{server}, {}", field("mem_allocator").unwrap_or("unknown allocator")))
+        let allocator = field("mem_allocator").unwrap_or("unknown allocator");
+        Ok((product.to_owned(), version.to_owned(), allocator.to_owned()))
     }
 
     /// The section on waiting, unless the command line leaves it out. Its thousands of clients come after all other measurements.
-    fn waiting(&mut self, options: &Options) -> Result<Option<Report>, String> {
+    fn waiting(&mut self, options: &Options) -> Result<Option<Waiting>, String> {
         if !handover::wanted(options.only.as_deref()) {
             return Ok(None);
         }

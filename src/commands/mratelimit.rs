@@ -13,7 +13,7 @@ use super::ratelimit::{COST, FULL, POLICIES, cost, foreign, options, policies, r
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::primitives::ratelimit::{Draft, Few, Policy, decide_all, draft};
+use crate::primitives::ratelimit::{Draft, PerPolicy, Policy, decide_all, draft};
 use crate::server::args::Args;
 use crate::server::module_api::Str;
 use crate::server::reply::Reply;
@@ -22,7 +22,7 @@ pub struct MRateLimit;
 
 pub struct Request<'a> {
     keys: &'a [Str<'a>],
-    policies: Few<Policy<'a>>,
+    policies: PerPolicy<Policy<'a>>,
     cost: u64,
     full: bool,
 }

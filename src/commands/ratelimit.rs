@@ -29,7 +29,7 @@ use crate::keyspace::Keyspace;
 use crate::keyspace::growth::Growth;
 use crate::primitives::codec::Corrupt;
 use crate::primitives::ratelimit::{
-    self, Bucket, Decision, FORMAT, Few, Fixed, Kind, Log, MAX_LIMIT, MAX_LOG, MAX_NAME, MAX_POLICIES, Policy, Sliding,
+    self, Bucket, Decision, FORMAT, Fixed, Kind, Log, MAX_LIMIT, MAX_LOG, MAX_NAME, MAX_POLICIES, PerPolicy, Policy, Sliding,
 };
 use crate::primitives::time::DurationMs;
 use crate::server::args::{Args, is, syntax};
@@ -40,7 +40,7 @@ pub struct RateLimit;
 
 pub struct Request<'a> {
     key: Str<'a>,
-    policies: Few<Policy<'a>>,
+    policies: PerPolicy<Policy<'a>>,
     asked: ratelimit::Request,
     full: bool,
 }
@@ -173,8 +173,8 @@ pub(super) fn cost(option: &[u8], args: &mut Args<'_>, least: i64) -> Result<Opt
 }
 
 /// Reads as many policies as there are, up to the end of `count`. Fewer than its start are an error; further ones stay unread.
-pub(super) fn policies<'a>(args: &mut Args<'a>, count: RangeInclusive<usize>) -> Result<Few<Policy<'a>>> {
-    let mut policies: Few<Policy<'a>> = Few::default();
+pub(super) fn policies<'a>(args: &mut Args<'a>, count: RangeInclusive<usize>) -> Result<PerPolicy<Policy<'a>>> {
+    let mut policies: PerPolicy<Policy<'a>> = PerPolicy::default();
     while policies.len() < *count.end() {
         let mut ahead = *args;
         let word = ahead.take_if_any().map(Str::bytes);

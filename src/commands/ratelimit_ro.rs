@@ -8,7 +8,7 @@ use super::ratelimit::{COST, FULL, POLICIES, cost, foreign, options, policies, r
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::primitives::ratelimit::{Few, MAX_POLICIES, Policy, Request as Asked, decide};
+use crate::primitives::ratelimit::{MAX_POLICIES, PerPolicy, Policy, Request as Asked, decide};
 use crate::server::args::Args;
 use crate::server::module_api::Str;
 use crate::server::reply::Reply;
@@ -17,7 +17,7 @@ pub struct RateLimitRo;
 
 pub struct Request<'a> {
     key: Str<'a>,
-    policies: Few<Policy<'a>>,
+    policies: PerPolicy<Policy<'a>>,
     cost: u64,
     full: bool,
 }

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod apps; // real applications with their real packages, with and without drop-in mode
+mod benchmarks; // the results of `make bench` and the page that is made from them; needs no server
 mod build; // version and build in INFO and the log, and the build script that finds them out
+mod command_table; // docs/commands.json: COMMAND DOCS and COMMAND INFO, for client packages
 mod commands; // each family of native commands: grammar, replies, state, times, replication
 mod differential; // native commands and the scripts they replace run the same random program
 mod docs; // the transcripts of all pages, executed

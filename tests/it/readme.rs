@@ -7,7 +7,7 @@ use redis_atomic::settings::{self, Kind};
 
 use crate::support::docs::{Argument, Documented, commands};
 use crate::support::installed::root;
-use crate::support::{Server, each_server};
+use crate::support::{Server, each_server, updates};
 
 /// The families in the order of the README: heading, page, and commands.
 #[rustfmt::skip]
@@ -78,7 +78,7 @@ fn check(name: &str, table: &str) {
     let head = text.find(&format!("<!-- {name}:")).unwrap_or_else(|| panic!("README.md has no place for {name}"));
     let start = head + text[head..].find('\n').unwrap() + 1;
     let end = start + text[start..].find(&format!("<!-- end of {name} -->")).unwrap();
-    if std::env::var("UPDATE").is_ok_and(|update| update == "1") {
+    if updates() {
         fs::write(&path, format!("{}{table}{}", &text[..start], &text[end..])).unwrap();
     } else {
         assert_eq!(&text[start..end], table, "README.md is stale: UPDATE=1 make test FILTER=readme");

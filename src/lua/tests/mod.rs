@@ -22,6 +22,7 @@ mod functions;
 mod hostile;
 mod libraries;
 mod limits;
+mod oracle;
 mod sandbox;
 mod structs;
 mod timing;

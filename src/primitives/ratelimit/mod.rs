@@ -15,7 +15,6 @@
 //!   waiting and yields at most one capacity.
 
 mod bucket;
-mod few;
 mod fixed;
 mod log;
 mod ring;
@@ -26,11 +25,12 @@ mod tests;
 mod usage;
 
 pub use bucket::Bucket;
-pub use few::Few;
 pub use fixed::Fixed;
 pub use log::{Log, MAX_LOG};
 pub use sliding::Sliding;
 pub use state::{FORMAT, MAX_NAME, MAX_POLICIES, State};
+
+use smallvec::SmallVec;
 
 use self::state::Record;
 use self::usage::{Limiter, Usage};
@@ -40,6 +40,9 @@ use super::time::{DurationMs, UnixMicros};
 
 /// The largest capacity, limit, refill and amount. LOG has a limit of its own.
 pub const MAX_LIMIT: i64 = 1_000_000_000_000;
+
+/// The policies of a limiter, or one thing per policy. Most limiters have one policy: one costs no allocation.
+pub type PerPolicy<T> = SmallVec<[T; 1]>;
 
 /// How often a caller may pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,7 +135,7 @@ pub struct Decision {
     /// What was charged, 0 when denied; of a refund, the most that a policy took back.
     pub granted: u64,
     /// The answer of each policy.
-    pub standings: Few<Standing>,
+    pub standings: PerPolicy<Standing>,
 }
 
 /// Where one policy stands after the request.
@@ -153,7 +156,7 @@ impl Decision {
     /// several.
     #[must_use]
     pub fn binding(&self) -> (usize, Standing) {
-        if let Few::One(standing) = self.standings {
+        if let [standing] = self.standings[..] {
             return (0, standing);
         }
         let longest = |standing: &Standing| standing.retry_after.map_or(u64::MAX, |wait| wait.0.min(u64::MAX - 1));
@@ -213,7 +216,7 @@ fn charge_bucket(bucket: Bucket, record: Option<Record<'_>>, ask: Ask, now: Unix
     } else {
         Effect::Keep
     };
-    (Decision { granted: if granted { ask.amount } else { 0 }, standings: Few::One(standing) }, effect)
+    (Decision { granted: if granted { ask.amount } else { 0 }, standings: PerPolicy::from_buf([standing]) }, effect)
 }
 
 /// [`decide`] for any policies.

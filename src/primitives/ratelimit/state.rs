@@ -10,9 +10,8 @@
 //!     tag | 0x80: named; tag | 0x40: a debt, so that more than the limit is believed
 //!   0x05  head:2  count:2  modulus:2  total:3, (time-us:7 before:3)  the ring, if and only if there is a LOG
 
-use super::MAX_LIMIT;
-use super::few::Few;
 use super::ring::{HEADER_BYTES, Ring, UNIT_BYTES};
+use super::{MAX_LIMIT, PerPolicy};
 use crate::primitives::codec::{Corrupt, Reader, put_uint};
 use crate::primitives::time::{DurationMs, MAX_DURATION_MS, UnixMicros, UnixMs};
 
@@ -93,7 +92,7 @@ pub struct Record<'a> {
 /// A stored limiter.
 #[derive(Debug, Clone, Default)]
 pub struct State<'a> {
-    pub(super) records: Few<Record<'a>>,
+    pub(super) records: PerPolicy<Record<'a>>,
     pub(super) ring: Ring<'a>,
     /// Bytes before the ring's slots.
     pub(super) header: usize,

@@ -1,13 +1,12 @@
 //! The policies of one limiter as they stand now: what each has used, and the one place that tells the kinds apart.
 
 use super::bucket::{Bucket, Level};
-use super::few::Few;
 use super::fixed::{Fixed, Window};
 use super::log::Log;
 use super::ring::Ring;
 use super::sliding::{Sliding, Windows};
 use super::state::{self, Record, State, Stored};
-use super::{Ask, Kind, Policy};
+use super::{Ask, Kind, PerPolicy, Policy};
 use crate::primitives::effect::{Effect, Expiry, Part};
 use crate::primitives::time::UnixMicros;
 
@@ -24,7 +23,7 @@ pub(super) enum Usage {
 #[derive(Clone)]
 pub(super) struct Limiter<'a> {
     policies: &'a [Policy<'a>],
-    usages: Few<Usage>,
+    usages: PerPolicy<Usage>,
     ring: Ring<'a>,
     now: UnixMicros,
     /// Bytes before the slots of the stored ring; 0 when nothing is stored.

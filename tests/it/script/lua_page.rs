@@ -11,7 +11,7 @@ use redis_atomic::{lua, settings};
 use super::conformance::differences::{DIFFERENCES, Difference};
 use super::conformance::words::WORDS;
 use crate::support::installed::root;
-use crate::support::{Server, Value, each_server};
+use crate::support::{Server, Value, each_server, updates};
 
 /// All names that a script sees: `library.name`, or `name` outside of the libraries.
 const WALK: &str = "
@@ -58,7 +58,7 @@ fn check(name: &str, part: &str) {
     let head = text.find(&format!("<!-- {name}:")).unwrap_or_else(|| panic!("docs/lua.md has no place for {name}"));
     let start = head + text[head..].find('\n').unwrap() + 1;
     let end = start + text[start..].find(&format!("<!-- end of {name} -->")).unwrap();
-    if std::env::var("UPDATE").is_ok_and(|update| update == "1") {
+    if updates() {
         fs::write(&path, format!("{}\n{part}\n{}", &text[..start], &text[end..])).unwrap();
     } else {
         assert_eq!(text[start..end].trim(), part.trim(), "docs/lua.md is stale: UPDATE=1 make test FILTER=lua_page");

@@ -28,6 +28,11 @@ use std::time::{Duration, Instant};
 /// may rely on anything sooner.
 pub const DEADLINE: Duration = Duration::from_secs(120);
 
+/// Whether `UPDATE=1` asks for the generated files and parts to be written instead of compared.
+pub fn updates() -> bool {
+    std::env::var("UPDATE").is_ok_and(|update| update == "1")
+}
+
 /// Runs `body` on a fresh server of every installed version, with the module loaded. Fails with the names of all that failed.
 pub fn each_server(body: impl Fn(&Server)) {
     each_server_with(&Setup::with_module(), body);

@@ -1,0 +1,199 @@
+//! The results of a run, as `docs/benchmarks.json` holds them. `docs/benchmarks.md` is made from these structs.
+
+#![allow(missing_docs, reason = "most fields are explained by their names")]
+
+use serde::{Deserialize, Serialize};
+
+/// A run on one or more servers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Results {
+    /// The processor, its cores and the kernel.
+    pub machine: String,
+    pub method: Method,
+    pub servers: Vec<Server>,
+}
+
+/// The load of the client.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Method {
+    pub connections: usize,
+    /// Commands per batch.
+    pub pipeline: usize,
+    pub keys: usize,
+    /// Keys of an operation that uses its key up.
+    pub refilled_keys: usize,
+    pub rounds: usize,
+    /// Operations per side and round, at least.
+    pub requests: usize,
+}
+
+/// The figures of one server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// `Redis` or `Valkey`.
+    pub product: String,
+    pub version: String,
+    pub allocator: String,
+    /// The share of its time in which the main thread was ready to run and waited for the core.
+    pub waiting_share: f64,
+    pub sections: Vec<Section>,
+    /// The section "Waiting for a lock".
+    pub waiting: Option<Waiting>,
+}
+
+/// Rows that are read together. Their explanation belongs to the title, in `cases.rs`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Section {
+    pub title: String,
+    pub rows: Vec<Row>,
+    /// The geometric mean of the ratios, where it has a goal.
+    pub mean: Option<Mean>,
+}
+
+/// One comparison. Times are medians over the rounds, of the CPU time per operation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Row {
+    pub case: String,
+    pub compared_with: String,
+    pub ns: f64,
+    pub compared_ns: f64,
+    pub ratio: f64,
+    /// The lowest and the highest ratio of a single round.
+    pub of_any_round: (f64, f64),
+    pub goal: Option<Goal>,
+}
+
+/// A geometric mean and its goal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mean {
+    pub ratio: f64,
+    pub goal: Goal,
+}
+
+/// A goal, judged before its figure was rounded.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Goal {
+    pub at_most: f64,
+    pub reached: bool,
+}
+
+/// Clients that wait for a lock.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Waiting {
+    pub hand_offs: HandOffs,
+    pub contention: Contention,
+}
+
+/// A lock that goes from client to client in the order of a queue.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HandOffs {
+    pub rounds: usize,
+    pub per_round: usize,
+    /// Clients connected in each row.
+    pub clients: usize,
+    pub rows: Vec<HandOff>,
+    /// The CPU time of one in the longest queue over that of one in the shortest.
+    pub growth: f64,
+    pub growth_goal: Goal,
+    /// The same over one in many short queues.
+    pub growth_over_many: f64,
+    /// The longest wait over the mean wait, with 1,000 waiters.
+    pub longest_wait: f64,
+}
+
+/// The medians of one length of the queue.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HandOff {
+    pub waiters: String,
+    pub lock: Times,
+    /// The same queue at a list, by BLPOP.
+    pub list: Option<Times>,
+    /// The CPU time of `lock` over that of `list`.
+    pub ratio: Option<f64>,
+}
+
+/// The medians of one kind of queue.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Times {
+    /// Of the server, per hand-off.
+    pub cpu_us: f64,
+    /// From the release to the grant.
+    pub grant_us: f64,
+}
+
+/// Clients that contend for one lock.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contention {
+    pub clients: usize,
+    pub seconds: u64,
+    /// How long a client keeps the lock, and how long it then does without.
+    pub hold_ms: u128,
+    pub pause_ms: u128,
+    pub ways: Vec<Way>,
+}
+
+/// One way to wait for the lock.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Way {
+    pub name: String,
+    pub commands_per_lock: f64,
+    pub cpu_us_per_lock: f64,
+    pub locks_per_second: f64,
+    /// The longest wait over the mean wait.
+    pub longest_wait: f64,
+    /// Of `commands_per_lock`.
+    pub goal: Option<Goal>,
+}
+
+impl Results {
+    /// Reads the JSON.
+    pub fn read(json: &str) -> Result<Self, String> {
+        serde_json::from_str(json).map_err(|error| error.to_string())
+    }
+
+    /// The JSON: two spaces per level, in the order of the fields, with a line feed at the end.
+    pub fn json(&self) -> Result<String, String> {
+        serde_json::to_string_pretty(self).map(|json| json + "\n").map_err(|error| error.to_string())
+    }
+
+    /// How many goals were missed.
+    pub fn missed(&self) -> usize {
+        self.servers.iter().flat_map(Server::goals).filter(|goal| !goal.reached).count()
+    }
+}
+
+impl Server {
+    fn goals(&self) -> Vec<Goal> {
+        let rows = self.sections.iter().flat_map(|section| &section.rows).filter_map(|row| row.goal);
+        let means = self.sections.iter().filter_map(|section| Some(section.mean.as_ref()?.goal));
+        let ways = self.waiting.iter().flat_map(|waiting| &waiting.contention.ways).filter_map(|way| way.goal);
+        let growth = self.waiting.iter().map(|waiting| waiting.hand_offs.growth_goal);
+        rows.chain(means).chain(ways).chain(growth).collect()
+    }
+}
+
+impl Goal {
+    /// Judges a figure.
+    pub fn new(at_most: f64, figure: f64) -> Self {
+        Self { at_most, reached: figure <= at_most }
+    }
+}
+
+/// A figure with a digit more than the page shows: more would be noise in a diff.
+pub fn rounded(figure: f64, digits: i32) -> f64 {
+    let scale = 10_f64.powi(digits);
+    (figure * scale).round() / scale
+}
