@@ -105,21 +105,6 @@ pub fn follow(ctx: Ctx, engine: &mut Engine) {
     }
 }
 
-/// Applies a FUNCTION command of the primary that is about to run, if it changes only one of our libraries, and returns whether it does.
-/// Thousands of scripts arrive this way; reading the store for each would be too slow.
-pub fn arrives(words: &[&[u8]]) -> bool {
-    let Ok(mut scripting) = scripting::engine() else { return false };
-    match words {
-        [_, verb, .., code] if verb.eq_ignore_ascii_case(b"LOAD") => {
-            library::script(code).is_some_and(|(digest, source)| scripting.engine.adopt(digest, source))
-        }
-        [_, verb, name] if verb.eq_ignore_ascii_case(b"DELETE") => {
-            library::digest(name).inspect(|digest| scripting.engine.set_evictable(*digest)).is_some()
-        }
-        _ => false,
-    }
-}
-
 /// Reads the store into the engine. O(N) in the number of libraries, and reads the code of all libraries with our names: a name alone
 /// proves nothing about the content.
 pub fn reconcile(ctx: Ctx, engine: &mut Engine) {

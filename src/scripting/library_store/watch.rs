@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
-use crate::scripting::script_store as scripts;
+use crate::lua::library;
+use crate::scripting;
 use crate::server::acl::Caller;
 use crate::server::command_filter::{self, Filtered, Look, Role};
 use crate::server::module_api::{Ctx, Str};
@@ -174,7 +175,7 @@ fn next_command() {
 
 /// FUNCTION is on its way.
 fn function(command: &Filtered) {
-    if !changes(command) || !is_allowed(command) || (is_of_master(command) && scripts::arrives(&words(command))) {
+    if !changes(command) || !is_allowed(command) || (is_of_master(command) && arrives(&words(command))) {
         return;
     }
     note_change();
@@ -204,6 +205,21 @@ fn is_of_master(command: &Filtered) -> bool {
     let ctx = command.ctx();
     let from_nobody = |client| matches!(ctx.user_of(client), Caller::Nobody) && !ctx.waits_to_run(client);
     ctx.flags().is_replica() && !ctx.writes_are_paused() && command.client().is_some_and(from_nobody)
+}
+
+/// Applies a FUNCTION command of the primary that is about to run, if it changes only one of our libraries, and returns whether it does.
+/// Thousands of scripts arrive this way; reading the store for each would be too slow.
+fn arrives(words: &[&[u8]]) -> bool {
+    let Ok(mut scripting) = scripting::engine() else { return false };
+    match words {
+        [_, verb, .., code] if verb.eq_ignore_ascii_case(b"LOAD") => {
+            library::script(code).is_some_and(|(digest, source)| scripting.engine.adopt(digest, source))
+        }
+        [_, verb, name] if verb.eq_ignore_ascii_case(b"DELETE") => {
+            library::digest(name).inspect(|digest| scripting.engine.set_evictable(*digest)).is_some()
+        }
+        _ => false,
+    }
 }
 
 fn words(command: &Filtered) -> Vec<&[u8]> {
