@@ -23,54 +23,68 @@ const NONE: Known = Known { client: 0, since: 0 };
 /// The clients that are remembered, each in the slot of its number.
 pub struct KnownUsers {
     slots: [Known; SLOTS],
-    /// A command runs that may change rights: no client is remembered, and the next command forgets all.
-    changing: bool,
+    /// The command that may change rights, by its number: while it runs no client is remembered, and the next command forgets all.
+    changing: Option<u64>,
     /// A command has changed rights since the load: then a transaction may do so, too.
     suspect: bool,
 }
 
 impl KnownUsers {
     pub const fn new() -> Self {
-        Self { slots: [NONE; SLOTS], changing: false, suspect: false }
+        Self { slots: [NONE; SLOTS], changing: None, suspect: false }
+    }
+
+    /// Whether rights may be changing now, at this command.
+    fn is_changing(&mut self, command: u64) -> bool {
+        if self.changing.is_some_and(|changing| changing != command) {
+            self.changing = None;
+            self.slots = [NONE; SLOTS];
+        }
+        self.changing.is_some()
     }
 
     /// Whether the client was found to be unrestricted a moment ago.
-    pub fn has(&self, client: u64) -> bool {
-        let known = self.slots.get(slot(client)).filter(|known| !self.changing && known.client == client);
+    pub fn has(&mut self, client: u64, command: u64) -> bool {
+        if self.is_changing(command) {
+            return false;
+        }
+        let known = self.slots.get(slot(client)).filter(|known| known.client == client);
         known.is_some_and(|known| clock::now().0.checked_sub(known.since).is_some_and(|since| since < MOMENT))
     }
 
     /// The client's user is unrestricted.
-    pub fn learn(&mut self, client: u64) {
-        if let Some(known) = self.slots.get_mut(slot(client)).filter(|_| !self.changing) {
+    pub fn learn(&mut self, client: u64, command: u64) {
+        if self.is_changing(command) {
+            return;
+        }
+        if let Some(known) = self.slots.get_mut(slot(client)) {
             *known = Known { client, since: clock::now().0 };
         }
     }
 
-    /// Another command is on its way.
-    pub fn next_command(&mut self) {
-        if self.changing {
-            self.changing = false;
-            self.slots = [NONE; SLOTS];
-        }
-    }
-
     /// ACL is on its way.
-    pub fn rights_change(&mut self) {
-        (self.suspect, self.changing) = (true, true);
+    pub fn rights_change(&mut self, command: u64) {
+        self.suspect = true;
+        self.change(command);
     }
 
     /// A command is on its way that makes its client another user, or may run one that does: AUTH, HELLO, RESET, EXEC. Some servers do not
     /// tell whose it is.
-    pub fn user_changes(&mut self, client: Option<u64>, is_exec: bool) {
+    pub fn user_changes(&mut self, client: Option<u64>, is_exec: bool, command: u64) {
         match client.filter(|_| !(is_exec && self.suspect)) {
             Some(client) => {
                 if let Some(known) = self.slots.get_mut(slot(client)) {
                     *known = NONE;
                 }
             }
-            None => self.changing = true,
+            None => self.change(command),
         }
+    }
+
+    /// Forgets all clients, once the command has run.
+    fn change(&mut self, command: u64) {
+        self.is_changing(command);
+        self.changing = Some(command);
     }
 }
 
@@ -85,25 +99,28 @@ mod tests {
     #[test]
     fn a_client_is_forgotten_when_rights_or_its_user_may_have_changed() {
         let mut known = KnownUsers::new();
-        let learned = |known: &mut KnownUsers| {
-            known.next_command();
-            known.learn(7);
-            assert!(known.has(7) && !known.has(7 + 64) && !known.has(0));
+        let learned = |known: &mut KnownUsers, command: u64| {
+            known.learn(7, command);
+            assert!(known.has(7, command) && !known.has(7 + 64, command) && !known.has(0, command));
         };
-        learned(&mut known);
-        known.user_changes(Some(7), false);
-        assert!(!known.has(7));
-        learned(&mut known);
-        known.user_changes(Some(8), true);
-        assert!(known.has(7));
-        known.rights_change();
-        assert!(!known.has(7));
-        known.learn(7);
-        known.next_command();
-        assert!(!known.has(7));
+        learned(&mut known, 1);
+        known.user_changes(Some(7), false, 2);
+        assert!(!known.has(7, 3));
+        learned(&mut known, 4);
+        known.user_changes(Some(8), true, 5);
+        assert!(known.has(7, 6));
+        // While ACL runs no client is remembered, and none is afterwards.
+        known.rights_change(7);
+        assert!(!known.has(7, 7));
+        known.learn(7, 7);
+        assert!(!known.has(7, 8));
+        // Rights that change twice in a row are two changes.
+        known.rights_change(9);
+        known.rights_change(10);
+        assert!(!known.has(7, 10));
         // A transaction may hold an ACL command now.
-        learned(&mut known);
-        known.user_changes(Some(8), true);
-        assert!(!known.has(7));
+        learned(&mut known, 11);
+        known.user_changes(Some(8), true, 12);
+        assert!(!known.has(7, 12) && !known.has(7, 13));
     }
 }

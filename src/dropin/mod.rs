@@ -25,8 +25,8 @@ struct DropIn {
     on: bool,
     /// Whether the server has each of the commands, in the order of [`served::Served::ALL`]: `rename-command` may have taken some away.
     exists: [bool; served::Served::ALL.len()],
-    /// The client whose right the filter has checked, until the next command.
-    permitted: Option<u64>,
+    /// The client whose right the filter has checked, and at which command.
+    permitted: Option<(u64, u64)>,
     /// Whether the command that runs stands in for one of the server's.
     standing_in: bool,
     /// Connections that debug scripts (`SCRIPT DEBUG`), which only the server can. It closes each after one script.
@@ -113,33 +113,24 @@ static LOOK: Look = Look {
         "RESET",
         "SCRIPT",
     ],
-    next: next_command,
     at,
 };
-
-/// Another command is on its way: what the last one left is over.
-fn next_command() {
-    with(|state| {
-        state.permitted = None;
-        state.known_users.next_command();
-    });
-}
 
 fn at(command: &mut Filtered) -> Result<()> {
     if rename::rename(command) {
         return Ok(());
     }
-    let client = command.client();
+    let (client, number) = (command.client(), command_filter::seen());
     with(|state| {
         if command.is("ACL") {
-            state.known_users.rights_change();
+            state.known_users.rights_change(number);
         } else if command.is("MULTI") {
             client.into_iter().for_each(|client| state.transactions.note(client));
         } else if command.is("AUTH") || command.is("HELLO") || command.is("RESET") {
-            state.known_users.user_changes(client, false);
+            state.known_users.user_changes(client, false, number);
         } else if command.is("EXEC") {
             client.into_iter().for_each(|client| state.transactions.forget(client));
-            state.known_users.user_changes(client, true);
+            state.known_users.user_changes(client, true, number);
         }
     });
     Ok(())

@@ -24,7 +24,7 @@ const FUNCTION: &[Subcommand] =
 
 /// Renames a command that is ours. Returns whether it did.
 pub fn rename(command: &mut Filtered) -> bool {
-    let Some(served) = Served::ALL.into_iter().find(|served| command.is(served.name())) else { return false };
+    let Some(served) = command.name().and_then(Served::named) else { return false };
     let exists = with(|state| Served::ALL.iter().zip(state.exists).any(|(known, exists)| *known == served && exists));
     if exists != Some(true) || !is_ours(command, served) {
         return false;
@@ -91,7 +91,7 @@ fn permitted(command: &Filtered, served: Served) -> Option<&'static StandIn> {
         let other = served.stand_in_without_writes()?;
         (command.ctx().writes_are_paused() && writes_nothing(command, served)).then_some(other)
     };
-    let chosen = if with(|state| state.known_users.has(client)) == Some(true) {
+    let chosen = if with(|state| state.known_users.has(client, command_filter::seen())) == Some(true) {
         without_writes().unwrap_or(stand_in)
     } else {
         // A client without a user is the primary, or another module: the server's engine serves those.
@@ -102,14 +102,14 @@ fn permitted(command: &Filtered, served: Served) -> Option<&'static StandIn> {
         }
         let chosen = without_writes().filter(|other| may(other.name())).or_else(|| may(stand_in.name()).then_some(stand_in))?;
         if user.is_unrestricted() {
-            with(|state| state.known_users.learn(client));
+            with(|state| state.known_users.learn(client, command_filter::seen()));
         }
         chosen
     };
     if !serves() {
         return None;
     }
-    with(|state| state.permitted = Some(client));
+    with(|state| state.permitted = Some((client, command_filter::seen())));
     Some(chosen)
 }
 

@@ -111,12 +111,12 @@ fn is_servers(args: &[Str<'_>]) -> bool {
 /// Refuses, in the server's words, a caller without the right to the command that it sent.
 fn permit(ctx: Ctx, stand_in: &'static StandIn, argv: &[Str<'_>]) -> Result<()> {
     let client = ctx.client_id();
-    if client != 0 && with(|state| state.permitted.take()).flatten() == Some(client) {
+    if client != 0 && with(|state| state.permitted.take()).flatten() == Some((client, command_filter::seen())) {
         return Ok(());
     }
     // Where the filter checks rights and left no note, the right is to be checked now.
     let may_remember = !command_filter::tells_clients();
-    if may_remember && with(|state| state.known_users.has(client)) == Some(true) {
+    if may_remember && with(|state| state.known_users.has(client, command_filter::seen())) == Some(true) {
         return Ok(());
     }
     let served = stand_in.command;
@@ -126,7 +126,7 @@ fn permit(ctx: Ctx, stand_in: &'static StandIn, argv: &[Str<'_>]) -> Result<()> 
         Caller::Stranger => Err(refusal(ctx, Refused::Command, &full_name(served, argv))),
         Caller::User(user) if user.may(&words) => {
             if may_remember && user.is_unrestricted() {
-                with(|state| state.known_users.learn(client));
+                with(|state| state.known_users.learn(client, command_filter::seen()));
             }
             Ok(())
         }

@@ -5,7 +5,7 @@
 //! The filter sees such a command before it runs. It runs at once, or it is queued by MULTI, or held while clients are paused. So a client
 //! whose command may run later is remembered, until it has left that state.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
@@ -46,8 +46,8 @@ impl Follower {
     }
 }
 
-/// Set from an EXEC that may change the store to the command that follows it: the store may change all the while.
-static AGAIN: AtomicBool = AtomicBool::new(false);
+/// The number of an EXEC that may change the store, until another command has come: the store may change all the while. 0 for none.
+static EXEC: AtomicU64 = AtomicU64::new(0);
 
 /// Set when nobody knows any more whose EXEC changes the store: without the ids of clients, or with too many of them.
 static ANY_EXEC: AtomicBool = AtomicBool::new(false);
@@ -88,8 +88,8 @@ pub fn note_change() {
 
 /// Whether the store may have changed since the follower took note. Costs next to nothing while nobody uses FUNCTION.
 pub fn may_have_changed(ctx: Ctx, follower: Follower) -> bool {
-    // While AGAIN is set a transaction runs, and each of its commands may have changed the store.
-    if AGAIN.load(Ordering::Relaxed) || (ANY_HELD.load(Ordering::Relaxed) && look_at_pending(ctx)) {
+    // While a transaction runs each of its commands may have changed the store.
+    if exec_may_change(ctx) || (ANY_HELD.load(Ordering::Relaxed) && look_at_pending(ctx)) {
         note_change();
     }
     follower.changed().load(Ordering::Relaxed)
@@ -121,7 +121,7 @@ fn note_pending(pending: &[Pending]) {
 static WATCHING: AtomicBool = AtomicBool::new(false);
 
 /// What the filter shows us.
-static LOOK: Look = Look { role: Role::Watches, names: &["FUNCTION", "EXEC"], next: next_command, at };
+static LOOK: Look = Look { role: Role::Watches, names: &["FUNCTION", "EXEC"], at };
 
 fn at(command: &mut Filtered) -> Result<()> {
     if command.is("FUNCTION") {
@@ -152,7 +152,7 @@ pub fn start(ctx: Ctx) {
     let _ = command_filter::join(ctx, &LOOK);
     note_change();
     if ctx.flags().is_in_exec() {
-        AGAIN.store(true, Ordering::Relaxed);
+        EXEC.store(command_filter::seen().max(1), Ordering::Relaxed);
     }
     let clients = ctx.clients_in_transactions();
     if clients.is_empty() {
@@ -165,12 +165,13 @@ pub fn start(ctx: Ctx) {
     note_pending(&all);
 }
 
-/// Another command is on its way. Those that a transaction's own scripts run end nothing.
-fn next_command() {
-    if AGAIN.load(Ordering::Relaxed) && !command_filter::context().is_some_and(|ctx| ctx.flags().is_in_exec()) {
-        AGAIN.store(false, Ordering::Relaxed);
-        note_change();
+/// Whether an EXEC that may change the store runs, or has run since this was last asked. The commands that its scripts run do not end it.
+fn exec_may_change(ctx: Ctx) -> bool {
+    let exec = EXEC.load(Ordering::Relaxed);
+    if exec != 0 && exec != command_filter::seen() && !ctx.flags().is_in_exec() {
+        EXEC.store(0, Ordering::Relaxed);
     }
+    exec != 0
 }
 
 /// FUNCTION is on its way.
@@ -187,6 +188,9 @@ fn function(command: &Filtered) {
 
 /// EXEC is on its way.
 fn exec(command: &Filtered) {
+    if EXEC.swap(0, Ordering::Relaxed) != 0 {
+        note_change();
+    }
     let queued = || {
         let (Some(client), Some(mut pending)) = (command.client(), PENDING.try_borrow_mut()) else { return true };
         let before = pending.len();
@@ -196,7 +200,7 @@ fn exec(command: &Filtered) {
     };
     if ANY_EXEC.load(Ordering::Relaxed) || (ANY_PENDING.load(Ordering::Relaxed) && queued()) {
         note_change();
-        AGAIN.store(true, Ordering::Relaxed);
+        EXEC.store(command_filter::seen().max(1), Ordering::Relaxed);
     }
 }
 
