@@ -1,31 +1,30 @@
-//! Clients whose user may run everything with every key, remembered for a moment: asking the ACL costs as much as a short script.
+//! A short-lived cache of clients whose user has all permissions: asking the ACL costs as much as a short script.
 //!
-//! They are forgotten at once when a command changes rights or users. Changes that come by no command, or by one that was held while
-//! clients were paused, are seen after [`MOMENT`]. A client that is remembered wrongly gains nothing: the server itself checks each
-//! command that stands in.
+//! A command that changes permissions or users removes the affected clients at once. Other changes, and those by a command that was
+//! held while clients were paused, take effect after [`LIFETIME_US`]. A client gains nothing from a stale entry: the server itself
+//! checks each stand-in.
 
 use crate::server::clock;
 
-/// How long a client is remembered, in microseconds.
-const MOMENT: u64 = 100_000;
+const LIFETIME_US: u64 = 100_000;
 
 const SLOTS: usize = 64;
 
 /// A client and when it was found to be unrestricted.
 #[derive(Clone, Copy)]
-struct Known {
+struct KnownClient {
     client: u64,
     since: u64,
 }
 
-const NONE: Known = Known { client: 0, since: 0 };
+const NONE: KnownClient = KnownClient { client: 0, since: 0 };
 
-/// The clients that are remembered, each in the slot of its number.
+/// The cached clients, each in the slot of its id.
 pub struct KnownUsers {
-    slots: [Known; SLOTS],
-    /// A command runs that may change rights: no client is remembered, and the next command forgets all.
+    slots: [KnownClient; SLOTS],
+    /// A running command may change permissions: no client is cached, and the next command clears the cache.
     changing: bool,
-    /// A command has changed rights since the load: then a transaction may do so, too.
+    /// A command has changed permissions since the load, so a transaction may do so, too.
     suspect: bool,
 }
 
@@ -34,20 +33,20 @@ impl KnownUsers {
         Self { slots: [NONE; SLOTS], changing: false, suspect: false }
     }
 
-    /// Whether the client was found to be unrestricted a moment ago.
+    /// Whether the client was recently found to be unrestricted.
     pub fn has(&self, client: u64) -> bool {
         let known = self.slots.get(slot(client)).filter(|known| !self.changing && known.client == client);
-        known.is_some_and(|known| clock::now().0.checked_sub(known.since).is_some_and(|since| since < MOMENT))
+        known.is_some_and(|known| clock::now().0.checked_sub(known.since).is_some_and(|since| since < LIFETIME_US))
     }
 
-    /// The client's user is unrestricted.
-    pub fn learn(&mut self, client: u64) {
+    /// Caches a client whose user is unrestricted.
+    pub fn add(&mut self, client: u64) {
         if let Some(known) = self.slots.get_mut(slot(client)).filter(|_| !self.changing) {
-            *known = Known { client, since: clock::now().0 };
+            *known = KnownClient { client, since: clock::now().0 };
         }
     }
 
-    /// Another command is on its way.
+    /// Called before every command.
     pub fn next_command(&mut self) {
         if self.changing {
             self.changing = false;
@@ -55,14 +54,14 @@ impl KnownUsers {
         }
     }
 
-    /// ACL is on its way.
-    pub fn rights_change(&mut self) {
+    /// Called before an ACL command.
+    pub fn on_acl(&mut self) {
         (self.suspect, self.changing) = (true, true);
     }
 
-    /// A command is on its way that makes its client another user, or may run one that does: AUTH, HELLO, RESET, EXEC. Some servers do not
-    /// tell whose it is.
-    pub fn user_changes(&mut self, client: Option<u64>, is_exec: bool) {
+    /// Called before a command that changes its client's user, or that may run one that does: AUTH, HELLO, RESET, EXEC. Some servers
+    /// do not report the client.
+    pub fn on_user_change(&mut self, client: Option<u64>, is_exec: bool) {
         match client.filter(|_| !(is_exec && self.suspect)) {
             Some(client) => {
                 if let Some(known) = self.slots.get_mut(slot(client)) {
@@ -87,23 +86,23 @@ mod tests {
         let mut known = KnownUsers::new();
         let learned = |known: &mut KnownUsers| {
             known.next_command();
-            known.learn(7);
+            known.add(7);
             assert!(known.has(7) && !known.has(7 + 64) && !known.has(0));
         };
         learned(&mut known);
-        known.user_changes(Some(7), false);
+        known.on_user_change(Some(7), false);
         assert!(!known.has(7));
         learned(&mut known);
-        known.user_changes(Some(8), true);
+        known.on_user_change(Some(8), true);
         assert!(known.has(7));
-        known.rights_change();
+        known.on_acl();
         assert!(!known.has(7));
-        known.learn(7);
+        known.add(7);
         known.next_command();
         assert!(!known.has(7));
         // A transaction may hold an ACL command now.
         learned(&mut known);
-        known.user_changes(Some(8), true);
+        known.on_user_change(Some(8), true);
         assert!(!known.has(7));
     }
 }
