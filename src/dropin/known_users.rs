@@ -22,54 +22,68 @@ const NONE: KnownClient = KnownClient { client: 0, since: 0 };
 /// The cached clients, each in the slot of its id.
 pub struct KnownUsers {
     slots: [KnownClient; SLOTS],
-    /// A running command may change permissions: no client is cached, and the next command clears the cache.
-    changing: bool,
+    /// The number of a command that may change permissions: while it runs nothing is cached, and the next command clears the cache.
+    changing: Option<u64>,
     /// A command has changed permissions since the load, so a transaction may do so, too.
     suspect: bool,
 }
 
 impl KnownUsers {
     pub const fn new() -> Self {
-        Self { slots: [NONE; SLOTS], changing: false, suspect: false }
+        Self { slots: [NONE; SLOTS], changing: None, suspect: false }
+    }
+
+    /// Whether permissions may be changing at this command.
+    fn is_changing(&mut self, command: u64) -> bool {
+        if self.changing.is_some_and(|changing| changing != command) {
+            self.changing = None;
+            self.slots = [NONE; SLOTS];
+        }
+        self.changing.is_some()
     }
 
     /// Whether the client was recently found to be unrestricted.
-    pub fn has(&self, client: u64) -> bool {
-        let known = self.slots.get(slot(client)).filter(|known| !self.changing && known.client == client);
+    pub fn has(&mut self, client: u64, command: u64) -> bool {
+        if self.is_changing(command) {
+            return false;
+        }
+        let known = self.slots.get(slot(client)).filter(|known| known.client == client);
         known.is_some_and(|known| clock::now().0.checked_sub(known.since).is_some_and(|since| since < LIFETIME_US))
     }
 
     /// Caches a client whose user is unrestricted.
-    pub fn add(&mut self, client: u64) {
-        if let Some(known) = self.slots.get_mut(slot(client)).filter(|_| !self.changing) {
+    pub fn add(&mut self, client: u64, command: u64) {
+        if self.is_changing(command) {
+            return;
+        }
+        if let Some(known) = self.slots.get_mut(slot(client)) {
             *known = KnownClient { client, since: clock::now().0 };
         }
     }
 
-    /// Called before every command.
-    pub fn next_command(&mut self) {
-        if self.changing {
-            self.changing = false;
-            self.slots = [NONE; SLOTS];
-        }
-    }
-
     /// Called before an ACL command.
-    pub fn on_acl(&mut self) {
-        (self.suspect, self.changing) = (true, true);
+    pub fn on_acl(&mut self, command: u64) {
+        self.suspect = true;
+        self.change(command);
     }
 
     /// Called before a command that changes its client's user, or that may run one that does: AUTH, HELLO, RESET, EXEC. Some servers
     /// do not report the client.
-    pub fn on_user_change(&mut self, client: Option<u64>, is_exec: bool) {
+    pub fn on_user_change(&mut self, client: Option<u64>, is_exec: bool, command: u64) {
         match client.filter(|_| !(is_exec && self.suspect)) {
             Some(client) => {
                 if let Some(known) = self.slots.get_mut(slot(client)) {
                     *known = NONE;
                 }
             }
-            None => self.changing = true,
+            None => self.change(command),
         }
+    }
+
+    /// Clears the cache once the command has run.
+    fn change(&mut self, command: u64) {
+        self.is_changing(command);
+        self.changing = Some(command);
     }
 }
 
@@ -84,25 +98,28 @@ mod tests {
     #[test]
     fn a_client_is_forgotten_when_rights_or_its_user_may_have_changed() {
         let mut known = KnownUsers::new();
-        let learned = |known: &mut KnownUsers| {
-            known.next_command();
-            known.add(7);
-            assert!(known.has(7) && !known.has(7 + 64) && !known.has(0));
+        let learned = |known: &mut KnownUsers, command: u64| {
+            known.add(7, command);
+            assert!(known.has(7, command) && !known.has(7 + 64, command) && !known.has(0, command));
         };
-        learned(&mut known);
-        known.on_user_change(Some(7), false);
-        assert!(!known.has(7));
-        learned(&mut known);
-        known.on_user_change(Some(8), true);
-        assert!(known.has(7));
-        known.on_acl();
-        assert!(!known.has(7));
-        known.add(7);
-        known.next_command();
-        assert!(!known.has(7));
+        learned(&mut known, 1);
+        known.on_user_change(Some(7), false, 2);
+        assert!(!known.has(7, 3));
+        learned(&mut known, 4);
+        known.on_user_change(Some(8), true, 5);
+        assert!(known.has(7, 6));
+        // While ACL runs, nothing is cached, and the cache is empty afterwards.
+        known.on_acl(7);
+        assert!(!known.has(7, 7));
+        known.add(7, 7);
+        assert!(!known.has(7, 8));
+        // Permissions that change twice in a row are two changes.
+        known.on_acl(9);
+        known.on_acl(10);
+        assert!(!known.has(7, 10));
         // A transaction may hold an ACL command now.
-        learned(&mut known);
-        known.on_user_change(Some(8), true);
-        assert!(!known.has(7));
+        learned(&mut known, 11);
+        known.on_user_change(Some(8), true, 12);
+        assert!(!known.has(7, 12) && !known.has(7, 13));
     }
 }

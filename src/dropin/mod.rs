@@ -26,8 +26,8 @@ struct DropIn {
     on: bool,
     /// Whether the server has each command, in the order of [`served::Served::ALL`]: `rename-command` may have removed some.
     exists: [bool; served::Served::ALL.len()],
-    /// The client whose permission the filter has checked, until the next command.
-    permitted: Option<u64>,
+    /// The client whose permission the filter has checked, and the number of the command.
+    permitted: Option<(u64, u64)>,
     /// Whether the running command stands in for one of the server's.
     standing_in: bool,
     /// Connections that debug scripts (`SCRIPT DEBUG`), which only the server supports. It closes each after one script.
@@ -114,33 +114,24 @@ static LOOK: Look = Look {
         "RESET",
         "SCRIPT",
     ],
-    next: next_command,
     at,
 };
-
-/// Called before every command: clears what belongs to the last one.
-fn next_command() {
-    with_state(|state| {
-        state.permitted = None;
-        state.known_users.next_command();
-    });
-}
 
 fn at(command: &mut Filtered) -> Result<()> {
     if rename::rename(command) {
         return Ok(());
     }
-    let client = command.client();
+    let (client, number) = (command.client(), command_filter::seen());
     with_state(|state| {
         if command.is("ACL") {
-            state.known_users.on_acl();
+            state.known_users.on_acl(number);
         } else if command.is("MULTI") {
             client.into_iter().for_each(|client| state.transactions.note(client));
         } else if command.is("AUTH") || command.is("HELLO") || command.is("RESET") {
-            state.known_users.on_user_change(client, false);
+            state.known_users.on_user_change(client, false, number);
         } else if command.is("EXEC") {
             client.into_iter().for_each(|client| state.transactions.forget(client));
-            state.known_users.on_user_change(client, true);
+            state.known_users.on_user_change(client, true, number);
         }
     });
     Ok(())

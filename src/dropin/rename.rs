@@ -25,7 +25,7 @@ const FUNCTION: &[Subcommand] =
 
 /// Renames a command that this module serves. Returns whether it did.
 pub fn rename(command: &mut Filtered) -> bool {
-    let Some(served) = Served::ALL.into_iter().find(|served| command.is(served.name())) else { return false };
+    let Some(served) = command.name().and_then(Served::named) else { return false };
     let exists = with_state(|state| Served::ALL.iter().zip(state.exists).any(|(known, exists)| *known == served && exists));
     if exists != Some(true) || !is_ours(command, served) {
         return false;
@@ -94,7 +94,7 @@ fn choose_stand_in(command: &Filtered, served: Served) -> Option<&'static StandI
         let other = served.read_only_stand_in()?;
         (command.ctx().writes_are_paused() && writes_nothing(command, served)).then_some(other)
     };
-    let chosen = if with_state(|state| state.known_users.has(client)) == Some(true) {
+    let chosen = if with_state(|state| state.known_users.has(client, command_filter::seen())) == Some(true) {
         without_writes().unwrap_or(stand_in)
     } else {
         // A client without a user is the primary, or another module: the server's engine serves those.
@@ -105,14 +105,14 @@ fn choose_stand_in(command: &Filtered, served: Served) -> Option<&'static StandI
         }
         let chosen = without_writes().filter(|other| may(other.name())).or_else(|| may(stand_in.name()).then_some(stand_in))?;
         if user.is_unrestricted() {
-            with_state(|state| state.known_users.add(client));
+            with_state(|state| state.known_users.add(client, command_filter::seen()));
         }
         chosen
     };
     if !serves() {
         return None;
     }
-    with_state(|state| state.permitted = Some(client));
+    with_state(|state| state.permitted = Some((client, command_filter::seen())));
     Some(chosen)
 }
 

@@ -112,12 +112,12 @@ fn is_for_server_engine(args: &[Str<'_>]) -> bool {
 /// Refuses, with the server's own error, a client without permission for the command that it sent.
 fn check_permission(ctx: Ctx, stand_in: &'static StandIn, argv: &[Str<'_>]) -> Result<()> {
     let client = ctx.client_id();
-    if client != 0 && with_state(|state| state.permitted.take()).flatten() == Some(client) {
+    if client != 0 && with_state(|state| state.permitted.take()).flatten() == Some((client, command_filter::seen())) {
         return Ok(());
     }
     // Where the filter checks permissions but has not checked this one, the cache does not count.
     let may_remember = !command_filter::tells_clients();
-    if may_remember && with_state(|state| state.known_users.has(client)) == Some(true) {
+    if may_remember && with_state(|state| state.known_users.has(client, command_filter::seen())) == Some(true) {
         return Ok(());
     }
     let served = stand_in.command;
@@ -127,7 +127,7 @@ fn check_permission(ctx: Ctx, stand_in: &'static StandIn, argv: &[Str<'_>]) -> R
         Caller::Stranger => Err(refusal(ctx, Refused::Command, &full_name(served, argv))),
         Caller::User(user) if user.may(&words) => {
             if may_remember && user.is_unrestricted() {
-                with_state(|state| state.known_users.add(client));
+                with_state(|state| state.known_users.add(client, command_filter::seen()));
             }
             Ok(())
         }

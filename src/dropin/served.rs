@@ -38,6 +38,11 @@ impl Served {
     pub const ALL: [Self; 8] =
         [Self::Eval, Self::EvalSha, Self::EvalRo, Self::EvalShaRo, Self::Script, Self::FCall, Self::FCallRo, Self::Function];
 
+    /// The command of this name, ignoring case.
+    pub fn named(name: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|served| served.c_name().to_bytes().eq_ignore_ascii_case(name))
+    }
+
     /// The server's name, for `RM_Call`.
     pub fn c_name(self) -> &'static CStr {
         match self {

@@ -18,8 +18,6 @@ pub struct Look {
     pub role: Role,
     /// The commands that it wants to see, in upper case.
     pub names: &'static [&'static str],
-    /// Called before every command: it must cost next to nothing, and cannot panic.
-    pub next: fn(),
     /// Called with each command of `names`. A panic in it leaves the command as it is.
     pub at: fn(&mut Filtered) -> Result<()>,
 }
@@ -50,6 +48,9 @@ static LOOKS: [AtomicPtr<Look>; 2] = [const { AtomicPtr::new(ptr::null_mut()) };
 /// A bit for the length and the first two letters of each name that a feature wants to see, so that other commands are told apart at once.
 static WANTED: AtomicU64 = AtomicU64::new(0);
 
+/// Counts commands, so that a feature knows whether another command came since it last looked.
+static SEEN: AtomicU64 = AtomicU64::new(0);
+
 /// Set from the end of the load to the unload: the server does not take a filter back when a load fails.
 static OPEN: AtomicBool = AtomicBool::new(false);
 
@@ -63,6 +64,12 @@ pub fn open(ctx: Ctx) -> Result<()> {
 #[must_use]
 pub fn is_open() -> bool {
     OPEN.load(Ordering::Relaxed)
+}
+
+/// How many commands the filter has seen. What a feature noted at another number is about an earlier command.
+#[must_use]
+pub fn seen() -> u64 {
+    SEEN.load(Ordering::Relaxed)
 }
 
 /// The feature looks at every command from the next one on, or from the end of the load on.
@@ -157,14 +164,15 @@ pub fn tells_clients() -> bool {
 }
 
 unsafe extern "C" fn enter(filter: *mut raw::RedisModuleCommandFilterCtx) {
-    joined().for_each(|look| (look.next)());
+    SEEN.store(seen().wrapping_add(1), Ordering::Relaxed);
     // SAFETY: the server calls this with its filter context, which is valid until we return; ours lives as long as the filter is registered.
     let mut command = Filtered { filter, ctx: unsafe { Ctx::new(CONTEXT.load(Ordering::Relaxed)) } };
-    if command.arg(0).is_none_or(|name| WANTED.load(Ordering::Relaxed) & bit(name.bytes()) == 0) {
+    if command.name().is_none_or(|name| WANTED.load(Ordering::Relaxed) & bit(name) == 0) {
         return;
     }
     for look in joined() {
-        if look.names.iter().any(|name| command.is(name)) {
+        let wanted = |name: &[u8]| look.names.iter().any(|wanted| name.eq_ignore_ascii_case(wanted.as_bytes()));
+        if command.name().is_some_and(wanted) {
             let _ = guarded(|| (look.at)(&mut command));
         }
     }
@@ -184,10 +192,16 @@ impl Filtered {
         self.len() == 0
     }
 
+    /// The name, in the case in which it was sent.
+    #[must_use]
+    pub fn name(&self) -> Option<&[u8]> {
+        self.arg(0).map(Str::bytes)
+    }
+
     /// Whether the command has this name, in any case.
     #[must_use]
     pub fn is(&self, name: &str) -> bool {
-        self.arg(0).is_some_and(|word| word.bytes().eq_ignore_ascii_case(name.as_bytes()))
+        self.name().is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes()))
     }
 
     /// A word; the name is the first.

@@ -6,7 +6,7 @@
 //! The filter sees such a command before it runs. The command may run at once, be queued by MULTI, or be held while clients are
 //! paused. So a client whose command may run later is remembered until it has left that state.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
@@ -47,8 +47,8 @@ impl Follower {
     }
 }
 
-/// Set from an EXEC that may change the store until the next command: the store may change throughout.
-static IN_CHANGING_EXEC: AtomicBool = AtomicBool::new(false);
+/// The number of an EXEC that may change the store, until the next command: the store may change throughout. 0 for none.
+static CHANGING_EXEC: AtomicU64 = AtomicU64::new(0);
 
 /// Set when it is unknown whose EXEC changes the store: the server reports no client ids, or there are too many clients.
 static SUSPECT_EVERY_EXEC: AtomicBool = AtomicBool::new(false);
@@ -89,8 +89,8 @@ pub fn note_change() {
 
 /// Whether the store may have changed since the follower last read it. Nearly free while no client uses FUNCTION.
 pub fn may_have_changed(ctx: Ctx, follower: Follower) -> bool {
-    // While this is set, a transaction runs, and each of its commands may have changed the store.
-    if IN_CHANGING_EXEC.load(Ordering::Relaxed) || (ANY_HELD.load(Ordering::Relaxed) && check_pending(ctx)) {
+    // While a transaction runs, each of its commands may have changed the store.
+    if exec_may_change(ctx) || (ANY_HELD.load(Ordering::Relaxed) && check_pending(ctx)) {
         note_change();
     }
     follower.changed().load(Ordering::Relaxed)
@@ -122,7 +122,7 @@ fn update_pending_flags(pending: &[Pending]) {
 static WATCHING: AtomicBool = AtomicBool::new(false);
 
 /// The commands that the filter shows.
-static LOOK: Look = Look { role: Role::Watches, names: &["FUNCTION", "EXEC"], next: next_command, at };
+static LOOK: Look = Look { role: Role::Watches, names: &["FUNCTION", "EXEC"], at };
 
 fn at(command: &mut Filtered) -> Result<()> {
     if command.is("FUNCTION") {
@@ -153,7 +153,7 @@ pub fn start(ctx: Ctx) {
     let _ = command_filter::join(ctx, &LOOK);
     note_change();
     if ctx.flags().is_in_exec() {
-        IN_CHANGING_EXEC.store(true, Ordering::Relaxed);
+        CHANGING_EXEC.store(command_filter::seen().max(1), Ordering::Relaxed);
     }
     let clients = ctx.clients_in_transactions();
     if clients.is_empty() {
@@ -167,12 +167,13 @@ pub fn start(ctx: Ctx) {
     update_pending_flags(&all);
 }
 
-/// Called before every command. Commands that a transaction's own scripts run do not end the transaction.
-fn next_command() {
-    if IN_CHANGING_EXEC.load(Ordering::Relaxed) && !command_filter::context().is_some_and(|ctx| ctx.flags().is_in_exec()) {
-        IN_CHANGING_EXEC.store(false, Ordering::Relaxed);
-        note_change();
+/// Whether an EXEC that may change the store is running, or has run since the last call. Commands that its scripts run do not end it.
+fn exec_may_change(ctx: Ctx) -> bool {
+    let exec = CHANGING_EXEC.load(Ordering::Relaxed);
+    if exec != 0 && exec != command_filter::seen() && !ctx.flags().is_in_exec() {
+        CHANGING_EXEC.store(0, Ordering::Relaxed);
     }
+    exec != 0
 }
 
 /// Called before a FUNCTION command.
@@ -187,8 +188,11 @@ fn function(command: &Filtered) {
     }
 }
 
-/// Called before EXEC.
+/// Called before an EXEC command.
 fn exec(command: &Filtered) {
+    if CHANGING_EXEC.swap(0, Ordering::Relaxed) != 0 {
+        note_change();
+    }
     let queued = || {
         let (Some(client), Some(mut pending)) = (command.client(), PENDING.try_borrow_mut()) else { return true };
         let before = pending.len();
@@ -198,7 +202,7 @@ fn exec(command: &Filtered) {
     };
     if SUSPECT_EVERY_EXEC.load(Ordering::Relaxed) || (ANY_PENDING.load(Ordering::Relaxed) && queued()) {
         note_change();
-        IN_CHANGING_EXEC.store(true, Ordering::Relaxed);
+        CHANGING_EXEC.store(command_filter::seen().max(1), Ordering::Relaxed);
     }
 }
 
