@@ -1,6 +1,6 @@
-//! The settings: one row each, with its range and what it does.
+//! The settings: one row each, with its range and its effect.
 //!
-//! Commands read the settings; `module/config.rs` registers them with the server. A row feeds the module arguments, `CONFIG SET
+//! Commands read the settings; `module/config.rs` registers them with the server. A row feeds the module argument, `CONFIG SET
 //! atomic.<name>`, the error for a wrong value, and the table in the README.
 
 use std::ffi::CStr;
@@ -8,19 +8,16 @@ use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// One setting.
 pub struct Setting {
     /// `CONFIG SET atomic.<name>`, and the module argument.
     pub name: &'static CStr,
-    /// The value without any configuration.
+    /// The value if it is not configured.
     pub default: i64,
-    /// The smallest value.
     pub min: i64,
-    /// The largest value.
     pub max: i64,
     /// How the value is written.
     pub kind: Kind,
-    /// What it does, for the README.
+    /// Its effect, for the README.
     pub doc: &'static str,
     value: AtomicI64,
 }
@@ -64,7 +61,7 @@ impl Setting {
     }
 }
 
-/// Records a change from outside: a setting of the server from which one of ours is derived has changed.
+/// Records a change of a server setting that one of these depends on.
 pub fn note_change() {
     CHANGED.store(true, Ordering::Relaxed);
 }
@@ -74,7 +71,6 @@ pub fn take_changed() -> bool {
     CHANGED.load(Ordering::Relaxed) && CHANGED.swap(false, Ordering::Relaxed)
 }
 
-/// Memory of the script engine.
 pub static SCRIPT_MEMORY_LIMIT: Setting = Setting::new(
     c"script-memory-limit",
     Kind::AutoBytes,
@@ -84,7 +80,6 @@ pub static SCRIPT_MEMORY_LIMIT: Setting = Setting::new(
      `maxmemory`, but at least 512 MiB.",
 );
 
-/// Memory of one run.
 pub static SCRIPT_RUN_MEMORY_LIMIT: Setting = Setting::new(
     c"script-run-memory-limit",
     Kind::Bytes,
@@ -93,7 +88,6 @@ pub static SCRIPT_RUN_MEMORY_LIMIT: Setting = Setting::new(
     "Memory that one run of a script may add to the engine's, garbage included. 0 leaves only `script-memory-limit`.",
 );
 
-/// Size of the arguments of a command in a script.
 pub static SCRIPT_ARGUMENT_LIMIT: Setting = Setting::new(
     c"script-argument-limit",
     Kind::Bytes,
@@ -102,7 +96,6 @@ pub static SCRIPT_ARGUMENT_LIMIT: Setting = Setting::new(
     "Total size of the arguments of one command that a script calls. A script that passes more fails with an error.",
 );
 
-/// Size of a script's reply.
 pub static SCRIPT_REPLY_LIMIT: Setting = Setting::new(
     c"script-reply-limit",
     Kind::Bytes,
@@ -111,7 +104,6 @@ pub static SCRIPT_REPLY_LIMIT: Setting = Setting::new(
     "Size of a script's reply. Each value counts as its data plus 16 bytes. A script that returns more fails with an error.",
 );
 
-/// Nesting of a script's reply.
 pub static SCRIPT_REPLY_DEPTH: Setting = Setting::new(
     c"script-reply-depth",
     Kind::Number,
@@ -120,7 +112,6 @@ pub static SCRIPT_REPLY_DEPTH: Setting = Setting::new(
     "Nesting depth of a script's reply. An error inside the reply replaces any deeper level.",
 );
 
-/// Time limit until the first write.
 pub static SCRIPT_TIMEOUT_MS: Setting = Setting::new(
     c"script-timeout-ms",
     Kind::Number,
@@ -129,7 +120,6 @@ pub static SCRIPT_TIMEOUT_MS: Setting = Setting::new(
     "A script that has run this long without writing fails with an error. 0 disables the limit.",
 );
 
-/// Time limit, always.
 pub static SCRIPT_BUDGET_MS: Setting = Setting::new(
     c"script-budget-ms",
     Kind::Number,
@@ -138,7 +128,6 @@ pub static SCRIPT_BUDGET_MS: Setting = Setting::new(
     "A script that has run this long fails with an error, even if it has written. Its writes stay. 0 disables the limit.",
 );
 
-/// Time limit where no client can end a script.
 pub static SCRIPT_UNREACHABLE_BUDGET_MS: Setting = Setting::new(
     c"script-unreachable-budget-ms",
     Kind::Number,
@@ -148,7 +137,6 @@ pub static SCRIPT_UNREACHABLE_BUDGET_MS: Setting = Setting::new(
      in MULTI, on a replica, or called by another module. 0 disables the limit.",
 );
 
-/// Machine code.
 pub static SCRIPT_NATIVE_CODE: Setting = Setting::new(
     c"script-native-code",
     Kind::Switch,
@@ -157,27 +145,24 @@ pub static SCRIPT_NATIVE_CODE: Setting = Setting::new(
     "Compiles scripts that compute a lot to machine code. The limits apply as before. Fixed when the module loads.",
 );
 
-/// Text of numbers.
 pub static SCRIPT_EXACT_NUMBERS: Setting = Setting::new(
     c"script-exact-numbers",
     Kind::Toggle,
     0,
     0..=1,
-    "Converts numbers to text in full: `tostring(0.1 + 0.2)` returns `0.30000000000000004`, not `0.3` as on the server, which writes 14 digits. \
-     Has no effect in drop-in mode or while a library or a file of commands loads.",
+    "Converts numbers to text in full: `tostring(0.1 + 0.2)` returns `0.30000000000000004`, not `0.3` as on the server, which writes \
+     14 digits. Has no effect in drop-in mode or while a library or a file of commands loads.",
 );
 
-/// Memory for scripts in the server's function store.
 pub static SCRIPT_STORE_MAX_BYTES: Setting = Setting::new(
     c"script-store-max-bytes",
     Kind::Bytes,
     64 << 20,
     0..=1 << 40,
-    "Memory for the scripts that `ATOMIC.SCRIPT LOAD` stores in the server's function store. Each script counts as 2.5 KiB plus 2.5 times its \
-     source. Beyond the limit a script is loaded but not stored: it can be evicted, and a restart loses it. 0 stores nothing.",
+    "Memory for the scripts that `ATOMIC.SCRIPT LOAD` stores in the server's function store. Each script counts as 2.5 KiB plus 2.5 times \
+     its source. Beyond the limit a script is loaded but not stored: it can be evicted, and a restart loses it. 0 stores nothing.",
 );
 
-/// The command names of other modules.
 pub static COMPAT: Setting = Setting::new(
     c"compat",
     Kind::Switch,
@@ -186,7 +171,6 @@ pub static COMPAT: Setting = Setting::new(
     "Registers CL.THROTTLE, CAS and CAD, the command names of redis-cell, Tair and Kvrocks. Fixed when the module loads.",
 );
 
-/// Drop-in mode.
 pub static INTERCEPT: Setting = Setting::new(
     c"intercept",
     Kind::Toggle,
@@ -196,21 +180,20 @@ pub static INTERCEPT: Setting = Setting::new(
      [drop-in mode](docs/drop-in.md).",
 );
 
-/// Drop-in mode in a cluster.
 pub static INTERCEPT_ONE_SLOT: Setting = Setting::new(
     c"intercept-one-slot",
     Kind::Toggle,
     0,
     0..=1,
-    "In a cluster, drop-in mode also serves scripts that declare keys but have no `#!lua` line. In these, a call with a key outside the slot \
-     of the declared keys is an error; the server's own engine allows it. See [drop-in mode](docs/drop-in.md).",
+    "In a cluster, drop-in mode also serves scripts that declare keys but have no `#!lua` line. In these, a call with a key outside \
+     the slot of the declared keys is an error; the server's own engine allows it. See [drop-in mode](docs/drop-in.md).",
 );
 
 /// A setting that is text, empty without any configuration; fixed when the module loads.
 pub struct TextSetting {
     /// The module argument, and `CONFIG GET atomic.<name>`.
     pub name: &'static CStr,
-    /// What it does, for the README.
+    /// Its effect, for the README.
     pub doc: &'static str,
     value: Mutex<Vec<u8>>,
 }
@@ -228,7 +211,6 @@ impl TextSetting {
     }
 }
 
-/// The directory of the scripted commands.
 pub static COMMANDS_DIR: TextSetting = TextSetting {
     name: c"commands-dir",
     doc: "A directory whose `*.lua` files declare commands; empty for none. Fixed when the module loads.",

@@ -15,14 +15,12 @@ use crate::primitives::number::Number;
 use crate::server::args::{Args, expiry_option, is, syntax};
 use crate::server::reply::Reply;
 
-/// The options that a command takes besides conditions.
+/// The options that a command accepts besides conditions.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Form<'a> {
+pub struct Accepts<'a> {
     /// The new value, which `GT` and `LT` compare. A command without one needs an existing value.
     pub new: Option<&'a [u8]>,
-    /// Whether the command takes an expiry.
     pub expiry: bool,
-    /// Whether the command takes `GET`.
     pub get: bool,
 }
 
@@ -38,16 +36,16 @@ pub struct Options<'a> {
 
 impl<'a> Options<'a> {
     /// Reads all remaining arguments.
-    pub fn parse(mut args: Args<'a>, form: Form<'a>) -> Result<Self> {
-        let mut conditions = if form.new.is_some() { Conditions::default() } else { Conditions::on_existing_value() };
+    pub fn parse(mut args: Args<'a>, accepts: Accepts<'a>) -> Result<Self> {
+        let mut conditions = if accepts.new.is_some() { Conditions::default() } else { Conditions::on_existing_value() };
         let (mut expiry, mut get) = (None, false);
         while let Some(option) = args.take_if_any() {
             let option = option.bytes();
-            if let Some(condition) = condition(option, &mut args, form.new)? {
+            if let Some(condition) = condition(option, &mut args, accepts.new)? {
                 conditions.add(condition).then_some(()).ok_or_else(|| syntax(option))?;
-            } else if form.get && !get && is(option, "GET") {
+            } else if accepts.get && !get && is(option, "GET") {
                 get = true;
-            } else if !(form.expiry && expiry_option(option, &mut args, &mut expiry)?) {
+            } else if !(accepts.expiry && expiry_option(option, &mut args, &mut expiry)?) {
                 return Err(syntax(option));
             }
         }
@@ -61,7 +59,7 @@ impl<'a> Options<'a> {
     pub fn look(&self, entry: &mut Entry<'_>) -> Result<(Outcome, Option<Vec<u8>>)> {
         if self.get || self.conditions.compare_numbers() {
             let stored = entry.string()?;
-            return Ok((verdict(&self.conditions, stored)?, stored.filter(|_| self.get).map(<[u8]>::to_vec)));
+            return Ok((evaluate(&self.conditions, stored)?, stored.filter(|_| self.get).map(<[u8]>::to_vec)));
         }
         let exists = entry.holds_string()?;
         let equals = |expected: &[u8]| matches!(entry.compare(expected), Ok(Comparison::Equal));
@@ -71,18 +69,18 @@ impl<'a> Options<'a> {
     /// 1, 0 or -1; with `GET` an array of that and the old value.
     #[must_use]
     pub fn reply(&self, outcome: Outcome, old: Option<Vec<u8>>) -> Reply {
-        if self.get { with_old(outcome, old) } else { Reply::Integer(outcome.reply()) }
+        if self.get { reply_with_old(outcome, old) } else { Reply::Integer(outcome.reply()) }
     }
 }
 
 /// `[1 | 0 | -1, old value or nil]`
 #[must_use]
-pub fn with_old(outcome: Outcome, old: Option<Vec<u8>>) -> Reply {
+pub fn reply_with_old(outcome: Outcome, old: Option<Vec<u8>>) -> Reply {
     Reply::Array(vec![Reply::Integer(outcome.reply()), old.map_or(Reply::Null, Reply::Bulk)])
 }
 
 /// Whether the conditions hold for a stored value.
-pub fn verdict(conditions: &Conditions<'_>, stored: Option<&[u8]>) -> Result<Outcome> {
+pub fn evaluate(conditions: &Conditions<'_>, stored: Option<&[u8]>) -> Result<Outcome> {
     conditions.verdict(stored).map_err(|NotANumber| Error::Text("ERR stored value is not a number"))
 }
 

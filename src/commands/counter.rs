@@ -75,12 +75,12 @@ impl Options {
     }
 }
 
-/// Reads a stored counter. Anything but an integer is an error in the server's own words for the type.
+/// Reads a stored counter. `refusal` is the server's own error for this type if the value is not an integer.
 pub fn stored(bytes: &[u8], refusal: &'static str) -> Result<i64> {
     parse_i64(bytes).ok_or(Error::Text(refusal))
 }
 
-/// The server's own words for a string that is not an integer.
+/// The server's own error for a string that is not an integer.
 pub const NOT_A_NUMBER: &str = "ERR value is not an integer or out of range";
 
 /// `[applied, value, delta applied, ttl-ms or -1]`

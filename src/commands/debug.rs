@@ -1,5 +1,5 @@
-//! `ATOMIC.DEBUG PANIC message`: panics inside a handler, to show that the guard holds. Only in builds with the feature
-//! `fault-injection`, which no release has.
+//! `ATOMIC.DEBUG PANIC message`: panics inside a handler, to test the guard. Only in builds with the feature `fault-injection`, which
+//! no release has.
 
 use super::spec::{Arg, Command, Keys, Spec};
 use crate::error::Result;
@@ -7,7 +7,6 @@ use crate::keyspace::Keyspace;
 use crate::server::args::{Args, is, syntax};
 use crate::server::reply::Reply;
 
-/// See the top of this file.
 pub struct Debug;
 
 impl Command for Debug {

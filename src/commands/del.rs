@@ -9,7 +9,7 @@
 //! Errors: WRONGTYPE when the key is not a string; `IFGT must be a number`, `stored value is not a number`; `at least one
 //! condition is required`; syntax error.
 
-use super::conditions::{Form, GET, ON_STORED, Options};
+use super::conditions::{Accepts, GET, ON_STORED, Options};
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
@@ -42,7 +42,7 @@ impl Command for Del {
 
     fn parse(mut args: Args<'_>) -> Result<Request<'_>> {
         let key = args.take()?;
-        Ok(Request { key, options: Options::parse(args, Form { get: true, ..Form::default() })? })
+        Ok(Request { key, options: Options::parse(args, Accepts { get: true, ..Accepts::default() })? })
     }
 
     fn run(keyspace: &Keyspace, Request { key, options }: Request<'_>) -> Result<Reply> {

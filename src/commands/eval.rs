@@ -14,11 +14,11 @@
 
 use std::marker::PhantomData;
 
-use super::spec::{Arg, Around, Command, Keys, Spec};
+use super::spec::{Arg, Command, Keys, Spec, Wrapper};
 use crate::dropin;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::scripting::{self, Form, Manner, Request};
+use crate::scripting::{self, Request, RunMode, ScriptArgument};
 use crate::server::args::Args;
 use crate::server::reply::Reply;
 
@@ -35,8 +35,8 @@ macro_rules! script_args {
 }
 pub(super) use script_args;
 
-/// What the commands that run a script or a function have in common. The flags are those of the server's own EVAL: each call of a script
-/// is checked when it is made.
+/// The metadata that the commands for scripts and functions share. The flags are those of the server's own EVAL: the server checks
+/// each command that the script calls.
 pub(super) const WRITES: Spec = Spec {
     name: c"",
     flags: c"may-replicate allow-stale no-mandatory-keys deny-script",
@@ -55,7 +55,7 @@ pub(super) const READS: Spec = Spec { flags: c"allow-stale no-mandatory-keys den
 /// One of the four forms.
 pub trait Eval {
     const SPEC: Spec;
-    const FORM: Form;
+    const ARGUMENT: ScriptArgument;
     const READ_ONLY: bool = false;
 }
 
@@ -63,7 +63,7 @@ pub struct BySource;
 
 impl Eval for BySource {
     const SPEC: Spec = Spec { name: c"atomic.eval", summary: c"Runs a Lua script on the server.", ..WRITES };
-    const FORM: Form = Form::Source;
+    const ARGUMENT: ScriptArgument = ScriptArgument::Source;
 }
 
 pub struct BySha;
@@ -75,14 +75,14 @@ impl Eval for BySha {
         args: script_args!(c"sha1"),
         ..WRITES
     };
-    const FORM: Form = Form::Sha;
+    const ARGUMENT: ScriptArgument = ScriptArgument::Sha;
 }
 
 pub struct BySourceReadOnly;
 
 impl Eval for BySourceReadOnly {
     const SPEC: Spec = Spec { name: c"atomic.eval_ro", summary: c"Runs a read-only Lua script on the server.", ..READS };
-    const FORM: Form = Form::Source;
+    const ARGUMENT: ScriptArgument = ScriptArgument::Source;
     const READ_ONLY: bool = true;
 }
 
@@ -95,17 +95,16 @@ impl Eval for ByShaReadOnly {
         args: script_args!(c"sha1"),
         ..READS
     };
-    const FORM: Form = Form::Sha;
+    const ARGUMENT: ScriptArgument = ScriptArgument::Sha;
     const READ_ONLY: bool = true;
 }
 
-/// The command of a form.
-pub struct Run<E>(PhantomData<E>);
+pub struct EvalCommand<E>(PhantomData<E>);
 
-impl<E: Eval> Command for Run<E> {
+impl<E: Eval> Command for EvalCommand<E> {
     const SPEC: Spec = E::SPEC;
 
-    const AROUND: Option<Around> = Some(dropin::serve);
+    const WRAPPER: Option<Wrapper> = Some(dropin::serve);
 
     type Request<'a> = Request<'a>;
 
@@ -114,7 +113,7 @@ impl<E: Eval> Command for Run<E> {
     }
 
     fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
-        let manner = Manner { read_only: E::READ_ONLY, standing_in: dropin::is_standing_in() };
-        scripting::script(keyspace, &request, E::FORM, manner)
+        let mode = RunMode { read_only: E::READ_ONLY, standing_in: dropin::is_standing_in() };
+        scripting::script(keyspace, &request, E::ARGUMENT, mode)
     }
 }

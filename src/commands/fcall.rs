@@ -10,11 +10,11 @@
 use std::marker::PhantomData;
 
 use super::eval::{READS, WRITES, script_args};
-use super::spec::{Arg, Around, Command, Spec};
+use super::spec::{Arg, Command, Spec, Wrapper};
 use crate::dropin;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::scripting::{self, Manner};
+use crate::scripting::{self, RunMode};
 use crate::server::args::Args;
 use crate::server::reply::Reply;
 
@@ -24,7 +24,7 @@ pub trait Fcall {
     const READ_ONLY: bool;
 }
 
-/// What both have in common.
+/// The metadata that both forms share.
 const CALLS: Spec = Spec { complexity: c"Depends on the function that is called", args: script_args!(c"function"), ..WRITES };
 
 pub struct Any;
@@ -47,13 +47,12 @@ impl Fcall for ReadOnly {
     const READ_ONLY: bool = true;
 }
 
-/// The command of a form.
-pub struct Run<F>(PhantomData<F>);
+pub struct FcallCommand<F>(PhantomData<F>);
 
-impl<F: Fcall> Command for Run<F> {
+impl<F: Fcall> Command for FcallCommand<F> {
     const SPEC: Spec = F::SPEC;
 
-    const AROUND: Option<Around> = Some(dropin::serve);
+    const WRAPPER: Option<Wrapper> = Some(dropin::serve);
 
     type Request<'a> = Args<'a>;
 
@@ -62,7 +61,7 @@ impl<F: Fcall> Command for Run<F> {
     }
 
     fn run(keyspace: &Keyspace, args: Args<'_>) -> Result<Reply> {
-        let manner = Manner { read_only: F::READ_ONLY, standing_in: dropin::is_standing_in() };
-        scripting::function(keyspace, args, manner)
+        let mode = RunMode { read_only: F::READ_ONLY, standing_in: dropin::is_standing_in() };
+        scripting::function(keyspace, args, mode)
     }
 }

@@ -22,7 +22,7 @@ pub struct Fence;
 pub struct Request<'a> {
     key: Str<'a>,
     number: Number,
-    kept: Option<DurationMs>,
+    ttl: Option<DurationMs>,
 }
 
 impl Command for Fence {
@@ -43,21 +43,21 @@ impl Command for Fence {
     fn parse(mut args: Args<'_>) -> Result<Request<'_>> {
         let key = args.take()?;
         let number = Number(args.count("number", 1..=MAX_NUMBER.cast_signed())?);
-        let mut kept = None;
+        let mut ttl = None;
         while let Some(option) = args.take_if_any() {
             let option = option.bytes();
             if !is(option, "PX") {
                 return Err(syntax(option));
             }
-            fill(&mut kept, args.px()?, option)?;
+            fill(&mut ttl, args.px()?, option)?;
         }
-        Ok(Request { key, number, kept })
+        Ok(Request { key, number, ttl })
     }
 
     fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
         keyspace.admit(Growth::NewKey, request.key)?;
         let verdict = keyspace.transact(request.key, decode, |highest, now| {
-            Ok(judge(highest, request.number, request.kept.map(|kept| now.floor_ms().plus(kept))))
+            Ok(judge(highest, request.number, request.ttl.map(|ttl| now.floor_ms().plus(ttl))))
         })?;
         Ok(Reply::Integer(verdict.reply()))
     }

@@ -11,7 +11,7 @@ use redis_module::raw;
 use super::spec::{Command, KeyFlags, Spec};
 use crate::error::{Error, Result, guarded};
 use crate::keyspace::Keyspace;
-use crate::scripting::calls::Run;
+use crate::scripting::calls::NativeFn;
 use crate::server::args::{Args, parse_i64};
 use crate::server::module_api::{Ctx, Str};
 use crate::server::reply::Reply;
@@ -23,7 +23,7 @@ pub struct Entry {
     /// The function that the server calls; `None` for a container of subcommands.
     pub function: raw::RedisModuleCmdFunc,
     /// What the command does, without the server around it; `None` for a container.
-    pub run: Option<Run>,
+    pub run: Option<NativeFn>,
 }
 
 impl Entry {
@@ -69,8 +69,8 @@ unsafe extern "C" fn call<C: Command>(
     let skipped = const { words(C::SPEC.name.to_bytes()) };
     let outcome = guarded(|| {
         let mut run = || run::<C>(&Keyspace::new(ctx), argv.get(skipped..).unwrap_or_default());
-        match const { C::AROUND } {
-            Some(around) => around(ctx, argv, &mut run),
+        match const { C::WRAPPER } {
+            Some(wrapper) => wrapper(ctx, argv, &mut run),
             None => run(),
         }
     });

@@ -8,16 +8,16 @@ use crate::keyspace::Keyspace;
 use crate::server::args::Args;
 use crate::server::reply::Reply;
 
-/// A container with a HELP.
+/// A container with a HELP subcommand.
 pub trait Help {
     /// [`SPEC`] with a name and flags.
     const SPEC: Spec;
 
-    /// The text, as the server formats its own.
+    /// The text, in the format of the server's own HELP.
     const LINES: &[&str];
 }
 
-/// What all HELP subcommands have in common.
+/// The metadata that all HELP subcommands share.
 pub const SPEC: Spec = Spec {
     name: c"",
     flags: c"",
@@ -30,7 +30,6 @@ pub const SPEC: Spec = Spec {
     args: &[],
 };
 
-/// The HELP of `C`.
 pub struct HelpOf<C>(PhantomData<C>);
 
 impl<C: Help> Command for HelpOf<C> {

@@ -12,7 +12,7 @@
 //! Errors: WRONGTYPE when the key is not a hash; `IFGT must be a number`, `value must be a number`, `stored value is not a
 //! number`; `at least one condition is required`; syntax error.
 
-use super::conditions::{Form, ON_BOTH, Options, verdict, with_old};
+use super::conditions::{Accepts, ON_BOTH, Options, evaluate, reply_with_old};
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
@@ -48,7 +48,7 @@ impl Command for HSet {
 
     fn parse(mut args: Args<'_>) -> Result<Request<'_>> {
         let (key, field, value) = (args.take()?, args.take()?, args.take()?);
-        let options = Options::parse(args, Form { new: Some(value.bytes()), ..Form::default() })?;
+        let options = Options::parse(args, Accepts { new: Some(value.bytes()), ..Accepts::default() })?;
         Ok(Request { key, field, value, conditions: options.conditions })
     }
 
@@ -56,8 +56,8 @@ impl Command for HSet {
         let entry = keyspace.entry(key);
         let stored = entry.field(field)?;
         let old = stored.as_ref().map(|stored| stored.as_str().bytes());
-        let outcome = verdict(&conditions, old)?;
+        let outcome = evaluate(&conditions, old)?;
         entry.apply(outcome.allow(Effect::SetField { field, value }))?;
-        Ok(with_old(outcome, old.map(<[u8]>::to_vec)))
+        Ok(reply_with_old(outcome, old.map(<[u8]>::to_vec)))
     }
 }

@@ -23,7 +23,7 @@ pub struct Request<'a> {
     key: Str<'a>,
     token: &'a [u8],
     response: &'a [u8],
-    keep: DurationMs,
+    ttl: DurationMs,
 }
 
 impl Command for IdemEnd {
@@ -47,14 +47,14 @@ impl Command for IdemEnd {
         if !is(option, "PX") {
             return Err(syntax(option));
         }
-        let keep = args.px()?;
+        let ttl = args.px()?;
         args.finish()?;
-        Ok(Request { key, token, response, keep })
+        Ok(Request { key, token, response, ttl })
     }
 
     fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
         let ended = keyspace.transact(request.key, decode, |stored, now| {
-            Ok(end(stored, request.token, request.response, request.keep, now.floor_ms()))
+            Ok(end(stored, request.token, request.response, request.ttl, now.floor_ms()))
         })?;
         Ok(Reply::Integer(ended.reply()))
     }

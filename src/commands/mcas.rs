@@ -2,10 +2,10 @@
 //!
 //! 1 to 128 keys, all different; in a cluster all in one slot.
 //!
-//! Reply: `[1, -1]` when all were set; `[0, index]` when none was, with the first key, counted from 0, that holds another value or does
-//! not exist. TTL: as in SET, cleared. Replicates: `SET key new` for every key, in one transaction; nothing when nothing changed.
-//! Errors: WRONGTYPE when any of the keys is not a string, even after one that differs; `at most 128 keys`; `key must not be given
-//! twice`; wrong number of arguments unless each key has both its values.
+//! Reply: `[1, -1]` when all keys were set; `[0, index]` when none was: the first key, counted from 0, that holds another value or
+//! does not exist. TTL: as in SET, cleared. Replicates: `SET key new` for every key, in one transaction; nothing when nothing
+//! changed. Errors: WRONGTYPE when any key is not a string, even if an earlier key does not match; `at most 128 keys`; `key must not
+//! be given twice`; wrong number of arguments unless each key has both values.
 
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::{Error, Result};
@@ -16,10 +16,8 @@ use crate::server::args::{Args, distinct};
 use crate::server::module_api::Str;
 use crate::server::reply::{Reply, number};
 
-/// See the top of this file.
 pub struct MCas;
 
-/// The arguments.
 pub struct Request<'a> {
     /// Key, expected value, new value.
     swaps: &'a [[Str<'a>; 3]],

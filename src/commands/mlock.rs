@@ -1,11 +1,12 @@
-//! `ATOMIC.MLOCK owner lease-ms key [key ...]`: acquire several locks, all or none.
+//! `ATOMIC.MLOCK owner lease-ms key [key ...]`: acquires several locks with one lease, all or none.
 //!
-//! 1 to 128 keys, all different; in a cluster all in one slot. Locks that you own alone are entered again. A key for which clients wait
-//! counts as held.
-//! Reply: `[1, fence, ttl-ms]` when you own all of them: the fence is above those of all earlier owners, the TTL the shortest; `[0,
-//! index, ttl-ms]` with the first key, counted from 0, that somebody else holds, and how long (-1: another client's lock without a
-//! TTL). TTL: each key lives until its lease ends. Replicates: `SET key state PXAT t` for every key, in one transaction; a denial nothing.
-//! Errors: as ATOMIC.LOCK; `at most 128 keys`; `key must not be given twice`.
+//! 1 to 128 keys, all different; in a cluster all in one slot. A lock that the owner already holds alone is acquired again. A key
+//! with waiters counts as held.
+//!
+//! Reply: `[1, fence, ttl-ms]` when granted: the fence is higher than those of all earlier owners, the TTL is the shortest; `[0,
+//! index, ttl-ms]` when denied: the first key, counted from 0, that another owner holds, and its TTL (-1: another client's lock
+//! without a TTL). TTL: each key lives until its lease ends. Replicates: `SET key state PXAT t` for every key, in one transaction;
+//! nothing for a denial. Errors: as ATOMIC.LOCK; `at most 128 keys`; `key must not be given twice`.
 
 use super::lock::owner;
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
@@ -18,10 +19,8 @@ use crate::server::module_api::Str;
 use crate::server::reply::{Reply, number};
 use crate::waiting::{self, Kind};
 
-/// See the top of this file.
 pub struct MLock;
 
-/// The arguments.
 pub struct Request<'a> {
     keys: &'a [Str<'a>],
     owner: &'a [u8],
@@ -55,7 +54,7 @@ impl Command for MLock {
     fn run(keyspace: &Keyspace, Request { keys, owner, lease }: Request<'_>) -> Result<Reply> {
         waiting::warn_once(keyspace.ctx());
         let drafts = keys.iter().map(|key| waiting::settled::<Draft>(keyspace, *key)).collect::<Result<Vec<_>>>()?;
-        // One number for all, above every one that the states have shown.
+        // One fence for all keys, above every stored one.
         let claim = Claim { owner, mode: Mode::Exclusive, lease };
         let issued = fence::next(keyspace.now());
         let (mut effects, mut highest, mut shortest) = (Vec::with_capacity(keys.len()), 0, lease);
@@ -76,7 +75,7 @@ impl Command for MLock {
         fence::observe(highest);
         keyspace.apply_all(effects)?;
         for key in keys {
-            // What was entered again may be bound, and has a new end.
+            // A lock that was acquired again may be bound to a connection, and its lease has a new end.
             waiting::prolong(keyspace, Kind::Lock, *key, owner, keyspace.now().floor_ms().plus(lease))?;
         }
         Ok(Reply::from([1, number(highest), shortest.reply()]))

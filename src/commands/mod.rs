@@ -1,6 +1,6 @@
-//! Layer 3: the commands, one file each. A file is its reference page (`//!`), its metadata, its arguments, what it runs.
+//! The commands, one file each. A file has the command's reference page (`//!`), its metadata, its arguments and its code.
 //!
-//! The table of contents; [`spec`] says what a command is made of, [`guard`] how the server enters it.
+//! This file lists them. [`spec`] defines the parts of a command, [`guard`] its entry from the server.
 
 mod cad;
 mod cas;
@@ -89,12 +89,12 @@ pub const ALL: &[Entry] = &[
     entry::<idembegin::IdemBegin>(),
     entry::<idemend::IdemEnd>(),
     entry::<idemabort::IdemAbort>(),
-    entry::<eval::Run<eval::BySource>>(),
-    entry::<eval::Run<eval::BySha>>(),
-    entry::<eval::Run<eval::BySourceReadOnly>>(),
-    entry::<eval::Run<eval::ByShaReadOnly>>(),
-    entry::<fcall::Run<fcall::Any>>(),
-    entry::<fcall::Run<fcall::ReadOnly>>(),
+    entry::<eval::EvalCommand<eval::BySource>>(),
+    entry::<eval::EvalCommand<eval::BySha>>(),
+    entry::<eval::EvalCommand<eval::BySourceReadOnly>>(),
+    entry::<eval::EvalCommand<eval::ByShaReadOnly>>(),
+    entry::<fcall::FcallCommand<fcall::Any>>(),
+    entry::<fcall::FcallCommand<fcall::ReadOnly>>(),
     Entry::container(&function::CONTAINER),
     entry::<function::load::Load>(),
     entry::<function::delete::Delete>(),
@@ -123,14 +123,14 @@ pub const ALL: &[Entry] = &[
     entry::<debug::Debug>(),
 ];
 
-/// Other modules' names for what these commands do, with the module argument `compat yes`.
+/// The names that other modules use for these commands, with the module argument `compat yes`.
 pub const COMPAT: &[Entry] = &[
     entry::<cas::Cas>().under(&const { spec::Spec { name: c"cas", ..<cas::Cas as spec::Command>::SPEC } }),
     entry::<cad::Cad>().under(&const { spec::Spec { name: c"cad", ..<cad::Cad as spec::Command>::SPEC } }),
     entry::<throttle::Throttle>(),
 ];
 
-/// The commands of this load.
+/// The commands that this load registers.
 pub fn registered() -> impl Iterator<Item = &'static Entry> {
     let compat = if settings::COMPAT.get() == 1 { COMPAT } else { &[] };
     ALL.iter().chain(compat)

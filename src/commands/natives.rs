@@ -1,11 +1,12 @@
-//! Which commands scripts can call as functions of `atomic`: all that the server lets scripts run and that are for everybody.
+//! The commands that scripts can call as functions of `atomic`: all except admin commands and those that the server denies to
+//! scripts.
 
 use super::guard::Entry;
 use super::spec::{Arg, ArgKind};
 use crate::lua::port::NativeCommand;
 use crate::scripting::calls::Native;
 
-/// The commands, as the engine knows them and as they run.
+/// The commands, as the engine sees them and as they run.
 pub fn all() -> impl Iterator<Item = (NativeCommand, Native)> {
     super::ALL.iter().filter_map(both)
 }
@@ -24,7 +25,7 @@ fn both(entry: &Entry) -> Option<(NativeCommand, Native)> {
     ))
 }
 
-/// The words by which options begin, in the order of the documented syntax.
+/// The first words of the options, in the order of the documented syntax.
 fn options(arg: &Arg, words: &mut Vec<&'static [u8]>) {
     words.extend(arg.token.map(|token| token.to_bytes()));
     match arg.kind {

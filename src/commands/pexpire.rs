@@ -11,7 +11,7 @@
 //! Errors: WRONGTYPE when the key is not a string; `ms must be an integer in 1..=31536000000`; `IFGT must be a number`, `stored
 //! value is not a number`; `at least one condition is required`; syntax error.
 
-use super::conditions::{Form, ON_STORED, Options};
+use super::conditions::{Accepts, ON_STORED, Options};
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
@@ -46,7 +46,7 @@ impl Command for PExpire {
 
     fn parse(mut args: Args<'_>) -> Result<Request<'_>> {
         let (key, ttl) = (args.take()?, args.duration("ms")?);
-        Ok(Request { key, ttl, options: Options::parse(args, Form::default())? })
+        Ok(Request { key, ttl, options: Options::parse(args, Accepts::default())? })
     }
 
     fn run(keyspace: &Keyspace, Request { key, ttl, options }: Request<'_>) -> Result<Reply> {

@@ -1,7 +1,8 @@
 //! `ATOMIC.PUSH key LEFT|RIGHT maxlen [EVICT | REJECT] [PX ms] [RANGE] VALUES v [v ...]`: pushes to a list of bounded length.
 //!
 //! `maxlen` is 1..=1000000. The values are pushed one after the other, all or none. Without room, `EVICT` (the default) drops
-//! the oldest elements, from the other end; of more values than `maxlen` the last ones stay. `REJECT` pushes nothing instead.
+//! the oldest elements, from the other end; if there are more values than `maxlen`, the last ones stay. `REJECT` pushes nothing
+//! instead.
 //! `RANGE` adds the whole list to the reply, from its head.
 //! Reply: `[length, dropped or refused]`, with `RANGE` `[length, dropped or refused, [element, ...]]`.
 //! TTL: `PX` is set on every push; without it the TTL stays. Clients that block on the list are served.

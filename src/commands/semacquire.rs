@@ -2,7 +2,7 @@
 //! with a lease, optionally waiting for them.
 //!
 //! `capacity` limits the permits in use by all owners together; it belongs to the request and is not stored. `owner` is a unique
-//! name of 1 to 255 bytes. An owner may acquire more permits later: all of them end together, and none earlier than before.
+//! name of 1 to 255 bytes. An owner may acquire more permits later: then all its leases end together, none earlier than before.
 //! `PERMITS` is the number to acquire, all or none; the default is 1.
 //! WAIT, MAXQUEUE and BIND work as in ATOMIC.LOCK; a request for few permits does not overtake one for many.
 //! Reply: `[1, fence, in use, 0, waiters]` when granted; `[0, 0, in use, retry-after-ms, waiters]` when denied. retry-after-ms is

@@ -13,7 +13,7 @@
 //! Errors: WRONGTYPE when the key is not a string; `IFGT must be a number`, `value must be a number`, `stored value is not a
 //! number`; `at least one condition is required`; `EX|PX|EXAT|PXAT must be an integer in ...`; syntax error.
 
-use super::conditions::{Form, GET, ON_BOTH, Options};
+use super::conditions::{Accepts, GET, ON_BOTH, Options};
 use super::spec::{Arg, Command, EXPIRY, KeyFlags, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
@@ -47,7 +47,7 @@ impl Command for Set {
 
     fn parse(mut args: Args<'_>) -> Result<Request<'_>> {
         let (key, value) = (args.take()?, args.take()?);
-        let options = Options::parse(args, Form { new: Some(value.bytes()), expiry: true, get: true })?;
+        let options = Options::parse(args, Accepts { new: Some(value.bytes()), expiry: true, get: true })?;
         Ok(Request { key, value, options })
     }
 

@@ -1,7 +1,7 @@
-//! What a command is made of: its metadata, its arguments, its run.
+//! The parts of a command: its metadata, its arguments and its code.
 //!
-//! The metadata stands in the command's file, as constants, and is handed to the server once, at load. (The `redis-module` crate's
-//! `#[command]` attribute knows no argument docs and copies every argument on every call, so we register commands ourselves.)
+//! The metadata is a constant in the command's file. The server gets it once, at load. (The `redis-module` crate's `#[command]`
+//! attribute does not support argument docs and copies every argument on every call, so this module registers its commands itself.)
 
 use crate::error::Result;
 use crate::keyspace::Keyspace;
@@ -11,23 +11,22 @@ use crate::server::reply::Reply;
 
 pub use crate::server::spec::{Arg, ArgKind, EXPIRY, KeyFlags, Keys, Spec};
 
-/// Runs a command, with what comes before and after it.
-pub type Around = fn(Ctx, &[Str<'_>], &mut dyn FnMut() -> Result<Reply>) -> Result<Reply>;
+/// Wraps the run of a command.
+pub type Wrapper = fn(Ctx, &[Str<'_>], &mut dyn FnMut() -> Result<Reply>) -> Result<Reply>;
 
-/// One command.
 pub trait Command {
-    /// What the server is told about it.
+    /// The metadata for the server.
     const SPEC: Spec;
 
-    /// What its runs are wrapped in.
-    const AROUND: Option<Around> = None;
+    /// The wrapper of its runs.
+    const WRAPPER: Option<Wrapper> = None;
 
-    /// Its arguments, read.
+    /// The parsed arguments.
     type Request<'a>;
 
-    /// Reads the arguments. Everything that can be refused without the key is refused here.
+    /// Parses the arguments. Every error that does not depend on the key is returned here.
     fn parse<'a>(args: Args<'a>) -> Result<Self::Request<'a>>;
 
-    /// Decides, applies, answers. All validation precedes the first write.
+    /// Decides, applies the effect and returns the reply. All validation precedes the first write.
     fn run(keyspace: &Keyspace, request: Self::Request<'_>) -> Result<Reply>;
 }

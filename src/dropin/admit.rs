@@ -1,13 +1,15 @@
-//! Drop-in mode, on a run's way in: whether we would do what the server does. What we would not stays with the server's own engine.
+//! Drop-in mode, before a run: whether this engine would behave as the server does. Otherwise the server's own engine keeps the
+//! command.
 //!
-//! - In a cluster with a table per slot (`server/slots.rs`) we find the keys of a run if it keeps to the slot of its declared keys, or if
-//!   it declares none outside of MULTI. Its flags have to say so: a script without any may use all slots.
-//! - The flags of a script or a function make the server's command a write, which it refuses when the command is queued, or sends to the
-//!   primary. Ours is no write. So what the server would refuse or send elsewhere is left to it.
+//! - In a cluster with a table per slot (`server/slots.rs`), this engine finds the keys of a run if the run uses only the slot of its
+//!   declared keys, or if it declares none outside of MULTI. The script's flags must say so: a script without flags may use all
+//!   slots.
+//! - The flags of a script or a function make the server's command a write, which the server refuses when it is queued, or redirects
+//!   to the primary. This module's command is no write, so the server keeps a command that it would refuse or redirect.
 //!
-//! Where the server does not tell whose command it is (7.0) it is not known whether the command is queued.
+//! A server that does not report the client of a command (7.0) does not show whether the command is queued.
 
-use super::served::{Names, Served};
+use super::served::{FirstArgument, Served};
 use super::transactions;
 use crate::lua::port::Flags;
 use crate::lua::{self, Digest};
@@ -20,8 +22,8 @@ use crate::server::module_api::{Ctx, Str};
 use crate::server::slots;
 use crate::settings;
 
-/// What is to run, as far as that is known here.
-enum Subject {
+/// The script or function to run, as far as it is known here.
+enum Target {
     /// A script without flags.
     Undeclared,
     /// A script or a function with flags.
@@ -30,9 +32,9 @@ enum Subject {
     Unknown,
 }
 
-/// Whether a command that runs a script or a function may be ours; so may all others.
+/// Whether this module may serve the command. It may serve every command that runs no script or function.
 pub fn may_serve(command: &Filtered, served: Served) -> bool {
-    if served.names() == Names::Subcommand {
+    if served.first_argument() == FirstArgument::Subcommand {
         return true;
     }
     let ctx = command.ctx();
@@ -40,36 +42,36 @@ pub fn may_serve(command: &Filtered, served: Served) -> bool {
     if queued == Some(false) && !slots::is_cluster() {
         return true;
     }
-    let subject = subject(command, served);
-    if slots::has_table_per_slot() && !keeps_to_its_slot(command, served, &subject, queued != Some(false)) {
+    let target = target(command, served);
+    if slots::has_table_per_slot() && !stays_in_declared_slot(command, served, &target, queued != Some(false)) {
         return false;
     }
-    match subject {
-        Subject::Declared(flags) => is_admitted(ctx, flags, queued),
-        Subject::Undeclared | Subject::Unknown => true,
+    match target {
+        Target::Declared(flags) => is_admitted(ctx, flags, queued),
+        Target::Undeclared | Target::Unknown => true,
     }
 }
 
-fn keeps_to_its_slot(command: &Filtered, served: Served, subject: &Subject, queued: bool) -> bool {
+fn stays_in_declared_slot(command: &Filtered, served: Served, target: &Target, queued: bool) -> bool {
     if command.arg(2).is_some_and(|count| parse_i64(count.bytes()) == Some(0)) {
         return !queued;
     }
-    let keeps = match subject {
-        Subject::Declared(flags) => !flags.allow_cross_slot_keys,
-        Subject::Undeclared => settings::INTERCEPT_ONE_SLOT.get() == 1,
-        Subject::Unknown => false,
+    let keeps = match target {
+        Target::Declared(flags) => !flags.allow_cross_slot_keys,
+        Target::Undeclared => settings::INTERCEPT_ONE_SLOT.get() == 1,
+        Target::Unknown => false,
     };
     keeps && runs_here(command, served)
 }
 
-/// Whether a run that we begin is one that we end: the server's engine, called by us, would not find its keys. A function that is known
-/// runs here.
+/// Whether this engine can finish a run that it begins. It cannot hand the run over: the server's engine would not find its keys when
+/// this module calls it. A known function runs here.
 fn runs_here(command: &Filtered, served: Served) -> bool {
     let Some(word) = command.arg(1).map(Str::bytes) else { return false };
-    let (digest, source) = match served.names() {
-        Names::Source => (Some(Digest::of(word)), Some(word)),
-        Names::Digest => (Digest::parse(word), None),
-        Names::Function | Names::Subcommand => return true,
+    let (digest, source) = match served.first_argument() {
+        FirstArgument::Source => (Some(Digest::of(word)), Some(word)),
+        FirstArgument::Digest => (Digest::parse(word), None),
+        FirstArgument::Function | FirstArgument::Subcommand => return true,
     };
     digest.is_some_and(|digest| engine().is_ok_and(|mut scripting| scripting.engine.runs_here(digest, source)))
 }
@@ -88,43 +90,43 @@ fn is_admitted(ctx: Ctx, flags: Flags, queued: Option<bool>) -> bool {
     }
 }
 
-fn subject(command: &Filtered, served: Served) -> Subject {
-    let Some(word) = command.arg(1).map(Str::bytes) else { return Subject::Unknown };
-    match served.names() {
-        Names::Source => of_source(word),
-        Names::Digest => of_stored(command.ctx(), |ctx| of_digest(ctx, word)),
-        Names::Function => of_stored(command.ctx(), |ctx| of_function(ctx, word)),
-        Names::Subcommand => Subject::Unknown,
+fn target(command: &Filtered, served: Served) -> Target {
+    let Some(word) = command.arg(1).map(Str::bytes) else { return Target::Unknown };
+    match served.first_argument() {
+        FirstArgument::Source => of_source(word),
+        FirstArgument::Digest => of_stored(command.ctx(), |ctx| of_digest(ctx, word)),
+        FirstArgument::Function => of_stored(command.ctx(), |ctx| of_function(ctx, word)),
+        FirstArgument::Subcommand => Target::Unknown,
     }
 }
 
-fn of_source(source: &[u8]) -> Subject {
+fn of_source(source: &[u8]) -> Target {
     if lua::is_refused(source) {
-        return Subject::Unknown;
+        return Target::Unknown;
     }
     match lua::flags(source) {
-        Ok(None) => Subject::Undeclared,
-        Ok(Some(flags)) => Subject::Declared(flags),
-        Err(_) => Subject::Unknown,
+        Ok(None) => Target::Undeclared,
+        Ok(Some(flags)) => Target::Declared(flags),
+        Err(_) => Target::Unknown,
     }
 }
 
-/// The function store is not to be asked while data is loaded, or while a script lets this command in.
-fn of_stored(ctx: Ctx, look: impl FnOnce(Ctx) -> Option<Subject>) -> Subject {
+/// The function store cannot be read during a data load, or while a running script yields to this command.
+fn of_stored(ctx: Ctx, find: impl FnOnce(Ctx) -> Option<Target>) -> Target {
     let server = ctx.flags();
-    let known = if server.is_loading() || server.is_in_script() { None } else { look(ctx) };
-    known.unwrap_or(Subject::Unknown)
+    let known = if server.is_loading() || server.is_in_script() { None } else { find(ctx) };
+    known.unwrap_or(Target::Unknown)
 }
 
-fn of_digest(ctx: Ctx, sha: &[u8]) -> Option<Subject> {
+fn of_digest(ctx: Ctx, sha: &[u8]) -> Option<Target> {
     let mut scripting = engine().ok()?;
     let digest = scripts::find(ctx, &mut scripting.engine, sha)?;
     scripting.engine.source(digest).map(of_source)
 }
 
-fn of_function(ctx: Ctx, name: &[u8]) -> Option<Subject> {
+fn of_function(ctx: Ctx, name: &[u8]) -> Option<Target> {
     let mut scripting = engine().ok()?;
     functions::follow(ctx, &mut scripting);
     let functions = scripting.engine.functions();
-    functions.flags(functions.find(name)?).map(Subject::Declared)
+    functions.flags(functions.find(name)?).map(Target::Declared)
 }

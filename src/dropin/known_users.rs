@@ -1,31 +1,30 @@
-//! Clients whose user may run everything with every key, remembered for a moment: asking the ACL costs as much as a short script.
+//! A short-lived cache of clients whose user has all permissions: asking the ACL costs as much as a short script.
 //!
-//! They are forgotten at once when a command changes rights or users. Changes that come by no command, or by one that was held while
-//! clients were paused, are seen after [`MOMENT`]. A client that is remembered wrongly gains nothing: the server itself checks each
-//! command that stands in.
+//! A command that changes permissions or users removes the affected clients at once. Other changes, and those by a command that was
+//! held while clients were paused, take effect after [`LIFETIME_US`]. A client gains nothing from a stale entry: the server itself
+//! checks each stand-in.
 
 use crate::server::clock;
 
-/// How long a client is remembered, in microseconds.
-const MOMENT: u64 = 100_000;
+const LIFETIME_US: u64 = 100_000;
 
 const SLOTS: usize = 64;
 
 /// A client and when it was found to be unrestricted.
 #[derive(Clone, Copy)]
-struct Known {
+struct KnownClient {
     client: u64,
     since: u64,
 }
 
-const NONE: Known = Known { client: 0, since: 0 };
+const NONE: KnownClient = KnownClient { client: 0, since: 0 };
 
-/// The clients that are remembered, each in the slot of its number.
+/// The cached clients, each in the slot of its id.
 pub struct KnownUsers {
-    slots: [Known; SLOTS],
-    /// The command that may change rights, by its number: while it runs no client is remembered, and the next command forgets all.
+    slots: [KnownClient; SLOTS],
+    /// The number of a command that may change permissions: while it runs nothing is cached, and the next command clears the cache.
     changing: Option<u64>,
-    /// A command has changed rights since the load: then a transaction may do so, too.
+    /// A command has changed permissions since the load, so a transaction may do so, too.
     suspect: bool,
 }
 
@@ -34,7 +33,7 @@ impl KnownUsers {
         Self { slots: [NONE; SLOTS], changing: None, suspect: false }
     }
 
-    /// Whether rights may be changing now, at this command.
+    /// Whether permissions may be changing at this command.
     fn is_changing(&mut self, command: u64) -> bool {
         if self.changing.is_some_and(|changing| changing != command) {
             self.changing = None;
@@ -43,34 +42,34 @@ impl KnownUsers {
         self.changing.is_some()
     }
 
-    /// Whether the client was found to be unrestricted a moment ago.
+    /// Whether the client was recently found to be unrestricted.
     pub fn has(&mut self, client: u64, command: u64) -> bool {
         if self.is_changing(command) {
             return false;
         }
         let known = self.slots.get(slot(client)).filter(|known| known.client == client);
-        known.is_some_and(|known| clock::now().0.checked_sub(known.since).is_some_and(|since| since < MOMENT))
+        known.is_some_and(|known| clock::now().0.checked_sub(known.since).is_some_and(|since| since < LIFETIME_US))
     }
 
-    /// The client's user is unrestricted.
-    pub fn learn(&mut self, client: u64, command: u64) {
+    /// Caches a client whose user is unrestricted.
+    pub fn add(&mut self, client: u64, command: u64) {
         if self.is_changing(command) {
             return;
         }
         if let Some(known) = self.slots.get_mut(slot(client)) {
-            *known = Known { client, since: clock::now().0 };
+            *known = KnownClient { client, since: clock::now().0 };
         }
     }
 
-    /// ACL is on its way.
-    pub fn rights_change(&mut self, command: u64) {
+    /// Called before an ACL command.
+    pub fn on_acl(&mut self, command: u64) {
         self.suspect = true;
         self.change(command);
     }
 
-    /// A command is on its way that makes its client another user, or may run one that does: AUTH, HELLO, RESET, EXEC. Some servers do not
-    /// tell whose it is.
-    pub fn user_changes(&mut self, client: Option<u64>, is_exec: bool, command: u64) {
+    /// Called before a command that changes its client's user, or that may run one that does: AUTH, HELLO, RESET, EXEC. Some servers
+    /// do not report the client.
+    pub fn on_user_change(&mut self, client: Option<u64>, is_exec: bool, command: u64) {
         match client.filter(|_| !(is_exec && self.suspect)) {
             Some(client) => {
                 if let Some(known) = self.slots.get_mut(slot(client)) {
@@ -81,7 +80,7 @@ impl KnownUsers {
         }
     }
 
-    /// Forgets all clients, once the command has run.
+    /// Clears the cache once the command has run.
     fn change(&mut self, command: u64) {
         self.is_changing(command);
         self.changing = Some(command);
@@ -100,27 +99,27 @@ mod tests {
     fn a_client_is_forgotten_when_rights_or_its_user_may_have_changed() {
         let mut known = KnownUsers::new();
         let learned = |known: &mut KnownUsers, command: u64| {
-            known.learn(7, command);
+            known.add(7, command);
             assert!(known.has(7, command) && !known.has(7 + 64, command) && !known.has(0, command));
         };
         learned(&mut known, 1);
-        known.user_changes(Some(7), false, 2);
+        known.on_user_change(Some(7), false, 2);
         assert!(!known.has(7, 3));
         learned(&mut known, 4);
-        known.user_changes(Some(8), true, 5);
+        known.on_user_change(Some(8), true, 5);
         assert!(known.has(7, 6));
-        // While ACL runs no client is remembered, and none is afterwards.
-        known.rights_change(7);
+        // While ACL runs, nothing is cached, and the cache is empty afterwards.
+        known.on_acl(7);
         assert!(!known.has(7, 7));
-        known.learn(7, 7);
+        known.add(7, 7);
         assert!(!known.has(7, 8));
-        // Rights that change twice in a row are two changes.
-        known.rights_change(9);
-        known.rights_change(10);
+        // Permissions that change twice in a row are two changes.
+        known.on_acl(9);
+        known.on_acl(10);
         assert!(!known.has(7, 10));
         // A transaction may hold an ACL command now.
         learned(&mut known, 11);
-        known.user_changes(Some(8), true, 12);
+        known.on_user_change(Some(8), true, 12);
         assert!(!known.has(7, 12) && !known.has(7, 13));
     }
 }

@@ -1,7 +1,8 @@
 //! Drop-in mode: this module serves the server's own `EVAL`, `EVALSHA`, `FCALL`, their `_RO` forms, `SCRIPT` and `FUNCTION`.
 //!
-//! A command passes [`rename`] on its way in, which gives it the name of ours, unless [`admit`] finds that we would not do what the server
-//! does. Before our handler runs, [`serve`] checks the right to what the client sent. `docs/adr/005-drop-in.md` has the reasons.
+//! [`rename`] gives an incoming command the name of this module's command, unless [`admit`] finds that this engine would behave
+//! differently. Before the handler runs, [`serve`] checks the client's permission for the command that it sent.
+//! `docs/adr/005-drop-in.md` has the reasons.
 
 mod admit;
 mod known_users;
@@ -20,16 +21,16 @@ use crate::server::module_api::Ctx;
 use crate::server::thread::ServerThread;
 use crate::settings;
 
-/// Everything that drop-in mode remembers.
+/// The state of drop-in mode.
 struct DropIn {
     on: bool,
-    /// Whether the server has each of the commands, in the order of [`served::Served::ALL`]: `rename-command` may have taken some away.
+    /// Whether the server has each command, in the order of [`served::Served::ALL`]: `rename-command` may have removed some.
     exists: [bool; served::Served::ALL.len()],
-    /// The client whose right the filter has checked, and at which command.
+    /// The client whose permission the filter has checked, and the number of the command.
     permitted: Option<(u64, u64)>,
-    /// Whether the command that runs stands in for one of the server's.
+    /// Whether the running command stands in for one of the server's.
     standing_in: bool,
-    /// Connections that debug scripts (`SCRIPT DEBUG`), which only the server can. It closes each after one script.
+    /// Connections that debug scripts (`SCRIPT DEBUG`), which only the server supports. It closes each after one script.
     debuggers: Vec<u64>,
     transactions: Transactions,
     known_users: KnownUsers,
@@ -45,33 +46,33 @@ static STATE: ServerThread<DropIn> = ServerThread::new(DropIn {
     known_users: KnownUsers::new(),
 });
 
-/// The state, for a moment: no call of the server may be made meanwhile. `None` when somebody further up the stack has it.
-fn with<R>(look: impl FnOnce(&mut DropIn) -> R) -> Option<R> {
+/// Borrows the state. `look` must not call the server. `None` if a function further up the stack has borrowed it.
+fn with_state<R>(look: impl FnOnce(&mut DropIn) -> R) -> Option<R> {
     STATE.try_borrow_mut().map(|mut state| look(&mut state))
 }
 
 /// Whether drop-in mode is on.
 #[must_use]
 pub fn is_on() -> bool {
-    with(|state| state.on).unwrap_or(false)
+    with_state(|state| state.on).unwrap_or(false)
 }
 
-/// Whether the command that runs stands in for one of the server's.
+/// Whether the running command stands in for one of the server's.
 #[must_use]
 pub fn is_standing_in() -> bool {
-    with(|state| state.standing_in).unwrap_or(false)
+    with_state(|state| state.standing_in).unwrap_or(false)
 }
 
-/// From the end of the load on, follows the setting.
+/// Starts to follow the setting, at the end of the load.
 pub fn start(ctx: Ctx) -> Result<()> {
     let exists = served::Served::ALL.map(|command| ctx.has_command(command.name().as_bytes()));
-    with(|state| state.exists = exists);
+    with_state(|state| state.exists = exists);
     follow_setting(ctx)
 }
 
-/// Serves no command of the server any more, at unload.
+/// Stops serving the server's commands, at unload.
 pub fn stop() {
-    with(|state| state.on = false);
+    with_state(|state| state.on = false);
 }
 
 /// Switches drop-in mode on or off, as the setting says.
@@ -85,16 +86,16 @@ pub fn follow_setting(ctx: Ctx) -> Result<()> {
     } else {
         command_filter::leave(ctx, &LOOK);
     }
-    let was = with(|state| std::mem::replace(&mut state.on, on)).unwrap_or(on);
+    let was = with_state(|state| std::mem::replace(&mut state.on, on)).unwrap_or(on);
     // The context that comes with a setting cannot run commands.
     if let Some(ctx) = command_filter::context().filter(|_| on && !was) {
         transactions::begin(ctx);
-        rename::warn(ctx);
+        rename::warn_about_acl(ctx);
     }
     Ok(())
 }
 
-/// What the filter shows us: the commands that we serve, and those that change what we remember of clients.
+/// The commands that the filter shows: those that this module serves, and those that change what it knows about clients.
 static LOOK: Look = Look {
     role: Role::Renames,
     names: &[
@@ -121,16 +122,16 @@ fn at(command: &mut Filtered) -> Result<()> {
         return Ok(());
     }
     let (client, number) = (command.client(), command_filter::seen());
-    with(|state| {
+    with_state(|state| {
         if command.is("ACL") {
-            state.known_users.rights_change(number);
+            state.known_users.on_acl(number);
         } else if command.is("MULTI") {
             client.into_iter().for_each(|client| state.transactions.note(client));
         } else if command.is("AUTH") || command.is("HELLO") || command.is("RESET") {
-            state.known_users.user_changes(client, false, number);
+            state.known_users.on_user_change(client, false, number);
         } else if command.is("EXEC") {
             client.into_iter().for_each(|client| state.transactions.forget(client));
-            state.known_users.user_changes(client, true, number);
+            state.known_users.on_user_change(client, true, number);
         }
     });
     Ok(())

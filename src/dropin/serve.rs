@@ -1,7 +1,8 @@
-//! Drop-in mode, in the command: the right to what the client sent, and what only the server knows.
+//! Drop-in mode, in the handler: checks the client's permission for the command that it sent, and relays what only the server can
+//! run.
 
-use super::served::{Names, Served, StandIn};
-use super::with;
+use super::served::{FirstArgument, Served, StandIn};
+use super::with_state;
 use crate::error::{Error, Result};
 use crate::lua;
 use crate::scripting::library_store::watch;
@@ -10,61 +11,61 @@ use crate::server::command_filter;
 use crate::server::module_api::{Ctx, OwnedStr, Str};
 use crate::server::reply::Reply;
 
-/// Lets a command know, until this is dropped, that it stands in for one of the server's.
+/// While it lives, the running command stands in for one of the server's.
 struct StandingIn;
 
 impl StandingIn {
     fn begin() -> Self {
-        with(|state| state.standing_in = true);
+        with_state(|state| state.standing_in = true);
         Self
     }
 }
 
 impl Drop for StandingIn {
     fn drop(&mut self) {
-        with(|state| state.standing_in = false);
+        with_state(|state| state.standing_in = false);
     }
 }
 
-/// Runs a command of ours; if it stands in for one of the server's, only with the right to that one.
+/// Runs a command of this module. If it stands in for one of the server's, the client needs permission for that one.
 pub fn serve(ctx: Ctx, argv: &[Str<'_>], run: &mut dyn FnMut() -> Result<Reply>) -> Result<Reply> {
-    let Some(stand_in) = argv.first().and_then(|name| StandIn::spelled(name.bytes())) else { return run() };
-    permit(ctx, stand_in, argv)?;
+    let Some(stand_in) = argv.first().and_then(|name| StandIn::by_spelling(name.bytes())) else { return run() };
+    check_permission(ctx, stand_in, argv)?;
     let mut run = || {
         let _standing_in = StandingIn::begin();
         run()
     };
     let served = stand_in.command;
     match served {
-        Served::Eval | Served::EvalRo if is_too_much(argv) => ctx.relay(served.c_name(), argv.get(1..).unwrap_or_default()),
-        Served::Eval | Served::EvalRo | Served::EvalSha | Served::EvalShaRo => or_native(ctx, served, argv, run()),
+        Served::Eval | Served::EvalRo if is_refused_source(argv) => ctx.relay(served.c_name(), argv.get(1..).unwrap_or_default()),
+        Served::Eval | Served::EvalRo | Served::EvalSha | Served::EvalShaRo => or_relay(ctx, served, argv, run()),
         Served::Script => script_command(ctx, argv, &mut run),
         Served::Function => function_command(ctx, argv, &mut run),
         Served::FCall | Served::FCallRo => run(),
     }
 }
 
-/// Whether the script is one that we do not even compile.
-fn is_too_much(argv: &[Str<'_>]) -> bool {
+/// Whether this engine does not even compile the script.
+fn is_refused_source(argv: &[Str<'_>]) -> bool {
     argv.get(1).is_some_and(|source| lua::is_refused(source.bytes()))
 }
 
-/// The outcome of ours; or the server's, of a script that only the server knows, or can run.
-fn or_native(ctx: Ctx, served: Served, argv: &[Str<'_>], outcome: Result<Reply>) -> Result<Reply> {
+/// The outcome of this engine; or the server's, if only the server has the script or can run it.
+fn or_relay(ctx: Ctx, served: Served, argv: &[Str<'_>], outcome: Result<Reply>) -> Result<Reply> {
     match outcome {
         Err(Error::NoScript | Error::LeftToServer) => ctx.relay(served.c_name(), argv.get(1..).unwrap_or_default()),
         outcome => outcome,
     }
 }
 
-/// SCRIPT keeps both caches in step: what is loaded, both load, so that whoever is left to the server's engine finds it there, and
-/// everybody does once drop-in mode is switched off.
+/// Keeps both script caches in step. SCRIPT LOAD loads into both, so that a client of the server's engine finds the script there, and
+/// so do all clients once drop-in mode is off.
 fn script_command(ctx: Ctx, argv: &[Str<'_>], run: &mut dyn FnMut() -> Result<Reply>) -> Result<Reply> {
     let args = argv.get(1..).unwrap_or_default();
     let is = |name: &str| args.first().is_some_and(|word| word.bytes().eq_ignore_ascii_case(name.as_bytes()));
     if is("LOAD") {
-        // What is Lua for one may not be for the other, or not the same.
-        let outcome = if is_servers(args) { Err(Error::LeftToServer) } else { run() };
+        // A source may be valid in only one of the engines, or differ in meaning.
+        let outcome = if is_for_server_engine(args) { Err(Error::LeftToServer) } else { run() };
         let Ok(reply) = outcome else {
             if let (Some(source), Ok(mut scripting)) = (args.get(1), crate::scripting::engine()) {
                 scripting.engine.leave_to_server(source.bytes());
@@ -88,14 +89,14 @@ fn script_command(ctx: Ctx, argv: &[Str<'_>], run: &mut dyn FnMut() -> Result<Re
         }
         return Ok(Reply::Array(known));
     }
-    or_native(ctx, Served::Script, argv, run())
+    or_relay(ctx, Served::Script, argv, run())
 }
 
-/// FUNCTION LOAD of a library that does not run here: the server's engine may, and else has the last word.
+/// The server's engine gets a library that FUNCTION LOAD cannot load here. Its reply goes to the client, even if it is an error.
 fn function_command(ctx: Ctx, argv: &[Str<'_>], run: &mut dyn FnMut() -> Result<Reply>) -> Result<Reply> {
     let args = argv.get(1..).unwrap_or_default();
     let is_load = args.first().is_some_and(|word| word.bytes().eq_ignore_ascii_case(b"LOAD"));
-    let outcome = if is_load && is_servers(args) { Err(Error::LeftToServer) } else { run() };
+    let outcome = if is_load && is_for_server_engine(args) { Err(Error::LeftToServer) } else { run() };
     if outcome.is_err() && is_load {
         watch::note_change();
         return ctx.relay(c"FUNCTION", args);
@@ -103,20 +104,20 @@ fn function_command(ctx: Ctx, argv: &[Str<'_>], run: &mut dyn FnMut() -> Result<
     outcome
 }
 
-/// Whether the last of the words is a source that means something else here.
-fn is_servers(args: &[Str<'_>]) -> bool {
+/// Whether the last word is a source that has another meaning in this engine.
+fn is_for_server_engine(args: &[Str<'_>]) -> bool {
     args.last().is_some_and(|source| lua::differs(source.bytes()))
 }
 
-/// Refuses, in the server's words, a caller without the right to the command that it sent.
-fn permit(ctx: Ctx, stand_in: &'static StandIn, argv: &[Str<'_>]) -> Result<()> {
+/// Refuses, with the server's own error, a client without permission for the command that it sent.
+fn check_permission(ctx: Ctx, stand_in: &'static StandIn, argv: &[Str<'_>]) -> Result<()> {
     let client = ctx.client_id();
-    if client != 0 && with(|state| state.permitted.take()).flatten() == Some((client, command_filter::seen())) {
+    if client != 0 && with_state(|state| state.permitted.take()).flatten() == Some((client, command_filter::seen())) {
         return Ok(());
     }
-    // Where the filter checks rights and left no note, the right is to be checked now.
+    // Where the filter checks permissions but has not checked this one, the cache does not count.
     let may_remember = !command_filter::tells_clients();
-    if may_remember && with(|state| state.known_users.has(client, command_filter::seen())) == Some(true) {
+    if may_remember && with_state(|state| state.known_users.has(client, command_filter::seen())) == Some(true) {
         return Ok(());
     }
     let served = stand_in.command;
@@ -126,7 +127,7 @@ fn permit(ctx: Ctx, stand_in: &'static StandIn, argv: &[Str<'_>]) -> Result<()> 
         Caller::Stranger => Err(refusal(ctx, Refused::Command, &full_name(served, argv))),
         Caller::User(user) if user.may(&words) => {
             if may_remember && user.is_unrestricted() {
-                with(|state| state.known_users.learn(client, command_filter::seen()));
+                with_state(|state| state.known_users.add(client, command_filter::seen()));
             }
             Ok(())
         }
@@ -142,7 +143,7 @@ fn permit(ctx: Ctx, stand_in: &'static StandIn, argv: &[Str<'_>]) -> Result<()> 
     }
 }
 
-/// The first key that the user may not declare; `None` when the command itself is refused.
+/// The first key that the user has no permission for; `None` if the command itself is denied.
 fn denied_key<'a>(user: &User, words: &[Str<'a>]) -> Option<Str<'a>> {
     let (name, script) = (*words.first()?, *words.get(1)?);
     let (none, one) = (OwnedStr::new(b"0"), OwnedStr::new(b"1"));
@@ -155,7 +156,7 @@ fn denied_key<'a>(user: &User, words: &[Str<'a>]) -> Option<Str<'a>> {
 /// The server's full name of the command: `eval`, `script|load`.
 fn full_name(served: Served, argv: &[Str<'_>]) -> String {
     let name = served.name().to_ascii_lowercase();
-    match argv.get(1).filter(|_| served.names() == Names::Subcommand) {
+    match argv.get(1).filter(|_| served.first_argument() == FirstArgument::Subcommand) {
         Some(word) => format!("{name}|{}", String::from_utf8_lossy(word.bytes()).to_ascii_lowercase()),
         None => name,
     }
@@ -167,7 +168,7 @@ fn refusal(ctx: Ctx, what: Refused, name: &str) -> Error {
     let text = match (command_filter::tells_clients(), what) {
         (false, Refused::Command) => format!("this user has no permissions to run the '{name}' command"),
         (false, Refused::Key) => "this user has no permissions to access one of the keys used as arguments".to_owned(),
-        // The filter has seen to the right when the command was queued.
+        // The filter checked the permission when the command was queued.
         (true, _) if ctx.flags().is_in_exec() => format!(
             "ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This command is no longer allowed \
              for the following reason: {}",

@@ -1,7 +1,7 @@
-//! The commands of the server that this module serves, and the names that the filter gives them.
+//! The server's commands that this module serves, and the names that the filter gives them.
 //!
-//! The name is that of our command in a spelling of its own, so that the command knows, in a transaction too, what its client sent. A
-//! client that types that very spelling is only asked for one right more.
+//! Such a name is that of this module's command in a distinct spelling. So the handler knows, even in a transaction, which command
+//! the client sent. A client that types this spelling itself only needs one more permission.
 
 use std::ffi::CStr;
 
@@ -23,7 +23,7 @@ pub enum Served {
 
 /// What the first argument of a command names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Names {
+pub enum FirstArgument {
     /// A script, by its source.
     Source,
     /// A script, by its SHA1.
@@ -38,12 +38,12 @@ impl Served {
     pub const ALL: [Self; 8] =
         [Self::Eval, Self::EvalSha, Self::EvalRo, Self::EvalShaRo, Self::Script, Self::FCall, Self::FCallRo, Self::Function];
 
-    /// The command of this name, in any case.
+    /// The command of this name, ignoring case.
     pub fn named(name: &[u8]) -> Option<Self> {
         Self::ALL.into_iter().find(|served| served.c_name().to_bytes().eq_ignore_ascii_case(name))
     }
 
-    /// The server's name, which its calls take.
+    /// The server's name, for `RM_Call`.
     pub fn c_name(self) -> &'static CStr {
         match self {
             Self::Eval => c"EVAL",
@@ -88,16 +88,16 @@ impl Served {
         kept.as_str()
     }
 
-    pub fn names(self) -> Names {
+    pub fn first_argument(self) -> FirstArgument {
         match self {
-            Self::Eval | Self::EvalRo => Names::Source,
-            Self::EvalSha | Self::EvalShaRo => Names::Digest,
-            Self::FCall | Self::FCallRo => Names::Function,
-            Self::Script | Self::Function => Names::Subcommand,
+            Self::Eval | Self::EvalRo => FirstArgument::Source,
+            Self::EvalSha | Self::EvalShaRo => FirstArgument::Digest,
+            Self::FCall | Self::FCallRo => FirstArgument::Function,
+            Self::Script | Self::Function => FirstArgument::Subcommand,
         }
     }
 
-    /// Our command in its place.
+    /// The command of this module that serves it.
     pub fn stand_in(self) -> &'static StandIn {
         let [eval, evalsha, eval_ro, evalsha_ro, script, fcall, fcall_ro, function, ..] = &STAND_INS;
         match self {
@@ -112,8 +112,9 @@ impl Served {
         }
     }
 
-    /// Our read-only command in its place, for what declares that it writes nothing: the server runs that while writes are paused.
-    pub fn stand_in_without_writes(self) -> Option<&'static StandIn> {
+    /// The read-only command of this module, for a script or function that declares that it writes nothing: the server runs that one
+    /// while writes are paused.
+    pub fn read_only_stand_in(self) -> Option<&'static StandIn> {
         let [.., eval, evalsha, fcall] = &STAND_INS;
         match self {
             Self::Eval => Some(eval),
@@ -124,11 +125,11 @@ impl Served {
     }
 }
 
-/// A command of ours in the place of one of the server's.
+/// A command of this module that serves one of the server's.
 pub struct StandIn {
     /// The command that the client sent.
     pub command: Served,
-    /// Our name for it, as only the filter spells it.
+    /// The command's name, in a spelling that only the filter uses.
     spelling: Kept,
 }
 
@@ -147,8 +148,8 @@ static STAND_INS: [StandIn; 11] = [
 ];
 
 impl StandIn {
-    /// The stand-in that the filter spells so.
-    pub fn spelled(name: &[u8]) -> Option<&'static Self> {
+    /// The stand-in with exactly this spelling.
+    pub fn by_spelling(name: &[u8]) -> Option<&'static Self> {
         STAND_INS.iter().find(|stand_in| stand_in.spelling.word().as_bytes() == name)
     }
 
@@ -163,13 +164,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_command_has_stand_ins_of_its_own_spelled_as_our_command_and_nobody_types() {
+    fn each_command_has_its_own_stand_ins_in_a_distinct_spelling() {
         for command in Served::ALL {
-            for stand_in in std::iter::once(command.stand_in()).chain(command.stand_in_without_writes()) {
+            for stand_in in std::iter::once(command.stand_in()).chain(command.read_only_stand_in()) {
                 assert_eq!(stand_in.command, command);
                 let word = stand_in.spelling.word();
                 assert!(word.starts_with("ATOMIC.") && word != word.to_uppercase(), "{word}");
-                assert!(StandIn::spelled(word.as_bytes()).is_some_and(|found| std::ptr::eq(found, stand_in)));
+                assert!(StandIn::by_spelling(word.as_bytes()).is_some_and(|found| std::ptr::eq(found, stand_in)));
             }
             let ours = command.stand_in().spelling.word().to_uppercase();
             assert_eq!(ours.strip_prefix("ATOMIC."), Some(command.name()));

@@ -1,8 +1,8 @@
-//! Whether a script may start: what the server checks before its own scripts, in its order and its words.
+//! Whether a script may start: the checks that the server makes before its own scripts, in the same order and with the same errors.
 //!
-//! The flags of a script become those of the command that runs it: so the server treats a script that may write like a write command.
-//! Two of its checks are made with the first write instead, where the server makes them for us: a failing disk and too few replicas. The
-//! module API does not tell of them.
+//! A script's flags become those of the command that runs it, so the server treats a script that may write as a write command. Two
+//! checks come with the first write instead, where the server makes them for this module: a failing disk and too few replicas. The
+//! module API does not report them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,10 +16,10 @@ use crate::server::state::Flags as Server;
 
 const STALE: Error = Error::Text("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.");
 
-/// Whether this server may be a replica without a link to its master. Asking the server before each run would cost too much.
+/// Whether this server may be a replica without a link to its primary. Cached: asking the server before each run would cost too much.
 static MAYBE_STALE: AtomicBool = AtomicBool::new(false);
 
-/// Follows the link to the master.
+/// Tracks the link to the primary.
 pub fn watch(ctx: Ctx) -> Result<()> {
     MAYBE_STALE.store(ctx.flags().is_stale(), Ordering::Relaxed);
     events::subscribe(ctx, raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED, |_, sub, _| {
@@ -32,7 +32,7 @@ pub fn watch(ctx: Ctx) -> Result<()> {
     })
 }
 
-/// Whether the data is another server's, from which nothing comes, and must not be served.
+/// Whether this is a replica that has lost its primary and may not serve its data.
 fn is_stale(ctx: Ctx, server: Server) -> bool {
     server.is_stale() && ctx.config(b"replica-serve-stale-data").is_some_and(|serve| serve == "no")
 }

@@ -1,7 +1,7 @@
-//! A script that takes long: other clients get `BUSY`, and one of them may end it.
+//! A slow script: other clients get `BUSY`, and one of them may kill it.
 //!
-//! While a run lets the server see to other clients, ATOMIC.SCRIPT KILL reaches it through one atomic value: everything else of the
-//! engine is borrowed by the run.
+//! While a run yields to other clients, ATOMIC.SCRIPT KILL reaches it through one atomic value, because the run has borrowed the rest
+//! of the engine.
 
 use std::ffi::CString;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -15,88 +15,86 @@ use crate::server::module_api::Ctx;
 use crate::server::thread::ServerThread;
 use crate::settings;
 
-/// No run lets other clients in.
+/// No run yields to other clients.
 const NONE: u8 = 0;
-/// The run has written nothing.
+/// The run yields and has written nothing.
 const KILLABLE: u8 = 1;
-/// The run has written.
+/// The run yields and has written.
 const DIRTY: u8 = 2;
-/// Somebody asked to end the run.
+/// A client asked to kill the run.
 const KILLED: u8 = 3;
 
 static STATE: AtomicU8 = AtomicU8::new(NONE);
 
-/// The function whose run lets other clients in.
-static RUNNING: ServerThread<Option<Running>> = ServerThread::new(None);
+/// The function whose run yields to other clients.
+static RUNNING: ServerThread<Option<RunningFunction>> = ServerThread::new(None);
 
-/// A function that runs.
+/// A running function.
 #[derive(Debug, Clone)]
-pub struct Running {
-    /// Its name.
+pub struct RunningFunction {
     pub name: Vec<u8>,
-    /// The command that runs it.
+    /// The command that called it, word by word.
     pub command: Vec<Vec<u8>>,
-    /// When it began, about.
+    /// When it first paused, roughly its start.
     pub since: Instant,
 }
 
-/// The function whose run lets this command in.
+/// The function whose run yields to this command.
 #[must_use]
-pub fn running_function() -> Option<Running> {
+pub fn running_function() -> Option<RunningFunction> {
     RUNNING.try_borrow_mut()?.clone()
 }
 
-/// What runs.
+/// The code that runs.
 #[derive(Clone, Copy)]
 pub enum Subject<'a> {
-    /// A script.
     Script,
-    /// A function of a library, and the command that calls it.
+    /// A library function, and the command that calls it.
     Function(&'a Request<'a>, &'static str),
-    /// A command of a file, by its name.
+    /// A scripted command, by its name.
     Command(&'a [u8]),
 }
 
 impl Subject<'_> {
-    /// The command that ends it, without its prefix.
-    fn killer(self) -> &'static str {
+    /// The command that kills it, without its prefix.
+    fn kill_command(self) -> &'static str {
         match self {
             Self::Script | Self::Command(_) => SCRIPT_KILL,
             Self::Function(..) => FUNCTION_KILL,
         }
     }
 
-    fn running(self, since: Instant) -> Option<Running> {
+    fn running(self, since: Instant) -> Option<RunningFunction> {
         let Self::Function(request, command) = self else { return None };
-        Some(Running { name: request.script.to_vec(), command: request.command(command), since })
+        Some(RunningFunction { name: request.script.to_vec(), command: request.command(command), since })
     }
 }
 
-/// What clients are told while a run lets them in, behind the code. In drop-in mode they may know the server's own words.
-fn busy_text(ctx: Ctx, killer: &str) -> String {
+/// The text of the BUSY error, after its code. In drop-in mode, clients may use the server's own command.
+fn busy_text(ctx: Ctx, kill_command: &str) -> String {
     // A Valkey calls itself Redis when it is told to; a Redis has no such setting.
     let valkey = ctx.config(b"extended-redis-compatibility").is_some_and(|compatible| compatible == "no");
     let (server, prefix) = (if valkey { "Valkey" } else { "Redis" }, if settings::INTERCEPT.get() == 1 { "" } else { "ATOMIC." });
-    format!("{server} is busy running a script. You can only call {prefix}{killer} or SHUTDOWN NOSAVE.")
+    format!("{server} is busy running a script. You can only call {prefix}{kill_command} or SHUTDOWN NOSAVE.")
 }
 
-/// The refusal of what cannot be done while a script runs.
-fn busy_error(ctx: Ctx, killer: &str) -> Error {
-    Error::Script(format!("BUSY {}", busy_text(ctx, killer)).into_bytes())
+/// The error for a command that cannot run while a script runs.
+fn busy_error(ctx: Ctx, kill_command: &str) -> Error {
+    Error::Script(format!("BUSY {}", busy_text(ctx, kill_command)).into_bytes())
 }
 
-/// Refuses to tell of functions while a script runs, as the server does.
+/// Refuses to report on functions while a script runs, as the server does.
 pub fn refuse_during_script(ctx: Ctx) -> Result<()> {
-    let in_script = lets_others_in() && running_function().is_none();
+    let in_script = is_yielding() && running_function().is_none();
     if in_script { Err(busy_error(ctx, SCRIPT_KILL)) } else { Ok(()) }
 }
 
-/// Ends a script.
+/// Kills a script.
 pub const SCRIPT_KILL: &str = "SCRIPT KILL";
-/// Ends a function.
+/// Kills a function.
 pub const FUNCTION_KILL: &str = "FUNCTION KILL";
 
-/// Asks to end the run that lets this command in, if it is one that `command` ends.
+/// Asks the run that yields to this command to end, if `command` is the right one for it.
 pub fn kill(ctx: Ctx, command: &str) -> Result<()> {
     let subject = if running_function().is_some() { FUNCTION_KILL } else { SCRIPT_KILL };
     match STATE.load(Ordering::Relaxed) {
@@ -113,21 +111,21 @@ pub fn kill(ctx: Ctx, command: &str) -> Result<()> {
     }
 }
 
-/// Whether a run lets other clients in.
+/// Whether a run is yielding to other clients.
 #[must_use]
-pub fn lets_others_in() -> bool {
+pub fn is_yielding() -> bool {
     STATE.load(Ordering::Relaxed) != NONE
 }
 
-/// What one run does about other clients.
+/// How one run yields to other clients.
 pub struct Busy<'a> {
     ctx: Ctx,
     subject: Subject<'a>,
     script: Option<Digest>,
-    slow: Option<Slow>,
-    /// What other clients are told, from the first pause on.
+    slow: Option<SlowRun>,
+    /// The text of `BUSY`, from the first pause on.
     busy: Option<CString>,
-    /// [`RUNNING`] says what this runs.
+    /// Whether [`RUNNING`] shows this run.
     shown: bool,
 }
 
@@ -139,34 +137,33 @@ impl Drop for Busy<'_> {
     }
 }
 
-/// A run that takes long, until the log says so.
-struct Slow {
+/// A run that has paused, and whether the log has reported it.
+struct SlowRun {
     since: Instant,
     threshold: Duration,
-    said: bool,
+    logged: bool,
 }
 
 impl<'a> Busy<'a> {
-    /// Nothing yet.
     pub fn new(ctx: Ctx, subject: Subject<'a>) -> Self {
         Self { ctx, subject, script: None, slow: None, busy: None, shown: false }
     }
 
-    /// The script that runs.
-    pub fn watch(&mut self, script: Option<Digest>) {
+    /// Sets the script that runs.
+    pub fn set_script(&mut self, script: Option<Digest>) {
         self.script = script;
     }
 
-    /// Whether it is a command of a file that runs. What its flags ask for, the server has checked.
-    pub fn is_command(&self) -> bool {
+    /// Whether a scripted command runs. The server has already checked its flags.
+    pub fn is_scripted_command(&self) -> bool {
         matches!(self.subject, Subject::Command(_))
     }
 
-    /// Lets the server see to other clients.
+    /// Lets the server serve other clients.
     pub fn pause(&mut self, wrote: bool) -> Pause {
-        self.say_when_slow();
-        // Asked each time: the server may have become a replica meanwhile.
-        if !may_yield(self.ctx) {
+        self.log_if_slow();
+        // Checked at each pause: the server may have become a replica since the last one.
+        if !can_yield(self.ctx) {
             return Pause::Unreachable;
         }
         STATE.store(if wrote { DIRTY } else { KILLABLE }, Ordering::Relaxed);
@@ -174,26 +171,26 @@ impl<'a> Busy<'a> {
             self.shown = true;
             set_running(self.subject.running(self.slow.as_ref().map_or_else(Instant::now, |slow| slow.since)));
         }
-        let (ctx, killer) = (self.ctx, self.subject.killer());
-        let busy = self.busy.get_or_insert_with(|| CString::new(busy_text(ctx, killer)).unwrap_or_default());
+        let (ctx, kill_command) = (self.ctx, self.subject.kill_command());
+        let busy = self.busy.get_or_insert_with(|| CString::new(busy_text(ctx, kill_command)).unwrap_or_default());
         ctx.yield_to_clients(busy);
         match STATE.swap(NONE, Ordering::Relaxed) {
-            KILLED => Pause::Killed(self.subject.killer()),
+            KILLED => Pause::Killed(self.subject.kill_command()),
             _ => Pause::Done,
         }
     }
 
-    /// Logs a run as the server logs its own, once it has taken as long as others then get `BUSY`, counted from its first pause.
-    fn say_when_slow(&mut self) {
+    /// Logs a slow run once, as the server logs its own: after `busy-reply-threshold` ms from its first pause.
+    fn log_if_slow(&mut self) {
         let slow = self.slow.get_or_insert_with(|| {
             let threshold = self.ctx.config(b"busy-reply-threshold").and_then(|value| value.parse().ok()).unwrap_or(5000);
-            Slow { since: Instant::now(), threshold: Duration::from_millis(threshold), said: false }
+            SlowRun { since: Instant::now(), threshold: Duration::from_millis(threshold), logged: false }
         });
         let elapsed = slow.since.elapsed();
-        if slow.said || elapsed < slow.threshold {
+        if slow.logged || elapsed < slow.threshold {
             return;
         }
-        slow.said = true;
+        slow.logged = true;
         let what = match self.subject {
             Subject::Function(request, _) => format!("The function is {}", quoted(request.script)),
             Subject::Command(name) => format!("The command is {}", quoted(name)),
@@ -206,21 +203,21 @@ impl<'a> Busy<'a> {
             "slow script: still in execution after {} ms. ATOMIC.{} can end it unless it has written, or runs in MULTI or on a \
              replica. {what}",
             elapsed.as_millis(),
-            self.subject.killer()
+            self.subject.kill_command()
         );
         self.ctx.log(c"warning", &text);
     }
 }
 
-fn set_running(function: Option<Running>) {
+fn set_running(function: Option<RunningFunction>) {
     if let Some(mut running) = RUNNING.try_borrow_mut() {
         *running = function;
     }
 }
 
-/// The server aborts when other clients are let in during MULTI, its own scripts and the calls of other modules. On a replica it may
-/// drop the data under the run when its master sends all of it anew.
-fn may_yield(ctx: Ctx) -> bool {
+/// Yielding during MULTI, in one of the server's own scripts or in a call from another module aborts the server. On a replica, a full
+/// resynchronization may replace the data under the run.
+fn can_yield(ctx: Ctx) -> bool {
     let flags = ctx.flags();
     !flags.deny_blocking() && !flags.is_replica() && !flags.is_loading() && ctx.has_connection()
 }

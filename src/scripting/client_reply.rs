@@ -1,10 +1,9 @@
-//! What a script returns, on its way to the client.
+//! Sends a script's result to the client.
 
 use crate::error::{Error, UNCUT, printable};
 use crate::lua::port::ReplySink;
 use crate::server::module_api::Ctx;
 
-/// The reply to the client of a command.
 pub struct ClientReply(pub Ctx);
 
 impl ReplySink for ClientReply {
@@ -52,7 +51,7 @@ impl ReplySink for ClientReply {
     }
 
     fn big_number(&mut self, digits: &[u8]) {
-        // Written as it is in RESP3: a line break in it would begin another reply.
+        // RESP3 sends the digits unescaped, so a line break would start another reply.
         let line: Vec<u8> = digits.iter().map(|&byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }).collect();
         self.0.reply_big_number(&line);
     }

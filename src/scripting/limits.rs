@@ -1,4 +1,4 @@
-//! The limits of scripts: our settings, and those of the server that they depend on.
+//! The limits of scripts: this module's settings, and the server settings that they depend on.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -6,27 +6,27 @@ use crate::lua::Limits;
 use crate::server::module_api::Ctx;
 use crate::settings;
 
-/// What `script-memory-limit auto` comes to.
+/// The limit in bytes that `script-memory-limit auto` resolves to.
 static AUTO_MEMORY: AtomicU64 = AtomicU64::new(u64::MAX);
 
-/// Whether the server lets scripts have what it calls its deprecated, or insecure, API.
+/// Whether scripts get the API that the server calls deprecated, or insecure.
 static DEPRECATED_API: AtomicBool = AtomicBool::new(true);
 
-/// Reads the settings of the server that stand behind ours.
+/// Reads the server settings that the limits depend on.
 pub fn follow_server(ctx: Ctx) {
-    /// More than applications need in a script, and little enough for a server that has no limit of its own.
-    const LEAST: u64 = 512 << 20;
+    /// More than the scripts of an application need, and acceptable on a server without `maxmemory`.
+    const MIN_AUTO_MEMORY: u64 = 512 << 20;
     let settings = ctx.configs(&["maxmemory", "lua-enable-deprecated-api", "lua-enable-insecure-api"]);
     let value = |name| settings.iter().find(|(setting, _)| setting == name).map(|(_, value)| value.as_str());
     let maxmemory = value("maxmemory").and_then(|bytes| bytes.parse::<u64>().ok()).unwrap_or_default();
-    AUTO_MEMORY.store(LEAST.max(maxmemory / 4), Ordering::Relaxed);
-    // Valkey gave the setting another name. A server that has neither gives scripts all of it.
+    AUTO_MEMORY.store(MIN_AUTO_MEMORY.max(maxmemory / 4), Ordering::Relaxed);
+    // Valkey renamed the setting. A server that has neither gives scripts the whole API.
     let mut api = ["lua-enable-deprecated-api", "lua-enable-insecure-api"].into_iter().filter_map(value).peekable();
     DEPRECATED_API.store(api.peek().is_none() || api.any(|value| value == "yes"), Ordering::Relaxed);
     settings::note_change();
 }
 
-/// The limits as they are now.
+/// The current limits.
 pub fn limits() -> Limits {
     let bytes = |setting: &settings::Setting| usize::try_from(setting.get()).unwrap_or(usize::MAX);
     let memory = match settings::SCRIPT_MEMORY_LIMIT.get() {

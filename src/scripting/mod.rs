@@ -1,7 +1,7 @@
-//! The script engine on a real server: its port, its sink, and the one engine that all script commands share.
+//! The script engine on a real server: its port, its reply sink, and the one engine that all script commands share.
 //!
-//! The engine lives from load to unload; a command borrows it for one run, so that a script that reaches a script command again is refused
-//! and cannot recurse.
+//! The engine lives from load to unload. A command borrows it for one run, so a script that calls a script command is refused and
+//! cannot recurse.
 
 pub mod admission;
 pub mod busy;
@@ -22,13 +22,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use redis_module::raw;
 
 pub use self::request::Request;
-pub use self::run::{Call, Form, Manner, command, function, script};
+pub use self::run::{RunMode, ScriptArgument, ScriptedCall, command, function, script};
 
 use self::calls::{KnownCommands, Native, Natives};
-use self::library_store::{Refused, watch};
+use self::library_store::{RefusedLibraries, watch};
 use self::limits::{follow_server, limits};
 use self::script_store::Store;
-use self::words::Words;
+use self::words::Wording;
 use crate::error::{Error, Result};
 use crate::lua::port::NativeCommand;
 use crate::lua::{Engine, ServerVersion, Version};
@@ -37,36 +37,35 @@ use crate::server::thread::ServerThread;
 use crate::server::{events, slots};
 use crate::settings;
 
-/// Commands came or went, or settings changed, since scripts last ran: what is known of the server is old.
-static MODULES_CHANGED: AtomicBool = AtomicBool::new(false);
+/// Set when commands or settings may have changed: cached facts about the server are stale.
+static SERVER_CHANGED: AtomicBool = AtomicBool::new(false);
 
 static SCRIPTING: ServerThread<Option<Scripting>> = ServerThread::new(None);
 
-/// The engine and what belongs to it.
+/// The engine and its state on this server.
 pub struct Scripting {
-    /// The engine.
     pub engine: Engine,
-    /// What was not stored.
+    /// Scripts that are loaded but not stored.
     pub store: Store,
-    /// Libraries that are not ours.
-    pub refused: Refused,
-    known_commands: Known,
+    /// Libraries that this engine cannot load.
+    pub refused_libraries: RefusedLibraries,
+    server_facts: ServerFacts,
     natives: Natives,
     runs: u64,
     failures: u64,
 }
 
-/// What the server has said about its commands and its refusals. It may change.
+/// Cached facts about the server: its commands, and the wording of its errors.
 #[derive(Default)]
-struct Known {
+struct ServerFacts {
     commands: KnownCommands,
-    words: Words,
+    words: Wording,
 }
 
-impl Known {
-    /// Forgets everything once it may be old.
-    fn forget_if_old(&mut self) {
-        if MODULES_CHANGED.load(Ordering::Relaxed) && MODULES_CHANGED.swap(false, Ordering::Relaxed) {
+impl ServerFacts {
+    /// Clears the cache if it may be stale.
+    fn forget_if_stale(&mut self) {
+        if SERVER_CHANGED.load(Ordering::Relaxed) && SERVER_CHANGED.swap(false, Ordering::Relaxed) {
             *self = Self::default();
         }
     }
@@ -83,25 +82,25 @@ pub fn start(ctx: Ctx, natives: impl Iterator<Item = (NativeCommand, Native)>) -
     let version = ServerVersion { redis, valkey: field(c"valkey_version").map(version) };
     let engine = Engine::new(limits(), version, functions)?;
     if let Some(mut slot) = SCRIPTING.try_borrow_mut() {
-        let (store, known_commands) = (Store::default(), Known::default());
-        let refused = Refused::default();
-        *slot = Some(Scripting { engine, store, refused, known_commands, natives, runs: 0, failures: 0 });
+        let (store, server_facts) = (Store::default(), ServerFacts::default());
+        let refused_libraries = RefusedLibraries::default();
+        *slot = Some(Scripting { engine, store, refused_libraries, server_facts, natives, runs: 0, failures: 0 });
     }
     Ok(())
 }
 
-/// Follows what decides whether scripts may run, from the end of the load on.
+/// Subscribes to the events that affect scripts, at the end of the load.
 pub fn follow(ctx: Ctx) {
     // Every server since 6.0 has these events.
     let _ = admission::watch(ctx);
     let _ = events::subscribe(ctx, raw::REDISMODULE_EVENT_MODULE_CHANGE, |_, _, _| {
-        MODULES_CHANGED.store(true, Ordering::Relaxed);
+        SERVER_CHANGED.store(true, Ordering::Relaxed);
         Ok(())
     });
     // Redis 7.0.0 has no such event.
     let _ = events::subscribe(ctx, raw::REDISMODULE_EVENT_CONFIG, |ctx, _, _| {
-        // The server's words depend on its settings, too.
-        MODULES_CHANGED.store(true, Ordering::Relaxed);
+        // The wording of the server's errors depends on its settings, too.
+        SERVER_CHANGED.store(true, Ordering::Relaxed);
         follow_server(ctx);
         Ok(())
     });
@@ -114,26 +113,26 @@ pub fn stop() {
     }
 }
 
-/// A version and its number form, 0x00MMmmpp, as the server's own scripts see them.
+/// A version and its number argument, 0x00MMmmpp, as the server's own scripts see them.
 fn version(text: String) -> Version {
     let part = |part: &str| part.parse::<u8>().unwrap_or(u8::MAX);
     let number = text.split('.').take(3).fold(0, |number, digits| (number << 8) | u32::from(part(digits)));
     Version { text, number }
 }
 
-/// The engine, for one command.
+/// Borrows the engine for one command.
 pub fn engine() -> Result<RefMut<'static, Scripting>> {
     let slot = SCRIPTING.try_borrow_mut().ok_or(Error::Recursion)?;
     let mut scripting = RefMut::filter_map(slot, Option::as_mut).map_err(|_| Error::Text("ERR the module is being unloaded"))?;
     if settings::take_changed() {
         scripting.engine.set_limits(limits())?;
-        // What a limit kept out may run now.
+        // A library that exceeded a limit may load now.
         watch::note_change();
     }
     Ok(scripting)
 }
 
-/// The figures of INFO; `None` while a script runs.
+/// The fields of INFO; `None` while a script runs.
 #[must_use]
 pub fn figures() -> Option<[(&'static str, u64); 13]> {
     let scripting = engine().ok()?;
@@ -158,13 +157,13 @@ pub fn figures() -> Option<[(&'static str, u64); 13]> {
 }
 
 impl Scripting {
-    /// How many scripts were run, and how many of the runs failed.
+    /// The number of runs, and of failed runs.
     #[must_use]
     pub fn runs(&self) -> (u64, u64) {
         (self.runs, self.failures)
     }
 
-    /// Starts to count anew.
+    /// Resets the statistics.
     pub fn reset_stats(&mut self) {
         (self.runs, self.failures) = (0, 0);
         self.store.reset_stats();

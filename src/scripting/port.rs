@@ -1,31 +1,30 @@
 //! The port of a running script on a real server.
 
 use super::busy::{Busy, Subject};
-use super::calls::{self, Calls, Invocation, Natives};
-use super::words::{INVALID_ARITY, INVALID_COMMAND, Words};
-use super::{Known, admission};
+use super::calls::{CallRules, Calls, Invocation, Natives};
+use super::words::{INVALID_ARITY, INVALID_COMMAND, Wording};
+use super::{ServerFacts, admission};
 use crate::error::{MESSAGE_BYTES, Result, printable};
 use crate::lua::port::{Call, LogLevel, Pause, Port, Protocol, Rules};
 use crate::server::module_api::{Ctx, Str};
 use crate::server::slots::{Allowed, Slots};
 
-/// Bytes of the message in a line of the log; the name of the module and the time stand before it.
+/// The maximum bytes of a message in one log line. The server adds the time and the module's name.
 const LOG_LINE: usize = 1000;
 
-/// See the module's documentation.
 pub struct ServerPort<'a> {
     ctx: Ctx,
     calls: Calls<'a>,
-    words: &'a mut Words,
+    words: &'a mut Wording,
     natives: &'a Natives,
     keys: &'a [Str<'a>],
     busy: Busy<'a>,
 }
 
 impl<'a> ServerPort<'a> {
-    /// The port of a run with these keys, for the command that `ctx` belongs to.
-    pub fn new(ctx: Ctx, known: &'a mut Known, natives: &'a Natives, keys: &'a [Str<'a>], subject: Subject<'a>) -> Self {
-        let Known { commands, words } = known;
+    /// The port of a run with these keys, for the command of `ctx`.
+    pub fn new(ctx: Ctx, facts: &'a mut ServerFacts, natives: &'a Natives, keys: &'a [Str<'a>], subject: Subject<'a>) -> Self {
+        let ServerFacts { commands, words } = facts;
         Self { ctx, calls: Calls::new(ctx, commands), words, natives, keys, busy: Busy::new(ctx, subject) }
     }
 
@@ -46,19 +45,19 @@ fn invocation<'c>(keys: &'c [Str<'c>], call: Call<'c>) -> Invocation<'c> {
 
 impl Port for ServerPort<'_> {
     fn begin(&mut self, rules: Rules) -> Result<()> {
-        self.busy.watch(rules.digest);
+        self.busy.set_script(rules.digest);
         let read_only = rules.read_only;
-        if self.busy.is_command() {
-            self.calls.obey(calls::Rules { read_only, slots: self.slots(Allowed::One), ..Default::default() });
+        if self.busy.is_scripted_command() {
+            self.calls.set_rules(CallRules { read_only, slots: self.slots(Allowed::One), ..Default::default() });
             return Ok(());
         }
         let Some(flags) = rules.flags else {
             admission::admit_undeclared(self.ctx)?;
-            self.calls.obey(calls::Rules { read_only, slots: self.slots(Allowed::All), ..Default::default() });
+            self.calls.set_rules(CallRules { read_only, slots: self.slots(Allowed::All), ..Default::default() });
             return Ok(());
         };
         admission::admit(self.ctx, self.ctx.flags(), flags, read_only)?;
-        self.calls.obey(calls::Rules {
+        self.calls.set_rules(CallRules {
             read_only: read_only || flags.no_writes,
             allow_oom: flags.allow_oom,
             slots: self.slots(if flags.allow_cross_slot_keys { Allowed::All } else { Allowed::One }),
@@ -102,7 +101,7 @@ impl Port for ServerPort<'_> {
             LogLevel::Notice => c"notice",
             LogLevel::Warning => c"warning",
         };
-        // The server cuts a line of its log without a word.
+        // The server silently truncates longer log lines.
         let mut rest = printable(message, MESSAGE_BYTES);
         while rest.len() > LOG_LINE {
             let next = rest.split_off(LOG_LINE);

@@ -28,12 +28,12 @@ impl Strings for Arguments<'_> {
 }
 
 impl<'a> Request<'a> {
-    /// Reads the arguments, with the server's own refusals.
+    /// Reads the arguments. Errors are the server's own.
     pub fn parse(args: Args<'a>) -> Result<Self> {
         Self::read(args, Error::Text("ERR value is not an integer or out of range"))
     }
 
-    /// The same with another refusal of a number of keys that is none.
+    /// The same, with `bad_count` as the error for a number of keys that is not an integer.
     pub fn read(mut args: Args<'a>, bad_count: Error) -> Result<Self> {
         let script = args.bytes()?;
         let count = parse_i64(args.bytes()?).ok_or(bad_count)?;
@@ -45,7 +45,7 @@ impl<'a> Request<'a> {
 }
 
 impl Request<'_> {
-    /// The words of the command that makes this request.
+    /// The words of the command that made this request.
     pub fn command(&self, name: &str) -> Vec<Vec<u8>> {
         let count = self.keys.count().to_string();
         let strings = |list: &Arguments<'_>| list.0.iter().map(|string| string.bytes().to_vec()).collect::<Vec<_>>();

@@ -1,4 +1,4 @@
-//! One run of the engine for a command: what comes before and after it, the same for scripts, functions and scripted commands.
+//! One run of the engine for a command: the steps before and after it, which scripts, functions and scripted commands share.
 
 use std::ffi::{CStr, CString};
 
@@ -16,17 +16,17 @@ use crate::server::module_api::{Ctx, Str};
 use crate::server::reply::Reply;
 use crate::settings;
 
-/// How a run differs between the commands that start it.
+/// How a run depends on the command that starts it.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Manner {
-    /// What runs may write nothing.
+pub struct RunMode {
+    /// The run may not write.
     pub read_only: bool,
-    /// The command stands in for one of the server's.
+    /// The command stands in for one of the server's, in drop-in mode.
     pub standing_in: bool,
 }
 
-impl Manner {
-    /// How numbers become text in a run: as on the server where we stand in for it.
+impl RunMode {
+    /// How a run converts numbers to text. A stand-in does it as the server does.
     fn numbers(self) -> NumberText {
         let exact = settings::SCRIPT_EXACT_NUMBERS.get() == 1 && !self.standing_in;
         if exact { NumberText::Exact } else { NumberText::Lua51 }
@@ -34,7 +34,7 @@ impl Manner {
 }
 
 impl Scripting {
-    /// Runs something of the engine, and sends what it returns. A run that is left to the server's own engine does not count.
+    /// Runs code in the engine and sends its result. A run that is left to the server's own engine is not counted.
     fn run<'a>(
         &'a mut self,
         ctx: Ctx,
@@ -42,10 +42,10 @@ impl Scripting {
         subject: Subject<'a>,
         body: impl FnOnce(&mut Engine, &mut ServerPort<'a>, &mut ClientReply) -> Result<()>,
     ) -> Result<Reply> {
-        let Self { engine, known_commands, natives, runs, failures, .. } = self;
-        known_commands.forget_if_old();
+        let Self { engine, server_facts, natives, runs, failures, .. } = self;
+        server_facts.forget_if_stale();
         let _frozen = Frozen::new();
-        let mut port = ServerPort::new(ctx, known_commands, natives, keys, subject);
+        let mut port = ServerPort::new(ctx, server_facts, natives, keys, subject);
         let outcome = body(engine, &mut port, &mut ClientReply(ctx));
         if outcome != Err(Error::LeftToServer) {
             *runs = runs.saturating_add(1);
@@ -56,37 +56,37 @@ impl Scripting {
 
     /// Runs the code of a library, which registers its functions.
     pub fn load_library(&mut self, ctx: Ctx, code: &[u8]) -> Result<Candidate> {
-        let Self { engine, known_commands, natives, .. } = self;
-        engine.load_library(code, &mut ServerPort::new(ctx, known_commands, natives, &[], Subject::Script))
+        let Self { engine, server_facts, natives, .. } = self;
+        engine.load_library(code, &mut ServerPort::new(ctx, server_facts, natives, &[], Subject::Script))
     }
 
     /// Runs the code of a file, which declares commands.
     pub fn load_command_file(&mut self, ctx: Ctx, name: &CString, code: &[u8]) -> Result<CommandFile> {
-        let Self { engine, known_commands, natives, .. } = self;
-        let mut port = ServerPort::new(ctx, known_commands, natives, &[], Subject::Command(name.to_bytes()));
+        let Self { engine, server_facts, natives, .. } = self;
+        let mut port = ServerPort::new(ctx, server_facts, natives, &[], Subject::Command(name.to_bytes()));
         engine.load_command_file(name, code, &mut port)
     }
 }
 
-/// How a script is named.
+/// How a command names its script.
 #[derive(Debug, Clone, Copy)]
-pub enum Form {
+pub enum ScriptArgument {
     /// By its source.
     Source,
     /// By its SHA1.
     Sha,
 }
 
-/// Runs a script and sends what it returns.
-pub fn script(keyspace: &Keyspace, request: &Request<'_>, form: Form, manner: Manner) -> Result<Reply> {
+/// Runs a script and sends its result.
+pub fn script(keyspace: &Keyspace, request: &Request<'_>, argument: ScriptArgument, mode: RunMode) -> Result<Reply> {
     let ctx = keyspace.ctx();
     engine()?.run(ctx, request.keys.0, Subject::Script, |engine, port, reply| {
-        let Manner { read_only, standing_in } = manner;
-        let run = Run { keys: &request.keys, args: &request.args, read_only, numbers: manner.numbers(), leaves: standing_in };
+        let RunMode { read_only, standing_in } = mode;
+        let run = Run { keys: &request.keys, args: &request.args, read_only, numbers: mode.numbers(), leaves: standing_in };
         let script = request.script;
-        match form {
-            Form::Source => engine.eval(script, &run, port, reply),
-            Form::Sha => match engine.eval_sha(script, &run, port, reply) {
+        match argument {
+            ScriptArgument::Source => engine.eval(script, &run, port, reply),
+            ScriptArgument::Sha => match engine.eval_sha(script, &run, port, reply) {
                 Err(Error::NoScript) if script_store::find(ctx, engine, script).is_some() => {
                     engine.eval_sha(script, &run, port, reply)
                 }
@@ -96,15 +96,15 @@ pub fn script(keyspace: &Keyspace, request: &Request<'_>, form: Form, manner: Ma
     })
 }
 
-/// Calls the function that the arguments name and sends what it returns. The server answers for a function that does not run here.
-pub fn function(keyspace: &Keyspace, args: Args<'_>, manner: Manner) -> Result<Reply> {
+/// Calls the function that the arguments name and sends its result. The server serves a function that does not run here.
+pub fn function(keyspace: &Keyspace, args: Args<'_>, mode: RunMode) -> Result<Reply> {
     const BAD_COUNT: Error = Error::Text("ERR Bad number of keys provided");
     let ctx = keyspace.ctx();
     let words = args.rest();
     let mut scripting = engine()?;
     library_store::follow(ctx, &mut scripting);
     let name = words.first().map(|name| name.bytes()).unwrap_or_default();
-    let (server, command): (&CStr, _) = if manner.read_only { (c"FCALL_RO", "FCALL_RO") } else { (c"FCALL", "FCALL") };
+    let (server, command): (&CStr, _) = if mode.read_only { (c"FCALL_RO", "FCALL_RO") } else { (c"FCALL", "FCALL") };
     let Some(function) = scripting.engine.functions().find(name) else {
         drop(scripting);
         return ctx.relay(server, words);
@@ -113,7 +113,7 @@ pub fn function(keyspace: &Keyspace, args: Args<'_>, manner: Manner) -> Result<R
     let outcome = scripting.run(ctx, request.keys.0, Subject::Function(&request, command), |engine, port, reply| {
         engine.prepare_function(function, port).map_err(|_| Error::LeftToServer)?;
         let (keys, args) = (&request.keys, &request.args);
-        let run = Run { keys, args, read_only: manner.read_only, numbers: manner.numbers(), leaves: false };
+        let run = Run { keys, args, read_only: mode.read_only, numbers: mode.numbers(), leaves: false };
         engine.call_function(function, &run, port, reply)
     });
     drop(scripting);
@@ -124,21 +124,21 @@ pub fn function(keyspace: &Keyspace, args: Args<'_>, manner: Manner) -> Result<R
 }
 
 /// A call of a scripted command.
-pub struct Call<'a> {
-    /// The number by which the engine knows the command.
+pub struct ScriptedCall<'a> {
+    /// The command's number in the engine.
     pub number: usize,
-    /// Its name, for messages.
+    /// Its name, for error messages.
     pub name: &'a [u8],
     pub keys: &'a [Str<'a>],
     /// The other arguments.
     pub args: &'a [Str<'a>],
 }
 
-/// Runs a scripted command and sends what its function returns.
-pub fn command(keyspace: &Keyspace, call: &Call<'_>, manner: Manner) -> Result<Reply> {
+/// Runs a scripted command and sends the result of its function.
+pub fn command(keyspace: &Keyspace, call: &ScriptedCall<'_>, mode: RunMode) -> Result<Reply> {
     engine()?.run(keyspace.ctx(), call.keys, Subject::Command(call.name), |engine, port, reply| {
         let (keys, args) = (&Arguments(call.keys), &Arguments(call.args));
-        let run = Run { keys, args, read_only: manner.read_only, numbers: manner.numbers(), leaves: false };
+        let run = Run { keys, args, read_only: mode.read_only, numbers: mode.numbers(), leaves: false };
         engine.call_command((call.number, call.name), &run, port, reply)
     })
 }

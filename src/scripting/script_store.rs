@@ -2,8 +2,8 @@
 //!
 //! Other clients also change the store, and it may hold 50,000 scripts, so two rules hold. Only LIST, STATS and FLUSH take time
 //! in the number of libraries: the other commands look a name up, and read the whole store ([`reconcile`]) only when it holds a
-//! script that the engine lacks. And a library is ours by its text, never by its name: LOAD never replaces a foreign library, and
-//! FLUSH reads the libraries before it deletes them.
+//! script that the engine lacks. And the text of a library, not its name, shows that it is ours: LOAD never replaces a foreign
+//! library, and FLUSH reads the libraries before it deletes them.
 
 use std::collections::HashSet;
 
@@ -25,7 +25,7 @@ use crate::settings;
 #[derive(Default)]
 pub struct Store {
     refused: u64,
-    said: [bool; 4],
+    logged: [bool; 4],
     /// Scripts loaded while writes were paused, to be stored after the pause.
     waiting: Vec<Digest>,
     /// Whether [`store_waiting`] is subscribed.
@@ -45,7 +45,7 @@ enum Refusal {
 }
 
 /// Scripts beyond this number do not wait: keeping them would evict others anyway.
-const MOST_WAITING: usize = EVICTABLE_SCRIPTS;
+const MAX_WAITING: usize = EVICTABLE_SCRIPTS;
 
 impl Store {
     #[must_use]
@@ -59,15 +59,15 @@ impl Store {
 
     /// Counts a script that is not stored. Only the first refusal of each kind is logged, so that clients cannot flood the log.
     fn refuse(&mut self, ctx: Ctx, digest: Digest, refusal: &Refusal) {
-        let [full, taken, paused, by_server] = &mut self.said;
+        let [full, taken, paused, by_server] = &mut self.logged;
         let name = String::from_utf8_lossy(&library::name(digest)).into_owned();
-        let (said, why) = match refusal {
+        let (logged, why) = match refusal {
             Refusal::Full => (full, "script-store-max-bytes is reached".to_owned()),
             Refusal::NameTaken => (taken, format!("library {name} does not belong to this module and is kept")),
             Refusal::Paused => (paused, "writes are paused".to_owned()),
             Refusal::ByServer(why) => (by_server, why.clone()),
         };
-        if !std::mem::replace(said, true) {
+        if !std::mem::replace(logged, true) {
             ctx.log(c"warning", &format!("a script was loaded but not stored, so it can be evicted (logged once): {why}"));
         }
         self.refused = self.refused.saturating_add(1);
@@ -122,7 +122,7 @@ pub fn load(ctx: Ctx, scripting: &mut Scripting, source: &[u8]) -> Result<Digest
     let Scripting { engine, store, .. } = scripting;
     let digest = engine.load(source)?;
     match ctx.moment() {
-        Moment::Now => keep_or_say(ctx, engine, store, digest, source),
+        Moment::Now => store_or_refuse(ctx, engine, store, digest, source),
         Moment::Later if engine.is_stored(digest) && is_up_to_date(ctx) => {}
         Moment::Later => store_later(ctx, store, digest),
         Moment::Never => {}
@@ -142,7 +142,7 @@ fn store_later(ctx: Ctx, store: &mut Store, digest: Digest) {
         });
         store.follows = followed.is_ok();
     }
-    if store.follows && store.waiting.len() < MOST_WAITING {
+    if store.follows && store.waiting.len() < MAX_WAITING {
         store.waiting.push(digest);
     } else {
         store.refuse(ctx, digest, &Refusal::Paused);
@@ -160,20 +160,20 @@ fn store_waiting(ctx: Ctx) {
         // Skips scripts that were evicted meanwhile, and all of them if this server is a replica now.
         let source = engine.source(digest).filter(|_| ctx.moment() == Moment::Now).map(<[u8]>::to_vec);
         if let Some(source) = source {
-            keep_or_say(ctx, engine, store, digest, &source);
+            store_or_refuse(ctx, engine, store, digest, &source);
         }
     }
 }
 
-fn keep_or_say(ctx: Ctx, engine: &mut Engine, store: &mut Store, digest: Digest, source: &[u8]) {
-    if let Err(refusal) = keep(ctx, engine, digest, source) {
+fn store_or_refuse(ctx: Ctx, engine: &mut Engine, store: &mut Store, digest: Digest, source: &[u8]) {
+    if let Err(refusal) = store_script(ctx, engine, digest, source) {
         store.refuse(ctx, digest, &refusal);
     }
 }
 
 /// Stores a script of the engine unless it is already stored. The engine's view of the store may be stale; that is safe, because the
 /// server refuses a library that exists.
-fn keep(ctx: Ctx, engine: &mut Engine, digest: Digest, source: &[u8]) -> std::result::Result<(), Refusal> {
+fn store_script(ctx: Ctx, engine: &mut Engine, digest: Digest, source: &[u8]) -> std::result::Result<(), Refusal> {
     if engine.is_stored(digest) && is_up_to_date(ctx) {
         return Ok(());
     }

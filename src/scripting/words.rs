@@ -1,26 +1,26 @@
-//! The server's own words for what is refused in scripts.
+//! The server's own wording of the errors that scripts get.
 //!
-//! Servers, and releases of one server, word the same refusal differently. A table by version goes stale with the next package, so the
-//! server is asked: the first time a script is refused in one of these ways, the server's own engine runs a script that is refused in the
-//! same way, and its text is kept. That script has no user, may not write, and only makes mistakes. Where the server cannot be asked (its
-//! EVAL was renamed, or a script of its own is running) the words are those of Redis.
+//! Servers, and releases of one server, word the same error differently. A table by version would go stale with the next package, so
+//! this module asks the server. The first time a script is refused in one of these ways, the server's own engine runs a script that
+//! is refused in the same way, and its error is cached. That script has no user, may not write, and only makes mistakes. If the
+//! server cannot be asked (its EVAL was renamed, or one of its own scripts is running), the error has the wording of Redis.
 
 use crate::server::call::CallReply;
 use crate::server::module_api::{Ctx, OwnedStr};
 
 /// The command does not exist.
 pub const UNKNOWN: &str = "ERR Unknown Redis command called from script";
-/// The command has another number of words.
+/// The call has the wrong number of arguments.
 pub const WRONG_ARITY: &str = "ERR Wrong number of args calling Redis command from script";
-/// The command is not for scripts.
+/// Scripts may not call the command.
 pub const NOT_FOR_SCRIPTS: &str = "ERR This Redis command is not allowed from script";
-/// `acl_check_cmd` about a command that does not exist.
+/// `acl_check_cmd` for a command that does not exist.
 pub const INVALID_COMMAND: &str = "ERR Invalid command passed to redis.acl_check_cmd()";
-/// `acl_check_cmd` about a command with another number of words. Only some servers refuse that.
+/// `acl_check_cmd` with the wrong number of arguments for the command. Only some servers refuse that.
 pub const INVALID_ARITY: &str = "ERR Wrong number of args for redis.acl_check_cmd()";
 
-/// A refusal in the words of Redis, and a call of a function of `redis` that provokes it. An empty argument stands for a table. The
-/// commands are ours, which nobody can rename.
+/// An error in the wording of Redis, and a call of a `redis` function that provokes it. An empty argument stands for a table. The
+/// commands are this module's, because a server cannot rename those.
 const REFUSALS: [(&str, &[&str]); 11] = [
     (UNKNOWN, &["pcall", "atomic.no.such.command"]),
     (WRONG_ARITY, &["pcall", "atomic.eval"]),
@@ -47,9 +47,9 @@ const PROVOKE: &[u8] = b"#!lua flags=no-writes,allow-stale\n\
     local ok, answer = pcall(redis[ARGV[1]], unpack(call))\n\
     return type(answer) == 'table' and answer.err or (not ok and answer)";
 
-/// What servers put before the reason when the ACL forbids a call, by how they refuse `RM_Call`.
+/// The text before the reason when the ACL forbids a call: how `RM_Call` returns it, and how scripts get it.
 const FORBIDDEN: [(&[u8], &[u8]); 3] = [
-    // Redis 7.0, which ends the reason with a full stop that its scripts do not have.
+    // Redis 7.0. It ends the reason with a full stop, which its own scripts do not get.
     (FORBIDDEN_BY_7_0, b"-ERR The user executing the script "),
     (b"-NOPERM User ", b"-ERR ACL failure in script: User "),
     (b"-NOPERM No permissions to access a ", b"-ERR ACL failure in script: No permissions to access a "),
@@ -57,24 +57,24 @@ const FORBIDDEN: [(&[u8], &[u8]); 3] = [
 
 const FORBIDDEN_BY_7_0: &[u8] = b"-ERR acl verification failed, ";
 
-/// What the server has said so far.
+/// The server's answers so far.
 #[derive(Default)]
-pub struct Words {
+pub struct Wording {
     asked: [Option<Answer>; REFUSALS.len()],
-    /// The reply that was put in the server's words last.
+    /// The last reply that was reworded.
     text: Vec<u8>,
 }
 
-/// What the server answers to one of [`REFUSALS`].
+/// The server's answer to one of [`REFUSALS`].
 enum Answer {
-    /// As protocol text.
+    /// The error, as protocol text.
     Refuses(Box<[u8]>),
-    /// It does not refuse that, or cannot be asked.
+    /// The server does not refuse that call, or cannot be asked.
     Nothing,
 }
 
-impl Words {
-    /// The reply to a script's command, in the server's words if it is a refusal.
+impl Wording {
+    /// The reply to a script's command. An error gets the server's wording.
     pub fn of_reply<'t>(&'t mut self, ctx: Ctx, reply: &'t [u8]) -> &'t [u8] {
         if reply.first() != Some(&b'-') {
             return reply;
@@ -88,12 +88,12 @@ impl Words {
         self.ask(ctx, text).unwrap_or(reply)
     }
 
-    /// A refusal, given in the words of Redis, in the server's.
+    /// The server's wording of an error that is given in the wording of Redis.
     pub fn of_refusal<'t>(&'t mut self, ctx: Ctx, text: &'t [u8]) -> &'t [u8] {
         self.asked(ctx, text).unwrap_or(text)
     }
 
-    /// The server's words for a refusal; `None` if it does not refuse that.
+    /// The server's wording of an error; `None` if the server does not refuse that call.
     pub fn asked(&mut self, ctx: Ctx, text: &[u8]) -> Option<&[u8]> {
         self.ask(ctx, text)?.strip_prefix(b"-")?.strip_suffix(b"\r\n")
     }
@@ -117,7 +117,7 @@ impl Words {
 
 fn provoke(ctx: Ctx, refusal: &str, call: &[&str]) -> Answer {
     let text = if call.first() == Some(&ACL_CHECK) {
-        // The table is called `server` where that would crash.
+        // A server that would crash calls the table `server`.
         let answer = answer(ctx, &[SETRESP]).unwrap_or_default();
         match answer.strip_prefix("ERR ").and_then(|text| text.split_once('.')) {
             None => None,
@@ -130,7 +130,7 @@ fn provoke(ctx: Ctx, refusal: &str, call: &[&str]) -> Answer {
     text.map_or(Answer::Nothing, |text| Answer::Refuses(format!("-{}\r\n", text.trim_end()).into_bytes().into()))
 }
 
-/// The error that the call ends with in the server's engine.
+/// The error of this call in the server's engine.
 fn answer(ctx: Ctx, call: &[&str]) -> Option<String> {
     let words = [PROVOKE, b"0"].into_iter().chain(call.iter().map(|word| word.as_bytes()));
     let reply = CallReply::of(ctx, c"EVAL", c"vE", &words.map(OwnedStr::new).collect::<Vec<_>>());

@@ -2,7 +2,7 @@
 //!
 //! Reply: OK. Replicates `FUNCTION DELETE`. Errors: those of FUNCTION DELETE.
 
-use crate::commands::spec::{Arg, Around, Command, Keys, Spec};
+use crate::commands::spec::{Arg, Command, Keys, Spec, Wrapper};
 use crate::dropin;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
@@ -26,7 +26,7 @@ impl Command for Delete {
         args: &[Arg::string(c"library-name")],
     };
 
-    const AROUND: Option<Around> = Some(dropin::serve);
+    const WRAPPER: Option<Wrapper> = Some(dropin::serve);
 
     type Request<'a> = Args<'a>;
 

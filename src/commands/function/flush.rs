@@ -4,7 +4,7 @@
 //! then on.
 //! Reply: OK. Replicates `FUNCTION FLUSH`. Errors: those of FUNCTION FLUSH.
 
-use crate::commands::spec::{Arg, Around, Command, Keys, Spec};
+use crate::commands::spec::{Arg, Command, Keys, Spec, Wrapper};
 use crate::dropin;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
@@ -28,7 +28,7 @@ impl Command for Flush {
         args: &[Arg::one_of(c"flush-type", &[Arg::word(c"async", c"ASYNC"), Arg::word(c"sync", c"SYNC")]).optional()],
     };
 
-    const AROUND: Option<Around> = Some(dropin::serve);
+    const WRAPPER: Option<Wrapper> = Some(dropin::serve);
 
     type Request<'a> = Args<'a>;
 

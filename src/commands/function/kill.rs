@@ -5,7 +5,7 @@
 //! Errors: NOTBUSY when nothing keeps the server busy, UNKILLABLE when the function has written, BUSY when a script is running
 //! instead.
 
-use crate::commands::spec::{Around, Command, Keys, Spec};
+use crate::commands::spec::{Command, Keys, Spec, Wrapper};
 use crate::dropin;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
@@ -28,7 +28,7 @@ impl Command for Kill {
         args: &[],
     };
 
-    const AROUND: Option<Around> = Some(dropin::serve);
+    const WRAPPER: Option<Wrapper> = Some(dropin::serve);
 
     type Request<'a> = ();
 

@@ -7,7 +7,7 @@
 //! Replicates `FUNCTION LOAD` unchanged.
 //! Errors: those of FUNCTION LOAD. Nothing changes on an error.
 
-use crate::commands::spec::{Arg, Around, Command, Keys, Spec};
+use crate::commands::spec::{Arg, Command, Keys, Spec, Wrapper};
 use crate::dropin;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
@@ -31,7 +31,7 @@ impl Command for Load {
         args: &[Arg::word(c"replace", c"REPLACE").optional(), Arg::string(c"function-code")],
     };
 
-    const AROUND: Option<Around> = Some(dropin::serve);
+    const WRAPPER: Option<Wrapper> = Some(dropin::serve);
 
     type Request<'a> = Args<'a>;
 

@@ -3,7 +3,7 @@
 //! The server's engine runs the libraries that only it can load, and the log names them.
 //! Reply: OK. Replicates `FUNCTION RESTORE` unchanged. Errors: those of FUNCTION RESTORE. Nothing changes on an error.
 
-use crate::commands::spec::{Arg, Around, Command, Keys, Spec};
+use crate::commands::spec::{Arg, Command, Keys, Spec, Wrapper};
 use crate::dropin;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
@@ -34,7 +34,7 @@ impl Command for Restore {
         ],
     };
 
-    const AROUND: Option<Around> = Some(dropin::serve);
+    const WRAPPER: Option<Wrapper> = Some(dropin::serve);
 
     type Request<'a> = Args<'a>;
 

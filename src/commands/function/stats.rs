@@ -4,7 +4,7 @@
 //! of `libraries_count` and `functions_count` by engine.
 //! Errors: `BUSY` while a script, not a function, keeps the server busy.
 
-use crate::commands::spec::{Around, Command, Keys, Spec};
+use crate::commands::spec::{Command, Keys, Spec, Wrapper};
 use crate::dropin;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
@@ -28,7 +28,7 @@ impl Command for Stats {
         args: &[],
     };
 
-    const AROUND: Option<Around> = Some(dropin::serve);
+    const WRAPPER: Option<Wrapper> = Some(dropin::serve);
 
     type Request<'a> = ();
 

@@ -3,7 +3,7 @@
 //! Reply: 1 or 0 per SHA1, in their order. A stored script exists whether or not it was used since the restart.
 
 use super::READS;
-use crate::commands::spec::{Arg, Around, Command, Keys, Spec};
+use crate::commands::spec::{Arg, Command, Keys, Spec, Wrapper};
 use crate::dropin;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
@@ -28,7 +28,7 @@ impl Command for Exists {
         args: &[Arg::string(c"sha1").multiple()],
     };
 
-    const AROUND: Option<Around> = Some(dropin::serve);
+    const WRAPPER: Option<Wrapper> = Some(dropin::serve);
 
     type Request<'a> = Args<'a>;
 

@@ -1,12 +1,12 @@
 //! `ATOMIC.SCRIPT FLUSH [ASYNC | SYNC]`: removes every script, here and on the replicas.
 //!
-//! Reply: OK. Deletes the libraries that LOAD stored, and no others. ASYNC and SYNC are accepted like the server's SCRIPT FLUSH
-//! accepts them, and mean the same here: the memory is freed before the reply. On a replica the command only empties the local
-//! cache: stored scripts belong to the primary, and the replica finds them again on their next use.
-//! Replicates `FUNCTION DELETE atomic_<sha1>` for each stored script, in one MULTI/EXEC.
+//! Reply: OK. Deletes the libraries that LOAD stored, and no others. ASYNC and SYNC are accepted as in SCRIPT FLUSH but make no
+//! difference: the memory is freed before the reply. On a replica the command only empties the local cache: stored scripts belong to
+//! the primary, and the replica finds them again on their next use. Replicates `FUNCTION DELETE atomic_<sha1>` for each stored
+//! script, in one MULTI/EXEC.
 
 use super::CHANGES;
-use crate::commands::spec::{Arg, Around, Command, Keys, Spec};
+use crate::commands::spec::{Arg, Command, Keys, Spec, Wrapper};
 use crate::dropin;
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
@@ -30,7 +30,7 @@ impl Command for Flush {
         args: &[Arg::one_of(c"flush-type", &[Arg::word(c"async", c"ASYNC"), Arg::word(c"sync", c"SYNC")]).optional()],
     };
 
-    const AROUND: Option<Around> = Some(dropin::serve);
+    const WRAPPER: Option<Wrapper> = Some(dropin::serve);
 
     type Request<'a> = ();
 

@@ -3,7 +3,7 @@
 //! Works once other clients get `BUSY`, as long as the script has written nothing. Reply: OK; the script's client gets an error.
 //! Errors: NOTBUSY when no script keeps the server busy, UNKILLABLE when the script has written.
 
-use crate::commands::spec::{Around, Command, Keys, Spec};
+use crate::commands::spec::{Command, Keys, Spec, Wrapper};
 use crate::dropin;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
@@ -26,7 +26,7 @@ impl Command for Kill {
         args: &[],
     };
 
-    const AROUND: Option<Around> = Some(dropin::serve);
+    const WRAPPER: Option<Wrapper> = Some(dropin::serve);
 
     type Request<'a> = ();
 

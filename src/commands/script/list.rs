@@ -41,12 +41,12 @@ impl Command for List {
     type Request<'a> = Request;
 
     fn parse(mut args: Args<'_>) -> Result<Request> {
-        const MOST: i64 = 10_000;
+        const MAX_COUNT: i64 = 10_000;
         const NO_SHA1: Error = Error::Argument { argument: "sha1", expected: "must be 40 hexadecimal digits" };
         let (mut after, mut count) = (None, None);
         while let Some(word) = args.take_if_any() {
             if is(word.bytes(), "COUNT") {
-                let value = args.count("COUNT", 1..=MOST)?;
+                let value = args.count("COUNT", 1..=MAX_COUNT)?;
                 fill(&mut count, usize::try_from(value).unwrap_or(usize::MAX), word.bytes())?;
             } else if after.is_none() && count.is_none() {
                 after = Some(Digest::parse(word.bytes()).ok_or(NO_SHA1)?);

@@ -9,7 +9,7 @@
 //! Errors: a script that does not compile, with its line.
 
 use super::LOADS;
-use crate::commands::spec::{Arg, Around, Command, Keys, Spec};
+use crate::commands::spec::{Arg, Command, Keys, Spec, Wrapper};
 use crate::dropin;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
@@ -33,7 +33,7 @@ impl Command for Load {
         args: &[Arg::string(c"script")],
     };
 
-    const AROUND: Option<Around> = Some(dropin::serve);
+    const WRAPPER: Option<Wrapper> = Some(dropin::serve);
 
     type Request<'a> = &'a [u8];
 

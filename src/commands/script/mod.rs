@@ -17,7 +17,7 @@ pub const CONTAINER: Spec = Spec::container(c"atomic.script", c"A container for 
 /// The flags of the read-only subcommands.
 const READS: &std::ffi::CStr = c"allow-stale deny-script";
 
-/// The flags of LOAD: like the server's own, it runs while writes are paused. Storing the script waits (see [`store`]).
+/// The flags of LOAD. Like the server's own, it runs while writes are paused; storing the script waits (`scripting/script_store.rs`).
 const LOADS: &std::ffi::CStr = c"allow-stale deny-script";
 
 /// The flags of FLUSH, which changes the function store. LOAD and FLUSH have the category `@write` without the flag `write`: with the

@@ -3,7 +3,7 @@
 //! Reply: the exact bytes of the source, as a bulk string. Errors: NOSCRIPT when there is no such script.
 
 use super::READS;
-use crate::commands::spec::{Arg, Around, Command, Keys, Spec};
+use crate::commands::spec::{Arg, Command, Keys, Spec, Wrapper};
 use crate::dropin;
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
@@ -27,7 +27,7 @@ impl Command for Show {
         args: &[Arg::string(c"sha1")],
     };
 
-    const AROUND: Option<Around> = Some(dropin::serve);
+    const WRAPPER: Option<Wrapper> = Some(dropin::serve);
 
     type Request<'a> = &'a [u8];
 

@@ -1,9 +1,9 @@
 //! `ATOMIC.COMMANDS LIST`: lists the scripted commands.
 //!
-//! Reply: an array with a map per command, in the order of registration (RESP2 has flat arrays for the maps): `name`; `file`,
-//! null if a RELOAD no longer found the command; `line` of the declaration, then 0; `arity`; `flags`; for a command with keys,
-//! `access` and either `keys`, `[first, last, step]`, or `numkeys`, the position of the number of keys. `calls` and `errors`
-//! count the runs of its function on this server since it started or ATOMIC.SCRIPT RESETSTAT.
+//! Reply: an array with a map per command, in the order of registration (RESP2 has flat arrays for the maps): `name`; the `file` and
+//! `line` of the declaration, or null and 0 if the last RELOAD did not find it; `arity`; `flags`; for a command with keys, `access`
+//! and either `keys`, `[first, last, step]`, or `numkeys`, the position of the number of keys. `calls` and `errors` count the runs of
+//! its function on this server since it started or ATOMIC.SCRIPT RESETSTAT.
 
 use super::READS;
 use crate::commands::spec::{Command, Keys, Spec};
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
 use crate::lua::{Access, Declaration, Engine, Positions};
 use crate::scripting;
-use crate::scripting::scripted::{Command as Scripted, REGISTRY};
+use crate::scripting::scripted::{REGISTRY, ScriptedCommand};
 use crate::server::args::Args;
 use crate::server::reply::{Reply, number};
 
@@ -44,7 +44,7 @@ impl Command for List {
     }
 }
 
-fn entry(command: &Scripted, engine: &Engine) -> Reply {
+fn entry(command: &ScriptedCommand, engine: &Engine) -> Reply {
     let Declaration { name, arity, flags, keys, access, .. } = &command.declaration;
     let place = engine.command_place(command.number);
     let figures = engine.command_figures(command.number);

@@ -14,7 +14,6 @@ use crate::scripting::scripted;
 use crate::server::module_api::Str;
 use crate::server::reply::Reply;
 
-/// The container.
 pub const CONTAINER: Spec = Spec::container(c"atomic.commands", c"A container for scripted command management.");
 
 /// The flags of the read-only subcommands.
@@ -24,8 +23,8 @@ const READS: &CStr = c"allow-stale deny-script";
 pub struct Scripted;
 
 impl Named for Scripted {
-    fn keys(argv: &[Str<'_>], tell: impl FnMut(usize, KeyFlags)) {
-        scripted::keys(argv, tell);
+    fn keys(argv: &[Str<'_>], report: impl FnMut(usize, KeyFlags)) {
+        scripted::keys(argv, report);
     }
 
     fn run(keyspace: &Keyspace, argv: &[Str<'_>]) -> Result<Reply> {

@@ -1,6 +1,6 @@
-//! Which words of a command are its keys.
+//! Finds the keys among the words of a command.
 //!
-//! `COMMAND INFO` tells once where the keys of most commands are. Of a command whose keys move the server is asked at each call.
+//! `COMMAND INFO` gives the key positions of most commands, once. For a command with movable keys, the server is asked at each call.
 
 use std::ffi::c_int;
 use std::slice;
@@ -11,26 +11,25 @@ use crate::server::args::{is, parse_i64};
 use crate::server::call::CallReply;
 use crate::server::module_api::{Ctx, OwnedStr, api};
 
-/// Commands that declare no keys and look at those of all slots.
+/// Commands that declare no keys but use those of all slots.
 const OVER_ALL: &[&str] = &["keys", "scan", "clusterscan", "randomkey", "flushall", "flushdb"];
 
 /// Where the keys of a command are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Keys {
-    /// There are none.
     None,
-    /// From the first to the last, which counts from the end if it is negative, with this step.
+    /// First, last and step. A negative last counts from the end.
     Range(usize, i64, usize),
-    /// As the module API tells.
+    /// The module API finds them.
     Api,
-    /// As `COMMAND GETKEYS` tells: the module API does not know the key specs of other modules.
+    /// `COMMAND GETKEYS` finds them: the module API does not know the key specs of other modules.
     Specs,
-    /// The command looks at the keys of all slots.
+    /// The command uses the keys of all slots.
     OverAll,
 }
 
 impl Keys {
-    /// Where they are by the answer of `COMMAND INFO` about one command.
+    /// Reads the reply of `COMMAND INFO` about one command.
     pub fn of(name: &[u8], information: &[u8]) -> Self {
         if OVER_ALL.iter().any(|command| is(name, command)) {
             return Self::OverAll;
@@ -54,7 +53,7 @@ impl Keys {
     }
 }
 
-/// The words from the first to the last one, which counts from the end if it is negative, as far as they are there.
+/// The words from the first to the last one that exists. A negative last counts from the end.
 fn in_range<'w, 'a>(argv: &'w [&'a [u8]], first: usize, last: i64) -> &'w [&'a [u8]] {
     let last = isize::try_from(last)
         .ok()

@@ -1,9 +1,9 @@
-//! Commands that a script runs.
+//! The commands that a script calls.
 //!
-//! Each runs as the calling user (`C`), under the rules for scripts (`S`: noscript commands, read-only replicas, disk errors, too few
-//! replicas; `M`: maxmemory), replicates its effect (`!`), and answers with an error instead of failing (`E`). As in the server's own
-//! scripts, the state of the server can refuse the first write and none after it: from then on `S` and `M` are left out, and what `S`
-//! forbids besides is looked up here.
+//! Each runs as the script's client (`C`), under the rules for scripts (`S`: noscript commands, read-only replicas, disk errors, too
+//! few replicas; `M`: maxmemory), replicates its effect (`!`), and returns its errors as replies (`E`). As in the server's own
+//! scripts, the state of the server can refuse the first write but no later one. After the first write, calls omit `S` and `M`, and
+//! this file makes the other checks of `S`.
 
 mod keys;
 mod native;
@@ -19,19 +19,19 @@ use crate::server::module_api::{Ctx, OwnedStr, Str};
 use crate::server::slots::Slots;
 
 use self::keys::Keys;
-use self::native::{Check, Passed};
-pub use self::native::{Native, Natives, Run};
+use self::native::{Check, PassedChecks};
+pub use self::native::{Native, NativeFn, Natives};
 
 const UNKNOWN: &[u8] = b"-ERR Unknown Redis command called from script\r\n";
 const WRONG_ARITY: &[u8] = b"-ERR Wrong number of args calling Redis command from script\r\n";
 const NOSCRIPT: &[u8] = b"-ERR This Redis command is not allowed from script\r\n";
 const READ_ONLY: &[u8] = b"-ERR Write commands are not allowed from read-only scripts.\r\n";
 
-/// Commands that write nothing and reach the replicas. The server does not tell of that flag.
+/// Commands that write nothing but replicate. The server hides that flag.
 const MAY_REPLICATE: &[&str] = &["publish", "spublish", "pfcount"];
 
-/// What the server's refusals of `RM_Call` are called in scripts.
-const IN_SCRIPT_WORDS: &[(&[u8], &[u8])] = &[
+/// The server's refusals of `RM_Call`, and their wording in scripts.
+const SCRIPT_WORDING: &[(&[u8], &[u8])] = &[
     (b"-ERR unknown command", UNKNOWN),
     (b"-ERR unknown subcommand '", UNKNOWN),
     (NOT_LOCAL, b"-ERR Script attempted to access a non local key in a cluster node\r\n"),
@@ -44,91 +44,91 @@ const NOT_LOCAL: &[u8] = b"-ERR Attempted to access a non local key";
 const DOWN_FOR_WRITES: &[u8] = b"-ERR Can not execute a write command '";
 const DOWN: &[u8] = b"-ERR Can not execute a command '";
 
-/// Refusals of a node of a cluster: the command has used no slot.
-const NOT_HERE: &[&[u8]] = &[NOT_LOCAL, DOWN_FOR_WRITES, DOWN];
+/// Refusals by a cluster node. The refused command has used no slot.
+const CLUSTER_REFUSALS: &[&[u8]] = &[NOT_LOCAL, DOWN_FOR_WRITES, DOWN];
 
 /// A refusal whose text starts with `-ERR command '` and ends with this.
 const NOT_IN_SCRIPTS: &[u8] = b"is not allowed on script mode\r\n";
 
-/// What is known of the commands that scripts called. Outlives a run: asking the server costs a call.
+/// A cache of the commands that scripts have called. It outlives a run, because asking the server costs a call.
 ///
-/// Keyed by the name as the script writes it; bounded, so that names from outside cannot fill the memory. A script's name for a command
-/// is one string that stays where it is, so the last command seen at that place is tried first.
+/// Its keys are names as scripts write them. It is bounded, so that names from clients cannot fill the memory. A script's name for a
+/// command is one string that never moves, so the last command seen at its address is tried first.
 pub struct KnownCommands {
-    commands: Vec<Known>,
+    commands: Vec<KnownCommand>,
     by_name: HashMap<Box<[u8]>, usize>,
-    by_place: [usize; PLACES],
+    by_address: [usize; ADDRESS_SLOTS],
 }
 
 /// A power of two.
-const PLACES: usize = 64;
+const ADDRESS_SLOTS: usize = 64;
 
-struct Known {
-    /// The words by which it was asked for.
+struct KnownCommand {
+    /// The name that was looked up.
     words: Box<[u8]>,
     name: CString,
-    /// How many words a call has; negative if that is the least.
+    /// The number of words in a call; negative for a minimum.
     arity: i64,
     write: bool,
     may_replicate: bool,
     noscript: bool,
-    /// It has subcommands, each with flags of its own.
+    /// It has subcommands, each with its own flags.
     container: bool,
     special: Special,
     keys: Keys,
 }
 
-/// A command that means something else in a script.
+/// A command that behaves differently in a script.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Special {
     None,
     /// Its effect lasts until the end of the script.
     Select,
-    /// A set comes out in an order.
+    /// It returns the elements of a set in a defined order.
     Sort,
 }
 
 /// No command has a longer name.
-const LONGEST_NAME: usize = 128;
+const MAX_NAME_BYTES: usize = 128;
 
-/// More different names than a server has commands: beyond it the cache starts anew.
-const MOST_NAMES: usize = 2048;
+/// More names than a server has commands. Beyond it, the cache is cleared.
+const MAX_NAMES: usize = 2048;
 
 impl KnownCommands {
-    /// What is known of the command; asks the server the first time. The error is the reply to a script that calls it: usually there is no
-    /// such command, which may change.
-    fn get(&mut self, ctx: Ctx, argv: &[&[u8]]) -> Result<&Known, &'static [u8]> {
-        let name = argv.first().filter(|name| name.len() <= LONGEST_NAME).ok_or(UNKNOWN)?;
-        let place = name.as_ptr().addr() / size_of::<u64>() % PLACES;
-        let mut at = self.by_place.get(place).copied().unwrap_or(0);
+    /// The facts about a command; asks the server the first time. The error is the script's reply. It is not cached, because the
+    /// command may exist later.
+    fn get(&mut self, ctx: Ctx, argv: &[&[u8]]) -> Result<&KnownCommand, &'static [u8]> {
+        let name = argv.first().filter(|name| name.len() <= MAX_NAME_BYTES).ok_or(UNKNOWN)?;
+        let place = name.as_ptr().addr() / size_of::<u64>() % ADDRESS_SLOTS;
+        let mut at = self.by_address.get(place).copied().unwrap_or(0);
         if self.commands.get(at).is_none_or(|known| *known.words != **name) {
             at = self.find(ctx, name, name)?;
-            if let Some(last) = self.by_place.get_mut(place) {
+            if let Some(last) = self.by_address.get_mut(place) {
                 *last = at;
             }
         }
         if self.commands.get(at).is_some_and(|known| known.container)
-            && let Some(subcommand) = argv.get(1).filter(|name| name.len() <= LONGEST_NAME)
+            && let Some(subcommand) = argv.get(1).filter(|name| name.len() <= MAX_NAME_BYTES)
         {
             at = self.find(ctx, name, &[name, b"|".as_slice(), subcommand].concat())?;
         }
         self.commands.get(at).ok_or(UNKNOWN)
     }
 
-    /// The place of a command, or of `container|subcommand`, that is called by `name`.
+    /// The index of a command or of `container|subcommand`; `name` is its first word.
     fn find(&mut self, ctx: Ctx, name: &[u8], words: &[u8]) -> Result<usize, &'static [u8]> {
-        // The server also knows a subcommand by one word, which no call does.
+        // The server accepts `container|subcommand` as one word here, but not in a call.
         if name.contains(&b'|') {
             return Err(UNKNOWN);
         }
         if let Some(&at) = self.by_name.get(words) {
             return Ok(at);
         }
-        if self.commands.len() >= MOST_NAMES {
+        if self.commands.len() >= MAX_NAMES {
             *self = Self::default();
         }
         let at = self.commands.len();
-        self.commands.push(Known::ask(ctx, name, words)?);
+        self.commands.push(KnownCommand::ask(ctx, name, words)?);
         self.by_name.insert(words.into(), at);
         Ok(at)
     }
@@ -136,7 +136,7 @@ impl KnownCommands {
 
 impl Default for KnownCommands {
     fn default() -> Self {
-        Self { commands: Vec::new(), by_name: HashMap::new(), by_place: [0; PLACES] }
+        Self { commands: Vec::new(), by_name: HashMap::new(), by_address: [0; ADDRESS_SLOTS] }
     }
 }
 
@@ -144,9 +144,9 @@ fn information(ctx: Ctx, name: &[u8]) -> CallReply {
     CallReply::of(ctx, c"COMMAND", c"vE", &[OwnedStr::new(b"INFO"), OwnedStr::new(name)])
 }
 
-impl Known {
-    /// Whether a call may have so many words.
-    fn takes(&self, words: usize) -> bool {
+impl KnownCommand {
+    /// Whether a call may have this many words.
+    fn accepts_arity(&self, words: usize) -> bool {
         let words = i64::try_from(words).unwrap_or(i64::MAX);
         if self.arity < 0 { words >= self.arity.saturating_neg() } else { words == self.arity }
     }
@@ -156,10 +156,10 @@ impl Known {
         if self.keys == Keys::OverAll { slots.check_all_keys() } else { slots.check(self.keys.find(ctx, argv).into_iter()) }
     }
 
-    /// Asks the server about `full`, a command or `container|subcommand`, that is called by `name`.
+    /// Asks the server about `full`, which is `name` or `name|subcommand`.
     fn ask(ctx: Ctx, name: &[u8], full: &[u8]) -> Result<Self, &'static [u8]> {
         let reply = information(ctx, full);
-        let arity = arity(reply.text()).ok_or_else(|| in_script_words(reply.text(), false).unwrap_or(UNKNOWN))?;
+        let arity = arity(reply.text()).ok_or_else(|| script_wording(reply.text(), false).unwrap_or(UNKNOWN))?;
         let subcommands = [b"\n", name.to_ascii_lowercase().as_slice(), b"|"].concat();
         let container = name == full && contains(reply.text(), &subcommands);
         let flag = |flag: &[u8]| !container && contains(reply.text(), flag);
@@ -188,20 +188,19 @@ fn arity(text: &[u8]) -> Option<i64> {
 
 /// What a run may do.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Rules {
-    /// Nothing that writes or replicates.
+pub struct CallRules {
+    /// Commands that write or replicate are refused.
     pub read_only: bool,
-    /// Writes whatever the memory.
+    /// Writes are allowed above `maxmemory`.
     pub allow_oom: bool,
-    /// Whose keys it uses in a cluster.
+    /// The slots whose keys it may use in a cluster.
     pub slots: Slots,
 }
 
 /// A command to run.
 pub struct Invocation<'a> {
-    /// The name and the arguments.
     pub argv: &'a [&'a [u8]],
-    /// The first argument as the string of the server that it came as.
+    /// The first argument as the server's own string, if it is a key of the run.
     pub key: Option<Str<'a>>,
     /// The reply is RESP3.
     pub resp3: bool,
@@ -211,25 +210,25 @@ pub struct Invocation<'a> {
     pub replicas: bool,
 }
 
-/// The commands of one script run.
+/// The command calls of one run.
 pub struct Calls<'a> {
     ctx: Ctx,
     known: &'a mut KnownCommands,
-    rules: Rules,
-    /// False once the server said that the caller has no user (a replication link, another module): such a caller has every right.
+    rules: CallRules,
+    /// False once the server has reported that the client has no user (a replication link, another module). Such a client has all
+    /// permissions.
     as_user: bool,
     writes: u64,
     reply: Option<CallReply>,
-    /// The reply of what was run without a command.
+    /// The reply of a native command that ran without a call.
     text: Vec<u8>,
-    passed: Passed,
+    passed: PassedChecks,
     selected: Selected,
 }
 
 impl<'a> Calls<'a> {
-    /// Starts a run.
     pub fn new(ctx: Ctx, known: &'a mut KnownCommands) -> Self {
-        let rules = Rules::default();
+        let rules = CallRules::default();
         Self {
             ctx,
             known,
@@ -238,17 +237,17 @@ impl<'a> Calls<'a> {
             writes: 0,
             reply: None,
             text: Vec::new(),
-            passed: Passed::default(),
+            passed: PassedChecks::default(),
             selected: Selected(None),
         }
     }
 
     /// Sets what the run may do, before its first command.
-    pub fn obey(&mut self, rules: Rules) {
+    pub fn set_rules(&mut self, rules: CallRules) {
         self.rules = rules;
     }
 
-    /// How many commands that may write were applied.
+    /// The number of write commands that succeeded.
     #[must_use]
     pub fn writes(&self) -> u64 {
         self.writes
@@ -271,7 +270,7 @@ impl<'a> Calls<'a> {
             return NOSCRIPT;
         }
         if self.rules.read_only && (known.write || known.may_replicate) {
-            return if known.takes(call.argv.len()) { READ_ONLY } else { WRONG_ARITY };
+            return if known.accepts_arity(call.argv.len()) { READ_ONLY } else { WRONG_ARITY };
         }
         let slots = self.rules.slots;
         if !slots.are_all()
@@ -279,7 +278,7 @@ impl<'a> Calls<'a> {
         {
             return refusal;
         }
-        let reordered = if known.special == Special::Sort { order_of_set(self.ctx, call.argv) } else { None };
+        let reordered = if known.special == Special::Sort { argv_with_alpha(self.ctx, call.argv) } else { None };
         let args = reordered.as_deref().unwrap_or(call.argv).get(1 + usize::from(call.key.is_some())..).unwrap_or_default();
         let exempt = self.writes > 0 || self.rules.allow_oom;
         let run = |as_user| {
@@ -299,20 +298,21 @@ impl<'a> Calls<'a> {
         if !failed && known.write {
             self.writes = self.writes.saturating_add(1);
         }
-        if failed && NOT_HERE.iter().any(|words| reply.text().starts_with(words)) {
+        if failed && CLUSTER_REFUSALS.iter().any(|words| reply.text().starts_with(words)) {
             self.rules.slots = slots;
         }
-        let refuses_arity = !known.takes(call.argv.len());
+        let refuses_arity = !known.accepts_arity(call.argv.len());
         if let Some(check) = check.filter(|_| !failed) {
             self.passed.add(check);
         }
         let text = self.reply.insert(reply).text();
-        if failed { in_script_words(text, refuses_arity).unwrap_or(text) } else { text }
+        if failed { script_wording(text, refuses_arity).unwrap_or(text) } else { text }
     }
 
-    /// Whether the caller may run a command, and whether it may have so many words; `None` if there is no such command.
+    /// Whether the client has permission for a command, and whether the number of arguments is right; `None` if there is no such
+    /// command.
     pub fn may_call(&mut self, argv: &[&[u8]]) -> Option<(bool, bool)> {
-        let takes = self.known.get(self.ctx, argv).ok()?.takes(argv.len());
+        let takes = self.known.get(self.ctx, argv).ok()?.accepts_arity(argv.len());
         let args: Vec<_> = argv.iter().map(|arg| OwnedStr::new(arg)).collect();
         Some((self.ctx.caller_may(OwnedStr::slice_as_str(&args)), takes))
     }
@@ -351,9 +351,9 @@ impl Modifiers {
     }
 }
 
-/// `SORT key BY constant` leaves the elements as they are. A set has no order, and in its own scripts the server sorts it as text then;
-/// it does not know that this is one. `None` where nothing is to be done.
-fn order_of_set<'a>(ctx: Ctx, argv: &[&'a [u8]]) -> Option<Vec<&'a [u8]>> {
+/// `SORT key BY constant` does not sort. A set has no order, so in its own scripts the server then sorts the elements as text. It
+/// does not know that `RM_Call` comes from a script, so the call gets `ALPHA` instead of `BY`. `None` if the call stays as it is.
+fn argv_with_alpha<'a>(ctx: Ctx, argv: &[&'a [u8]]) -> Option<Vec<&'a [u8]>> {
     let (command, mut options) = argv.split_at_checked(2)?;
     let (mut sorted, mut constant) = (command.to_vec(), false);
     while let Some(name) = options.first() {
@@ -378,8 +378,8 @@ fn order_of_set<'a>(ctx: Ctx, argv: &[&'a [u8]]) -> Option<Vec<&'a [u8]>> {
     (constant && is_set()).then_some(sorted)
 }
 
-/// The database that was selected before the script selected another. SELECT in `RM_Call` ends with that call, so the run's database is
-/// set by hand, and set back at the end.
+/// The database before the script's first SELECT. SELECT in `RM_Call` ends with that call, so the run selects the database itself and
+/// restores the old one at the end.
 struct Selected(Option<(Ctx, c_int)>);
 
 impl Selected {
@@ -400,15 +400,15 @@ impl Drop for Selected {
     }
 }
 
-/// The server's refusal in the words of scripts. A command may say itself that its arguments are too few, in words that stay.
-fn in_script_words(text: &[u8], refuses_arity: bool) -> Option<&'static [u8]> {
+/// The server's refusal in the wording of scripts. A command's own error about too few arguments stays as it is.
+fn script_wording(text: &[u8], refuses_arity: bool) -> Option<&'static [u8]> {
     if refuses_arity && text.starts_with(b"-ERR wrong number of arguments for") {
         return Some(WRONG_ARITY);
     }
     if text.starts_with(b"-ERR command '") && text.ends_with(NOT_IN_SCRIPTS) {
         return Some(NOSCRIPT);
     }
-    IN_SCRIPT_WORDS.iter().find(|(server, _)| text.starts_with(server)).map(|(_, words)| *words)
+    SCRIPT_WORDING.iter().find(|(server, _)| text.starts_with(server)).map(|(_, words)| *words)
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {
@@ -430,7 +430,7 @@ mod tests {
             ("-WRONGTYPE x\r\n", None),
             ("+OK\r\n", None),
         ] {
-            assert_eq!(in_script_words(server.as_bytes(), false), words.map(str::as_bytes), "{server}");
+            assert_eq!(script_wording(server.as_bytes(), false), words.map(str::as_bytes), "{server}");
         }
     }
 }

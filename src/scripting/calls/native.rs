@@ -1,17 +1,17 @@
-//! What a script runs of our commands without a call of the server.
+//! Native commands that a script runs without a call through the server.
 //!
-//! The server's checks are made all the same, by the server: it tells what it has against the command (a user who may not, a key of
-//! another node, a state that forbids the first write) without running it. What is saved is the dispatch: the statistics, the client, the
-//! context and the reply that the server makes for each command. The same command is not checked again for the same key of the run.
-//! A server that cannot tell dispatches instead of checking; and a run whose writes go elsewhere than usual always dispatches, since only
-//! the server sees to that.
+//! The server still makes its checks: it reports whether it would refuse the command (a user without permission, a key of another
+//! node, a state that forbids the first write) without running it. This saves the dispatch: the statistics, the client, the context
+//! and the reply that the server creates for each command. A check is not repeated for the same command and key of a run. If the
+//! server cannot report refusals, the first call is dispatched instead. A run that has changed where its writes replicate always
+//! dispatches, because only the server can do that.
 
 use std::ffi::CStr;
 
 use redis_module::raw;
 
 use super::keys::Keys;
-use super::{Calls, Invocation, Modifiers, NOT_HERE, READ_ONLY, in_script_words};
+use super::{CLUSTER_REFUSALS, Calls, Invocation, Modifiers, READ_ONLY, script_wording};
 use crate::error::{Error, Result, guarded};
 use crate::keyspace::Keyspace;
 use crate::keyspace::growth;
@@ -19,19 +19,16 @@ use crate::server::call::CallReply;
 use crate::server::module_api::{Ctx, OwnedStr, Str};
 use crate::server::reply::Reply;
 
-/// What a command does with the arguments behind its name.
-pub type Run = fn(&Keyspace, &[Str<'_>]) -> Result<Reply>;
+/// Runs a command. The arguments exclude its name.
+pub type NativeFn = fn(&Keyspace, &[Str<'_>]) -> Result<Reply>;
 
-/// A command of ours that scripts can run so.
+/// A command that scripts can run this way.
 pub struct Native {
-    /// Its name.
     pub name: &'static CStr,
-    /// Whether it may write.
     pub write: bool,
-    /// First word, last word (-1 is the last of the call) and step of its keys, when they are at fixed words.
+    /// First word, last word (-1 is the last of the call) and step of its keys, if they are at fixed positions.
     pub keys: Option<[i32; 3]>,
-    /// What it does.
-    pub run: Run,
+    pub run: NativeFn,
 }
 
 impl Native {
@@ -47,43 +44,40 @@ impl Native {
     }
 }
 
-/// All of them.
+/// All native commands.
 pub struct Natives {
     commands: Vec<Native>,
-    /// Whether the server tells what it has against a command.
+    /// Whether the server can report a refusal without running the command.
     checked: bool,
-    /// In a cluster a slot that migrates refuses a key once the run has deleted it.
+    /// Whether this is a cluster. There, a migrating slot refuses a key that the run has deleted, so each call is checked.
     cluster: bool,
 }
 
 impl Natives {
-    /// These commands, on this server.
     #[must_use]
     pub fn new(ctx: Ctx, commands: Vec<Native>) -> Self {
         Self { commands, checked: ctx.tells_refusals(), cluster: ctx.flags().is_cluster() }
     }
 
-    /// One of them.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<&Native> {
         self.commands.get(index)
     }
 }
 
-/// A check of the server: the number of the command, and the key as its string.
+/// A check by the server: the number of the command, and the key.
 pub(super) type Check = (usize, *mut raw::RedisModuleString);
 
-/// The last checks that were passed. What they are about changes by other commands only, and while other clients are let in.
+/// The last checks that passed. They are valid until another command runs or the run yields to other clients.
 #[derive(Default)]
-pub(super) struct Passed {
+pub(super) struct PassedChecks {
     checks: [Option<Check>; PASSED],
     next: usize,
 }
 
 const PASSED: usize = 8;
 
-impl Passed {
-    /// Remembers a check.
+impl PassedChecks {
     pub fn add(&mut self, check: Check) {
         if let Some(place) = self.checks.get_mut(self.next % PASSED) {
             *place = Some(check);
@@ -97,12 +91,12 @@ impl Passed {
 }
 
 impl Calls<'_> {
-    /// From here on all is checked again: the rights of the user, or the selected database, may have changed.
+    /// Forgets all checks: the user's permissions or the selected database may have changed.
     pub fn forget_checks(&mut self) {
-        self.passed = Passed::default();
+        self.passed = PassedChecks::default();
     }
 
-    /// Runs one of our commands, which `call` names too. The answer is that of [`Calls::call`].
+    /// Runs a native command, which `call` also names. Returns the same reply as [`Calls::call`].
     pub fn run(&mut self, natives: &Natives, index: usize, call: &Invocation<'_>) -> &[u8] {
         let Some(native) = natives.get(index).filter(|_| call.aof && call.replicas) else { return self.call(call) };
         let check = call.key.filter(|_| native.has_one_key() && !natives.cluster).map(|key| (index, key.raw()));
@@ -125,12 +119,12 @@ impl Calls<'_> {
         let args: Vec<_> = call.key.into_iter().chain(own.iter().map(OwnedStr::as_str)).collect();
         if !passed {
             if let Some(refusal) = self.refusal(native.name, call, &args) {
-                if NOT_HERE.iter().any(|words| refusal.text().starts_with(words)) {
+                if CLUSTER_REFUSALS.iter().any(|words| refusal.text().starts_with(words)) {
                     self.rules.slots = slots_before;
                 }
                 let text = self.reply.insert(refusal).text();
-                // No command ran, so that a refusal of their number is the server's.
-                return in_script_words(text, true).unwrap_or(text);
+                // No command ran, so an error about the number of arguments is the server's.
+                return script_wording(text, true).unwrap_or(text);
             }
             check.into_iter().for_each(|check| self.passed.add(check));
         }
@@ -158,14 +152,14 @@ impl Calls<'_> {
         &self.text
     }
 
-    /// What the server has against the command now, if anything.
+    /// The server's refusal of the command, if any.
     fn refusal(&mut self, name: &CStr, call: &Invocation<'_>, args: &[Str<'_>]) -> Option<CallReply> {
         let ask = |as_user| {
             let modifiers = Modifiers::of(call, as_user, self.writes > 0, self.rules.allow_oom);
             CallReply::refusal(self.ctx, name, modifiers.bytes(), args)
         };
         let refusal = ask(self.as_user)?;
-        // No command ran, so that the words are the server's.
+        // No command ran, so the error is the server's.
         if self.as_user && refusal.says_no_user() {
             self.as_user = false;
             return self.refusal(name, call, args);

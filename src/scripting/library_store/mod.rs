@@ -17,52 +17,52 @@ use crate::lua::{self, Digest};
 use crate::server::module_api::{Ctx, OwnedStr, Str};
 use crate::settings;
 
-/// Libraries that this engine cannot load, by the digest of their code, so that none is tried twice.
-pub type Refused = HashMap<Vec<u8>, Digest>;
+/// Libraries that this engine cannot load: their name and the digest of their code, so that none is tried twice.
+pub type RefusedLibraries = HashMap<Vec<u8>, Digest>;
 
 /// Reads the store if it may have changed.
 pub fn follow(ctx: Ctx, scripting: &mut Scripting) {
     watch::start(ctx);
     if watch::take_changed(ctx, Follower::Functions) {
-        take_all(ctx, scripting);
+        sync_all(ctx, scripting);
     }
 }
 
-fn take_all(ctx: Ctx, scripting: &mut Scripting) {
+fn sync_all(ctx: Ctx, scripting: &mut Scripting) {
     let listing = server_list::all(ctx);
     let ours = |library: &server_list::Library<'_>| !is_of_script(library.name) && is_lua(library.engine);
     let all: Vec<_> = listing.libraries().into_iter().filter(ours).collect();
-    let there: HashSet<&[u8]> = all.iter().map(|library| library.name).collect();
+    let stored: HashSet<&[u8]> = all.iter().map(|library| library.name).collect();
     let gone: Vec<_> =
-        scripting.engine.functions().libraries().filter(|name| !there.contains(name)).map(<[u8]>::to_vec).collect();
+        scripting.engine.functions().libraries().filter(|name| !stored.contains(name)).map(<[u8]>::to_vec).collect();
     gone.iter().for_each(|name| scripting.engine.remove_library(name));
-    scripting.refused.retain(|name, _| there.contains(name.as_slice()));
+    scripting.refused_libraries.retain(|name, _| stored.contains(name.as_slice()));
     for library in all {
-        take(ctx, scripting, library.name, library.code);
+        sync(ctx, scripting, library.name, library.code);
     }
 }
 
 /// Loads one library of the store, unless it is already loaded or known to be refused.
-fn take(ctx: Ctx, scripting: &mut Scripting, name: &[u8], code: &[u8]) {
+fn sync(ctx: Ctx, scripting: &mut Scripting, name: &[u8], code: &[u8]) {
     let known = scripting.engine.functions().holds(name, code);
-    if known || scripting.refused.get(name).is_some_and(|refused| *refused == Digest::of(code)) {
+    if known || scripting.refused_libraries.get(name).is_some_and(|refused| *refused == Digest::of(code)) {
         return;
     }
     if settings::INTERCEPT.get() == 1 && lua::differs(code) {
         scripting.engine.remove_library(name);
-        scripting.refused.insert(name.to_vec(), Digest::of(code));
+        scripting.refused_libraries.insert(name.to_vec(), Digest::of(code));
         return;
     }
     match scripting.load_library(ctx, code) {
         Ok(library) => {
-            scripting.refused.remove(name);
+            scripting.refused_libraries.remove(name);
             scripting.engine.put_library(name, library);
         }
         Err(why) => {
             scripting.engine.remove_library(name);
             // A library that exceeded a limit may load later, so it is tried again at the next change.
             if !scripting.engine.ended_by_limit() {
-                scripting.refused.insert(name.to_vec(), Digest::of(code));
+                scripting.refused_libraries.insert(name.to_vec(), Digest::of(code));
             }
             let name = printable(name, QUOTED_BYTES);
             ctx.log(
@@ -112,7 +112,7 @@ pub fn load(ctx: Ctx, scripting: &mut Scripting, words: &[Str<'_>]) -> Result<()
     if let Some(candidate) = candidate {
         match &stored {
             Ok(name) if !is_of_script(name) => {
-                scripting.refused.remove(name);
+                scripting.refused_libraries.remove(name);
                 scripting.engine.put_library(name, candidate);
             }
             _ => scripting.engine.discard_library(&candidate),

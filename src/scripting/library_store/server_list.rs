@@ -1,15 +1,15 @@
-//! The server's own function store: what `FUNCTION LOAD`, `DELETE` and `LIST` do, through `RM_Call`.
+//! The server's own function store: `FUNCTION LOAD`, `DELETE` and `LIST` through `RM_Call`.
 //!
-//! A change replicates and reaches the AOF as the FUNCTION command itself. Listings are read from protocol text: a library can be large,
-//! and is not copied here.
+//! A change replicates and reaches the AOF as the FUNCTION command itself. Listings are read from protocol text, without a copy: a
+//! library can be large.
 
 use crate::error::Result;
 use crate::server::args::parse_i64;
 use crate::server::call::CallReply;
 use crate::server::module_api::{Ctx, OwnedStr, Str};
 
-/// Loads a library, never over one of the same name. Refused, with the server's words, when memory is short or the library does not
-/// compile. It replicates as `FUNCTION LOAD REPLACE`: whatever a replica has under the name, afterwards it has ours.
+/// Loads a library, but never replaces one of the same name. Fails with the server's error if memory is short or the library does not
+/// compile. Replicates as `FUNCTION LOAD REPLACE`, so it replaces any library of that name on a replica.
 pub fn load(ctx: Ctx, code: &[u8]) -> Result<()> {
     let words: [&[u8]; 3] = [b"LOAD", b"REPLACE", code];
     let [load, replace, code] = words.map(OwnedStr::new);
@@ -18,8 +18,8 @@ pub fn load(ctx: Ctx, code: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Whether there is a library of this name, however many there are: FUNCTION LIST takes time in their number. The server looks a name up
-/// before it looks at the code, and never keeps code that registers no function.
+/// Whether there is a library of this name, in O(1): FUNCTION LIST takes time in the number of libraries. Loads code that registers
+/// no function, which the server never keeps; the server looks up the name before it reads the code.
 #[must_use]
 pub fn has(ctx: Ctx, name: &[u8]) -> bool {
     let code = [b"#!lua name=", name, b"\n"].concat();
@@ -27,19 +27,18 @@ pub fn has(ctx: Ctx, name: &[u8]) -> bool {
         != b"-ERR No functions registered\r\n"
 }
 
-/// Deletes a library.
 pub fn delete(ctx: Ctx, name: &[u8]) -> Result<()> {
     CallReply::of(ctx, c"FUNCTION", c"v!E", &[b"DELETE", name].map(OwnedStr::new)).done()
 }
 
-/// FUNCTION with these words, which change nothing; its reply goes to the client.
+/// Calls a FUNCTION subcommand that changes nothing. Its reply goes to the client.
 pub fn relay(ctx: Ctx, subcommand: &[u8], words: &[Str<'_>]) -> Result<()> {
     let subcommand = OwnedStr::new(subcommand);
     CallReply::with(ctx, c"FUNCTION", c"vE0", &[&[subcommand.as_str()], words].concat()).relay(ctx)
 }
 
-/// FUNCTION with these words, which change the store and replicate. Its reply goes to the client; the name of a library that it answers
-/// is returned.
+/// Calls a FUNCTION subcommand that changes the store, and replicates it. Its reply goes to the client. Returns the library name in
+/// the reply, if any.
 pub fn change(ctx: Ctx, subcommand: &[u8], words: &[Str<'_>]) -> Result<Vec<u8>> {
     let subcommand = OwnedStr::new(subcommand);
     let reply = CallReply::with(ctx, c"FUNCTION", c"v!EM0", &[&[subcommand.as_str()], words].concat());
@@ -47,21 +46,18 @@ pub fn change(ctx: Ctx, subcommand: &[u8], words: &[Str<'_>]) -> Result<Vec<u8>>
     Ok(Reader(reply.text()).one().unwrap_or_default().to_vec())
 }
 
-/// How many libraries and functions each engine has.
+/// The engines of the server.
 #[must_use]
 pub fn engines(ctx: Ctx) -> Vec<Engine> {
     let reply = CallReply::of(ctx, c"FUNCTION", c"vE", &[OwnedStr::new(b"STATS")]);
     Reader(reply.text()).engines().unwrap_or_default()
 }
 
-/// An engine of the server.
+/// An engine of the server, with its numbers of libraries and functions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Engine {
-    /// Its name.
     pub name: Vec<u8>,
-    /// Its libraries.
     pub libraries: i64,
-    /// Its functions.
     pub functions: i64,
 }
 
@@ -78,25 +74,23 @@ pub fn codes(ctx: Ctx, pattern: &[u8]) -> Listing {
     Listing(CallReply::of(ctx, c"FUNCTION", c"vE", &args.map(OwnedStr::new)))
 }
 
-/// What the server listed.
+/// The reply of FUNCTION LIST.
 pub struct Listing(CallReply);
 
 impl Listing {
-    /// The libraries; none when the server refused.
+    /// The libraries; none if the server refused.
     #[must_use]
     pub fn libraries(&self) -> Vec<Library<'_>> {
         read(self.0.text()).unwrap_or_default()
     }
 }
 
-/// A library.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Library<'a> {
-    /// Its name.
     pub name: &'a [u8],
     /// The engine that runs it.
     pub engine: &'a [u8],
-    /// Its code; empty when it was not asked for.
+    /// Empty unless it was asked for.
     pub code: &'a [u8],
 }
 

@@ -1,9 +1,10 @@
-//! Whether somebody changed the server's function store: other clients with FUNCTION, or the master through its stream.
+//! Detects changes to the server's function store by others: clients that use FUNCTION, or the primary through the replication
+//! stream.
 //!
-//! Two follow the store: the libraries of scripts, and those of functions. Each asks for itself, when it needs to know.
+//! Two followers need to know: the script store and the function libraries. Each asks for itself.
 //!
-//! The filter sees such a command before it runs. It runs at once, or it is queued by MULTI, or held while clients are paused. So a client
-//! whose command may run later is remembered, until it has left that state.
+//! The filter sees such a command before it runs. The command may run at once, be queued by MULTI, or be held while clients are
+//! paused. So a client whose command may run later is remembered until it has left that state.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -16,18 +17,18 @@ use crate::server::command_filter::{self, Filtered, Look, Role};
 use crate::server::module_api::{Ctx, Str};
 use crate::server::thread::ServerThread;
 
-/// So many clients are remembered. Beyond it every EXEC may change the store.
-const MOST: usize = 1024;
+/// The number of clients to remember. Beyond it, every EXEC may change the store.
+const MAX_PENDING: usize = 1024;
 
-/// Set when the store may have changed since its follower took note, in the order of [`Follower`].
+/// Set when the store may have changed since its follower last read it, in the order of [`Follower`].
 static CHANGED: [AtomicBool; 2] = [AtomicBool::new(true), AtomicBool::new(true)];
 
-/// Who follows the store.
+/// A reader of the store.
 #[derive(Clone, Copy)]
 pub enum Follower {
-    /// The scripts that are stored.
+    /// The stored scripts.
     Scripts,
-    /// The libraries of functions.
+    /// The function libraries.
     Functions,
 }
 
@@ -40,87 +41,87 @@ impl Follower {
         }
     }
 
-    /// It no longer knows what the store holds.
+    /// Records that the store may have changed, for this follower.
     pub fn note_change(self) {
         self.changed().store(true, Ordering::Relaxed);
     }
 }
 
-/// The number of an EXEC that may change the store, until another command has come: the store may change all the while. 0 for none.
-static EXEC: AtomicU64 = AtomicU64::new(0);
+/// The number of an EXEC that may change the store, until the next command: the store may change throughout. 0 for none.
+static CHANGING_EXEC: AtomicU64 = AtomicU64::new(0);
 
-/// Set when nobody knows any more whose EXEC changes the store: without the ids of clients, or with too many of them.
-static ANY_EXEC: AtomicBool = AtomicBool::new(false);
+/// Set when it is unknown whose EXEC changes the store: the server reports no client ids, or there are too many clients.
+static SUSPECT_EVERY_EXEC: AtomicBool = AtomicBool::new(false);
 
-/// Whether somebody is in [`PENDING`].
+/// Whether [`PENDING`] has clients.
 static ANY_PENDING: AtomicBool = AtomicBool::new(false);
 
-/// Whether somebody in [`PENDING`] is held.
+/// Whether [`PENDING`] has clients whose command is held.
 static ANY_HELD: AtomicBool = AtomicBool::new(false);
 
 static PENDING: ServerThread<Vec<Pending>> = ServerThread::new(Vec::new());
 
-/// A client whose FUNCTION may run later.
+/// A client whose FUNCTION command may run later.
 struct Pending {
     client: u64,
-    /// Whether it was held, and not queued; what was held runs some time after the server let go of it.
+    /// Whether the command was held, not queued. A held command runs some time after the server releases it.
     held: bool,
-    /// Since when it is known not to wait any more.
-    free: Option<Instant>,
+    /// When the client was first seen to wait no longer.
+    released: Option<Instant>,
 }
 
 impl Pending {
-    /// Whether it may still run.
+    /// Whether the command may still run.
     fn is_pending(&mut self, ctx: Ctx) -> bool {
-        const SOON: Duration = Duration::from_secs(1);
+        const RELEASE_DELAY: Duration = Duration::from_secs(1);
         if ctx.waits_to_run(self.client) {
-            self.free = None;
+            self.released = None;
             return true;
         }
-        self.held && self.free.get_or_insert_with(Instant::now).elapsed() < SOON
+        self.held && self.released.get_or_insert_with(Instant::now).elapsed() < RELEASE_DELAY
     }
 }
 
-/// Somebody may have changed the store.
+/// Records that the store may have changed.
 pub fn note_change() {
     [Follower::Scripts, Follower::Functions].into_iter().for_each(Follower::note_change);
 }
 
-/// Whether the store may have changed since the follower took note. Costs next to nothing while nobody uses FUNCTION.
+/// Whether the store may have changed since the follower last read it. Nearly free while no client uses FUNCTION.
 pub fn may_have_changed(ctx: Ctx, follower: Follower) -> bool {
-    // While a transaction runs each of its commands may have changed the store.
-    if exec_may_change(ctx) || (ANY_HELD.load(Ordering::Relaxed) && look_at_pending(ctx)) {
+    // While a transaction runs, each of its commands may have changed the store.
+    if exec_may_change(ctx) || (ANY_HELD.load(Ordering::Relaxed) && check_pending(ctx)) {
         note_change();
     }
     follower.changed().load(Ordering::Relaxed)
 }
 
-/// As [`may_have_changed`], and takes note.
+/// Like [`may_have_changed`], but also clears the mark.
 pub fn take_changed(ctx: Ctx, follower: Follower) -> bool {
-    if ANY_PENDING.load(Ordering::Relaxed) && look_at_pending(ctx) {
+    if ANY_PENDING.load(Ordering::Relaxed) && check_pending(ctx) {
         note_change();
     }
     may_have_changed(ctx, follower) && follower.changed().swap(false, Ordering::Relaxed)
 }
 
-/// Forgets who does not wait any more. Whether a command that was held may have run since this was asked.
-fn look_at_pending(ctx: Ctx) -> bool {
+/// Forgets clients that no longer wait. Returns whether a held command may have run since the last call.
+fn check_pending(ctx: Ctx) -> bool {
     let Some(mut pending) = PENDING.try_borrow_mut() else { return true };
     let held = pending.iter().any(|pending| pending.held);
     pending.retain_mut(|pending| pending.is_pending(ctx));
-    note_pending(&pending);
+    update_pending_flags(&pending);
     held
 }
 
-fn note_pending(pending: &[Pending]) {
+fn update_pending_flags(pending: &[Pending]) {
     ANY_PENDING.store(!pending.is_empty(), Ordering::Relaxed);
     ANY_HELD.store(pending.iter().any(|pending| pending.held), Ordering::Relaxed);
 }
 
-/// Whether commands that change the store are seen.
+/// Whether the filter shows commands that change the store.
 static WATCHING: AtomicBool = AtomicBool::new(false);
 
-/// What the filter shows us.
+/// The commands that the filter shows.
 static LOOK: Look = Look { role: Role::Watches, names: &["FUNCTION", "EXEC"], at };
 
 fn at(command: &mut Filtered) -> Result<()> {
@@ -132,88 +133,89 @@ fn at(command: &mut Filtered) -> Result<()> {
     Ok(())
 }
 
-/// Whether commands that change the store are seen.
+/// Whether the filter shows commands that change the store.
 #[must_use]
 pub fn is_watching() -> bool {
     WATCHING.load(Ordering::Relaxed)
 }
 
-/// Sees commands no more, at unload.
+/// Stops watching, at unload.
 pub fn stop() {
     WATCHING.store(false, Ordering::Relaxed);
 }
 
-/// From now on commands are seen. What was queued before was not, and what ran before was not.
+/// Starts watching. Commands that ran or were queued before were not seen.
 pub fn start(ctx: Ctx) {
     if WATCHING.swap(true, Ordering::Relaxed) {
         return;
     }
-    // A filter that is refused leaves us with what the events tell.
+    // Without the filter, only the server's events report changes.
     let _ = command_filter::join(ctx, &LOOK);
     note_change();
     if ctx.flags().is_in_exec() {
-        EXEC.store(command_filter::seen().max(1), Ordering::Relaxed);
+        CHANGING_EXEC.store(command_filter::seen().max(1), Ordering::Relaxed);
     }
     let clients = ctx.clients_in_transactions();
     if clients.is_empty() {
         return;
     }
-    let Some(mut all) = PENDING.try_borrow_mut().filter(|_| command_filter::tells_clients() && clients.len() <= MOST) else {
-        return ANY_EXEC.store(true, Ordering::Relaxed);
+    let Some(mut all) = PENDING.try_borrow_mut().filter(|_| command_filter::tells_clients() && clients.len() <= MAX_PENDING)
+    else {
+        return SUSPECT_EVERY_EXEC.store(true, Ordering::Relaxed);
     };
-    all.extend(clients.into_iter().map(|client| Pending { client, held: false, free: None }));
-    note_pending(&all);
+    all.extend(clients.into_iter().map(|client| Pending { client, held: false, released: None }));
+    update_pending_flags(&all);
 }
 
-/// Whether an EXEC that may change the store runs, or has run since this was last asked. The commands that its scripts run do not end it.
+/// Whether an EXEC that may change the store is running, or has run since the last call. Commands that its scripts run do not end it.
 fn exec_may_change(ctx: Ctx) -> bool {
-    let exec = EXEC.load(Ordering::Relaxed);
+    let exec = CHANGING_EXEC.load(Ordering::Relaxed);
     if exec != 0 && exec != command_filter::seen() && !ctx.flags().is_in_exec() {
-        EXEC.store(0, Ordering::Relaxed);
+        CHANGING_EXEC.store(0, Ordering::Relaxed);
     }
     exec != 0
 }
 
-/// FUNCTION is on its way.
+/// Called before a FUNCTION command.
 fn function(command: &Filtered) {
-    if !changes(command) || !is_allowed(command) || (is_of_master(command) && arrives(&words(command))) {
+    if !is_change(command) || !is_allowed(command) || (is_from_primary(command) && apply_from_primary(&words(command))) {
         return;
     }
     note_change();
     match command.client() {
         Some(client) => remember(command.ctx(), client),
-        None => ANY_EXEC.store(true, Ordering::Relaxed),
+        None => SUSPECT_EVERY_EXEC.store(true, Ordering::Relaxed),
     }
 }
 
-/// EXEC is on its way.
+/// Called before an EXEC command.
 fn exec(command: &Filtered) {
-    if EXEC.swap(0, Ordering::Relaxed) != 0 {
+    if CHANGING_EXEC.swap(0, Ordering::Relaxed) != 0 {
         note_change();
     }
     let queued = || {
         let (Some(client), Some(mut pending)) = (command.client(), PENDING.try_borrow_mut()) else { return true };
         let before = pending.len();
         pending.retain(|pending| pending.client != client || pending.held);
-        note_pending(&pending);
+        update_pending_flags(&pending);
         pending.len() < before
     };
-    if ANY_EXEC.load(Ordering::Relaxed) || (ANY_PENDING.load(Ordering::Relaxed) && queued()) {
+    if SUSPECT_EVERY_EXEC.load(Ordering::Relaxed) || (ANY_PENDING.load(Ordering::Relaxed) && queued()) {
         note_change();
-        EXEC.store(command_filter::seen().max(1), Ordering::Relaxed);
+        CHANGING_EXEC.store(command_filter::seen().max(1), Ordering::Relaxed);
     }
 }
 
-/// Whether it is a command of the master that runs at once. It runs here as it ran there.
-fn is_of_master(command: &Filtered) -> bool {
+/// Whether the command comes from the primary and runs at once. It succeeds here if it did there.
+fn is_from_primary(command: &Filtered) -> bool {
     let ctx = command.ctx();
-    let from_nobody = |client| matches!(ctx.user_of(client), Caller::Nobody) && !ctx.waits_to_run(client);
-    ctx.flags().is_replica() && !ctx.writes_are_paused() && command.client().is_some_and(from_nobody)
+    let has_no_user = |client| matches!(ctx.user_of(client), Caller::Nobody) && !ctx.waits_to_run(client);
+    ctx.flags().is_replica() && !ctx.writes_are_paused() && command.client().is_some_and(has_no_user)
 }
 
-/// Applies a FUNCTION command of the primary that is about to run, if it changes only one of our libraries, and returns whether it does.
-/// Thousands of scripts arrive this way; reading the store for each would be too slow.
-fn arrives(words: &[&[u8]]) -> bool {
+/// Applies the primary's FUNCTION command to the engine before it runs, if it only changes a library that stores a script. Returns
+/// whether it did. Thousands of scripts arrive this way; reading the store for each would be too slow.
+fn apply_from_primary(words: &[&[u8]]) -> bool {
     let Ok(mut scripting) = scripting::engine() else { return false };
     match words {
         [_, verb, .., code] if verb.eq_ignore_ascii_case(b"LOAD") => {
@@ -240,26 +242,26 @@ fn remember(ctx: Ctx, client: u64) {
     if all.iter().any(|pending| pending.client == client && pending.held == held) {
         return;
     }
-    // Looking at each of them again for every one more would cost whoever sends the commands nothing, and the server much.
-    if all.len() > MOST / 2 && !ANY_EXEC.load(Ordering::Relaxed) {
+    // Checking all clients again for each new one would cost the sender nothing and the server a lot.
+    if all.len() > MAX_PENDING / 2 && !SUSPECT_EVERY_EXEC.load(Ordering::Relaxed) {
         all.retain_mut(|pending| pending.is_pending(ctx));
-        ANY_EXEC.store(all.len() > MOST / 2, Ordering::Relaxed);
+        SUSPECT_EVERY_EXEC.store(all.len() > MAX_PENDING / 2, Ordering::Relaxed);
     }
-    if all.len() < MOST {
-        all.push(Pending { client, held, free: None });
+    if all.len() < MAX_PENDING {
+        all.push(Pending { client, held, released: None });
     }
-    note_pending(&all);
+    update_pending_flags(&all);
 }
 
-/// Whether the words are those of a command that changes the store.
-fn changes(command: &Filtered) -> bool {
+/// Whether the command changes the store.
+fn is_change(command: &Filtered) -> bool {
     const CHANGES: [(&[u8], usize, usize); 4] = [(b"LOAD", 3, 4), (b"DELETE", 3, 3), (b"FLUSH", 2, 3), (b"RESTORE", 3, 4)];
     let Some(word) = command.arg(1) else { return false };
     let row = CHANGES.iter().find(|(name, ..)| word.bytes().eq_ignore_ascii_case(name));
     row.is_some_and(|(_, least, most)| (*least..=*most).contains(&command.len()))
 }
 
-/// Whether the server will not refuse it for lack of rights. It may for other reasons.
+/// Whether the client has permission for the command. The server may still refuse it for other reasons.
 fn is_allowed(command: &Filtered) -> bool {
     let (Some(client), Some(name)) = (command.client(), command.arg(0)) else { return true };
     match command.ctx().user_of(client) {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::lua::SOURCE_BYTES;
 
-const MOST_FILES: usize = 128;
+const MAX_FILES: usize = 128;
 
 pub(super) struct SourceFile {
     /// Without the directory.
@@ -35,7 +35,7 @@ pub(super) fn read(directory: &Path) -> Result<Vec<SourceFile>> {
         if name.as_bytes().ends_with(b".lua") && !name.as_bytes().starts_with(b".") {
             names.push(name);
         }
-        if names.len() > MOST_FILES {
+        if names.len() > MAX_FILES {
             return Err(refusal(directory, "there are more than 128 files"));
         }
     }

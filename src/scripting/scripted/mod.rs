@@ -12,7 +12,7 @@ use std::ffi::{CStr, CString};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::{Call, Manner, Scripting};
+use super::{RunMode, ScriptedCall, Scripting};
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
 use crate::lua::{Access, CommandFile, Declaration, MOST_COMMANDS, NAME_BYTES, Positions};
@@ -29,11 +29,11 @@ pub static REGISTRY: ServerThread<Option<Registry>> = ServerThread::new(None);
 pub struct Registry {
     directory: PathBuf,
     /// In order of registration; the engine numbers its functions the same way.
-    pub commands: Vec<Rc<Command>>,
+    pub commands: Vec<Rc<ScriptedCommand>>,
     by_name: BTreeMap<Box<[u8]>, usize>,
 }
 
-pub struct Command {
+pub struct ScriptedCommand {
     /// The number of its function in the engine.
     pub number: usize,
     pub declaration: Declaration,
@@ -56,7 +56,7 @@ pub fn load(ctx: Ctx, is_ours: impl Fn(&CStr) -> bool) -> Result<()> {
         }
         let number = registry.commands.len();
         registry.by_name.insert(declaration.name.to_bytes().into(), number);
-        registry.commands.push(Rc::new(Command { number, declaration: declaration.clone() }));
+        registry.commands.push(Rc::new(ScriptedCommand { number, declaration: declaration.clone() }));
     }
     for (file, declaration) in declarations(&loaded).filter(|(_, declaration)| declaration.has_several_dots()) {
         let (file, line, name) = (file.name(), declaration.line, declaration.shown_name());
@@ -86,13 +86,13 @@ pub fn reload(ctx: Ctx) -> Result<()> {
     let mut scripting = scripting::engine()?;
     let slot = REGISTRY.try_borrow_mut().ok_or(Error::Recursion)?;
     let registry = slot.as_ref().ok_or(Error::Text("ERR commands-dir is not set"))?;
-    let not_reloaded = |error: &Error, so: &str| {
+    let not_reloaded = |error: &Error, consequence: &str| {
         let error = error.wire();
-        ctx.log(c"warning", &format!("not reloaded: {}{so}", error.strip_prefix("ERR ").unwrap_or(&error)));
+        ctx.log(c"warning", &format!("not reloaded: {}{consequence}", error.strip_prefix("ERR ").unwrap_or(&error)));
     };
     let loaded = load_files(ctx, &mut scripting, &registry.directory);
     let loaded = loaded.inspect_err(|error| not_reloaded(error, ". The next start of the server will fail."))?;
-    let fits = declarations(&loaded).try_for_each(|(file, declaration)| registry.fits(file, declaration));
+    let fits = declarations(&loaded).try_for_each(|(file, declaration)| registry.check_unchanged(file, declaration));
     if let Err(error) = fits {
         not_reloaded(&error, "");
         loaded.iter().for_each(|file| scripting.engine.discard_command_file(file));
@@ -117,7 +117,7 @@ impl Registry {
     }
 
     /// Refuses a declaration that differs from the registered one, or that was not registered.
-    fn fits(&self, file: &CommandFile, now: &Declaration) -> Result<()> {
+    fn check_unchanged(&self, file: &CommandFile, now: &Declaration) -> Result<()> {
         let was = self.by_name.get(now.name.to_bytes()).and_then(|number| self.commands.get(*number));
         let Some(was) = was else { return Err(refusal(file, now, "is a new command, which needs a restart")) };
         match was.declaration.fixed_difference(now) {
@@ -131,7 +131,7 @@ fn load_files(ctx: Ctx, scripting: &mut Scripting, directory: &Path) -> Result<V
     let mut loaded: Vec<CommandFile> = Vec::new();
     let outcome = files::read(directory)?.into_iter().try_for_each(|file| {
         loaded.push(scripting.load_command_file(ctx, &file.name, &file.code)?);
-        no_name_twice(&loaded)
+        check_duplicates(&loaded)
     });
     if outcome.is_err() {
         loaded.iter().for_each(|file| scripting.engine.discard_command_file(file));
@@ -140,7 +140,7 @@ fn load_files(ctx: Ctx, scripting: &mut Scripting, directory: &Path) -> Result<V
 }
 
 /// Refuses a name that two files declare. The loader has checked each file.
-fn no_name_twice(files: &[CommandFile]) -> Result<()> {
+fn check_duplicates(files: &[CommandFile]) -> Result<()> {
     let mut seen: BTreeMap<&CStr, (&CommandFile, &Declaration)> = BTreeMap::new();
     for (file, declaration) in declarations(files) {
         if let Some((other, first)) = seen.insert(&declaration.name, (file, declaration)) {
@@ -182,7 +182,7 @@ fn keys_of(declaration: &Declaration) -> Keys {
     match declaration.keys {
         Positions::None => Keys::None,
         Positions::Range { first, last, step } => Keys::Range([first, last, step], flags),
-        // A file counts from 1 on.
+        // Files count positions from 1.
         Positions::Counted(at) => Keys::Counted { at: at.unsigned_abs() as usize, flags, of_script: false },
     }
 }
@@ -196,7 +196,7 @@ fn key_flags(access: Access) -> KeyFlags {
 }
 
 /// Finds a command by name, ignoring case.
-fn find(name: &[u8]) -> Option<Rc<Command>> {
+fn find(name: &[u8]) -> Option<Rc<ScriptedCommand>> {
     let slot = REGISTRY.try_borrow_mut()?;
     let registry = slot.as_ref()?;
     let mut lower = [0; NAME_BYTES];
@@ -211,12 +211,12 @@ pub fn declares(name: &[u8]) -> bool {
     find(name).is_some()
 }
 
-/// Passes the position and access of each key of a call to `tell`; none if the call lacks keys.
-pub fn keys(argv: &[Str<'_>], mut tell: impl FnMut(usize, KeyFlags)) {
+/// Calls `report` with the position and access of each key of a call, unless the call lacks keys.
+pub fn keys(argv: &[Str<'_>], mut report: impl FnMut(usize, KeyFlags)) {
     let Some(command) = argv.first().and_then(|name| find(name.bytes())) else { return };
     let flags = key_flags(command.declaration.access);
     if let Ok(span) = words::Span::of(command.declaration.keys, argv) {
-        (1..argv.len()).filter(|at| span.holds(*at)).for_each(|at| tell(at, flags));
+        (1..argv.len()).filter(|at| span.holds(*at)).for_each(|at| report(at, flags));
     }
 }
 
@@ -233,6 +233,6 @@ pub fn run(keyspace: &Keyspace, argv: &[Str<'_>]) -> Result<Reply> {
             args.push(*word);
         }
     }
-    let call = Call { number: command.number, name: name.to_bytes(), keys: &keys, args: &args };
-    scripting::command(keyspace, &call, Manner { read_only: !flags.write(), standing_in: false })
+    let call = ScriptedCall { number: command.number, name: name.to_bytes(), keys: &keys, args: &args };
+    scripting::command(keyspace, &call, RunMode { read_only: !flags.write(), standing_in: false })
 }

@@ -76,8 +76,8 @@ fn arguments(declaration: &Declaration) -> Vec<Arg> {
         }
         Positions::Range { first, last, .. } => {
             let before = vec![ARG; position(first).saturating_sub(1).min(PLAIN)];
-            let behind = if last < 0 { position(last).saturating_sub(1).min(PLAIN) } else { 0 };
-            before.into_iter().chain([Arg::KEY.multiple()]).chain(vec![ARG; behind]).collect()
+            let after = if last < 0 { position(last).saturating_sub(1).min(PLAIN) } else { 0 };
+            before.into_iter().chain([Arg::KEY.multiple()]).chain(vec![ARG; after]).collect()
         }
         Positions::Counted(at) => {
             let before = vec![ARG; position(at).saturating_sub(1).min(PLAIN)];
