@@ -61,7 +61,7 @@ define ready
 	@scripts/apps.sh
 endef
 
-test: check $(MODULE) ## Run check, then unit, doc and integration tests on every server (FILTER=name, ATOMIC_SERVERS=paths)
+test: check $(MODULE) ## Run the checks, then unit, doc and integration tests on every server (FILTER=name, ATOMIC_SERVERS=paths)
 	$(ready)
 	ATOMIC_MODULE="$(CURDIR)/$(MODULE)" cargo test $(SYSTEM_ALLOC) --no-fail-fast $(FILTER)
 
@@ -86,7 +86,7 @@ cleanroom: ## Run the README's two commands on a fresh minimal Debian, as root, 
 	@scripts/install.sh cleanroom
 	@scripts/cleanroom.sh $(CASES)
 
-bench: ## Measure on a real server and write docs/benchmarks.md (BENCH="--server PATH --rounds N --only NAME")
+bench: ## Measure on a real server and write docs/benchmarks.json and .md (BENCH="--server PATH --rounds N --only NAME")
 	@scripts/install.sh build server
 	@rm -f $(RELEASE) target/release/deps/libredis_atomic.so
 	cargo build --release --lib

@@ -79,7 +79,7 @@ fn a_string_keeps_sets_or_loses_its_ttl() {
 }
 
 #[test]
-fn an_existing_field_is_added_to_not_set() {
+fn an_existing_field_gets_a_delta_not_a_value() {
     let add = |delta| Effect::AddToField { field: b"f".to_vec(), delta };
     let set = |value: &str| Effect::SetField { field: b"f".to_vec(), value: value.as_bytes().to_vec() };
     let wrap = Rule { delta: 1, max: 6, beyond: Beyond::Wrap(0), ..FREE };

@@ -39,7 +39,7 @@ fn a_request_begins_if_no_attempt_holds_it() {
 }
 
 #[test]
-fn a_request_in_flight_or_done_is_not_begun_again() {
+fn a_request_in_flight_or_done_does_not_begin_again() {
     for (rule, record, fingerprint, expected) in [
         ("in flight", flying(3, 1001), &b"f"[..], Begun::InFlight(UnixMs(1001))),
         ("in flight with another fingerprint", flying(3, 1001), b"g", Begun::Mismatch(Some(UnixMs(1001)))),

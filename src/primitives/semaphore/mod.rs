@@ -5,9 +5,9 @@
 //! score minus the number of all permits. So a decision reads and changes only a few members, however many owners and permits there are:
 //! those of its owner, those whose lease has ended, and for a denial those whose leases must end first.
 //!
-//! Invariants: no grant takes the permits of all owners together above the capacity in the request. All permits of an owner end together, and
-//! acquiring more never makes them end earlier. A lease that has ended no longer counts, even while it is stored; the next change removes
-//! it. Counts that another client has edited are accepted if they are possible.
+//! Invariants: no grant takes the permits of all owners together above the capacity in the request. All permits of an owner end together,
+//! and acquiring more never makes them end earlier. A lease that has ended no longer counts, even while it is stored; the next change
+//! removes it. Counts that another client has edited are accepted if they are possible.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

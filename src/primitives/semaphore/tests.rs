@@ -183,7 +183,7 @@ fn renewing_moves_the_lease_of_one_owner() {
 }
 
 #[test]
-fn as_little_as_possible_is_written() {
+fn decisions_write_as_little_as_possible() {
     let mut set = Set::of(&[("a", 3, 300), ("b", 1, 100)]);
     let effect = |set: &mut Set, now, decide: &dyn Fn(&mut Draft, &mut Set)| {
         let mut draft = Draft::read(set, UnixMs(START + now)).unwrap();

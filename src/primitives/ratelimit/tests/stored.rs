@@ -142,7 +142,7 @@ proptest! {
     }
 
     #[test]
-    fn decode_of_any_bytes_never_panics_and_any_state_can_be_decided_on(
+    fn any_bytes_decode_and_decide_without_a_panic(
         bytes in prop::collection::vec(any::<u8>(), 0..120), tag in any::<u8>(), ring in (0..4u16, 0..6u16, 0..6u16),
         now in prop_oneof![0..1u64 << 57, any::<u64>()], amount in prop_oneof![1..20u64, 1..=1_000_000_000_000u64],
         limit in prop_oneof![1..20u64, 1..=1_000_000_000_000u64], refill in 1..=1_000_000_000_000u64, period in 1..=31_536_000_000u64,
