@@ -1,25 +1,25 @@
-# The entry points. Each installs what it lacks when it may (root, or sudo without a password) and otherwise says what to install.
+# The entry points. Each installs missing packages if it can (as root, or by sudo without a password); otherwise it says what to install.
 #
-#   ATOMIC_SERVERS  servers to test on, "path" or "name=path" each; default: redis-server and valkey-server in PATH and servers/*/bin/server
-#   FILTER          run only the tests whose name contains it
-#   PORT            where `make run` listens; default: a free port
+#   ATOMIC_SERVERS  servers to test on, each "path" or "name=path"; default: redis-server and valkey-server in PATH and servers/*/bin/server
+#   FILTER          run only the tests whose names contain it
+#   PORT            port of `make run`; default: a free port
 #   BENCH           options of the benchmark
 #   BUSY            busy loops of `make test-load`
 #   CASES           cases of `make cleanroom`: bare, llvm, short
-#   ASAN_OPTIONS    more options of AddressSanitizer for `make sanitize`, "name=value:name=value"
+#   ASAN_OPTIONS    more AddressSanitizer options for `make sanitize`, "name=value:name=value"
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-# A shell that is no login shell may not know cargo.
+# cargo may be missing from PATH in a shell that is not a login shell.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export RUST_BACKTRACE ?= 0
 BUSY ?= 16
-# Most tests wait for a server most of the time.
+# Tests spend most of their time waiting for a server.
 export RUST_TEST_THREADS ?= 4
 
-# The unit tests allocate through the system: the server's allocator aborts outside a server.
+# The unit tests use the system allocator: the server's allocator aborts outside a server.
 SYSTEM_ALLOC := --no-default-features
 MODULE := target/module/libredis_atomic.so
 RELEASE := target/release/libredis_atomic.so
@@ -28,8 +28,8 @@ SANITIZE := $(CURDIR)/target/sanitize
 SANITIZED = $(SANITIZE)/$(HOST)/debug/libredis_atomic.so
 SOURCES := $(shell find src lua -type f 2>/dev/null) Cargo.toml Cargo.lock build.rs
 
-# Only the shim stands before the runtime, which takes that for a wrong order; the C++ library must be there when it starts.
-# Servers end by a signal, so leaks are not looked for. A refused allocation is a null pointer, as the servers expect.
+# The shim is loaded before the runtime, which would report a wrong link order. The runtime needs the C++ library when it starts.
+# Leak detection is off: a signal ends the servers. A refused allocation returns a null pointer, as the servers expect.
 ASAN := verify_asan_link_order=0:detect_leaks=0:allocator_may_return_null=1:detect_stack_use_after_return=1:quarantine_size_mb=64
 ASAN := $(ASAN):handle_segv=2:handle_sigbus=2:handle_sigfpe=2:handle_abort=2
 
@@ -38,41 +38,41 @@ ASAN := $(ASAN):handle_segv=2:handle_sigbus=2:handle_sigfpe=2:handle_abort=2
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 18
 
-run: ## Build, start a server with the module and show how to try it (PORT=n, or a free port)
+run: ## Build, start a server with the module and print commands to try (PORT=n, or a free port)
 	@scripts/install.sh build server
 	@cargo build --release --lib
 	@exec scripts/run.sh $(RELEASE) $(PORT)
 
-build: ## Build the module for production and print its path
+build: ## Build the release module and print its path
 	@scripts/install.sh build
 	@cargo build --release --lib
 	@echo "$(CURDIR)/$(RELEASE)"
 
-check: ## Formatting, lints and the architecture rules
+check: ## Check formatting, lints and the architecture rules
 	@scripts/install.sh build lint
 	cargo fmt --check
 	cargo clippy --all-targets $(SYSTEM_ALLOC) --features fault-injection -- -D warnings
 	cargo test $(SYSTEM_ALLOC) --quiet --test it -- tidy::
 
-# What the integration tests need beside the module.
+# Prepares what the integration tests need besides the module.
 define ready
 	@scripts/install.sh server apps
 	@[ -n "$${ATOMIC_SERVERS:-}" ] || scripts/servers.sh || echo "testing on the installed servers only" >&2
 	@scripts/apps.sh
 endef
 
-test: check $(MODULE) ## check, then unit, doc and integration tests on every server (FILTER=name, ATOMIC_SERVERS=paths)
+test: check $(MODULE) ## Run the checks, then unit, doc and integration tests on every server (FILTER=name, ATOMIC_SERVERS=paths)
 	$(ready)
 	ATOMIC_MODULE="$(CURDIR)/$(MODULE)" cargo test $(SYSTEM_ALLOC) --no-fail-fast $(FILTER)
 
-test-load: $(MODULE) ## The tests with busy loops beside them on two cores, about an hour (BUSY=loops, FILTER=name, ATOMIC_SERVERS=paths)
+test-load: $(MODULE) ## Run the tests on two cores beside busy loops, about an hour (BUSY=loops, FILTER=name, ATOMIC_SERVERS=paths)
 	$(ready)
 	cargo test $(SYSTEM_ALLOC) --no-run
 	ATOMIC_MODULE="$(CURDIR)/$(MODULE)" scripts/under-load.sh $(BUSY) cargo test $(SYSTEM_ALLOC) --no-fail-fast $(FILTER)
 
-# The module and its C++ are instrumented, the servers are not: gcc's runtime is loaded into them. A report ends the server at once, that
-# of a crash too: the server's own crash report would read all memory, the sanitizer's as well.
-sanitize: ## The integration tests with the module under AddressSanitizer (FILTER=name, ATOMIC_SERVERS=paths)
+# The module and its C++ are instrumented; the servers are not, but load gcc's runtime. Any report ends the server at once, even that of
+# a crash: the server's own crash report would read all memory, the sanitizer's included.
+sanitize: ## Run the integration tests with the module under AddressSanitizer (FILTER=name, ATOMIC_SERVERS=paths)
 	@scripts/install.sh build sanitize
 	$(ready)
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address nice cargo build --lib $(SYSTEM_ALLOC) --features fault-injection \
@@ -82,11 +82,11 @@ sanitize: ## The integration tests with the module under AddressSanitizer (FILTE
 	ATOMIC_PRELOAD=$(SANITIZE)/shim.so:$$(realpath "$$(gcc -print-file-name=libasan.so)"):libstdc++.so.6 \
 	ASAN_OPTIONS=$(ASAN):$${ASAN_OPTIONS:-} nice cargo test $(SYSTEM_ALLOC) --no-fail-fast --test it $(FILTER)
 
-cleanroom: ## The README's two commands on a fresh minimal Debian, as root, about an hour (CASES="bare llvm short")
+cleanroom: ## Run the README's two commands on a fresh minimal Debian, as root, about an hour (CASES="bare llvm short")
 	@scripts/install.sh cleanroom
 	@scripts/cleanroom.sh $(CASES)
 
-bench: ## Measure on a real server and write docs/benchmarks.md (BENCH="--server PATH --rounds N --only NAME")
+bench: ## Measure on a real server and write docs/benchmarks.json and .md (BENCH="--server PATH --rounds N --only NAME")
 	@scripts/install.sh build server
 	@rm -f $(RELEASE) target/release/deps/libredis_atomic.so
 	cargo build --release --lib
@@ -95,11 +95,11 @@ bench: ## Measure on a real server and write docs/benchmarks.md (BENCH="--server
 fmt: ## Format the sources
 	cargo fmt
 
-clean: ## Remove everything built; the servers in servers/ stay
+clean: ## Remove all build output; keep the servers in servers/
 	cargo clean
 
-# The module under test. `cargo test` writes to the same file in target/debug with another allocator, and cargo would take that one for
-# up to date: so the old file goes first, and the result is kept as a copy elsewhere, put in place in one step since servers map it.
+# The module under test. `cargo test` builds the same file in target/debug with another allocator, and cargo would consider that one up
+# to date. So the old file is removed first. The result is copied elsewhere, and moved into place in one step because servers map it.
 $(MODULE): $(SOURCES)
 	@scripts/install.sh build
 	@rm -f target/debug/libredis_atomic.so target/debug/deps/libredis_atomic.so

@@ -1,7 +1,7 @@
-//! Tells the crate from which commit it is built, as `ATOMIC_COMMIT`, when it is built from its own checkout.
+//! Sets `ATOMIC_COMMIT` to the commit of the build, if the crate is built from its own checkout.
 //!
-//! Git's files are read instead of running git: it need not be there, and nothing is written. A checkout around the sources, such as that
-//! of a project that vendors them, is not ours and not looked at. The script runs again when HEAD moves, and only then.
+//! The script reads git's files instead of running git, so git need not be installed, and nothing is written. It ignores a checkout that
+//! merely contains the sources, such as that of a project that vendors them. It runs again only when HEAD moves.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -10,7 +10,7 @@ fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     let root = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default();
     let Some(head) = Head::of(&root) else { return };
-    // Cargo takes a path that is missing for one that changed.
+    // Cargo treats a missing path as changed.
     for path in head.moves_with().filter(|path| path.exists()) {
         println!("cargo:rerun-if-changed={}", path.display());
     }
@@ -19,18 +19,18 @@ fn main() {
     }
 }
 
-/// Where a checkout stands.
+/// The HEAD of a checkout.
 pub struct Head {
     /// The git directory of this work tree.
     own: PathBuf,
-    /// The one that it shares with others; the same when there is one work tree.
+    /// The git directory that all work trees share; the same as `own` if there is one work tree.
     common: PathBuf,
-    /// The branch that is checked out, such as `refs/heads/main`, or a commit.
+    /// The checked-out branch, such as `refs/heads/main`, or a commit.
     name: String,
 }
 
 impl Head {
-    /// That of the checkout in this folder; `None` when it is none.
+    /// The HEAD of the checkout in this folder; `None` if the folder is not a checkout.
     pub fn of(root: &Path) -> Option<Self> {
         let git = root.join(".git");
         let own = match fs::read_to_string(&git) {
@@ -43,13 +43,13 @@ impl Head {
         Some(Self { own, common, name })
     }
 
-    /// The files of which one changes when HEAD moves. Git logs each move.
+    /// At least one of these files changes when HEAD moves. Git logs each move.
     pub fn moves_with(&self) -> impl Iterator<Item = PathBuf> {
         let common = ["packed-refs", &self.name].map(|file| self.common.join(file));
         ["HEAD", "logs/HEAD"].map(|file| self.own.join(file)).into_iter().chain(common)
     }
 
-    /// The first digits of the commit; none before the first one.
+    /// The first 12 digits of the commit; `None` before the first commit.
     pub fn commit(&self) -> Option<String> {
         let of_branch = || {
             let loose = fs::read_to_string(self.common.join(&self.name)).ok();
@@ -60,7 +60,7 @@ impl Head {
         full.get(..12).filter(|_| digits).map(str::to_owned)
     }
 
-    /// The commit of a branch that git has packed.
+    /// The commit of a packed branch.
     fn packed(&self) -> Option<String> {
         let packed = fs::read_to_string(self.common.join("packed-refs")).ok()?;
         let mut lines = packed.lines().filter_map(|line| line.split_once(' '));

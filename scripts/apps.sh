@@ -1,23 +1,23 @@
 #!/usr/bin/env bash
 # Installs the packages of the applications that the tests run, at the versions pinned in tests/apps, into target/apps.
 #
-# Each part runs when what it pins has changed since it last ran.
+# Each part runs only if its pins have changed since its last run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mkdir -p target/apps
 
-# part NAME PINS COMMAND ...: runs the command unless it has run for these pins
+# part NAME PINS COMMAND ...: runs COMMAND unless it has already run for these pins
 part() {
   local name=$1 pins=$2 stamp
   shift 2
   stamp=$(sha256sum "$pins")
   [ "$(cat "target/apps/$name.stamp" 2> /dev/null)" != "$stamp" ] || return 0
-  rm -f "target/apps/$name.stamp" # what a failed run leaves behind counts for nothing
+  rm -f "target/apps/$name.stamp" # the next run ignores what a failed run leaves
   "$@"
   echo "$stamp" > "target/apps/$name.stamp"
 }
 
-# What the pins leave out fails the check.
+# The check fails if the pins lack a dependency.
 python_packages() {
   local venv=target/apps/python
   python3 -m venv --clear "$venv"
@@ -25,7 +25,7 @@ python_packages() {
   "$venv/bin/pip" check
 }
 
-# Links to the programs stand beside the packages, where Node.js looks for them.
+# Links to the programs lie beside the packages: Node.js looks for packages there.
 node_packages() {
   local dir=target/apps/node
   mkdir -p "$dir"

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# The README's two commands on a fresh machine: a minimal Debian 12 in a root of its own, with this commit and the Rust toolchain
-# (read-only) in it and nothing else. From inside, no path of this machine can be reached.
+# Runs the README's two commands on a fresh machine: a minimal Debian 12 in its own root, which contains this commit and the Rust
+# toolchain (read-only) and nothing else. No path of this machine can be reached from inside.
 #
 #   scripts/cleanroom.sh             `make run` and `make test`, on a bare system and on one with LLVM's runtime: an hour on two cores
-#   scripts/cleanroom.sh CASE ...    bare: both commands     llvm: both, with the package `llvm` there before
+#   scripts/cleanroom.sh CASE ...    bare: both commands     llvm: both, after the package `llvm` is installed
 #                                    short: with `llvm`, only the installation and the build script that needs libclang
 #
-# Needs Debian, root that may mount (in a container: CAP_SYS_ADMIN), mmdebstrap, and the network for apt, cargo, pip and npm, which go
-# where this machine's go.
+# Needs Debian, root with the right to mount (in a container: CAP_SYS_ADMIN), mmdebstrap, and the network for apt, cargo, pip and npm,
+# which use the same registries as on this machine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 room=$PWD/target/cleanroom
@@ -30,7 +30,7 @@ if [ "${1:-}" = --enter ]; then
   mkdir outside; pivot_root . outside
   cd /
   umount -l outside; rmdir outside
-  # Clients find the registries by the environment, so that much comes along.
+  # Clients find the registries by these environment variables, so they are passed on.
   clients='^([a-z]+_proxy|[A-Z]+_PROXY|SSL_CERT_(FILE|DIR)|NODE_EXTRA_CA_CERTS|PIP_(CERT|PROXY|INDEX_URL|EXTRA_INDEX_URL|DEFAULT_TIMEOUT)|CARGO_(HTTP|NET|SOURCE|REGISTRIES)_[A-Z_]+|npm_config_(registry|cafile|proxy|https_proxy))='
   mapfile -d '' -t passed < <(env -0 | grep -zE "$clients")
   cd /root/atomic
@@ -50,7 +50,7 @@ unshare --mount --pid --fork true 2> /dev/null || die "needs root that may mount
 rm -rf "$room"
 mkdir -p "$room"
 trap 'rm -rf "$room"' EXIT
-# Debian's own archive, as this machine uses it, and none of the others that it may have.
+# Only Debian's own archive, as this machine uses it, not other sources that it may have.
 sources=/etc/apt/sources.list.d/debian.sources
 [ -f "$sources" ] || sources=/etc/apt/sources.list
 echo "making a minimal Debian from $sources" >&2
@@ -59,9 +59,9 @@ mmdebstrap --quiet --mode=root --variant=minbase bookworm "$room/base.tar" "$sou
 prepare() { # ROOT
   mkdir -p "$1/opt/rust" "$1/root/.cargo" "$1/usr/local/share/ca-certificates"
   tar -C "$1" -xf "$room/base.tar"
-  # The root is thrown away: nothing needs to reach the disk.
+  # The root is temporary: nothing needs to reach the disk.
   echo force-unsafe-io > "$1/etc/dpkg/dpkg.cfg.d/cleanroom"
-  # What this machine needs to reach the registries: names, authorities, the clients' configuration.
+  # What this machine needs to reach the registries: name resolution, certificate authorities, the clients' configuration.
   cp -L /etc/resolv.conf /etc/hosts "$1/etc/"
   apt-config dump | grep -E '^Acquire::([Hh]ttps?|Check)' > "$1/etc/apt/apt.conf.d/99machine" || true
   find /usr/local/share/ca-certificates -name '*.crt' -exec cp -L {} "$1/usr/local/share/ca-certificates/" \;
@@ -73,7 +73,7 @@ prepare() { # ROOT
   git clone --quiet --no-local . "$1/root/atomic"
 }
 
-# Nothing that the commands should install is there, and nothing of the machine.
+# Checks that nothing of this machine is there, and nothing that the commands must install.
 bare='for tool in make cc c++ g++ git redis-server redis-cli valkey-server node npm python3; do
   ! command -v $tool > /dev/null || { echo "the clean room is not clean: $(command -v $tool)"; exit 1; }
 done

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Installs what the named tasks lack on a Debian, when it may (root, or sudo without a password); otherwise says what to install.
+# Installs the packages that TASKs lack, on Debian, if it can (as root, or by sudo without a password); otherwise says what to install.
 #
-#   scripts/install.sh [-n] TASK ...    -n: print the packages that are missing, one a line, and install nothing
+#   scripts/install.sh [-n] TASK ...    -n: print the missing packages, one per line, and install nothing
 #
-#   build: C and C++ compiler, libclang     server: redis-server and redis-cli     lint: rustfmt and clippy     sanitize: gcc     cleanroom: mmdebstrap
-#   apps: Node.js, npm and Python's venv, for the applications that the tests run
+#   build: C and C++ compiler, libclang     server: redis-server and redis-cli     lint: rustfmt and clippy
+#   sanitize: gcc     cleanroom: mmdebstrap     apps: Node.js, npm and Python's venv, for the applications that the tests run
 #
-# A tool counts if it does its work, not if a file of its name exists. After an installation everything is tried again.
+# A tool counts if it works, not if a file with its name exists. After an installation, everything is checked again.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
@@ -17,8 +17,8 @@ has() { command -v "$1" > /dev/null; }
 works_cc() { echo 'int main(void) { return 0; }' | "${CC:-cc}" -x c - -o "$tmp/c" && echo 'int main(void) { return 0; }' | cc -x c - -o "$tmp/c"; }
 works_cxx() { printf '#include <string>\nint main() { return std::string("x").size() - 1; }' | "${CXX:-c++}" -x c++ - -o "$tmp/cxx" && "$tmp/cxx"; }
 
-# What the crate clang-sys finds, by its own rules: LIBCLANG_PATH, a file or a directory, and nothing else; or llvm-config, the paths of
-# the loader and the linker, and these directories. The highest version in a name wins, then the first place.
+# What the crate clang-sys finds, by its rules. If LIBCLANG_PATH is set, it uses only that file or directory. Otherwise it asks llvm-config
+# and searches the paths of the loader and the linker and these directories. The highest version in a name wins, then the first directory.
 libclang_candidates() {
   local directories=() directory file name version
   if [ -n "${LIBCLANG_PATH+set}" ]; then
@@ -39,7 +39,7 @@ libclang_candidates() {
         libclang-*) version=${name#libclang-}; version=${version%???} ;;
         *) version= ;;
       esac
-      # A part that is no number counts as 0, "14.so.1" among them, whose last three characters were taken for ".so".
+      # A part that is not a number counts as 0, as in "14.so.1": the last three characters are taken for ".so".
       version=${version//so/0} version=${version//.s/.0}
       printf '%s\t%s\n' "$version" "$file"
     done
@@ -50,33 +50,33 @@ works_libclang() {
   local library arguments=()
   library=$(libclang_candidates | sed -n 1p)
   [ -n "$library" ] || return 1
-  # Where there is a clang, bindgen takes its headers.
+  # If there is a clang, bindgen uses its headers.
   ! has clang || arguments=(-isystem "$(clang -print-resource-dir)/include")
   "${CC:-cc}" "$here/install/libclang.c" -o "$tmp/libclang" -ldl
   # shellcheck disable=SC2086 # several arguments in one variable, as bindgen takes it
   "$tmp/libclang" "$library" "${arguments[@]}" ${BINDGEN_EXTRA_CLANG_ARGS:-}
 }
 
-# The version that a program prints, if it has at least this one.
+# Succeeds if the program prints this major version or a later one.
 at_least() { # MAJOR PROGRAM ...
   local major
   major=$("${@:2}" 2> /dev/null | sed -n -E '1s/^[^0-9]*([0-9]+)\..*/\1/p') && [ "${major:-0}" -ge "$1" ]
 }
-# Debian 12 has Node.js 18; the packages of the applications work with it, and their syntax is not known before.
+# Debian 12 has Node.js 18. The packages of the applications work with it; older versions do not know their syntax.
 node_major=18
 works_server() { at_least 7 redis-server --version || at_least 7 valkey-server --version; }
 works_cli() { redis-cli --version > /dev/null 2>&1 || valkey-cli --version > /dev/null 2>&1; }
-# Without ensurepip there is a venv module that makes none.
+# Without ensurepip, the venv module exists but cannot make a venv.
 works_venv() { python3 -c 'import venv, ensurepip'; }
 
-# The smallest Rust toolchain comes without these.
+# The minimal Rust toolchain comes without these.
 rust_component() { # COMPONENT SUBCOMMAND
   cargo "$2" --version > /dev/null 2>&1 && return
   has rustup || die "cargo $2 is missing: install the Rust component $1"
   rustup component add "$1" >&2
 }
 
-# Sets the array `missing` to the packages that the tasks lack.
+# Sets the array `missing` to the missing packages of the tasks.
 look() {
   local task
   missing=()
@@ -115,7 +115,7 @@ look "$@"
 [ -z "$list" ] || { [ ${#missing[@]} -eq 0 ] || printf '%s\n' "${missing[@]}"; exit; }
 [ ${#missing[@]} -gt 0 ] || exit 0
 if [[ " ${missing[*]} " == *" libclang-dev "* ]] && [ -n "${LIBCLANG_PATH+set}" ]; then
-  die "LIBCLANG_PATH is $LIBCLANG_PATH, which has no libclang that works: correct it or unset it"
+  die "LIBCLANG_PATH is $LIBCLANG_PATH, which has no working libclang: correct it or unset it"
 fi
 
 say="missing: ${missing[*]}. Install them, on Debian: apt-get install ${missing[*]}"
@@ -126,4 +126,4 @@ echo "installing ${missing[*]}" >&2
 "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Acquire::Retries=3 install -y --no-install-recommends "${missing[@]}" > /dev/null < /dev/null || die "$say"
 
 look "$@"
-[ ${#missing[@]} -eq 0 ] || die "${missing[*]} is installed and does not work: what stands before it in PATH or, for libclang, among $(libclang_candidates | tr '\n' ' ')?"
+[ ${#missing[@]} -eq 0 ] || die "${missing[*]} is installed but does not work: check what comes before it in PATH or, for libclang, among $(libclang_candidates | tr '\n' ' ')"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Starts a server with the module in the foreground, in memory only, and shows what to type.
+# Starts a server with the module in the foreground, without persistence, and prints commands to try.
 #
-#   scripts/run.sh MODULE [PORT]     PORT: default a free one
+#   scripts/run.sh MODULE [PORT]     PORT: default a free port
 set -euo pipefail
 
 die() { echo "$*" >&2; exit 1; }

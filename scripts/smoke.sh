@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs `make run` and checks that the server answers, that a command of the module works and that a taken port is refused.
+# Runs `make run` and checks that the server answers, that a command of the module works, and that a taken port is refused.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,7 +8,7 @@ mkdir -p target
 while (exec 3<> "/dev/tcp/127.0.0.1/$port") 2> /dev/null; do port=$((port + 1)); done
 make run PORT="$port" > "$log" 2>&1 < /dev/null &
 make=$!
-# `make run` may install the client first. There is no deadline: it builds for as long as it takes, and answers or ends.
+# `make run` may install the client first. There is no deadline, since the build may take long: the server answers or `make` ends.
 while
   cli=$(command -v redis-cli valkey-cli | head -n 1 || true)
   [ -z "$cli" ] || [ "$("$cli" -p "$port" PING 2> /dev/null || true)" != PONG ]

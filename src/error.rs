@@ -1,76 +1,70 @@
 //! Every error that a client can see, and the one renderer that turns it into wire text.
 //!
-//! A leaf: any layer may use it, it uses none. Two rules hold for every text that leaves here: it starts with a code, exactly once,
-//! and it is printable ASCII on one line. Client libraries read the code; and the `redis-module` crate turns other text into NUL
-//! bytes that abort the server, so nothing else in this crate may build an error reply.
+//! A leaf: any layer may use it; it uses no other layer. Two rules hold for every text that it renders: the text starts with exactly
+//! one code, and it is printable ASCII on one line. Client libraries read the code. The `redis-module` crate turns any other text into
+//! NUL bytes, which abort the server, so nothing else in this crate may build an error reply.
 
 use std::any::Any;
 use std::fmt::{self, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// At most this many user bytes are quoted in an error text.
+/// The most user bytes that an error text quotes.
 pub const QUOTED_BYTES: usize = 64;
 
-/// At most this many bytes are echoed of a message that is ours, the compiler's, or meant for the log.
+/// The most bytes shown of a message from this module or the compiler, or of a message for the log.
 pub const MESSAGE_BYTES: usize = 4096;
 
-/// No limit for [`printable`]: what a script returns is not cut, and the limit of its replies bounds it.
+/// No limit for [`printable`]. A script's error text is not cut here; the limit on replies bounds it.
 pub const UNCUT: usize = usize::MAX;
 
-/// The result of everything that can be refused.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Why a request was wrong or could not run. A denied or failed condition is a reply, never an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {
-    /// An option that is unknown, repeated, contradictory or lacks its value.
+    /// An option is unknown, repeated, contradictory or lacks its value.
     Syntax {
-        /// The argument at which reading stopped.
+        /// The argument at which parsing stopped.
         near: Vec<u8>,
     },
     /// The command needs more arguments than it got.
     Arity,
-    /// An integer argument that is not an integer or lies outside its range.
+    /// An argument is not an integer or lies outside its range.
     Range {
         /// The argument's documented name.
         argument: &'static str,
-        /// Smallest accepted value.
         min: i64,
-        /// Largest accepted value.
         max: i64,
     },
-    /// An argument that is wrong in another way; the text says what was expected.
+    /// An argument is wrong in another way.
     Argument {
         /// The argument's documented name.
         argument: &'static str,
-        /// What it must be: "must be ...".
+        /// The requirement, as "must be ...".
         expected: &'static str,
     },
-    /// The key holds another type than a command on plain values needs.
+    /// The key holds a type that the command does not accept.
     WrongType,
-    /// The key holds a value that is not in the format of the state this command keeps there.
-    ForeignValue {
-        /// The format that was expected.
-        expected: &'static str,
-    },
+    /// The key holds a value that is not in the format that this command stores.
+    ForeignValue { expected: &'static str },
     /// The server refused a change to the key.
     WriteRefused,
-    /// A script that would run a script.
+    /// A script tried to run a script.
     Recursion,
-    /// A refusal whose whole text is fixed, code included.
+    /// A fixed text that includes its code.
     Text(&'static str),
-    /// No script with this digest is known.
+    /// The script cache has no script with this digest.
     NoScript,
-    /// A script that the server's own engine is to run, by a caller that can ask it to.
+    /// The script must run on the server's own engine; the caller can hand it over.
     LeftToServer,
-    /// A script failed. The text starts with its code, and is sent as long as it is.
+    /// A script failed. The text is sent in full, with `ERR ` before it if it has no code.
     Script(Vec<u8>),
-    /// A panic was caught at the edge. The text is the panic's message.
+    /// A panic was caught at an entry from C. The text is the panic's message.
     Internal(String),
 }
 
 impl Error {
-    /// The error as it goes over the wire, without the leading `-`: `CODE text`, printable ASCII, one line.
+    /// The error as it is sent, without the leading `-`: `CODE text`, printable ASCII, one line.
     #[must_use]
     pub fn wire(&self) -> String {
         match self {
@@ -101,14 +95,14 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Bytes from outside, shortened to [`QUOTED_BYTES`] and escaped, for quoting in an error text.
+/// User bytes for an error text, shortened to [`QUOTED_BYTES`] and escaped.
 #[must_use]
 pub fn quoted(bytes: &[u8]) -> String {
     printable(bytes, QUOTED_BYTES)
 }
 
-/// The first `limit` of `bytes` as printable ASCII on one line: `\r`, `\n` and `\t` by name, every other byte outside 0x20..=0x7e as
-/// `\xNN`. A cut is shown as `...`.
+/// The first `limit` of `bytes` as printable ASCII on one line. `\r`, `\n` and `\t` are escaped by name, every other byte outside
+/// 0x20..=0x7e as `\xNN`. `...` marks a cut.
 #[must_use]
 pub fn printable(bytes: &[u8], limit: usize) -> String {
     let shown = bytes.get(..limit).unwrap_or(bytes);
@@ -131,8 +125,8 @@ pub fn printable(bytes: &[u8], limit: usize) -> String {
     text
 }
 
-/// `text` itself when it starts with an error code (upper-case ASCII letters, digits and `_`, followed by a space or the end), else
-/// `text` behind `ERR `.
+/// Returns `text` if it starts with an error code: upper-case ASCII letters, digits and `_`, then a space or the end. Otherwise puts
+/// `ERR ` before it.
 fn with_code(text: String) -> String {
     let code = text.split(' ').next().unwrap_or_default();
     let is_code = code.starts_with(|c: char| c.is_ascii_uppercase())
@@ -140,7 +134,7 @@ fn with_code(text: String) -> String {
     if is_code { text } else { format!("ERR {text}") }
 }
 
-/// Runs `work`; a panic in it is an [`Error::Internal`].
+/// Runs `work` and turns a panic into [`Error::Internal`].
 pub fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(Error::Internal(message(panic.as_ref()))))
 }

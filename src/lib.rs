@@ -1,4 +1,4 @@
-//! Atomic commands for Redis and Valkey: rate limits, locks, compare-and-set, and a sandboxed Lua engine, as one loadable module.
+//! Atomic commands for Redis and Valkey in one loadable module: rate limits, locks, compare-and-set, and a sandboxed Lua engine.
 //!
 //! ```text
 //! > ATOMIC.RATELIMIT user:42 BUCKET 10 5 1000
@@ -9,13 +9,17 @@
 //! (integer) 1
 //! ```
 //!
-//! Layers, top to bottom; an upper one may use a lower one, never the reverse:
+//! The layers, top to bottom. An upper layer may use a lower one, never the reverse:
 //!
 //! - [`module`]: load and unload, registration, settings, INFO.
 //! - [`commands`]: one file per command.
-//! - [`script`]: the Lua engine, behind a port that `commands` implements.
-//! - [`keyspace`]: the only code that opens keys, reads the clock, writes, replicates and notifies.
-//! - [`primitives`]: pure decisions that return what they do as a value.
+//! - [`dropin`]: drop-in mode, which runs the server's own EVAL and its relatives on this engine.
+//! - [`scripting`]: the Lua engine on a real server. It implements the engine's port.
+//! - [`waiting`]: queues of clients that wait for a lock or a semaphore.
+//! - [`lua`]: the Lua engine. It reaches the server only through its port.
+//! - [`keyspace`]: reads and changes keys, replicates the changes and announces them.
+//! - [`server`]: the server's C API.
+//! - [`primitives`]: pure decisions that return their effects as values.
 //! - [`error`], [`settings`]: leaves that every layer may use.
 //!
 //! `ARCHITECTURE.md` is the map.

@@ -4,33 +4,26 @@ use super::commands::*;
 use super::scripts::{COMPILING, COMPUTING, SCRIPTS};
 use super::workload::Workload;
 
-/// One row of the report.
 pub struct Case {
-    /// What is measured, in the reader's words.
     pub name: &'static str,
-    /// What it is compared with.
     pub reference_name: &'static str,
-    /// The two sides.
     pub subject: Workload,
-    /// See `subject`.
     pub reference: Workload,
-    /// At most this many times the reference's CPU.
+    /// The highest ratio of the subject's CPU to the reference's.
     pub goal: Option<f64>,
 }
 
-/// Rows that are read together.
+/// The rows of one section.
 pub struct Group {
-    /// The heading.
     pub title: &'static str,
-    /// What the rows say, for the report.
+    /// The introduction of the section.
     pub about: &'static str,
-    /// The rows.
     pub cases: Vec<Case>,
     /// The goal for the geometric mean of all ratios.
     pub mean_goal: Option<f64>,
 }
 
-/// Every group, in the order of the report.
+/// Every group, in the order of the page.
 pub fn groups() -> Vec<Group> {
     vec![
         Group {
@@ -213,7 +206,7 @@ fn named_code() -> Vec<Case> {
     ]
 }
 
-/// The script workload of that name.
+/// The script workload with this name.
 fn named(name: &str) -> Workload {
     let found = SCRIPTS.iter().find(|(known, _)| *known == name);
     found.unwrap_or_else(|| panic!("no script workload is called {name:?}")).1

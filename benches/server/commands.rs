@@ -1,6 +1,6 @@
-//! What the native commands, and the server's own, are run with.
+//! The workloads of the native commands and of the server's own.
 //!
-//! Each is brought to a steady state, as the scripts are, and writes what the other side of its row writes; a denial writes nothing.
+//! Each is brought to a steady state, as the scripts are, and writes the same as the other side of its row; a denial writes nothing.
 
 use super::workload::Workload;
 
@@ -19,7 +19,7 @@ pub const CAS_MISMATCH: Workload = Workload::new(&[&["ATOMIC.CAS {k} {b} {a} -> 
 pub const CAD: Workload = Workload::new(&[&["ATOMIC.CAD {k} {a} -> :1"]]).refill(&["SET {k} {a}"]);
 pub const SET_CAD: Workload = Workload::new(&[&["SET {k} {a} -> +OK", "ATOMIC.CAD {k} {a} -> :1"]]);
 
-// The first hit costs much, so that the key's TTL outlives the run.
+// The first hit has a high cost, so that the key does not expire during the run.
 pub const BUCKET_ALLOW: Workload = Workload::new(&[&["ATOMIC.RATELIMIT {k} BUCKET 1000000 10 1000 -> *6 :1"]])
     .before(&["ATOMIC.RATELIMIT {k} BUCKET 1000000 10 1000 COST 10000"]);
 pub const BUCKET_DENY: Workload = Workload::new(&[&["ATOMIC.RATELIMIT {k} BUCKET 1 1 86400000 -> *6 :0"]])
@@ -49,7 +49,7 @@ pub const SET_SET_DEL_DEL: Workload =
     Workload::new(&[&["SET {k} {t} -> +OK", "SET {k}:2 {t} -> +OK", "DEL {k} -> :1", "DEL {k}:2 -> :1"]]);
 pub const ZADD_ZREM: Workload = Workload::new(&[&["ZADD {k} 1700000000000 {t} -> :1", "ZREM {k} {t} -> :1"]]);
 
-// A value that grows from pass to pass.
+// The value grows from pass to pass.
 pub const SET_NUMBER: Workload = Workload::new(&[&["SET {k} {now} -> +OK"]]).before(&["SET {k} 1"]);
 pub const SET_SET: Workload =
     Workload::new(&[&["SET {k} {a} -> +OK", "SET {k}:2 {a} -> +OK"], &["SET {k} {b} -> +OK", "SET {k}:2 {b} -> +OK"]]);
@@ -89,10 +89,10 @@ pub const HMGETOR: Workload = Workload::new(&[&["ATOMIC.HMGETOR {k} a 0 b 0 c 0 
 
 pub const SLIDING_ALLOW: Workload = Workload::new(&[&["ATOMIC.RATELIMIT {k} SLIDING 1000000 3600000 -> *6 :1"]])
     .before(&["ATOMIC.RATELIMIT {k} SLIDING 1000000 3600000"]);
-// As many hits as the script `sliding_window` keeps.
+// The log holds as many hits as the script `sliding_window` keeps.
 pub const SHORT_LOG_ALLOW: Workload =
     Workload::new(&[&["ATOMIC.RATELIMIT {k} LOG 1000 3600000 -> *6 :1"]]).before(&["ATOMIC.RATELIMIT {k} LOG 1000 3600000"; 10]);
-// 800 hits are left for a run.
+// The limit leaves 800 hits for a run.
 pub const LOG_ALLOW: Workload =
     Workload::new(&[&["ATOMIC.RATELIMIT {k} LOG 1000 3600000 -> *6 :1"]]).before(&["ATOMIC.RATELIMIT {k} LOG 1000 3600000"; 200]);
 pub const TWO_POLICIES_ALLOW: Workload =

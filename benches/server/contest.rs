@@ -1,4 +1,4 @@
-//! The same lock wanted by many clients at once: in line, and by polling.
+//! Many clients contend for one lock: in a queue, and by polling.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,30 +9,30 @@ use super::results::{self, Contention, Goal, rounded};
 
 const CLIENTS: usize = 50;
 
-/// How long a client keeps the lock.
+/// How long a client holds the lock.
 const HOLD: Duration = Duration::from_millis(1);
 
-/// How long it then does without, so that who has just released does not always come first.
+/// How long it then pauses, so that the last holder is not always the first to ask again.
 const WITHOUT: Duration = Duration::from_millis(5);
 
-/// How long clients go on asking for it.
+/// How long clients contend for it.
 const TIME: Duration = Duration::from_secs(3);
 
-/// One LOCK that waits, one UNLOCK that hands over.
+/// One LOCK that waits, one UNLOCK that hands off.
 const COMMANDS_GOAL: f64 = 2.0;
 
 const KEY: &str = "bench:contest";
 
-/// A way to get the lock. `{k}` is the key and `{o}` the client.
+/// A way to wait for the lock. `{k}` stands for the key and `{o}` for the owner.
 struct Way {
     name: &'static str,
     acquire: &'static str,
     acquired: &'static str,
-    /// The answer after which a client asks again, so much later.
+    /// The reply that denies, and the pause before the next attempt.
     denied: Option<(&'static str, Duration)>,
     release: String,
     released: &'static str,
-    /// What its clients send, as `INFO commandstats` calls it.
+    /// The commands that its clients send, as in `INFO commandstats`.
     commands: [&'static str; 2],
 }
 
@@ -91,7 +91,6 @@ fn ways(release: &str) -> Vec<Way> {
     ]
 }
 
-/// What the clients got.
 struct Outcome {
     locks: usize,
     time: Duration,
@@ -107,12 +106,12 @@ fn run(port: u16, way: &Way) -> Result<Outcome, String> {
         let join = |thread: thread::ScopedJoinHandle<_>| thread.join().unwrap_or_else(|_| Err("a client panicked".to_owned()));
         threads.into_iter().map(join).collect::<Result<Vec<_>, _>>()
     })?;
-    // The first wait of each client began when the line was being formed.
+    // The first wait of each client began before the queue had its full length.
     let full = waits.iter().flat_map(|waits| waits.iter().skip(1).copied()).collect();
     Ok(Outcome { locks: waits.iter().map(Vec::len).sum(), time: start.elapsed(), waits: full })
 }
 
-/// One client: gets the lock, keeps it, gives it back, over and over. Returns how long it waited each time.
+/// One client acquires, holds and releases the lock over and over. Returns each of its waits.
 fn contend(mut client: Connection, token: &str, way: &Way, start: Instant) -> Result<Vec<Duration>, String> {
     let (acquire, release) = (command(way.acquire, KEY, token), command(&way.release, KEY, token));
     let mut waits = Vec::new();
@@ -139,13 +138,13 @@ fn contend(mut client: Connection, token: &str, way: &Way, start: Instant) -> Re
     Ok(waits)
 }
 
-/// A command from its words, in which `{k}` stands for the key and `{o}` for the client.
+/// Encodes a command; `{k}` stands for the key and `{o}` for the owner.
 pub fn command(template: &str, key: &str, owner: &str) -> Vec<u8> {
     let text = template.replace("{k}", key).replace("{o}", owner);
     encode(&text.split(' ').collect::<Vec<_>>())
 }
 
-/// How often the clients' commands were called.
+/// The number of calls of the clients' commands.
 fn calls(control: &mut Driver, way: &Way) -> Result<u64, String> {
     let info = control.text(&["INFO", "commandstats"])?;
     let of = |command: &&str| {
@@ -155,7 +154,7 @@ fn calls(control: &mut Driver, way: &Way) -> Result<u64, String> {
     way.commands.iter().map(of).sum()
 }
 
-/// The longest wait over the mean one: 1 when all wait equally long.
+/// The longest wait over the mean wait: 1 if all waits are equal.
 #[allow(clippy::cast_precision_loss, reason = "counts of a few seconds")]
 pub fn unfairness(waits: &[Duration]) -> f64 {
     let mean = waits.iter().map(Duration::as_secs_f64).sum::<f64>() / waits.len() as f64;

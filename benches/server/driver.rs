@@ -1,4 +1,4 @@
-//! The client: a few connections that keep a batch under way each, and check every reply.
+//! The client: a few connections, each with a batch in flight. Every reply is checked.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -6,17 +6,16 @@ use std::time::Duration;
 
 use super::workload::Stream;
 
-/// How many connections share the work. While one batch is checked the server has the others to work on.
+/// How many connections share the work. While the client checks one batch, the server works on the others.
 pub const CONNECTIONS: usize = 4;
 
-/// The longest silence of the server.
+/// The longest wait for the server to read or reply.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// All connections.
 pub struct Driver(Vec<Connection>);
 
 impl Driver {
-    /// Connects to a server of this machine.
+    /// Connects to a server on this machine.
     pub fn connect(port: u16) -> Result<Self, String> {
         (0..CONNECTIONS).map(|_| Connection::open(port)).collect::<Result<_, _>>().map(Self)
     }
@@ -24,7 +23,7 @@ impl Driver {
     /// Runs one stream per connection to its end.
     pub fn run(&mut self, streams: &[Stream]) -> Result<(), String> {
         let batches = streams.iter().map(Stream::batches).max().unwrap_or(0);
-        // One turn more than there are batches: the last one only reads.
+        // One turn more than there are batches: the last turn only reads.
         for batch in 0..=batches {
             for (connection, stream) in self.0.iter_mut().zip(streams) {
                 if batch > 0 && batch <= stream.batches() {
@@ -38,7 +37,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Runs one command and returns its reply as it came; an error reply is an error.
+    /// Runs one command and returns the bytes of its reply. An error reply is an error.
     pub fn call(&mut self, words: &[&str]) -> Result<Vec<u8>, String> {
         let connection = self.0.first_mut().ok_or("no connection")?;
         connection.send(&encode(words))?;
@@ -55,14 +54,14 @@ impl Driver {
     }
 }
 
-/// One command as protocol bytes.
+/// Encodes one command.
 pub fn encode(words: &[&str]) -> Vec<u8> {
     let mut bytes = format!("*{}\r\n", words.len());
     words.iter().for_each(|word| bytes.push_str(&format!("${}\r\n{word}\r\n", word.len())));
     bytes.into_bytes()
 }
 
-/// One connection, and what has arrived on it.
+/// A connection and its unread input.
 pub struct Connection {
     stream: TcpStream,
     input: Vec<u8>,
@@ -70,7 +69,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects to a server of this machine.
+    /// Connects to a server on this machine.
     pub fn open(port: u16) -> Result<Self, String> {
         let open = || {
             let stream = TcpStream::connect(("127.0.0.1", port))?;
@@ -82,7 +81,6 @@ impl Connection {
         open().map_err(|error: std::io::Error| format!("the server does not accept a connection: {error}"))
     }
 
-    /// Sends protocol bytes.
     pub fn send(&mut self, bytes: &[u8]) -> Result<(), String> {
         self.stream.write_all(bytes).map_err(|error| format!("the server does not take commands: {error}"))
     }
@@ -120,7 +118,7 @@ impl Connection {
     }
 }
 
-/// How long the first reply in `bytes` is; `None` when it is not complete.
+/// The length of the first reply in `bytes`; `None` if it is incomplete.
 fn length(bytes: &[u8]) -> Result<Option<usize>, String> {
     let Some(end) = bytes.iter().position(|&byte| byte == b'\n') else { return Ok(None) };
     let header = end + 1;

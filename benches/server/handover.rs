@@ -1,7 +1,7 @@
-//! Waiting for a lock: what passing it on to the next in line takes, and what waiting takes by asking again and again.
+//! Waiting for a lock: the cost of a hand-off to the next waiter, compared with the cost of polling.
 //!
-//! The line is first come, first served, so the client knows who is next and reads that connection: no polling on either side.
-//! Every reply is checked, and so is the number of those who still wait, which shows that the line keeps its length.
+//! The queue is first come, first served, so the client knows the next waiter and reads from that connection: neither side polls. Every
+//! reply is checked, and so is the number of remaining waiters, which shows that the queue keeps its length.
 
 use std::process::Command;
 use std::thread::sleep;
@@ -13,38 +13,38 @@ use super::process::Server;
 use super::report::median;
 use super::results::{Goal, HandOff, HandOffs, Times, Waiting, rounded};
 
-/// What `--only` calls this section.
+/// The name of this section for `--only`.
 pub const NAME: &str = "handover";
 
-/// Rounds; fewer when the command line asks for fewer.
+/// The most rounds; the command line may ask for fewer.
 const ROUNDS: usize = 5;
 
-/// Hand-overs per row and round.
-const HAND_OVERS: usize = 1000;
+/// Hand-offs per row and round.
+const HAND_OFFS: usize = 1000;
 
-/// The longest line, and one who holds.
+/// The waiters of the longest queue, and the holder.
 const CLIENTS: usize = 10_001;
 
-/// Connections that the server must allow, and files that it and this process need for them.
+/// The connections that the server must allow, and the files that it and this process need for them.
 const MAX_CLIENTS: usize = CLIENTS + 100;
 const FILES: usize = MAX_CLIENTS + 100;
 
-/// The longest line at a list. With 10,000 waiters Redis 8.0 took 7 times the CPU per push, and Valkey 9 about half a second.
+/// The longest queue on a list. With 10,000 waiters Redis 8.0 took 7 times the CPU per push, and Valkey 9 about half a second.
 const LONGEST_LIST: usize = 1000;
 
 /// A hand-off among 10,000 waiters may take at most this many times the CPU of one among 10.
 const GROWTH_GOAL: f64 = 1.5;
 
-/// How long all clients may take to get into line.
+/// How long all clients may take to join the queue.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A way to wait for something in line. `{k}` is the key and `{o}` the client.
+/// A way to wait in a queue. `{k}` stands for the key and `{o}` for the owner.
 struct Means {
     wait: &'static str,
     granted: &'static str,
     release: &'static str,
     released: &'static str,
-    /// Whether a grant ends with the number of those who still wait.
+    /// Whether a grant ends with the number of remaining waiters.
     counts: bool,
 }
 
@@ -59,22 +59,22 @@ const LOCK: Means = Means {
 const LIST: Means =
     Means { wait: "BLPOP {k} 0", granted: "*2\r\n$", release: "RPUSH {k} {o}", released: ":1\r\n", counts: false };
 
-/// How many lines there are at a time, and how many wait in each.
+/// How many queues there are at a time, and how many clients wait in each.
 struct Shape {
     name: &'static str,
-    lines: usize,
+    queues: usize,
     waiters: usize,
 }
 
-/// The second has lines as short as the first and visits as many clients in turn as the last: it shows what the caches do.
+/// The second has queues as short as the first, and as many clients in turn as the last: it shows the effect of the caches.
 const SHAPES: [Shape; 4] = [
-    Shape { name: "10", lines: 1, waiters: 10 },
-    Shape { name: "10, in each of 900 queues", lines: 900, waiters: 10 },
-    Shape { name: "1,000", lines: 1, waiters: 1000 },
-    Shape { name: "10,000", lines: 1, waiters: 10_000 },
+    Shape { name: "10", queues: 1, waiters: 10 },
+    Shape { name: "10, in each of 900 queues", queues: 900, waiters: 10 },
+    Shape { name: "1,000", queues: 1, waiters: 1000 },
+    Shape { name: "10,000", queues: 1, waiters: 10_000 },
 ];
 
-/// Whether `--only` leaves this section in.
+/// Whether `--only` includes this section.
 pub fn wanted(only: Option<&str>) -> bool {
     only.is_none_or(|only| NAME.contains(only))
 }
@@ -100,7 +100,7 @@ pub fn section(server: &Server, control: &mut Driver, release: &str, rounds: usi
     let growth = many.cpu_us() / few.cpu_us();
     let hand_offs = HandOffs {
         rounds,
-        per_round: HAND_OVERS,
+        per_round: HAND_OFFS,
         clients: CLIENTS,
         rows: SHAPES.iter().zip(&rows).map(|(shape, (ours, theirs))| row(shape, ours, theirs)).collect(),
         growth: rounded(growth, 3),
@@ -121,7 +121,7 @@ fn row(shape: &Shape, ours: &Figures, theirs: &Figures) -> HandOff {
     }
 }
 
-/// The medians of one side of a row: nanoseconds of CPU per hand-off by round, microseconds to the grant by hand-off.
+/// The samples of one side of a row: nanoseconds of CPU per hand-off for each round, microseconds to the grant for each hand-off.
 struct Figures {
     cpu: Vec<f64>,
     grant: Vec<f64>,
@@ -152,78 +152,78 @@ fn measure(
     figures: &mut Figures,
 ) -> Result<(), String> {
     control.call(&["FLUSHALL", "SYNC"])?;
-    let mut lines = Vec::new();
-    for (number, clients) in clients.chunks_mut(shape.waiters + 1).take(shape.lines).enumerate() {
-        lines.push(Line::form(control, clients, means, format!("bench:line:{number}"))?);
+    let mut queues = Vec::new();
+    for (number, clients) in clients.chunks_mut(shape.waiters + 1).take(shape.queues).enumerate() {
+        queues.push(Queue::form(control, clients, means, format!("bench:queue:{number}"))?);
     }
-    await_blocked(control, shape.lines * shape.waiters)?;
+    await_blocked(control, shape.queues * shape.waiters)?;
     let start = server.spent()?.running;
-    for turn in 0..HAND_OVERS {
-        figures.grant.push(lines[turn % shape.lines].hand_over()?.as_secs_f64() * 1e6);
+    for turn in 0..HAND_OFFS {
+        figures.grant.push(queues[turn % shape.queues].hand_off()?.as_secs_f64() * 1e6);
     }
-    figures.cpu.push((server.spent()?.running - start) as f64 / HAND_OVERS as f64);
-    lines.iter_mut().try_for_each(Line::dissolve)
+    figures.cpu.push((server.spent()?.running - start) as f64 / HAND_OFFS as f64);
+    queues.iter_mut().try_for_each(Queue::dissolve)
 }
 
-/// The longest wait over the mean one, of clients that found a full line before them.
+/// The longest wait over the mean wait, of clients that joined a full queue.
 fn fairness(control: &mut Driver, clients: &mut [Connection]) -> Result<f64, String> {
     control.call(&["FLUSHALL", "SYNC"])?;
     let clients = &mut clients[..1001];
     let turn = clients.len();
-    let mut line = Line::form(control, clients, &LOCK, "bench:line".to_owned())?;
+    let mut queue = Queue::form(control, clients, &LOCK, "bench:queue".to_owned())?;
     await_blocked(control, turn - 1)?;
     let mut waits = Vec::new();
     for number in 0..3 * turn {
-        line.hand_over()?;
+        queue.hand_off()?;
         if number >= turn {
-            waits.push(line.since[line.holder].1);
+            waits.push(queue.since[queue.holder].1);
         }
     }
-    line.dissolve()?;
+    queue.dissolve()?;
     Ok(contest::unfairness(&waits))
 }
 
-/// Clients in line for one key. One holds, the others wait in the order in which they stand, from the holder on in a circle.
-struct Line<'a> {
+/// The clients of one key. One holds the lock; the others wait in the order of `clients`, which is a circle that starts at the holder.
+struct Queue<'a> {
     clients: &'a mut [Connection],
     means: &'static Means,
     key: String,
     holder: usize,
-    /// When each client began to wait, and how long its last wait was.
+    /// When each client began to wait, and the length of its last wait.
     since: Vec<(Instant, Duration)>,
     fence: u64,
 }
 
-impl<'a> Line<'a> {
-    /// The first client holds, the others wait.
+impl<'a> Queue<'a> {
+    /// The first client acquires the lock, the others wait.
     fn form(control: &mut Driver, clients: &'a mut [Connection], means: &'static Means, key: String) -> Result<Self, String> {
         if !means.counts {
             control.call(&["RPUSH", &key, "token"])?;
         }
         let since = vec![(Instant::now(), Duration::ZERO); clients.len()];
-        let mut line = Self { clients, means, key, holder: 0, since, fence: 0 };
-        line.wait(0)?;
-        line.granted(0, 0)?;
-        for client in 1..line.clients.len() {
-            line.wait(client)?;
-            // A busy server may read two connections in another order than they were written: one at a time.
+        let mut queue = Self { clients, means, key, holder: 0, since, fence: 0 };
+        queue.wait(0)?;
+        queue.granted(0, 0)?;
+        for client in 1..queue.clients.len() {
+            queue.wait(client)?;
+            // One at a time: a busy server may read two connections in another order than the client wrote to them.
             control.call(&["PING"])?;
         }
-        Ok(line)
+        Ok(queue)
     }
 
-    /// From the holder to the next, and the holder to the end of the line. Returns the time from the release to the grant.
-    fn hand_over(&mut self) -> Result<Duration, String> {
+    /// Hands off to the next waiter, and the old holder joins the queue. Returns the time from the release to the grant.
+    fn hand_off(&mut self) -> Result<Duration, String> {
         let from = self.holder;
         let (sent, granted) = self.pass_on(self.clients.len() - 2)?;
         self.wait(from)?;
         Ok(granted - sent)
     }
 
-    /// From each to the next, until nobody is left.
+    /// Hands off from each client to the next until no waiter is left.
     fn dissolve(&mut self) -> Result<(), String> {
-        for behind in (0..self.clients.len() - 1).rev() {
-            self.pass_on(behind)?;
+        for remaining in (0..self.clients.len() - 1).rev() {
+            self.pass_on(remaining)?;
         }
         let release = self.command(self.means.release, self.holder);
         let last = &mut self.clients[self.holder];
@@ -231,13 +231,13 @@ impl<'a> Line<'a> {
         expect(last.reply()?, self.means.released)
     }
 
-    /// From the holder to the next, behind whom so many wait.
-    fn pass_on(&mut self, behind: usize) -> Result<(Instant, Instant), String> {
+    /// Hands off to the next waiter, which leaves `remaining` waiters in the queue.
+    fn pass_on(&mut self, remaining: usize) -> Result<(Instant, Instant), String> {
         let (from, to) = (self.holder, (self.holder + 1) % self.clients.len());
         let release = self.command(self.means.release, from);
         let sent = Instant::now();
         self.clients[from].send(&release)?;
-        let granted = self.granted(to, behind)?;
+        let granted = self.granted(to, remaining)?;
         self.since[to].1 = granted - self.since[to].0;
         self.holder = to;
         expect(self.clients[from].reply()?, self.means.released)?;
@@ -250,9 +250,9 @@ impl<'a> Line<'a> {
         self.clients[client].send(&wait)
     }
 
-    /// Reads a client's grant, checks it, and returns when it came.
-    fn granted(&mut self, client: usize, behind: usize) -> Result<Instant, String> {
-        let failed = |error| format!("{client} of {}, with {behind} waiting behind, has no grant: {error}", self.key);
+    /// Reads and checks a client's grant, and returns when it came.
+    fn granted(&mut self, client: usize, remaining: usize) -> Result<Instant, String> {
+        let failed = |error| format!("{client} of {}, with {remaining} waiters after it, has no grant: {error}", self.key);
         let reply = self.clients[client].reply().map_err(failed)?;
         let now = Instant::now();
         expect(reply, self.means.granted)?;
@@ -260,8 +260,8 @@ impl<'a> Line<'a> {
             let text = String::from_utf8_lossy(reply);
             let mut numbers = text.lines().skip(2).map(|line| line.trim_start_matches(':').parse().unwrap_or(0));
             let (fence, waiting) = (numbers.next().unwrap_or(0), numbers.nth(2).unwrap_or(0));
-            if fence <= self.fence || waiting != behind as u64 {
-                return Err(format!("a fence above {} and {behind} waiters expected: {text:?}", self.fence));
+            if fence <= self.fence || waiting != remaining as u64 {
+                return Err(format!("a fence above {} and {remaining} waiters expected: {text:?}", self.fence));
             }
             self.fence = fence;
         }
@@ -280,7 +280,7 @@ fn expect(reply: &[u8], beginning: &str) -> Result<(), String> {
     Err(format!("{} instead of {}...", reply.escape_ascii(), beginning.escape_debug()))
 }
 
-/// Waits until so many clients wait.
+/// Waits until this many clients are blocked.
 fn await_blocked(control: &mut Driver, clients: usize) -> Result<(), String> {
     let start = Instant::now();
     let wanted = format!("blocked_clients:{clients}");
@@ -297,7 +297,7 @@ fn await_blocked(control: &mut Driver, clients: usize) -> Result<(), String> {
     }
 }
 
-/// Connects in steps that are shorter than the server's backlog.
+/// Connects in batches that are smaller than the server's backlog.
 fn connect(port: u16) -> Result<Vec<Connection>, String> {
     let mut clients = Vec::with_capacity(CLIENTS);
     while clients.len() < CLIENTS {
@@ -311,8 +311,8 @@ fn connect(port: u16) -> Result<Vec<Connection>, String> {
     Ok(clients)
 }
 
-/// Lets this process, and the servers that it starts from then on, have enough files open. A server that has found its limit
-/// too low at the start cannot raise it any more.
+/// Raises the limit of open files for this process and for the servers that it starts afterwards. A server whose limit is too low at its
+/// start cannot raise it later.
 pub fn allow_files() -> Result<(), String> {
     let limits = std::fs::read_to_string("/proc/self/limits").map_err(|error| format!("/proc/self/limits: {error}"))?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap_or_default();

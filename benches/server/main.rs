@@ -6,9 +6,9 @@
 //!
 //! The two sides of a comparison run in turn, so that a disturbance of the machine affects both; the medians over the rounds are
 //! compared. `--only` measures the rows whose names contain NAME; `handover` selects the section "Waiting for a lock". A full run
-//! writes `docs/benchmarks.json`, and from it `docs/benchmarks.md`, with a section per server. It fails when a measurement is broken
-//! (a reply is not the documented one), and with `--strict` also when a goal is missed. `ATOMIC_MODULE` names the module; the default is
-//! the one that cargo has just built.
+//! writes `docs/benchmarks.json`, and from it `docs/benchmarks.md`, with a section per server. It fails if a measurement is broken (a
+//! reply differs from the documented one), and with `--strict` also if a goal is missed. `ATOMIC_MODULE` names the module; the default
+//! is the one that cargo has just built.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 

@@ -3,24 +3,20 @@
 use std::env;
 use std::path::PathBuf;
 
-/// What the command line asks for.
 pub struct Options {
-    /// The servers to measure on, one after the other.
     pub servers: Vec<PathBuf>,
-    /// The module they load.
     pub module: PathBuf,
-    /// How often each side of each row is measured.
+    /// How many times each side of each row is measured.
     pub rounds: usize,
-    /// Operations per side and round, at least.
+    /// The least number of operations per side and round.
     pub requests: usize,
-    /// Only rows whose names contain this.
+    /// Measures only rows whose names contain this.
     pub only: Option<String>,
     /// Whether a missed goal is a failure.
     pub strict: bool,
 }
 
 impl Options {
-    /// Reads the command line and the environment.
     pub fn from_env() -> Result<Self, String> {
         let mut options =
             Self { servers: Vec::new(), module: module()?, rounds: 15, requests: 16_000, only: None, strict: false };
@@ -33,7 +29,7 @@ impl Options {
                 "--requests" => options.requests = number(&word, &value()?)?,
                 "--only" => options.only = Some(value()?),
                 "--strict" => options.strict = true,
-                // Cargo says this to every benchmark.
+                // Cargo passes this to every benchmark.
                 "--bench" => {}
                 _ => return Err(format!("unknown option {word}")),
             }
@@ -49,8 +45,8 @@ fn number(option: &str, text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&number| number > 0).ok_or_else(|| format!("{option} needs a positive number, not {text:?}"))
 }
 
-/// The module: `ATOMIC_MODULE`, or the one that cargo built along with this program and put next to it; `target/release` itself is
-/// left as it was. Without the feature `server-alloc` that one allocates through the system, so it is not the one that is shipped.
+/// The module: `ATOMIC_MODULE`, or the one that cargo built with this program and put next to it, not the one in `target/release`.
+/// Without the feature `server-alloc` it would use the system allocator, unlike the shipped module, so that is refused.
 fn module() -> Result<PathBuf, String> {
     let built = || env::current_exe().map(|program| program.with_file_name("libredis_atomic.so"));
     let path = match env::var_os("ATOMIC_MODULE") {

@@ -1,4 +1,4 @@
-//! The page `docs/benchmarks.md`, and the same text for the terminal, from the results alone.
+//! Renders the results as the page `docs/benchmarks.md`, and as the same text for the terminal.
 
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -6,10 +6,9 @@ use std::ops::Range;
 use super::cases;
 use super::results::{Contention, Goal, HandOffs, Mean, Results, Section, Server, Waiting};
 
-/// A waiting share from which on the figures are called noisy.
+/// Above this waiting share the page calls the figures noisy.
 const NOISY: f64 = 0.05;
 
-/// The whole page.
 pub fn page(results: &Results) -> String {
     let servers: String = results.servers.iter().map(server).collect();
     introduction(results) + &servers
@@ -31,7 +30,7 @@ fn introduction(results: &Results) -> String {
     )
 }
 
-/// The part of one server.
+/// The section of one server.
 pub fn server(server: &Server) -> String {
     let mut text = format!("\n## {} {}, {}\n\n", server.product, server.version, server.allocator);
     let noisy = if server.waiting_share > NOISY { ": the machine was not quiet, only ratios count" } else { "" };
@@ -139,7 +138,7 @@ fn contention(results: &Contention) -> String {
     )
 }
 
-/// The cells of a goal and its verdict.
+/// The cells for a goal and its verdict.
 fn goal_cells(goal: Option<Goal>) -> [String; 2] {
     goal.map(|goal| [format!("{:.2}", goal.at_most), verdict(goal).to_owned()]).unwrap_or_default()
 }
@@ -148,7 +147,7 @@ fn verdict(goal: Goal) -> &'static str {
     if goal.reached { "ok" } else { "MISSED" }
 }
 
-/// A table whose first row is its head, with numbers in the columns `numbers`.
+/// A Markdown table, aligned for the terminal. The first row is its head; the columns `numbers` are aligned right.
 fn aligned<const COLUMNS: usize>(table: &[[String; COLUMNS]], numbers: Range<usize>) -> String {
     let widths: Vec<usize> = (0..COLUMNS).map(|column| table.iter().map(|row| row[column].len()).max().unwrap_or(0)).collect();
     let mut text = String::new();

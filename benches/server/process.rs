@@ -1,7 +1,7 @@
-//! The server under measurement: a process of its own, on a core of its own, with a clock of its own.
+//! The measured server: a separate process, pinned to its own core.
 //!
-//! What counts is the time that the server's main thread spent on a core, as the kernel keeps it in `schedstat`: it includes the
-//! system calls, and excludes the time in which the thread waited for commands or for the core.
+//! The measure is the time that the server's main thread spent on a core, from the kernel's `schedstat`. It includes system calls and
+//! excludes the time in which the thread waited for commands or for the core.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -14,26 +14,25 @@ use std::time::{Duration, Instant};
 const SERVER_CORE: &str = "1";
 const CLIENT_CORE: &str = "0";
 
-/// Until when a server must accept connections.
+/// How soon a server must accept connections.
 const START: Duration = Duration::from_secs(20);
 
-/// Long enough for the server to go to sleep, which is when the kernel settles its account.
+/// Long enough for the server to go to sleep: the kernel updates its account then.
 const SETTLE: Duration = Duration::from_millis(2);
 
-/// A running server. Killed, and its directory removed, when it goes out of scope.
+/// A running server. Dropping it kills the process and removes its directory.
 pub struct Server {
     child: Child,
     dir: PathBuf,
-    /// Where it listens.
     pub port: u16,
 }
 
-/// Time of the server's main thread.
+/// CPU account of the server's main thread.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Spent {
     /// Nanoseconds on a core.
     pub running: u64,
-    /// Nanoseconds in which it was ready to run, and another process had the core.
+    /// Nanoseconds in which it was ready to run while another process had the core.
     pub waiting: u64,
 }
 
@@ -74,7 +73,7 @@ impl Server {
         Ok(())
     }
 
-    /// What its main thread has spent so far. Waits until the server is idle, since a running thread's account is behind.
+    /// The account of its main thread so far. Waits until the server is idle, since the account of a running thread is not up to date.
     pub fn spent(&self) -> Result<Spent, String> {
         sleep(SETTLE);
         let pid = self.child.id();

@@ -1,16 +1,14 @@
-//! Samples become results: medians, ratios and goals.
+//! Turns samples into results: medians, ratios and goals.
 
 use std::fs;
 
 use super::cases::Group;
 use super::results::{self, Goal, Mean, Row, rounded};
 
-/// What was measured for one row, one figure per round, in nanoseconds per operation.
+/// The measurements of one row, one per round, in nanoseconds per operation.
 #[derive(Debug, Clone, Default)]
 pub struct Samples {
-    /// See `Case::subject`.
     pub subject: Vec<f64>,
-    /// See `Case::reference`.
     pub reference: Vec<f64>,
 }
 
@@ -19,7 +17,7 @@ impl Samples {
         median(&self.subject) / median(&self.reference)
     }
 
-    /// The smallest and the largest ratio of any round.
+    /// The lowest and the highest ratio of a single round.
     fn spread(&self) -> (f64, f64) {
         let ratios = self.subject.iter().zip(&self.reference).map(|(subject, reference)| subject / reference);
         ratios.fold((f64::INFINITY, 0.0), |(low, high), ratio| (ratio.min(low), ratio.max(high)))
@@ -33,23 +31,20 @@ pub struct Section {
 }
 
 impl Section {
-    /// A section without figures.
     pub fn new(group: Group) -> Self {
         let samples = vec![Samples::default(); group.cases.len()];
         Self { group, samples }
     }
 
-    /// The heading.
     pub fn title(&self) -> &'static str {
         self.group.title
     }
 
-    /// The rows, to be measured.
     pub fn rows(&mut self) -> impl Iterator<Item = (&super::cases::Case, &mut Samples)> {
         self.group.cases.iter().zip(&mut self.samples)
     }
 
-    /// The results; `None` without rows.
+    /// `None` if there are no rows.
     pub fn results(&self) -> Option<results::Section> {
         let row = |(case, samples): (&super::cases::Case, &Samples)| {
             let (low, high) = samples.spread();
@@ -77,7 +72,7 @@ impl Section {
     }
 }
 
-/// The middle one; not a number when there is none.
+/// NaN if there are no samples.
 pub fn median(samples: &[f64]) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! The results of a run, as `docs/benchmarks.json` holds them. `docs/benchmarks.md` is made from these structs.
+//! The results of a run, in the layout of `docs/benchmarks.json`. `docs/benchmarks.md` is generated from these structs.
 
 #![allow(missing_docs, reason = "most fields are explained by their names")]
 
@@ -22,10 +22,10 @@ pub struct Method {
     /// Commands per batch.
     pub pipeline: usize,
     pub keys: usize,
-    /// Keys of an operation that uses its key up.
+    /// Keys of an operation that consumes its key.
     pub refilled_keys: usize,
     pub rounds: usize,
-    /// Operations per side and round, at least.
+    /// The least number of operations per side and round.
     pub requests: usize,
 }
 
@@ -37,20 +37,20 @@ pub struct Server {
     pub product: String,
     pub version: String,
     pub allocator: String,
-    /// The share of its time in which the main thread was ready to run and waited for the core.
+    /// The share of its time in which the main thread was ready to run but waited for the core.
     pub waiting_share: f64,
     pub sections: Vec<Section>,
     /// The section "Waiting for a lock".
     pub waiting: Option<Waiting>,
 }
 
-/// Rows that are read together. Their explanation belongs to the title, in `cases.rs`.
+/// Rows with one title. `cases.rs` has the introduction for each title.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Section {
     pub title: String,
     pub rows: Vec<Row>,
-    /// The geometric mean of the ratios, where it has a goal.
+    /// The geometric mean of the ratios, if it has a goal.
     pub mean: Option<Mean>,
 }
 
@@ -92,7 +92,7 @@ pub struct Waiting {
     pub contention: Contention,
 }
 
-/// A lock that goes from client to client in the order of a queue.
+/// A lock that is handed off from client to client in the order of a queue.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HandOffs {
@@ -101,28 +101,28 @@ pub struct HandOffs {
     /// Clients connected in each row.
     pub clients: usize,
     pub rows: Vec<HandOff>,
-    /// The CPU time of one in the longest queue over that of one in the shortest.
+    /// The CPU time of a hand-off in the longest queue over that of one in the shortest.
     pub growth: f64,
     pub growth_goal: Goal,
-    /// The same over one in many short queues.
+    /// The CPU time of a hand-off in the longest queue over that of one in many short queues.
     pub growth_over_many: f64,
     /// The longest wait over the mean wait, with 1,000 waiters.
     pub longest_wait: f64,
 }
 
-/// The medians of one length of the queue.
+/// The medians for one length of the queue.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HandOff {
     pub waiters: String,
     pub lock: Times,
-    /// The same queue at a list, by BLPOP.
+    /// The same queue on a list, with BLPOP.
     pub list: Option<Times>,
     /// The CPU time of `lock` over that of `list`.
     pub ratio: Option<f64>,
 }
 
-/// The medians of one kind of queue.
+/// The medians for one kind of queue.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Times {
@@ -138,7 +138,7 @@ pub struct Times {
 pub struct Contention {
     pub clients: usize,
     pub seconds: u64,
-    /// How long a client keeps the lock, and how long it then does without.
+    /// How long a client holds the lock, and how long it then pauses.
     pub hold_ms: u128,
     pub pause_ms: u128,
     pub ways: Vec<Way>,
@@ -159,12 +159,11 @@ pub struct Way {
 }
 
 impl Results {
-    /// Reads the JSON.
     pub fn read(json: &str) -> Result<Self, String> {
         serde_json::from_str(json).map_err(|error| error.to_string())
     }
 
-    /// The JSON: two spaces per level, in the order of the fields, with a line feed at the end.
+    /// Two spaces per level, in the order of the fields, with a line feed at the end.
     pub fn json(&self) -> Result<String, String> {
         serde_json::to_string_pretty(self).map(|json| json + "\n").map_err(|error| error.to_string())
     }
@@ -186,13 +185,12 @@ impl Server {
 }
 
 impl Goal {
-    /// Judges a figure.
     pub fn new(at_most: f64, figure: f64) -> Self {
         Self { at_most, reached: figure <= at_most }
     }
 }
 
-/// A figure with a digit more than the page shows: more would be noise in a diff.
+/// Callers keep one digit more than the page shows: further digits would be noise in a diff.
 pub fn rounded(figure: f64, digits: i32) -> f64 {
     let scale = 10_f64.powi(digits);
     (figure * scale).round() / scale

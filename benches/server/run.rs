@@ -1,4 +1,4 @@
-//! One run: a server, section by section, the rows in turn, round by round.
+//! One run on a server: section by section, round by round, the rows in turn.
 
 use std::ops::Range;
 use std::path::Path;
@@ -13,7 +13,7 @@ use super::results::{self, Waiting, rounded};
 use super::scripts::{LIBRARY, SOURCES};
 use super::workload::{Shas, Stream, Workload};
 
-/// Passes over the keys before the measured ones: tables have grown, caches are warm, windows are filled.
+/// Passes over the keys before the measured ones: they grow the tables, warm the caches and fill the windows.
 const WARM_UP: usize = 10;
 
 /// Measures every row on one server.
@@ -25,7 +25,7 @@ pub fn on_server(program: &Path, options: &Options) -> Result<results::Server, S
     let mut sections: Vec<Section> = cases::groups().into_iter().map(chosen).collect();
     let start = bench.server.spent()?;
     for section in &mut sections {
-        // One section after the other: what the last one leaves in the server must not slow down the others.
+        // One section after the other: what the last one leaves in the server must not slow down the earlier ones.
         for round in 0..options.rounds {
             eprintln!("{}: round {} of {}", section.title(), round + 1, options.rounds);
             for (case, samples) in section.rows() {
@@ -88,7 +88,7 @@ impl Bench {
         Ok((product.to_owned(), version.to_owned(), allocator.to_owned()))
     }
 
-    /// The section on waiting, unless the command line leaves it out. Its thousands of clients come after all other measurements.
+    /// The section on waiting, unless the command line excludes it. It runs last, since it connects thousands of clients.
     fn waiting(&mut self, options: &Options) -> Result<Option<Waiting>, String> {
         if !handover::wanted(options.only.as_deref()) {
             return Ok(None);
@@ -97,7 +97,7 @@ impl Bench {
         handover::section(&self.server, &mut self.driver, release, options.rounds).map(Some)
     }
 
-    /// Both sides of a row, in an order that changes from round to round.
+    /// Measures both sides of a row, in an order that alternates from round to round.
     fn both(&mut self, case: &Case, round: usize) -> Result<(f64, f64), String> {
         let failed = |name: &str, error: String| format!("{name} (against {}): {error}", case.reference_name);
         if round.is_multiple_of(2) {
@@ -139,7 +139,7 @@ impl Bench {
         Ok(nanos as f64 / (passes * workload.keys()) as f64)
     }
 
-    /// The server's CPU time for some passes. They are encoded before the clock is read.
+    /// The server's CPU time for these passes. The commands are encoded before the clock is read.
     fn timed(&mut self, workload: &Workload, passes: Range<usize>) -> Result<u64, String> {
         let streams = streams(workload, |keys| workload.operations(passes.clone(), keys, &self.shas))?;
         let start = self.server.spent()?;
@@ -152,7 +152,7 @@ impl Bench {
     }
 }
 
-/// A stream per connection, each with keys of its own.
+/// One stream per connection, each with its own keys.
 fn streams(workload: &Workload, encode: impl FnMut(Range<usize>) -> Result<Stream, String>) -> Result<Vec<Stream>, String> {
     let share = workload.keys() / CONNECTIONS;
     (0..CONNECTIONS).map(|number| number * share..(number + 1) * share).map(encode).collect()

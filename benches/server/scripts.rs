@@ -1,14 +1,14 @@
-//! The scripts, and what each is run with.
+//! The scripts and their workloads.
 //!
-//! `scripts/*.lua` are the scripts that applications carry with them, as they were published, and two empty ones. Each is brought
-//! to a steady state: counters far below their limits, clocks that advance, keys that are there again when a script used them up.
+//! `scripts/*.lua` are scripts that applications ship, as published, and two empty ones. Each is brought to a steady state: counters are
+//! far below their limits, clocks advance, and keys that a script consumes are restored.
 
 use super::workload::Workload;
 
-/// The library whose functions are called.
+/// The library of the measured functions.
 pub const LIBRARY: &str = include_str!("scripts/library.lua");
 
-/// The source of every script, by the name under which the lines below call it.
+/// The source of every script, by its name in the lines below.
 pub const SOURCES: &[(&str, &str)] = &[
     ("acquire_lock_with_info", include_str!("scripts/acquire_lock_with_info.lua")),
     ("atomic_counter", include_str!("scripts/atomic_counter.lua")),
@@ -57,7 +57,7 @@ pub const SOURCES: &[(&str, &str)] = &[
     ("transfer", include_str!("scripts/transfer.lua")),
 ];
 
-/// Scripts that compute: calls, branches and sums, text, tables, codecs.
+/// Scripts that only compute: calls, branches and sums, text, tables, codecs.
 pub const COMPUTING: &[(&str, Workload)] = &[
     ("recursive calls", Workload::new(&[&["EVALSHA {compute_fib} 1 {k} -> :610"]])),
     ("loop with branches", Workload::new(&[&["EVALSHA {compute_loops} 1 {k} -> :2664666"]])),
@@ -68,10 +68,10 @@ pub const COMPUTING: &[(&str, Workload)] = &[
     ("cmsgpack, both ways", Workload::new(&[&["EVALSHA {compute_pack} 1 {k} -> :75"]])),
 ];
 
-/// Some 1 KiB of source that is new to the server each time.
+/// About 1 KiB of source that is new to the server each time.
 pub const COMPILING: (&str, Workload) = ("EVAL of a new script", Workload::new(&[&[NEW_SCRIPT]]));
 
-/// Words end at spaces, so the script has none.
+/// Spaces separate words, so the script has none.
 const NEW_SCRIPT: &str = {
     macro_rules! times_five {
         ($text:expr) => {
@@ -87,7 +87,7 @@ const NEW_SCRIPT: &str = {
     )
 };
 
-/// A run of every script, and of some on their other path.
+/// A run of every script, and of some on another path.
 pub const SCRIPTS: &[(&str, Workload)] = &[
     ("empty", Workload::new(&[&["EVALSHA {empty} 1 {k} -> $-1"]])),
     ("empty, return 1", Workload::new(&[&["EVALSHA {return_one} 1 {k} -> :1"]])),

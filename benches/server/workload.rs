@@ -1,9 +1,9 @@
-//! What one side of a comparison does, as text, and its translation into protocol bytes.
+//! One side of a comparison as text, and its translation into protocol bytes.
 //!
-//! A command is a line `WORD WORD -> REPLY`: every reply must begin with `REPLY` (its lines separated by spaces; a final `...`
-//! leaves the last line open), so that an error path is never measured. A line without an arrow takes any reply but an error.
-//! Words hold placeholders: `{k}` the key, `{a}` and `{b}` values of 16 bytes, `{t}` a token of 36 bytes, `{now}` and `{sec}` a
-//! clock that advances by a second per pass, `{new}` a number that was never sent before, and the name of any script, for its SHA1.
+//! A command is a line `WORD WORD -> REPLY`. Every reply must begin with `REPLY` (spaces separate its lines; a final `...` leaves the last
+//! line open), so that an error path is never measured. A line without an arrow accepts any reply but an error. Words may contain
+//! placeholders: `{k}` is the key, `{a}` and `{b}` are values of 16 bytes, `{t}` is a token of 36 bytes, `{now}` and `{sec}` are a clock
+//! that advances by one second per pass, `{new}` is a number that was never sent before, and the name of a script stands for its SHA1.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -12,10 +12,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Commands per batch.
 pub const PIPELINE: usize = 64;
 
-/// Keys of most workloads.
 pub const KEYS: usize = 1024;
 
-/// Keys of a workload whose passes are measured alone.
+/// Keys of a workload whose passes are measured one by one.
 pub const REFILLED_KEYS: usize = 8192;
 
 const VALUE_A: &str = "value-aaaaaaaaaa";
@@ -28,7 +27,7 @@ pub type Shas = HashMap<&'static str, String>;
 
 type Lines = &'static [&'static str];
 
-/// One side of a comparison: operations of one or more commands, on every key in turn.
+/// One side of a comparison: operations of one or more commands on every key in turn.
 #[derive(Debug, Clone, Copy)]
 pub struct Workload {
     before: Lines,
@@ -39,22 +38,22 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// The commands of one operation, for the first pass over the keys, the second, and so on; then again from the first.
+    /// Takes the commands of one operation for each pass over the keys. After the last pass, the first one follows again.
     pub const fn new(passes: &'static [Lines]) -> Self {
         Self { before: &[], refill: &[], passes, ours: false, dropped_in: false }
     }
 
-    /// Commands that prepare each key once, not measured.
+    /// Adds commands that prepare each key once; they are not measured.
     pub const fn before(self, before: Lines) -> Self {
         Self { before, ..self }
     }
 
-    /// Commands that prepare each key before every pass, not measured: for operations that use up what they work on.
+    /// Adds commands that prepare each key before every pass, for operations that consume it; they are not measured.
     pub const fn refill(self, refill: Lines) -> Self {
         Self { refill, ..self }
     }
 
-    /// The same with ATOMIC.EVALSHA in the place of EVALSHA, and so on.
+    /// The same with ATOMIC.EVALSHA instead of EVALSHA, and so on.
     pub const fn on_our_engine(self) -> Self {
         Self { ours: true, ..self }
     }
@@ -64,37 +63,35 @@ impl Workload {
         Self { dropped_in: true, ..self }
     }
 
-    /// Whether drop-in mode is on meanwhile.
     pub fn is_in_drop_in_mode(&self) -> bool {
         self.dropped_in
     }
 
-    /// How many keys it works on: more when each pass is measured alone, so that a pass is long against the clock's grain.
+    /// The number of keys. Passes that are measured one by one have more keys, so that a pass is long compared with the clock's resolution.
     pub fn keys(&self) -> usize {
         if self.refills() { REFILLED_KEYS } else { KEYS }
     }
 
-    /// Whether every pass is prepared, and hence measured alone.
+    /// Whether every pass needs its own preparation, so that passes are measured one by one.
     pub fn refills(&self) -> bool {
         !self.refill.is_empty()
     }
 
-    /// Over how many passes it repeats itself.
+    /// The number of passes after which it repeats.
     pub fn cycle(&self) -> usize {
         self.passes.len()
     }
 
-    /// The preparation of `keys`.
     pub fn preparation(&self, keys: Range<usize>, shas: &Shas) -> Result<Stream, String> {
         self.stream(&[self.before], 0..1, keys, shas)
     }
 
-    /// What stands before each measured pass.
+    /// The preparation before each measured pass.
     pub fn refilling(&self, keys: Range<usize>, shas: &Shas) -> Result<Stream, String> {
         self.stream(&[self.refill], 0..1, keys, shas)
     }
 
-    /// The measured commands of some passes.
+    /// The measured commands of these passes.
     pub fn operations(&self, passes: Range<usize>, keys: Range<usize>, shas: &Shas) -> Result<Stream, String> {
         self.stream(self.passes, passes, keys, shas)
     }
@@ -140,7 +137,7 @@ impl Workload {
     }
 }
 
-/// `*2 :1 $1...` as protocol bytes.
+/// Encodes `*2 :1 $1...`.
 fn beginning(reply: &str) -> Vec<u8> {
     match reply.strip_suffix("...") {
         _ if reply.is_empty() => Vec::new(),
@@ -149,7 +146,7 @@ fn beginning(reply: &str) -> Vec<u8> {
     }
 }
 
-/// Counts what was never sent before.
+/// The next number for `{new}`.
 static NEW: AtomicUsize = AtomicUsize::new(0);
 
 enum Piece {
@@ -185,7 +182,7 @@ fn pieces(mut word: &str, shas: &Shas) -> Result<Vec<Piece>, String> {
     Ok(pieces)
 }
 
-/// One command, with what varies in it.
+/// One command with its placeholders.
 struct Template(Vec<Vec<Piece>>);
 
 impl Template {
@@ -209,7 +206,7 @@ impl Template {
     }
 }
 
-/// Encoded commands for one connection, in batches, with the reply that each must get.
+/// Encoded commands for one connection, in batches, with the expected replies.
 #[derive(Default)]
 pub struct Stream {
     bytes: Vec<u8>,
@@ -219,18 +216,16 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// How many batches it has.
     pub fn batches(&self) -> usize {
         self.ends.len()
     }
 
-    /// The bytes of one batch.
     pub fn batch(&self, number: usize) -> &[u8] {
         let start = if number == 0 { 0 } else { self.ends[number - 1] };
         &self.bytes[start..self.ends[number]]
     }
 
-    /// What each reply of one batch must begin with; empty: anything but an error.
+    /// The beginning that each reply of one batch must have. An empty one accepts anything but an error.
     pub fn replies(&self, number: usize) -> impl Iterator<Item = &[u8]> {
         let end = self.expected.len().min((number + 1) * PIPELINE);
         self.expected[number * PIPELINE..end].iter().map(|reply| self.replies[*reply].as_slice())

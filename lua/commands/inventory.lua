@@ -1,7 +1,7 @@
 #!lua name=inventory
--- Reserves units of a product and counts the order, or says that there are not enough.
+-- Reserves units of a product and counts the order, or replies that there are not enough.
 
--- A whole number from text, as far as Lua counts exactly; nil for anything else.
+-- Parses a whole number of up to 15 digits, which Lua holds exactly; nil for anything else.
 local function whole(text)
   if #text <= 15 and text:match('^%d+$') then
     return tonumber(text)
@@ -19,7 +19,7 @@ local function reserve(keys, args)
   if not stock or not count then
     return redis.error_reply('ERR stock and order counter must be whole numbers')
   end
-  -- Everything is checked: from here on nothing fails halfway.
+  -- All checks come before the first write, so the script cannot fail halfway.
   if stock < quantity then
     return { 0, stock, count }
   end

@@ -1,5 +1,5 @@
 #!lua name=sum_keys
--- The sum of the integers at several keys. It declares no 'write', so it runs on replicas, too.
+-- Returns the sum of the integers at several keys. It does not declare 'write', so it also runs on replicas.
 
 local EXACT = 2 ^ 53
 

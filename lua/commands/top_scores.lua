@@ -1,9 +1,9 @@
 #!lua name=top_scores
--- Adds to the counters of those who have the highest scores.
+-- Increments the counters of the members with the highest scores.
 
 local MOST = 1000
 
--- An integer from text, as far as Lua counts exactly; nil for anything else.
+-- Parses an integer of up to 15 characters, which Lua holds exactly; nil for anything else.
 local function integer(text)
   if #text <= 15 and text:match('^-?%d+$') then
     return tonumber(text)
@@ -28,7 +28,7 @@ local function increment(keys, args)
       return redis.error_reply('ERR not every counter is an integer of at most 15 characters')
     end
   end
-  -- Everything is checked: from here on nothing fails halfway.
+  -- All checks come before the first write, so the script cannot fail halfway.
   local reply = {}
   for _, member in ipairs(members) do
     reply[#reply + 1] = member

@@ -1,16 +1,16 @@
--- What Lua 5.1 has in its standard libraries and Luau has not. Gets our loadstring; returns one table per library, the base
--- functions beside them. The rows of src/script/sandbox.rs pick from it. Everything used is a local: no script can change it.
+-- Functions of Lua 5.1's standard libraries that Luau lacks. Takes the engine's loadstring. Returns the base functions and one table per
+-- library; the rows of src/lua/sandbox/mod.rs pick from them. Everything used here is a local, so no script can change it.
 local loadstring = ...
 local concat, error, fmod, log, pcall, type = table.concat, error, math.fmod, math.log, pcall, type
 
 return {
-  -- Luau cannot compile piece by piece: the pieces are put together first. Lua 5.1 wants a function; 5.2 takes text too.
+  -- Luau cannot compile piece by piece, so the pieces are joined first. Lua 5.1 takes only a function; 5.2 also takes text.
   load = function(reader, name)
     if type(reader) == 'string' then
       return loadstring(reader, name or '=(load)')
     end
     local pieces, size = {}, 0
-    -- Longer sources are refused anyway: a reader that never ends is not asked for ever.
+    -- Longer sources are refused anyway, so a reader that never ends is not called forever.
     while size <= 1048576 do
       local done, piece = pcall(reader)
       if not done then
@@ -26,16 +26,16 @@ return {
   end,
 
   math = {
-    -- Luau's takes a base as second argument; that of Lua 5.1 ignores it.
+    -- Luau's takes a base as second argument; Lua 5.1 ignores that argument.
     log = function(x)
       return log(x)
     end,
-    -- Renamed to fmod in Lua 5.1, which keeps the old name.
+    -- Lua 5.1 renamed it to fmod and keeps the old name.
     mod = fmod,
   },
 
   table = {
-    -- Lua 5.1 keeps it to tell that it does nothing any more.
+    -- In Lua 5.1 it only raises this error.
     setn = function()
       error("'setn' is obsolete", 2)
     end,

@@ -1,4 +1,4 @@
--- Append to a list and drop the oldest beyond a maximum.
+-- Append to a list and drop its oldest elements beyond a maximum length.
 -- Replaced by: ATOMIC.PUSH key RIGHT maxlen VALUES v
 -- KEYS: list. ARGV: value, maximum. Returns the length.
 

@@ -1,4 +1,4 @@
--- A limit per window: the counter starts with the first hit.
+-- A limit per window, which starts with the first hit.
 -- Replaced by: ATOMIC.RATELIMIT key FIXED limit window-ms
 -- KEYS: counter. ARGV: limit, window in seconds. Returns the count, or -1 when limited.
 

@@ -1,4 +1,4 @@
--- Take a lock if nobody has it.
+-- Acquire a lock if it is free.
 -- Replaced by: ATOMIC.LOCK key owner lease-ms
 -- KEYS: lock. ARGV: token, ttl in ms. Returns {1, 0} or {0, remaining ttl in ms}.
 

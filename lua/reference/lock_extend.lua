@@ -1,4 +1,4 @@
--- Extend a lock only by its token.
+-- Extend a lock if its token matches.
 -- Replaced by: ATOMIC.LOCKRENEW key owner lease-ms
 -- KEYS: lock. ARGV: token, ttl in ms. Returns 1 or 0.
 

@@ -1,4 +1,4 @@
--- Release a lock only by its token.
+-- Release a lock if its token matches.
 -- Replaced by: ATOMIC.UNLOCK key owner
 -- KEYS: lock. ARGV: token. Returns 1 or 0.
 

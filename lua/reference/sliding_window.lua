@@ -1,4 +1,4 @@
--- An exact sliding window: the times of all hits, in a sorted set, on the caller's clock.
+-- An exact sliding window: the times of all hits in a sorted set, by the client's clock.
 -- Replaced by: ATOMIC.RATELIMIT key LOG limit window-ms
 -- KEYS: hits. ARGV: window in ms, limit, now in ms, a unique member. Returns {1, left} or {0, 0}.
 

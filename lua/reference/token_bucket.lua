@@ -1,4 +1,4 @@
--- A bucket with continuous refill, in floating point and on the caller's clock.
+-- A bucket with continuous refill, in floating point and by the client's clock.
 -- Replaced by: ATOMIC.RATELIMIT key BUCKET capacity refill period-ms COST n
 -- KEYS: bucket. ARGV: capacity, tokens per second, tokens needed, now in ms. Returns {1, tokens left} or {0, ms to wait}.
 

@@ -1,5 +1,6 @@
-/* Exits with 0 if the libclang named first can parse what bindgen is given: a header that includes the C library's. The runtime library
- * alone cannot, since the compiler's own headers (stddef.h) come with another package. The other arguments are the compiler's. */
+/* Exits with 0 if the libclang in the first argument can parse what bindgen parses: a header that includes those of the C library. The
+ * runtime library alone cannot, since the compiler's own headers (stddef.h) are in another package. The other arguments are the
+ * compiler's. */
 
 #include <dlfcn.h>
 #include <stdio.h>

@@ -1,10 +1,11 @@
-/* What AddressSanitizer needs to watch a server that was not built for it. Loaded before the server's own libraries.
+/* Lets AddressSanitizer watch a server that was not built for it. Loaded before the server's own libraries.
  *
- * Debian's servers allocate with malloc, which the sanitizer takes over, but also with jemalloc's own calls, which it does not know.
- * Here they go to the same allocator, so the server's memory is watched too. This library has the name of the real one (its soname),
- * so the real one is never loaded.
+ * Debian's servers allocate with malloc, which the sanitizer replaces, but also with jemalloc's own calls, which it does not know. This
+ * library sends those to the same allocator, so the server's memory is watched too. It has the soname of the real jemalloc, so that one is
+ * never loaded.
  *
- * The servers load modules with RTLD_DEEPBIND: the module would then find the C library's allocator before the sanitizer's. */
+ * The servers load modules with RTLD_DEEPBIND, by which a module would find the C library's allocator before the sanitizer's. So `dlopen`
+ * removes that flag. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -12,9 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ALIGNMENT(flags) ((size_t)1 << ((flags) & 63)) /* the low six bits of the flags are its binary logarithm */
-#define ZEROED(flags) ((flags) & 64)                   /* the bits above name arenas and caches: there is one of each here */
-#define LEAST 16                                       /* what malloc aligns to */
+#define ALIGNMENT(flags) ((size_t)1 << ((flags) & 63)) /* the low six bits are its binary logarithm */
+#define ZEROED(flags) ((flags) & 64)                   /* higher bits name arenas and caches: there is one of each here */
+#define LEAST 16                                       /* malloc's alignment */
 
 void *dlopen(const char *path, int flags) {
     void *(*next)(const char *, int);
@@ -33,7 +34,7 @@ void *mallocx(size_t size, int flags) {
     return ZEROED(flags) ? memset(block, 0, size) : block;
 }
 
-/* No server resizes a block that is aligned beyond malloc's, or wants the new part zeroed. */
+/* No server resizes a block with a larger alignment than malloc's, or asks for zeroed growth. */
 void *rallocx(void *block, size_t size, int flags) {
     if (ALIGNMENT(flags) > LEAST || ZEROED(flags)) {
         abort();

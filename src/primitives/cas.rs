@@ -1,27 +1,26 @@
 //! Compare-and-set and compare-and-delete.
 //!
-//! The keyspace compares (lengths first, so that a mismatch usually reads nothing); what follows from the comparison is decided here.
-//! More general conditions are in [`super::condition`]; they come to the same outcomes.
+//! The keyspace compares the values, lengths first, so a mismatch usually reads nothing. This file decides what follows from the
+//! comparison. [`super::condition`] has the more general conditions, with the same outcomes.
 
 use super::effect::{Effect, Expiry};
 
 /// How the stored value relates to the expected one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Comparison {
-    /// There is no such key.
+    /// There is no stored value.
     Missing,
-    /// The value is another one.
     Different,
-    /// The value is the expected one, byte for byte.
+    /// Equal byte for byte.
     Equal,
 }
 
-/// What the caller is told. The numbers are those that Tair and Kvrocks answer.
+/// The outcome for the client. The reply numbers are those of Tair and Kvrocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// The condition held and the change was made.
     Applied,
-    /// The value was another one; nothing changed.
+    /// The condition failed; nothing changed.
     Mismatch,
     /// There was no such key; nothing changed.
     NoSuchKey,
@@ -38,7 +37,7 @@ impl Outcome {
         }
     }
 
-    /// The change that follows: this one, or none.
+    /// `effect` if the condition held, otherwise no change.
     #[must_use]
     pub fn allow<V>(self, effect: Effect<V>) -> Effect<V> {
         if self == Self::Applied { effect } else { Effect::Keep }
@@ -55,7 +54,6 @@ impl From<Comparison> for Outcome {
     }
 }
 
-/// Compares bytes that were read.
 #[must_use]
 pub fn compare(stored: Option<&[u8]>, expected: &[u8]) -> Comparison {
     match stored {
@@ -65,23 +63,23 @@ pub fn compare(stored: Option<&[u8]>, expected: &[u8]) -> Comparison {
     }
 }
 
-/// Sets the key to `new` when its value is the expected one.
+/// Sets the key to `new` if the values are equal.
 pub fn set<V>(found: Comparison, new: V, expiry: Expiry) -> (Outcome, Effect<V>) {
     when_equal(found, Effect::Put { value: new, expiry })
 }
 
-/// Deletes the key when its value is the expected one.
+/// Deletes the key if the values are equal.
 #[must_use]
 pub fn delete<V>(found: Comparison) -> (Outcome, Effect<V>) {
     when_equal(found, Effect::Delete)
 }
 
-/// Sets a field to `new` when its value is the expected one.
+/// Sets a field to `new` if the values are equal.
 pub fn set_field<V>(found: Comparison, field: V, new: V) -> (Outcome, Effect<V>) {
     when_equal(found, Effect::SetField { field, value: new })
 }
 
-/// The first of several values that is not the expected one, counted from 0. All are set only when there is none.
+/// The index of the first of several values that is not equal to the expected one. All are set only if there is none.
 #[must_use]
 pub fn first_failure(found: &[Comparison]) -> Option<usize> {
     found.iter().position(|&found| found != Comparison::Equal)
@@ -108,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_is_changed_like_a_key() {
+    fn a_field_follows_the_rules_of_a_key() {
         let put = Effect::SetField { field: "f", value: "new" };
         assert_eq!(set_field(Comparison::Equal, "f", "new"), (Outcome::Applied, put));
         assert_eq!(set_field(Comparison::Different, "f", "new"), (Outcome::Mismatch, Effect::Keep));
@@ -116,14 +114,14 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_equal_or_different_or_not_there() {
+    fn bytes_are_equal_different_or_missing() {
         assert_eq!(compare(None, b""), Comparison::Missing);
         assert_eq!(compare(Some(b""), b""), Comparison::Equal);
         assert_eq!(compare(Some(b"a\0"), b"a"), Comparison::Different);
     }
 
     #[test]
-    fn the_first_failure_of_several_is_found() {
+    fn first_failure_is_the_first_value_that_is_not_equal() {
         use Comparison::{Different, Equal, Missing};
         assert_eq!(first_failure(&[Equal, Equal]), None);
         assert_eq!(first_failure(&[Equal, Missing, Different]), Some(1));

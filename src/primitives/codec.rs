@@ -1,8 +1,8 @@
-//! Reading and writing of stored states: a cursor over bytes that fails instead of panicking, and a writer of the same fields.
+//! Reads and writes stored states: a cursor over bytes that fails instead of panicking, and a writer of the same fields.
 //!
-//! Integers are big-endian and as wide as their documented range. Each format starts with its own magic bytes and version; a decoder
-//! accepts exactly what its encoder writes, and answers [`Corrupt`] to everything else, trailing bytes included. The layouts are
-//! described in `docs/design.md`: a change here is a new version there.
+//! Integers are big-endian and as wide as their documented range. Each format starts with its own magic bytes and version. A decoder
+//! accepts exactly what its encoder writes and returns [`Corrupt`] for everything else, trailing bytes included. `docs/design.md`
+//! describes the layouts: if you change one here, give it a new version there.
 
 /// The bytes are not a state of the expected format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,7 +12,6 @@ pub struct Corrupt;
 pub struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    /// Starts at the first byte.
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
@@ -40,13 +39,13 @@ impl<'a> Reader<'a> {
         if self.bytes(expected.len())? == expected { Ok(()) } else { Err(Corrupt) }
     }
 
-    /// Fails unless everything was read.
+    /// Fails if any bytes are left.
     pub fn finish(self) -> Result<(), Corrupt> {
         if self.0.is_empty() { Ok(()) } else { Err(Corrupt) }
     }
 }
 
-/// Appends the low `width` bytes of `value`. What does not fit is a bug of the caller, who knows the field's range.
+/// Appends the low `width` bytes of `value`, which must fit: the caller knows the field's range.
 pub fn put_uint(out: &mut Vec<u8>, value: u128, width: usize) {
     let bytes = value.to_be_bytes();
     debug_assert!(width >= 16 || value >> (8 * width) == 0, "value wider than its field");

@@ -1,72 +1,62 @@
-//! What a decision does to its key, as a value.
+//! The change that a decision makes to its key, as a value.
 //!
-//! The keyspace applies an effect, replicates it and notifies from this one value. What happens to the TTL is always said: a write
-//! that forgets it cannot be expressed.
+//! The keyspace applies, replicates and announces an effect from this one value. Every effect says what happens to the TTL, so a write
+//! cannot forget it.
 
 use super::time::{DurationMs, UnixMs};
 
-/// The one change that a decision makes to its key. `V` is whatever the caller writes as the value.
+/// The one change that a decision makes to its key. `V` is the type of the value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect<V> {
-    /// Nothing: no write, no replication, no event, no WATCH touched.
+    /// A no-op: no write, no replication, no event. It does not affect WATCH.
     Keep,
     /// The key becomes the string `value`.
     Put {
-        /// The new value.
         value: V,
-        /// What becomes of the TTL.
         expiry: Expiry,
     },
-    /// Parts of the string change; it grows when a part lies behind its end. What replicates is the parts, not the whole.
+    /// Parts of the string change; it grows if a part lies past its end. The parts replicate, not the whole string.
     Patch {
-        /// The parts, in the order in which they are written.
+        /// In the order in which they are written.
         parts: Vec<Part>,
-        /// The new end of the key.
+        /// The new expiry time of the key.
         until: UnixMs,
     },
-    /// The value stays, its TTL ends at this time.
+    /// The value stays; the key expires at this time.
     Expire(UnixMs),
-    /// The key goes away.
     Delete,
-    /// A field of the hash gets this value, and loses a TTL of its own, as with HSET.
+    /// Sets a field of the hash and removes the field's own TTL, as HSET does.
     SetField {
-        /// The field.
         field: V,
-        /// Its new value.
         value: V,
     },
-    /// An integer field of the hash grows by `delta`, and keeps a TTL of its own, as with HINCRBY.
+    /// Adds `delta` to an integer field of the hash and keeps the field's own TTL, as HINCRBY does.
     AddToField {
-        /// The field.
         field: V,
-        /// What is added.
         delta: i64,
     },
-    /// Elements are added to the list, and some dropped at its other end.
+    /// Adds elements to the list, then drops some at its other end.
     Push {
-        /// Where they are added, one after the other.
+        /// The end at which they are added, one after the other.
         end: End,
-        /// The elements.
         values: Vec<V>,
-        /// How many elements are dropped at the other end afterwards.
+        /// The number of elements dropped at the other end.
         dropped: u64,
-        /// The new end of the key; `None` leaves its TTL as it is.
+        /// The new expiry time of the key; `None` keeps its TTL.
         until: Option<UnixMs>,
     },
-    /// Elements are taken from the list.
+    /// Removes elements from the list.
     Pop {
-        /// Where.
         end: End,
-        /// How many; at most as many as there are.
+        /// At most the length of the list.
         count: u64,
     },
-    /// Members of the sorted set, whose scores are whole numbers, are added or get another score, and members are removed.
+    /// Adds members to the sorted set or changes their scores, which are whole numbers, and removes members.
     Members {
-        /// The members that are set.
         set: Vec<(V, i64)>,
-        /// The members that are removed; none that is set.
+        /// No member is both set and removed.
         removed: Vec<V>,
-        /// The new end of the key; `None` leaves its TTL as it is.
+        /// The new expiry time of the key; `None` keeps its TTL.
         until: Option<UnixMs>,
     },
 }
@@ -74,14 +64,12 @@ pub enum Effect<V> {
 /// A part of a stored string.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
-    /// Where it begins.
     pub offset: usize,
-    /// What it becomes.
     pub bytes: Vec<u8>,
 }
 
-/// The parts that turn one string into another that is no shorter, each as a multiple of [`GRAIN`] bytes; `None` when they are many, so
-/// that the whole is the smaller write.
+/// The parts that turn one string into another, in units of [`GRAIN`] bytes. `None` if the string gets shorter, or if there are so many
+/// differences that writing the whole string is cheaper.
 #[must_use]
 pub fn differences(before: &[u8], after: &[u8]) -> Option<Vec<Part>> {
     let mut parts: Vec<Part> = Vec::new();
@@ -100,23 +88,19 @@ pub fn differences(before: &[u8], after: &[u8]) -> Option<Vec<Part>> {
     if few && before.len() <= after.len() { Some(parts) } else { None }
 }
 
-/// The unit in which strings are compared.
+/// Strings are compared in units of this many bytes.
 const GRAIN: usize = 32;
 
-/// Each part is a command for the replicas.
+/// Each part replicates as one command.
 const MAX_PARTS: usize = 4;
 
-/// An end of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// The head.
     Left,
-    /// The tail.
     Right,
 }
 
 impl End {
-    /// The other one.
     #[must_use]
     pub fn other(self) -> Self {
         match self {
@@ -127,8 +111,7 @@ impl End {
 }
 
 impl<V> Effect<V> {
-    /// The effect with expiry times that already passed turned into the deletion that they mean, so that no key is ever written
-    /// with a TTL in the past.
+    /// Turns an effect whose expiry time has passed into a deletion, so that no key is ever written with a TTL in the past.
     #[must_use]
     pub fn settled(self, now: UnixMs) -> Self {
         match self {
@@ -149,15 +132,13 @@ impl<V> Effect<V> {
 /// The TTL of a written key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expiry {
-    /// The TTL that the key has, or none.
     Keep,
-    /// No TTL.
     Clear,
-    /// Until this time.
+    /// The key expires at this time.
     At(UnixMs),
 }
 
-/// An expiry as a request names it: `EX`, `PX`, `EXAT`, `PXAT`, `KEEPTTL` or nothing.
+/// An expiry as a request gives it: `EX`, `PX`, `EXAT`, `PXAT`, `KEEPTTL` or nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExpiryRequest {
     /// No option: like SET, the TTL is cleared.
@@ -171,7 +152,7 @@ pub enum ExpiryRequest {
 }
 
 impl ExpiryRequest {
-    /// The absolute form, which is what replicates.
+    /// The absolute form, which replicates.
     #[must_use]
     pub fn resolve(self, now: UnixMs) -> Expiry {
         match self {

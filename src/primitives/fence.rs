@@ -1,14 +1,14 @@
-//! A guard on the resource's side: the highest fencing number that was seen, and whether another one may still act.
+//! A guard on the resource's side: stores the highest fencing number seen and decides whether another one may still act.
 //!
-//! What must stay true: the remembered number never decreases, and a number below it is refused. Where the numbers come from is
-//! not known here; a lock's are the usual ones, so the range is theirs.
+//! Invariants: the stored number never decreases, and a lower number is refused. The numbers may come from anywhere; most are the
+//! fences of a lock, so they have the same range.
 
 use super::codec::{Corrupt, Reader, put_uint};
 use super::effect::{Effect, Expiry};
 use super::lock::MAX_FENCE;
 use super::time::UnixMs;
 
-/// What an error calls this format.
+/// The name of this format in error messages.
 pub const FORMAT: &str = "a fence (format FN1)";
 
 /// The largest number, 2^62. The smallest is 1.
@@ -21,7 +21,6 @@ const MAGIC: &[u8] = b"\xa7FN\x01";
 pub struct Number(pub u64);
 
 impl Number {
-    /// Reads a stored one.
     pub fn decode(bytes: &[u8]) -> Result<Self, Corrupt> {
         let mut reader = Reader::new(bytes);
         reader.literal(MAGIC)?;
@@ -37,12 +36,11 @@ impl Number {
     }
 }
 
-/// Whether a number may act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// No newer one was seen; this one is remembered.
+    /// No higher number was seen; this one is stored.
     Accepted,
-    /// A newer one was seen.
+    /// A higher number was seen.
     Older,
 }
 
@@ -57,7 +55,7 @@ impl Verdict {
     }
 }
 
-/// Judges a number. An accepted one sets the end of the key to `until` when that is given; else the TTL stays as it is.
+/// Decides whether a number may act. An accepted number sets the expiry time of the key to `until` if given; otherwise the TTL stays.
 #[must_use]
 pub fn judge(highest: Option<Number>, number: Number, until: Option<UnixMs>) -> (Verdict, Effect<Vec<u8>>) {
     let put = |otherwise| Effect::Put { value: number.encode(), expiry: until.map_or(otherwise, Expiry::At) };
@@ -87,32 +85,32 @@ mod tests {
     }
 
     #[test]
-    fn the_first_number_is_remembered() {
+    fn the_first_number_is_stored() {
         check(None, 5, None, (Verdict::Accepted, put(5, Expiry::Clear)));
         check(None, 5, UNTIL, (Verdict::Accepted, put(5, Expiry::At(UnixMs(9)))));
     }
 
     #[test]
-    fn a_newer_number_is_remembered_and_keeps_the_ttl_unless_it_brings_one() {
+    fn a_higher_number_is_stored_and_keeps_the_ttl_unless_it_sets_one() {
         check(Some(5), 6, None, (Verdict::Accepted, put(6, Expiry::Keep)));
         check(Some(5), 6, UNTIL, (Verdict::Accepted, put(6, Expiry::At(UnixMs(9)))));
     }
 
     #[test]
-    fn an_equal_number_writes_nothing_but_the_ttl_it_brings() {
+    fn an_equal_number_writes_only_the_ttl_that_it_sets() {
         check(Some(5), 5, None, (Verdict::Accepted, Effect::Keep));
         check(Some(5), 5, UNTIL, (Verdict::Accepted, Effect::Expire(UnixMs(9))));
     }
 
     #[test]
-    fn an_older_number_is_refused_and_writes_nothing() {
+    fn a_lower_number_is_refused_and_writes_nothing() {
         check(Some(5), 4, None, (Verdict::Older, Effect::Keep));
         check(Some(5), 4, UNTIL, (Verdict::Older, Effect::Keep));
         assert_eq!([Verdict::Accepted, Verdict::Older].map(Verdict::reply), [1, 0]);
     }
 
     #[test]
-    fn only_what_is_written_is_read() {
+    fn decode_accepts_only_what_encode_writes() {
         let good = Number(0x0102_0304_0506_0708).encode();
         assert_eq!(good, b"\xa7FN\x01\x01\x02\x03\x04\x05\x06\x07\x08");
         for length in 0..good.len() {
@@ -134,9 +132,9 @@ mod tests {
     }
 
     proptest! {
-        /// Any sequence, against a model that keeps every number it accepted.
+        /// Any sequence, against a model that keeps every accepted number.
         #[test]
-        fn what_is_accepted_never_decreases(numbers in prop::collection::vec(1..8_u64, 0..40)) {
+        fn accepted_numbers_never_decrease(numbers in prop::collection::vec(1..8_u64, 0..40)) {
             let (mut stored, mut accepted) = (None, Vec::new());
             for number in numbers {
                 let (verdict, effect) = judge(stored, Number(number), None);

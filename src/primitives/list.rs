@@ -1,38 +1,36 @@
-//! Lists of bounded length: what is pushed and what has to go, what may be taken and what has to stay.
+//! Lists with bounds: a push up to a maximum length, a pop down to a minimum length.
 
 use super::effect::{Effect, End};
 use super::time::UnixMs;
 
-/// What happens to elements for which there is no room.
+/// What a push does if there is no room for all elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Full {
-    /// The oldest ones are dropped, at the other end.
+    /// Drops the oldest elements, at the other end.
     Evict,
-    /// Nothing is pushed.
+    /// Pushes nothing.
     Reject,
 }
 
-/// A list as a push finds it, and its limit.
+/// The state of a list before a push, and its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
-    /// How many elements there are.
     pub length: u64,
-    /// How many there may be; at least 1.
+    /// The longest length; at least 1.
     pub max: u64,
-    /// What happens beyond.
     pub full: Full,
 }
 
 /// The outcome of a push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pushed {
-    /// The length now.
+    /// The length after the push.
     pub length: u64,
-    /// How many elements were dropped, or refused.
+    /// The number of elements dropped or refused.
     pub lost: u64,
 }
 
-/// Pushes `values` one after the other, all or none. Of more values than there may be elements, only the last are pushed.
+/// Pushes `values` one after the other, all or none. If they alone exceed the limit, only the last of them are pushed.
 pub fn push<V>(room: Room, end: End, mut values: Vec<V>, until: Option<UnixMs>) -> (Pushed, Effect<V>) {
     let count = u64::try_from(values.len()).unwrap_or(u64::MAX);
     let wanted = room.length.saturating_add(count);
@@ -46,13 +44,13 @@ pub fn push<V>(room: Room, end: End, mut values: Vec<V>, until: Option<UnixMs>) 
     (Pushed { length: wanted.saturating_sub(excess), lost: excess }, Effect::Push { end, values, dropped, until })
 }
 
-/// How many of `count` elements a list of `length` can give and keep at least `keep`.
+/// How many of `count` elements can be popped from a list of `length` that must keep `keep`.
 #[must_use]
 pub fn available(length: u64, count: u64, keep: u64) -> u64 {
     length.saturating_sub(keep).min(count)
 }
 
-/// Takes `count` elements; none is no change.
+/// Pops `count` elements; 0 is a no-op.
 #[must_use]
 pub fn pop<V>(end: End, count: u64) -> Effect<V> {
     if count == 0 { Effect::Keep } else { Effect::Pop { end, count } }
@@ -64,7 +62,7 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::VecDeque;
 
-    /// Applies a push the slow way: one value at a time, dropping when there are too many.
+    /// Applies a push the slow way: adds one value at a time, then drops the excess.
     fn model(list: &VecDeque<u32>, room: Room, end: End, values: &[u32]) -> VecDeque<u32> {
         let mut list = list.clone();
         for &value in values {
@@ -111,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pop_keeps_what_must_stay() {
+    fn a_pop_keeps_the_minimum() {
         for (length, count, keep, expected) in
             [(5, 1, 0, 1), (5, 9, 0, 5), (5, 9, 2, 3), (5, 1, 5, 0), (5, 1, 9, 0), (0, 1, 0, 0)]
         {
@@ -123,7 +121,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn evicting_is_pushing_one_by_one_and_dropping_the_oldest(
+        fn evict_pushes_all_and_drops_the_oldest(
             list in prop::collection::vec_deque(0..100_u32, 0..8),
             values in prop::collection::vec(100..200_u32, 1..8),
             max in 1..8_u64,

@@ -1,9 +1,9 @@
 //! Layer 1: the decisions.
 //!
-//! A primitive is a pure function: (stored state, now, request) -> (outcome, effect). It knows nothing but `std`: no server, no Lua,
-//! no clock, no I/O, no statics, no `unsafe`, no panic. What it decides is applied, replicated and notified elsewhere, from the one
-//! [`effect::Effect`] that it returns, so that the key and the replicas cannot disagree. Time comes in as an argument, so tests own
-//! the clock. Stored bytes are hostile: every decoder is total.
+//! A primitive is a pure function: (stored state, now, request) -> (outcome, effect). It uses `std` alone: no server, no Lua, no clock,
+//! no I/O, no statics, no `unsafe`, no panic. The keyspace applies, replicates and announces the one [`effect::Effect`] that a
+//! primitive returns, so the key and the replicas cannot disagree. Time is an argument, so tests own the clock. Stored bytes are
+//! hostile: every decoder is total.
 
 pub mod cas;
 pub mod codec;

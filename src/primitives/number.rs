@@ -1,29 +1,27 @@
-//! Numbers as text: how arguments and stored values are read, and how two of them compare.
+//! Parses numbers from arguments and stored values, and compares them.
 //!
-//! An integer of 64 bits in the form in which Redis writes it is an [`Number::Integer`] and compares exactly. Everything else that is
-//! a decimal number is the nearest double, also an integer that needs more than 64 bits or is written in another way (`01`, `+1`,
-//! `1e3`). As in Redis, `inf` is a number, NaN is none, and neither is text that a double cannot hold: too large, or so small that
-//! only zero is left of it. Unlike in some versions of it, hexadecimal digits are none on any server.
+//! A 64-bit integer written as Redis writes it is a [`Number::Integer`] and compares exactly. Any other decimal number becomes the
+//! nearest double, including integers that need more than 64 bits or are written differently (`01`, `+1`, `1e3`). As in Redis, `inf` is
+//! a number. NaN is refused, and so is text that overflows a double or underflows to zero. Unlike some versions of Redis, this module
+//! refuses hexadecimal digits on every server.
 
 use std::cmp::Ordering;
 
-/// No text of a number is longer; what is longer is not even looked at.
+/// Longer text is refused without a look at it.
 const MAX_LENGTH: usize = 256;
 
-/// Where doubles leave the range of 64-bit integers: 2^63. Itself a double, and no integer of 64 bits.
+/// 2^63, the first double above the range of 64-bit integers.
 const BEYOND: f64 = 9_223_372_036_854_775_808.0;
 
 /// A number. Never NaN.
 #[derive(Debug, Clone, Copy)]
 pub enum Number {
-    /// An integer.
     Integer(i64),
-    /// A double, or an infinity.
+    /// May be infinite.
     Double(f64),
 }
 
 impl Number {
-    /// The number that is written in `text`.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
         if text.len() > MAX_LENGTH {
@@ -33,7 +31,7 @@ impl Number {
         }
     }
 
-    /// How the numbers lie to each other, exactly: an integer is never rounded to a double.
+    /// Compares exactly: an integer is never rounded to a double.
     #[must_use]
     pub fn compare(self, other: Self) -> Ordering {
         match (self, other) {
@@ -45,7 +43,8 @@ impl Number {
     }
 }
 
-/// An integer and a double: first the double's whole part, which is an integer of 64 bits or lies outside of them; then its fraction.
+/// Compares an integer with a double. A double outside the range of 64-bit integers decides at once. Otherwise its whole part is
+/// compared first, then its fraction.
 fn compare_mixed(integer: i64, double: f64) -> Ordering {
     if double >= BEYOND {
         return Ordering::Less;
@@ -53,13 +52,13 @@ fn compare_mixed(integer: i64, double: f64) -> Ordering {
     if double < -BEYOND {
         return Ordering::Greater;
     }
-    // In range, so that nothing saturates; whole, so that nothing is rounded.
+    // In range, so it does not saturate; whole, so it is not rounded.
     #[allow(clippy::cast_possible_truncation)]
     let whole = double.trunc() as i64;
     integer.cmp(&whole).then_with(|| 0.0_f64.partial_cmp(&double.fract()).unwrap_or(Ordering::Equal))
 }
 
-/// Redis' own reading of an integer: decimal, no sign but `-`, no leading zero, no space.
+/// Parses an integer as Redis does: decimal, no sign but `-`, no leading zero, no space.
 #[must_use]
 pub fn parse_i64(bytes: &[u8]) -> Option<i64> {
     let (negative, digits) = match bytes {
@@ -71,7 +70,7 @@ pub fn parse_i64(bytes: &[u8]) -> Option<i64> {
         [b'1'..=b'9', ..] if digits.len() <= 19 => {}
         _ => return None,
     }
-    // Nineteen digits fit into 64 bits without a sign; the sign is settled at the end, where i64::MIN is a case of its own.
+    // Nineteen digits fit into an unsigned 64-bit integer. The sign is applied at the end, so that i64::MIN is accepted.
     let mut value = 0_u64;
     for digit in digits {
         if !digit.is_ascii_digit() {
@@ -82,7 +81,7 @@ pub fn parse_i64(bytes: &[u8]) -> Option<i64> {
     if negative { 0_i64.checked_sub_unsigned(value) } else { i64::try_from(value).ok() }
 }
 
-/// A decimal double or an infinity. What overflows to infinity or vanishes to zero is refused.
+/// Parses a decimal double or an infinity. Refuses text that overflows to infinity or underflows to zero.
 fn parse_f64(bytes: &[u8]) -> Option<f64> {
     let double: f64 = std::str::from_utf8(bytes).ok()?.parse().ok()?;
     let named = bytes.iter().any(|byte| matches!(byte, b'n' | b'N'));
@@ -97,7 +96,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn integers_are_read_as_redis_reads_them() {
+    fn integers_are_parsed_as_redis_parses_them() {
         for (text, expected) in [
             ("0", Some(0)),
             ("-1", Some(-1)),
@@ -143,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_refused() {
+    fn other_text_is_refused() {
         let texts = [
             "", " ", " 1", "1 ", "1\n", "x", "1x", "0x10", "1_000", "1,5", "--1", "+-1", "e5", ".", "-", "1e", "1e+", "nan",
             "-NaN",
@@ -189,7 +188,7 @@ mod tests {
         check("inf", Equal, "Infinity");
     }
 
-    /// The definition: both as integers of 1/2^20, which numbers of this size are exactly.
+    /// The definition: the number as an integer multiple of 1/2^20. Numbers of this size are exact multiples.
     fn scaled(number: Number) -> i128 {
         match number {
             Number::Integer(integer) => i128::from(integer) << 20,
@@ -204,7 +203,7 @@ mod tests {
     }
 
     fn numbers() -> impl Strategy<Value = Number> {
-        // Exact by construction: a double of a whole number with at most 20 bits behind the point.
+        // Exact by construction: a double with at most 20 bits after the point.
         #[allow(clippy::cast_precision_loss)]
         let doubles = (near_an_edge(), -4_i8..=4).prop_map(|(whole, quarters)| whole as f64 + f64::from(quarters) / 4.0);
         prop_oneof![near_an_edge().prop_map(Number::Integer), doubles.prop_map(Number::Double)]
@@ -212,12 +211,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn comparing_is_comparing_the_exact_values(left in numbers(), right in numbers()) {
+        fn compare_orders_by_the_exact_values(left in numbers(), right in numbers()) {
             prop_assert_eq!(left.compare(right), scaled(left).cmp(&scaled(right)));
         }
 
         #[test]
-        fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..20)) {
+        fn parse_of_any_bytes_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..20)) {
             prop_assert!(!matches!(Number::parse(&bytes), Some(Number::Double(double)) if double.is_nan()));
         }
     }

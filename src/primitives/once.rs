@@ -1,13 +1,12 @@
-//! The first one wins: a value is stored where there is none, and everybody is told the value that counts.
+//! The first call wins: it stores a value, and every later call gets that value.
 
 use super::effect::{Effect, Expiry};
 
-/// Whether the caller was the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// There was nothing; the caller's value is stored.
+    /// There was no value; the new one is stored.
     First,
-    /// There was a value; it stays, and its TTL too.
+    /// There was a value; it stays, and so does its TTL.
     Seen,
 }
 
@@ -22,7 +21,7 @@ impl Outcome {
     }
 }
 
-/// Stores `value` unless something is stored.
+/// Stores `value` unless there is a value.
 pub fn store<T, V>(stored: Option<&T>, value: V, expiry: Expiry) -> (Outcome, Effect<V>) {
     match stored {
         Some(_) => (Outcome::Seen, Effect::Keep),

@@ -1,9 +1,9 @@
-//! Points in time and durations, with their units in the type and only checked or saturating arithmetic.
+//! Points in time and durations. Their types state the unit, and their arithmetic is checked or saturating.
 //!
-//! A point is microseconds or milliseconds since the Unix epoch, never negative. Durations from requests are bounded, so that a point
-//! plus a duration never leaves the range.
+//! A point is microseconds or milliseconds since the Unix epoch, never negative. Durations from requests are bounded, so a point plus a
+//! duration never leaves the range.
 
-/// The longest lease, period or window that a request may name: one year of 365 days, in milliseconds.
+/// The longest lease, period or window in a request: one year of 365 days, in milliseconds.
 pub const MAX_DURATION_MS: i64 = 31_536_000_000;
 
 /// A duration in whole milliseconds, at most [`MAX_DURATION_MS`] when it comes from a request.
@@ -11,13 +11,12 @@ pub const MAX_DURATION_MS: i64 = 31_536_000_000;
 pub struct DurationMs(pub u64);
 
 impl DurationMs {
-    /// The same duration in microseconds.
     #[must_use]
     pub fn micros(self) -> u64 {
         self.0.saturating_mul(1000)
     }
 
-    /// The duration as a reply carries it.
+    /// The duration as an integer reply.
     #[must_use]
     pub fn reply(self) -> i64 {
         i64::try_from(self.0).unwrap_or(i64::MAX)
@@ -35,56 +34,54 @@ impl UnixMs {
         UnixMicros(self.0.saturating_mul(1000))
     }
 
-    /// This point, `duration` later.
     #[must_use]
     pub fn plus(self, duration: DurationMs) -> Self {
         Self(self.0.saturating_add(duration.0))
     }
 
-    /// How long after `earlier` this point lies; zero when it lies before.
+    /// The time since `earlier`; zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> DurationMs {
         DurationMs(self.0.saturating_sub(earlier.0))
     }
 
-    /// The point as the server's expiry calls take it.
+    /// The point as the type that the server's expiry calls take.
     #[must_use]
     pub fn as_i64(self) -> i64 {
         i64::try_from(self.0).unwrap_or(i64::MAX)
     }
 }
 
-/// Microseconds since the Unix epoch: what the server's clock reads.
+/// Microseconds since the Unix epoch, the unit of the server's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnixMicros(pub u64);
 
 impl UnixMicros {
-    /// The millisecond that this point lies in.
+    /// The millisecond that contains this point.
     #[must_use]
     pub fn floor_ms(self) -> UnixMs {
         UnixMs(self.0 / 1000)
     }
 
-    /// The first millisecond that begins here or later: where the TTL of a key ends that must last until this point. Redis from 7.2 on may
-    /// delete a key at the beginning of the millisecond that its TTL names; other servers keep it for that millisecond.
+    /// The first millisecond that begins at or after this point: the expiry time of a key that must last until this point. Redis 7.2 and
+    /// later may delete a key at the start of the millisecond in which it expires; other servers keep it for that millisecond.
     #[must_use]
     pub fn ceil_ms(self) -> UnixMs {
         UnixMs(self.0.div_ceil(1000))
     }
 
-    /// This point, `micros` later.
     #[must_use]
     pub fn plus(self, micros: u64) -> Self {
         Self(self.0.saturating_add(micros))
     }
 
-    /// Microseconds since `earlier`; zero when it lies later.
+    /// Microseconds since `earlier`; zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// Milliseconds from here until `later`, rounded up, so that who waits that long is never early.
+    /// Milliseconds until `later`, rounded up, so that a client that waits that long is never early.
     #[must_use]
     pub fn until(self, later: Self) -> DurationMs {
         DurationMs(later.since(self).div_ceil(1000))

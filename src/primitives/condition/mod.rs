@@ -1,43 +1,37 @@
-//! Conditions on a stored value: a key's, or a field's.
+//! Conditions on the stored value of a key or a field.
 //!
-//! A request has one condition or several; all must hold. Which conditions exclude each other is said here, and what each means for a
-//! value that is missing: `NX`, `IFNE`, `GT` and `LT` hold, the others fail, and the failure is told apart from a mismatch.
+//! A request has one or more conditions, and all must hold. This file defines which conditions exclude each other, and what each means
+//! if the value is missing: `NX`, `IFNE`, `GT` and `LT` hold; the others fail, with an outcome other than a mismatch.
 //!
-//! A condition about numbers makes a stored value that is none an error, whatever the other conditions say: the answer must not
-//! depend on the order in which they were written.
+//! If a condition compares numbers, a stored value that is not a number is an error, whatever the other conditions say. The reply must
+//! not depend on the order of the conditions.
 
 use std::cmp::Ordering;
 
 use super::cas::Outcome;
 use super::number::Number;
 
-/// One condition.
 #[derive(Debug, Clone, Copy)]
 pub enum Condition<'a> {
     /// `NX`: there is no value.
     Missing,
-    /// `XX`: there is one.
+    /// `XX`: there is a value.
     Present,
-    /// `IFEQ v`: it is this one, byte for byte.
+    /// `IFEQ v`: the value equals `v` byte for byte.
     Equal(&'a [u8]),
-    /// `IFNE v`: it is not this one.
+    /// `IFNE v`: the value differs from `v`.
     Different(&'a [u8]),
-    /// `IFGT n`, `IFGE n`, `IFLT n`, `IFLE n`: the stored number lies so to `n`.
+    /// `IFGT n`, `IFGE n`, `IFLT n`, `IFLE n`: how the stored number compares with `n`.
     Stored(Order, Number),
-    /// `GT`, `LT`: the new number, which is this one, lies so to the stored one.
+    /// `GT`, `LT`: how the new number, given here, compares with the stored one.
     New(Order, Number),
 }
 
-/// A relation of two numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// `>`
     Greater,
-    /// `>=`
     GreaterOrEqual,
-    /// `<`
     Less,
-    /// `<=`
     LessOrEqual,
 }
 
@@ -54,17 +48,16 @@ impl Order {
 }
 
 impl Condition<'_> {
-    /// It compares numbers.
     fn is_numeric(&self) -> bool {
         matches!(self, Self::Stored(..) | Self::New(..))
     }
 
-    /// It fails where there is no value.
+    /// Whether it fails if there is no value.
     fn needs_value(&self) -> bool {
         matches!(self, Self::Present | Self::Equal(_) | Self::Stored(..))
     }
 
-    /// Both cannot be asked for: the same kind twice, `GT` and `LT`, or anything beside `NX`.
+    /// Whether one request cannot have both: the same kind twice, `GT` with `LT`, or anything with `NX`.
     fn excludes(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Missing, _) | (_, Self::Missing) => true,
@@ -73,7 +66,7 @@ impl Condition<'_> {
         }
     }
 
-    /// What it says about a value that there is.
+    /// Whether it holds for a value that exists.
     fn holds(&self, equals: &mut impl FnMut(&[u8]) -> bool, number: Option<Number>) -> bool {
         match self {
             Self::Missing => false,
@@ -86,29 +79,29 @@ impl Condition<'_> {
     }
 }
 
-/// The stored value is not a number, and a condition compares it with one.
+/// A condition compares numbers, and the stored value is not a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotANumber;
 
-/// As many conditions as can stand together: `XX`, `IFEQ`, `IFNE`, the four of `Stored`, one of `New`.
+/// The most conditions that can be combined: `XX`, `IFEQ`, `IFNE`, the four of `Stored`, one of `New`.
 const MAX: usize = 8;
 
 /// The conditions of one request.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Conditions<'a> {
     list: [Option<Condition<'a>>; MAX],
-    /// The request is about a value that exists, whatever the list says.
+    /// The request needs a value even if no condition does.
     needs_value: bool,
 }
 
 impl<'a> Conditions<'a> {
-    /// None yet, for a request that has nothing to do where there is no value: deletion, a new TTL.
+    /// No conditions yet, for a request that does nothing if there is no value: a deletion or a new TTL.
     #[must_use]
     pub fn on_existing_value() -> Self {
         Self { needs_value: true, ..Self::default() }
     }
 
-    /// Adds a condition; false when it repeats another one or contradicts it.
+    /// Adds a condition. Returns false if it repeats or contradicts another one.
     #[must_use]
     pub fn add(&mut self, condition: Condition<'a>) -> bool {
         if self.iter().any(|other| other.excludes(&condition)) {
@@ -118,19 +111,19 @@ impl<'a> Conditions<'a> {
         free.map(|place| *place = Some(condition)).is_some()
     }
 
-    /// True before the first is added.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.iter().next().is_none()
     }
 
-    /// The value itself must be read, since a condition compares numbers. Otherwise [`Conditions::verdict_by_equality`] will do.
+    /// Whether a condition compares numbers, so that the value itself must be read. Otherwise [`Conditions::verdict_by_equality`] is
+    /// enough.
     #[must_use]
     pub fn compare_numbers(&self) -> bool {
         self.iter().any(Condition::is_numeric)
     }
 
-    /// Whether all hold for the stored value.
+    /// Whether all conditions hold for the stored value.
     pub fn verdict(&self, stored: Option<&[u8]>) -> Result<Outcome, NotANumber> {
         let number = match stored {
             Some(bytes) if self.compare_numbers() => Some(Number::parse(bytes).ok_or(NotANumber)?),
@@ -139,7 +132,7 @@ impl<'a> Conditions<'a> {
         Ok(self.judge(stored.is_some(), |expected| stored == Some(expected), number))
     }
 
-    /// The same for a value that can only be compared with others. No condition that compares numbers holds.
+    /// The same for a value that can only be tested for equality. Conditions that compare numbers fail.
     pub fn verdict_by_equality(&self, exists: bool, equals: impl FnMut(&[u8]) -> bool) -> Outcome {
         self.judge(exists, equals, None)
     }

@@ -5,12 +5,11 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A number, or a panic.
 fn number(text: &str) -> Number {
     Number::parse(text.as_bytes()).unwrap()
 }
 
-/// `IFGT 5`, or for `GT` and `LT` the new value: `GT 5`.
+/// Parses `IFGT 5`, or for `GT` and `LT` the new value: `GT 5`.
 fn condition(line: &str) -> Condition<'_> {
     let (name, value) = line.split_once(' ').unwrap_or((line, ""));
     match name {
@@ -74,7 +73,7 @@ fn several_conditions_must_all_hold_in_any_order() {
 }
 
 #[test]
-fn equality_is_of_bytes_and_order_is_of_numbers() {
+fn equality_compares_bytes_and_order_compares_numbers() {
     check(&["IFEQ a\0b"], &[Some("a\0b"), Some("a"), Some("a\0c")], &[1, 0, 0]);
     check(&["IFEQ "], &[Some(""), Some("\0"), None], &[1, 0, -1]);
     check(&["IFEQ 1"], &[Some("1"), Some("1.0"), Some("01")], &[1, 0, 0]);
@@ -100,7 +99,7 @@ fn repeated_and_contradictory_conditions_are_refused() {
 }
 
 #[test]
-fn what_is_about_an_existing_value_answers_minus_one_without_it() {
+fn requests_on_an_existing_value_reply_minus_one_without_it() {
     for line in ["NX", "XX", "IFEQ 5", "IFNE 5", "IFGT 5", "IFLE 5"] {
         let mut conditions = Conditions::on_existing_value();
         assert!(conditions.is_empty() && conditions.add(condition(line)) && !conditions.is_empty());
@@ -110,7 +109,7 @@ fn what_is_about_an_existing_value_answers_minus_one_without_it() {
     }
 }
 
-/// The contract, word by word, on 128-bit integers of quarters: the numbers used here are quarters.
+/// The contract, condition by condition. The numbers used here are multiples of 1/4, held as 128-bit integers.
 fn naive(lines: &[String], stored: Option<&str>) -> i64 {
     let quarters = |text: &str| -> Option<i128> {
         let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
@@ -156,7 +155,7 @@ fn naive(lines: &[String], stored: Option<&str>) -> i64 {
 fn numbers() -> impl Strategy<Value = String> {
     let whole = prop_oneof![-2_i64..3, Just(i64::MAX), Just(i64::MIN + 1), (1_i64 << 53) - 1..(1 << 53) + 3];
     let fractions = prop::sample::select(vec!["", ".0", ".25", ".5", ".75"]);
-    // Behind a point the number is a double: only those that are quarters exactly.
+    // With a decimal point the number is a double, so it must be small enough to be an exact multiple of 1/4.
     (whole, fractions).prop_map(|(whole, fraction)| {
         if whole.unsigned_abs() < 1 << 40 && !(whole == 0 && fraction.is_empty()) {
             format!("{whole}{fraction}")
@@ -177,7 +176,7 @@ fn lines() -> impl Strategy<Value = Vec<String>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
     #[test]
-    fn verdicts_are_those_of_the_naive_evaluator(lines in lines(), stored in prop_oneof![4 => numbers().prop_map(Some), 1 => Just(None), 1 => Just(Some("x".to_owned()))]) {
+    fn verdicts_match_the_naive_evaluator(lines in lines(), stored in prop_oneof![4 => numbers().prop_map(Some), 1 => Just(None), 1 => Just(Some("x".to_owned()))]) {
         let words: Vec<&str> = lines.iter().map(String::as_str).collect();
         let Some(conditions) = all_of(&words) else { return Ok(()) };
         let stored = stored.as_deref();

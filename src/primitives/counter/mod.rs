@@ -1,8 +1,9 @@
-//! Counters with bounds: what adding a number to a string or to a hash field comes to.
+//! Counters with bounds, stored in a string or in a hash field.
 //!
-//! [`decide`] does the arithmetic, in 128 bits, and knows no key. [`of_key`] and [`of_field`] turn its outcome into the effect on
-//! a string or on a field. What must stay true: a refused addition changes nothing; what is stored afterwards lies within the
-//! bounds, whatever was stored before; an outcome that leaves value and TTL as they are is no write.
+//! [`decide`] does the arithmetic in 128 bits. [`of_key`] and [`of_field`] turn its outcome into the effect on a string or on a field.
+//!
+//! Invariants: a refused addition changes nothing; a written value lies within the bounds, whatever the value was before; an outcome that
+//! leaves value and TTL unchanged is a no-op.
 
 use super::effect::{Effect, Expiry, ExpiryRequest};
 use super::time::UnixMs;
@@ -10,41 +11,35 @@ use super::time::UnixMs;
 #[cfg(test)]
 mod tests;
 
-/// What to add, and within which limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
-    /// What is added.
     pub delta: i64,
-    /// The smallest result.
     pub min: i64,
-    /// The largest result; not below `min`.
+    /// Not below `min`.
     pub max: i64,
-    /// What happens beyond the limits.
     pub beyond: Beyond,
-    /// Where a counter that does not exist starts.
+    /// The value that a missing counter starts from.
     pub init: i64,
 }
 
-/// What becomes of a result beyond the limits.
+/// What happens to a result beyond the limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Beyond {
     /// Nothing changes.
     Refuse,
     /// The result is the nearest limit.
     Saturate,
-    /// A result that reaches or passes the upper limit is replaced by this value, which lies within the limits. One below the
-    /// lower limit is refused.
+    /// A result at or above the upper limit becomes this value, which lies within the limits. A result below the lower limit is
+    /// refused.
     Wrap(i64),
 }
 
-/// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
-    /// Nothing: the result would lie beyond the limits.
+    /// The result would lie beyond the limits; nothing changed.
     Refused,
-    /// The delta was added, as far as it went.
+    /// The delta was added, as far as the limits allow.
     Added,
-    /// The counter began anew.
     Wrapped,
 }
 
@@ -63,11 +58,10 @@ impl Applied {
 /// The outcome of an addition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Count {
-    /// What was done.
     pub applied: Applied,
-    /// What the counter is now; for a refused one that does not exist, where it would start.
+    /// The value of the counter now. If a missing counter was refused, the value that it would start from.
     pub value: i64,
-    /// By how much it moved. A move of more than 64 bits (possible with SATURATE and WRAP) counts as the largest number.
+    /// The change of the value. A change of more than 64 bits (possible with SATURATE and WRAP) counts as the largest number.
     pub delta: i64,
     before: Before,
 }
@@ -75,11 +69,11 @@ pub struct Count {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Before {
     Missing,
-    /// The difference to the value now; `None` when 64 bits do not hold it.
+    /// The difference to the new value; `None` if it does not fit into 64 bits.
     Moved(Option<i64>),
 }
 
-/// Adds to a counter, `stored` when it exists.
+/// Adds to a counter. `stored` is its value, if it exists.
 #[must_use]
 pub fn decide(stored: Option<i64>, rule: &Rule) -> Count {
     let start = stored.unwrap_or(rule.init);
@@ -92,7 +86,7 @@ pub fn decide(stored: Option<i64>, rule: &Rule) -> Count {
     Count { applied, value, delta, before }
 }
 
-/// What a sum becomes under the rule; `None` when it is refused.
+/// The result for a sum under the rule; `None` if it is refused.
 fn bounded(sum: i128, rule: &Rule) -> Option<(Applied, i64)> {
     let within = |sum: i128| i64::try_from(sum).ok().filter(|sum| (rule.min..=rule.max).contains(sum));
     match rule.beyond {
@@ -105,16 +99,14 @@ fn bounded(sum: i128, rule: &Rule) -> Option<(Applied, i64)> {
     }
 }
 
-/// What a request wants with the TTL of the counter's key.
+/// What a request does with the TTL of the counter's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Life {
-    /// It stays.
     Keep,
-    /// It is removed.
     Persist,
-    /// It is set on every write.
+    /// Sets it on every write.
     Set(ExpiryRequest),
-    /// It is set when the key has none.
+    /// Sets it if the key has none.
     SetIfNone(ExpiryRequest),
 }
 
@@ -129,7 +121,7 @@ impl Life {
     }
 }
 
-/// The effect on a counter that is a string with the TTL `until`, and its TTL afterwards.
+/// For a counter in a string that expires at `until`: its new expiry time and the effect.
 #[must_use]
 pub fn of_key(count: &Count, life: Life, until: Option<UnixMs>, now: UnixMs) -> (Option<UnixMs>, Effect<Vec<u8>>) {
     if count.applied == Applied::Refused {
@@ -149,14 +141,14 @@ pub fn of_key(count: &Count, life: Life, until: Option<UnixMs>, now: UnixMs) -> 
     (after, effect)
 }
 
-/// Stores an integer. A key that did not exist has no TTL to keep, and the stream says so.
+/// Stores an integer. A new key has no TTL to keep, and the replication stream says so.
 fn put(value: i64, missing: bool, expiry: Expiry) -> Effect<Vec<u8>> {
     let expiry = if missing && expiry == Expiry::Keep { Expiry::Clear } else { expiry };
     Effect::Put { value: value.to_string().into_bytes(), expiry }
 }
 
-/// The effect on a counter that is a field of a hash. A field that exists is added to, also when it wraps, so that it keeps a TTL
-/// of its own; only one that does not exist, or moves by more than 64 bits, is set.
+/// The effect on a counter in a hash field. The change of an existing field is an addition, even if it wraps, so that the field keeps
+/// its own TTL. A field is set only if it is missing or changes by more than 64 bits.
 #[must_use]
 pub fn of_field(count: &Count, field: &[u8]) -> Effect<Vec<u8>> {
     match count.before {
@@ -169,7 +161,6 @@ pub fn of_field(count: &Count, field: &[u8]) -> Effect<Vec<u8>> {
     }
 }
 
-/// What a transfer must leave behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// The smallest balance of the source.
@@ -178,19 +169,15 @@ pub struct Limits {
     pub max: i64,
 }
 
-/// The outcome of a transfer: the balances now.
+/// The outcome of a transfer, with the balances after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Balances {
-    /// Whether the limits allowed it.
     pub applied: Applied,
-    /// Of the source.
     pub source: i64,
-    /// Of the destination.
     pub destination: i64,
 }
 
-/// Moves `amount`, not negative, between two counters; one that does not exist is 0. The effects are those on source and
-/// destination.
+/// Moves `amount`, not negative, between two counters; a missing one is 0. The effects are those on source and destination.
 #[must_use]
 pub fn transfer(source: Option<i64>, destination: Option<i64>, amount: i64, limits: Limits) -> (Balances, [Effect<Vec<u8>>; 2]) {
     let (from, to) = (source.unwrap_or(0), destination.unwrap_or(0));

@@ -1,4 +1,4 @@
-//! Counters: a table of the rules, then random ones against 128-bit arithmetic that is naive on purpose.
+//! Counters: a table of the rules, then random rules against naive 128-bit arithmetic.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use proptest::prelude::*;
@@ -52,7 +52,7 @@ fn rules() {
 }
 
 #[test]
-fn the_ttl_of_a_string() {
+fn a_string_keeps_sets_or_loses_its_ttl() {
     let (soon, far) = (Some(UnixMs(1500)), UnixMs(9000));
     let after = ExpiryRequest::After(DurationMs(8000));
     let set = |expiry| put("6", expiry);
@@ -79,7 +79,7 @@ fn the_ttl_of_a_string() {
 }
 
 #[test]
-fn a_field_that_exists_is_added_to() {
+fn an_existing_field_gets_a_delta_not_a_value() {
     let add = |delta| Effect::AddToField { field: b"f".to_vec(), delta };
     let set = |value: &str| Effect::SetField { field: b"f".to_vec(), value: value.as_bytes().to_vec() };
     let wrap = Rule { delta: 1, max: 6, beyond: Beyond::Wrap(0), ..FREE };
@@ -125,7 +125,7 @@ fn transfers() {
     }
 }
 
-/// The rules again, one sentence after the other.
+/// The rules, written out one by one.
 fn model(stored: Option<i64>, rule: &Rule) -> (i64, i128) {
     let start = i128::from(stored.unwrap_or(rule.init));
     let sum = start + i128::from(rule.delta);
@@ -166,7 +166,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_written_is_the_answer_and_lies_within_the_bounds(stored in prop::option::of(number()), rule in rule()) {
+    fn written_values_match_the_reply_and_lie_within_the_bounds(stored in prop::option::of(number()), rule in rule()) {
         let count = decide(stored, &rule);
         let (_, effect) = of_key(&count, Life::Keep, None, NOW);
         match &effect {
@@ -185,7 +185,7 @@ proptest! {
     }
 
     #[test]
-    fn a_transfer_makes_and_loses_nothing(
+    fn a_transfer_keeps_the_sum(
         source in prop::option::of(number()),
         destination in prop::option::of(number()),
         amount in number().prop_map(|amount| amount.saturating_abs()),

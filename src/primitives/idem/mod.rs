@@ -1,10 +1,10 @@
-//! Idempotency records: who is working on a request, and what came of it.
+//! Idempotency records: an attempt at a request in flight, or the response.
 //!
-//! A record is one string: the fingerprint of the request, then either the token and the deadline of the one who works on it, or
-//! the response. The key's TTL is the deadline, then whatever the response is kept for.
+//! A record is one string: the fingerprint of the request, then either the token and the deadline of the attempt, or the response. The
+//! key expires at the deadline of the attempt, or when the response need not be kept any longer.
 //!
-//! What must stay true: a request has at most one worker whose lease lasts; only that one stores a response, once; a stored
-//! response never changes; a request with another fingerprint never gets a response that is not its own.
+//! Invariants: a request has at most one attempt with a valid lease; only that attempt stores a response, once; a stored response never
+//! changes; a request with another fingerprint never gets the response.
 
 use super::codec::{Corrupt, Reader, put_uint};
 use super::effect::{Effect, Expiry};
@@ -14,56 +14,47 @@ use super::time::{DurationMs, UnixMs};
 #[cfg(test)]
 mod tests;
 
-/// What an error calls this format.
+/// The name of this format in error messages.
 pub const FORMAT: &str = "an idempotency record (format ID1)";
 
-/// The longest fingerprint.
 pub const MAX_FINGERPRINT_BYTES: usize = 255;
 
 const MAGIC: &[u8] = b"\xa7ID\x01";
 
-/// What names one attempt at a request: above every earlier number of this process and of the record.
+/// Identifies one attempt at a request. Each number is higher than every earlier one of this process and of the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Token(pub u64);
 
 impl Token {
-    /// The token as clients see it.
+    /// The form that clients get and send.
     #[must_use]
     pub fn text(self) -> Vec<u8> {
         self.0.to_string().into_bytes()
     }
 }
 
-/// A record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// What the client recognises the request by, 1 to [`MAX_FINGERPRINT_BYTES`] bytes.
+    /// Identifies the request, 1 to [`MAX_FINGERPRINT_BYTES`] bytes.
     pub fingerprint: Vec<u8>,
-    /// How far it is.
     pub phase: Phase,
 }
 
-/// How far a request is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Phase {
-    /// Somebody works on it.
     InFlight {
-        /// The attempt.
         token: Token,
         /// The end of the attempt's lease.
         deadline: UnixMs,
     },
-    /// It has a response.
     Done {
-        /// Any bytes.
         response: Vec<u8>,
-        /// The end of the key, which is not part of the value.
+        /// The expiry time of the key, which is not part of the value.
         until: Option<UnixMs>,
     },
 }
 
 impl Record {
-    /// Reads a record.
     pub fn decode(bytes: &[u8], until: Option<UnixMs>) -> Result<Self, Corrupt> {
         let mut reader = Reader::new(bytes);
         reader.literal(MAGIC)?;
@@ -97,7 +88,7 @@ impl Record {
         Effect::Put { value: self.encode(), expiry: Expiry::At(until) }
     }
 
-    /// Whether this token's attempt is the one that works on the request now.
+    /// Whether this token holds the request now.
     fn is_held_by(&self, given: &[u8], now: UnixMs) -> bool {
         matches!(self.phase, Phase::InFlight { token, deadline } if deadline > now && token.text() == given)
     }
@@ -113,26 +104,24 @@ fn put_counted(out: &mut Vec<u8>, bytes: &[u8], width: usize) {
     out.extend(bytes);
 }
 
-/// The answer to who begins.
+/// The outcome of [`begin`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Begun {
-    /// The caller works on the request from now on.
+    /// A new attempt has begun.
     New(Token),
-    /// Somebody else does, until then.
+    /// Another attempt holds the request until then.
     InFlight(UnixMs),
-    /// This is the response.
     Done {
-        /// As it was stored.
         response: Vec<u8>,
-        /// How long it is kept; `None` without an end.
+        /// When the record expires; `None` means never.
         until: Option<UnixMs>,
     },
-    /// The key belongs to another request, until then.
+    /// The key belongs to another request until then.
     Mismatch(Option<UnixMs>),
 }
 
-/// Begins a request for `lease`, unless it is in flight or done. `number` is the token that a new attempt gets, unless the record
-/// has seen a higher one.
+/// Begins an attempt with a `lease`, unless the request is in flight or done. The token is `number`, or the next above the token in the
+/// record if that is higher.
 #[must_use]
 pub fn begin(
     stored: Option<Record>,
@@ -161,14 +150,12 @@ fn started(fingerprint: &[u8], lease: DurationMs, number: u64, now: UnixMs) -> (
     (Begun::New(token), record.put(deadline))
 }
 
-/// What an attempt is told that ends.
+/// The outcome of [`end`] and [`abort`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// It is done.
     Applied,
-    /// The record is not, or not any more, in the hands of this token.
+    /// This token does not hold the request, or no longer holds it.
     NotTheToken,
-    /// There is no record.
     NoSuchKey,
 }
 
@@ -184,7 +171,7 @@ impl Ended {
     }
 }
 
-/// Stores the response of the attempt `token`, for `keep`.
+/// Stores the response of the attempt `token` and keeps it for `keep`.
 #[must_use]
 pub fn end(stored: Option<Record>, token: &[u8], response: &[u8], keep: DurationMs, now: UnixMs) -> (Ended, Effect<Vec<u8>>) {
     when_held(stored, token, now, |record| {
@@ -194,7 +181,7 @@ pub fn end(stored: Option<Record>, token: &[u8], response: &[u8], keep: Duration
     })
 }
 
-/// Gives the request up, so that the next one can begin.
+/// Abandons the attempt `token`, so that the request can be retried.
 #[must_use]
 pub fn abort(stored: Option<Record>, token: &[u8], now: UnixMs) -> (Ended, Effect<Vec<u8>>) {
     when_held(stored, token, now, |_| Effect::Delete)

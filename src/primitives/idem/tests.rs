@@ -23,28 +23,28 @@ fn stored(effect: &Effect<Vec<u8>>) -> (Record, UnixMs) {
 }
 
 #[test]
-fn a_request_begins_when_nobody_is_at_it() {
+fn a_request_begins_if_no_attempt_holds_it() {
     for (rule, record, token) in [
         ("nothing is stored", None, 7),
-        ("the lease is over", flying(3, 1000), 7),
-        ("the lease is over, and its token was higher", flying(9, 999), 10),
+        ("the lease has ended", flying(3, 1000), 7),
+        ("the lease has ended, and its token was higher", flying(9, 999), 10),
     ] {
         let (begun, effect) = begin(record, b"f", LEASE, 7, NOW);
         assert_eq!(begun, Begun::New(Token(token)), "{rule}");
         assert_eq!(stored(&effect), (flying(token, 1050).unwrap(), UnixMs(1050)), "{rule}");
     }
     let (begun, effect) = begin(flying(3, 999), b"other", LEASE, 7, NOW);
-    assert_eq!(begun, Begun::New(Token(7)), "an attempt that is over holds nobody up, whatever it was about");
+    assert_eq!(begun, Begun::New(Token(7)), "an attempt whose lease has ended blocks no request, whatever its fingerprint");
     assert_eq!(stored(&effect).0.fingerprint, b"other");
 }
 
 #[test]
-fn a_request_in_flight_or_done_is_not_begun_again() {
+fn a_request_in_flight_or_done_does_not_begin_again() {
     for (rule, record, fingerprint, expected) in [
         ("in flight", flying(3, 1001), &b"f"[..], Begun::InFlight(UnixMs(1001))),
         ("in flight with another fingerprint", flying(3, 1001), b"g", Begun::Mismatch(Some(UnixMs(1001)))),
         ("done", done(Some(2000)), b"f", Begun::Done { response: b"r".to_vec(), until: Some(UnixMs(2000)) }),
-        ("done, kept for ever", done(None), b"f", Begun::Done { response: b"r".to_vec(), until: None }),
+        ("done, kept without a limit", done(None), b"f", Begun::Done { response: b"r".to_vec(), until: None }),
         ("done with another fingerprint", done(Some(2000)), b"ff", Begun::Mismatch(Some(UnixMs(2000)))),
     ] {
         assert_eq!(begin(record, fingerprint, LEASE, 7, NOW), (expected, Effect::Keep), "{rule}");
@@ -58,7 +58,7 @@ fn only_the_token_that_holds_the_request_ends_it() {
         ("another token", flying(3, 1001), b"4", Ended::NotTheToken),
         ("another spelling of the token", flying(3, 1001), b"03", Ended::NotTheToken),
         ("no token", flying(3, 1001), b"", Ended::NotTheToken),
-        ("the lease is over", flying(3, 1000), b"3", Ended::NotTheToken),
+        ("the lease has ended", flying(3, 1000), b"3", Ended::NotTheToken),
         ("done", done(None), b"3", Ended::NotTheToken),
         ("nothing is stored", None, b"3", Ended::NoSuchKey),
     ] {
@@ -83,7 +83,7 @@ fn the_layout_is_the_documented_one() {
 }
 
 #[test]
-fn what_no_encoder_wrote_is_corrupt() {
+fn bytes_that_no_encoder_wrote_are_corrupt() {
     let good = flying(3, 1001).unwrap().encode();
     for bytes in [
         &b""[..],
@@ -117,7 +117,7 @@ proptest! {
     }
 
     #[test]
-    fn decode_of_any_bytes_never_panics_and_believes_only_what_it_writes(tail in prop::collection::vec(any::<u8>(), 0..40)) {
+    fn decode_of_any_bytes_never_panics_and_accepts_only_what_encode_writes(tail in prop::collection::vec(any::<u8>(), 0..40)) {
         let bytes = [MAGIC, &tail].concat();
         if let Ok(record) = Record::decode(&bytes, None) {
             prop_assert_eq!(record.encode(), bytes);
@@ -125,22 +125,22 @@ proptest! {
         let _ = Record::decode(&tail, None);
     }
 
-    /// Any history of begins, ends and aborts by clients that remember all their tokens: one response per life of the key, and
-    /// two attempts never hold the request at the same time.
+    /// Any history of begins, ends and aborts by clients that remember all their tokens. A key gets one response until it expires, and two
+    /// attempts never hold the request at the same time.
     #[test]
-    fn a_request_is_answered_once_by_the_one_who_holds_it(
+    fn only_the_attempt_that_holds_a_request_answers_it_once(
         steps in prop::collection::vec((0..3_u8, 0..4_usize, 0..60_u64), 1..40),
     ) {
         let (mut key, mut now, mut number) = (None::<(Vec<u8>, UnixMs)>, UnixMs(1), 0);
         let mut tokens: Vec<(Vec<u8>, UnixMs)> = Vec::new();
         let mut answered = false;
-        for (step, who, wait) in steps {
+        for (step, client, wait) in steps {
             now = now.plus(DurationMs(wait));
             if key.as_ref().is_some_and(|(_, until)| *until <= now) {
                 (key, answered) = (None, false);
             }
             let record = key.as_ref().map(|(bytes, until)| Record::decode(bytes, Some(*until)).unwrap());
-            let token = tokens.iter().rev().nth(who).map_or(b"none".to_vec(), |(token, _)| token.clone());
+            let token = tokens.iter().rev().nth(client).map_or(b"none".to_vec(), |(token, _)| token.clone());
             let effect = match step {
                 0 => {
                     number += 1;

@@ -1,70 +1,63 @@
-//! A lock's key while it is decided about.
+//! Decisions about one lock: its key is read once, changed any number of times and written once.
 
 use super::{Holder, LARGE, Lock, MAX_FENCE, MAX_HOLDERS, Mode, Stored};
 use crate::primitives::codec::Corrupt;
 use crate::primitives::effect::Effect;
 use crate::primitives::time::{DurationMs, UnixMs};
 
-/// What a client asks for.
+/// A request to acquire the lock.
 #[derive(Debug, Clone, Copy)]
 pub struct Claim<'a> {
-    /// Its name.
     pub owner: &'a [u8],
-    /// Alone, or beside other readers.
     pub mode: Mode,
-    /// For how long.
     pub lease: DurationMs,
 }
 
-/// The answer to a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claimed {
-    /// The caller is an owner.
     Granted {
-        /// The fencing number of the ownership.
         fence: u64,
-        /// How long the lease lasts.
+        /// What is left of the lease.
         ttl: DurationMs,
-        /// How often the owner holds the lock now.
+        /// The owner's holds, this one included.
         holds: u32,
     },
-    /// Somebody else is.
+    /// Others hold it.
     Held,
-    /// The caller reads and asks to write. It would wait for itself, so this is refused whether or not it is alone.
+    /// The owner holds the lock as a reader and asks for it exclusively. It would wait for itself, so this is always refused, even if it is
+    /// the only reader.
     Upgrade,
 }
 
-/// How much of a lock is given back.
+/// How many of the owner's holds a release gives up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Release {
-    /// One hold.
     One,
-    /// Every hold of the owner.
     All,
 }
 
-/// A lock's key while it is decided about.
+/// A lock with the changes of one or more decisions, not yet written.
 pub struct Draft {
     now: UnixMs,
-    /// Nobody in it holds beyond the end of a lease.
+    /// Every holder in it has a valid lease.
     stored: Option<Stored>,
-    /// The bytes of a large lock, as they are stored.
+    /// The stored bytes of a large lock.
     large: Option<Vec<u8>>,
     /// The highest fence in the key.
     seen: u64,
     change: Change,
 }
 
-/// What has to be written.
+/// What must be written.
 enum Change {
     Nothing,
     State,
-    /// Another client's key gets a new end.
+    /// The key of a foreign lock gets a new expiry time.
     End(UnixMs),
 }
 
 impl Draft {
-    /// Starts with what the key holds. Ended leases are gone from here on; that alone is no reason to write.
+    /// Starts with the stored lock, without the leases that have ended. Their removal alone is not written.
     #[must_use]
     pub fn new(stored: Option<Stored>, now: UnixMs) -> Self {
         let seen = stored.as_ref().and_then(Stored::fence).unwrap_or(0);
@@ -79,15 +72,15 @@ impl Draft {
         Self { now, stored, large, seen, change: Change::Nothing }
     }
 
-    /// Whether `owner` is one of the holders: it enters again without waiting.
+    /// Whether `owner` is one of the holders, so that it re-enters without waiting.
     #[must_use]
     pub fn is_held_by(&self, owner: &[u8]) -> bool {
         self.holder(owner).is_some()
     }
 
-    /// Takes the lock, joins its readers, or enters it again. `fence` is the number that a new ownership gets, unless the state has
-    /// seen a higher one. Fails when there is no higher one. A lease never gets shorter by entering again; an exclusive owner that
-    /// asks to read stays exclusive.
+    /// Acquires the lock, joins its readers, or re-enters it. A new ownership gets the number `fence`, or the next above the stored fence
+    /// if that is higher, and fails if the number would exceed [`MAX_FENCE`]. Re-entry never shortens a lease. An exclusive owner that
+    /// asks for shared mode stays exclusive.
     pub fn claim(&mut self, claim: Claim<'_>, fence: u64) -> Result<Claimed, Corrupt> {
         let deadline = self.now.plus(claim.lease);
         let now = self.now;
@@ -130,12 +123,12 @@ impl Draft {
         Ok(answer)
     }
 
-    /// When a claim of this mode could be granted if nobody gave anything back: `None` when nothing ends by itself.
+    /// When a claim of this mode could be granted if no holder releases before: `None` if no lease ends.
     #[must_use]
     pub fn free_at(&self, mode: Mode) -> Option<UnixMs> {
         match self.stored.as_ref()? {
             Stored::Foreign { until, .. } => *until,
-            // Beside readers there is room for one more as soon as one of them ends.
+            // One more reader fits as soon as the lease of another ends.
             Stored::Ours(lock) if lock.mode == Mode::Shared && mode == Mode::Shared => {
                 lock.taken().map(|holder| holder.deadline).min()
             }
@@ -143,7 +136,7 @@ impl Draft {
         }
     }
 
-    /// How long the latest lease lasts: zero for a free lock, `None` for another client's lock without a TTL.
+    /// The time until the last lease ends: zero for a free lock, `None` for a foreign lock without a TTL.
     #[must_use]
     pub fn ttl(&self) -> Option<DurationMs> {
         if self.stored.is_none() {
@@ -152,7 +145,7 @@ impl Draft {
         self.free_at(Mode::Exclusive).map(|until| until.since(self.now))
     }
 
-    /// Gives the lock back. The outcome is how many holds the owner has left, or `None` when it was not the owner.
+    /// Releases the lock. Returns the holds that the owner has left, or `None` if it was not an owner.
     pub fn release(&mut self, owner: &[u8], release: Release) -> Option<u32> {
         if matches!(&self.stored, Some(Stored::Foreign { token, .. }) if token == owner) {
             self.stored = None;
@@ -168,7 +161,7 @@ impl Draft {
         Some(holds.saturating_sub(given))
     }
 
-    /// Takes back holds that were granted under `fence`. Does nothing when the owner has another ownership by now.
+    /// Takes back holds that were granted under `fence`. A no-op if the owner has a newer ownership.
     pub fn take_back(&mut self, owner: &[u8], fence: u64, holds: u32) {
         if self.holder(owner).is_some_and(|holder| holder.fence == fence) {
             self.give_back(owner, holds);
@@ -186,7 +179,7 @@ impl Draft {
         self.change = Change::State;
     }
 
-    /// Lets the owner's lease end `lease` from now. The outcome is the new TTL, or `None` when it was not the owner.
+    /// Sets the owner's lease to end `lease` from now. Returns the new TTL, or `None` if it was not an owner.
     pub fn renew(&mut self, owner: &[u8], lease: DurationMs) -> Option<DurationMs> {
         let deadline = self.now.plus(lease);
         match &mut self.stored {
@@ -210,7 +203,7 @@ impl Draft {
         }
     }
 
-    /// The one write that makes it so.
+    /// The one write that stores the changes.
     #[must_use]
     pub fn effect(self) -> Effect<Vec<u8>> {
         match (self.change, self.stored) {

@@ -1,16 +1,16 @@
-//! Leases: who owns a lock, until when, and with which fencing number.
+//! Locks: holders, their leases and their fences.
 //!
-//! A lock is one string with its holders; the key's TTL is the latest deadline, and each holder is valid until its own. A string
-//! without our header is the lock of another client, taken with `SET key token NX PX ms`: it is respected, released and renewed by
-//! its token, and never entered again.
+//! A lock is one string that lists its holders. The key expires at the latest deadline; each holder is valid until its own. A string
+//! without this module's header is the lock of a client that used `SET key token NX PX ms`. It is respected; its token releases and
+//! renews it, but cannot re-enter it.
 //!
-//! Decisions are made on a [`Draft`]: the key is read once, changed any number of times (a release and the next owner, a batch of
-//! readers), and written once. What one owner changes in a lock with many readers is a small part of it: their places stay where they are,
-//! one that is given back is free for another owner with a name as long, and only the parts that differ are written.
+//! A [`Draft`] makes the decisions: the key is read once, changed any number of times (a release and the next owner, a batch of readers),
+//! and written once. In a lock with many readers, one reader changes only a small part. Holders keep their places; a released place is
+//! reused by an owner with a name of the same length; only the parts that differ are written.
 //!
-//! What must stay true: at most one exclusive owner, and no readers beside it; a holder whose deadline passed is not the owner any
-//! more, even if nobody took the lock since; a new ownership gets a fence above every fence that the caller or the state has seen;
-//! re-entry keeps the fence.
+//! Invariants: there is at most one exclusive owner, and no readers beside it. A holder whose deadline has passed is no longer an owner,
+//! even if no client has acquired the lock since. A new ownership gets a fence above every fence that the caller or the stored lock has
+//! seen. Re-entry keeps the fence.
 
 use super::codec::{Corrupt, Reader, put_uint};
 use super::effect::{Effect, Expiry, differences};
@@ -22,42 +22,38 @@ mod tests;
 
 pub use draft::{Claim, Claimed, Draft, Release};
 
-/// What an error calls this format.
+/// The name of this format in error messages.
 pub const FORMAT: &str = "a lock (format LK1)";
 
-/// The longest owner name.
 pub const MAX_OWNER_BYTES: usize = 255;
 
-/// The most holders that one lock can have.
+/// The most holders of one lock.
 pub const MAX_HOLDERS: usize = 1024;
 
-/// The highest fence; the clock reaches it in 140,000 years. A crafted lock that carries it cannot be succeeded: taking it is an error
+/// The highest fence; the clock reaches it in 140,000 years. No fence is left after a crafted lock with this one: acquiring it is an error
 /// until its TTL ends.
 pub const MAX_FENCE: u64 = 1 << 62;
 
-/// The most places, free ones included: a lock in which more are free than taken is written anew without them.
+/// The most places, free ones included. A lock with more free places than taken ones is rewritten without them.
 const MAX_PLACES: usize = 2 * MAX_HOLDERS + 1;
 
-/// From this many places on, only the parts that differ are written.
+/// A lock with at least this many places writes only the parts that differ.
 const LARGE: usize = 16;
 
 const MAGIC: &[u8] = b"\xa7LK\x01";
 
-/// Whether the holders exclude each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// One owner.
     Exclusive,
-    /// Readers.
+    /// The holders are readers.
     Shared,
 }
 
-/// One owner of a lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
     /// The name that the client gave, 1 to [`MAX_OWNER_BYTES`] bytes.
     pub owner: Vec<u8>,
-    /// How often the owner took the lock and did not give it back. 0 is a free place, only in a lock with readers.
+    /// How many times the owner has acquired the lock and not released it. 0 marks a free place; only shared locks have one.
     pub holds: u32,
     /// The end of the lease.
     pub deadline: UnixMs,
@@ -65,44 +61,40 @@ pub struct Holder {
     pub fence: u64,
 }
 
-/// A lock as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lock {
     /// The mode of all holders.
     pub mode: Mode,
-    /// The highest fencing number of its holders, past ones included.
+    /// The highest fence of its holders, past ones included.
     pub fence: u64,
-    /// At least one that holds it.
+    /// At least one has holds.
     pub holders: Vec<Holder>,
 }
 
-/// What a lock's key holds.
+/// The value of a lock's key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stored {
-    /// A lock of ours.
     Ours(Lock),
-    /// Another client's token and when its key ends.
+    /// The lock of a client that used `SET key token NX PX ms`.
     Foreign {
-        /// The value of the key.
         token: Vec<u8>,
-        /// The end of the key's TTL, if it has one.
+        /// The expiry time of the key, if it has one.
         until: Option<UnixMs>,
     },
 }
 
-/// Whether the value of a key has our header; else it is another client's token.
+/// Whether the value of a key has this module's header. Otherwise it is another client's token.
 #[must_use]
 pub fn is_ours(bytes: &[u8]) -> bool {
     bytes.starts_with(MAGIC)
 }
 
 impl Stored {
-    /// Reads the value of a lock's key. Fails on bytes that have our header and are not a lock.
+    /// Fails on bytes that have this module's header and are not a lock.
     pub fn decode(bytes: &[u8], until: Option<UnixMs>) -> Result<Self, Corrupt> {
         if is_ours(bytes) { Ok(Self::Ours(Lock::decode(bytes)?)) } else { Ok(Self::Foreign { token: bytes.to_vec(), until }) }
     }
 
-    /// The stored fence, if there is one.
     #[must_use]
     pub fn fence(&self) -> Option<u64> {
         match self {
@@ -146,7 +138,6 @@ impl Lock {
         out
     }
 
-    /// The places that are not free.
     fn taken(&self) -> impl Iterator<Item = &Holder> {
         self.holders.iter().filter(|holder| holder.holds > 0)
     }
@@ -157,14 +148,14 @@ impl Lock {
         self.taken().map(|holder| holder.deadline).max().unwrap_or(UnixMs(0))
     }
 
-    /// Only the holders whose lease has not ended, without free places; `None` when nobody is left.
+    /// Removes free places and the holders whose lease has ended. `None` if no holder is left.
     #[must_use]
     pub fn valid(mut self, now: UnixMs) -> Option<Self> {
         self.holders.retain(|holder| holder.holds > 0 && holder.deadline > now);
         if self.holders.is_empty() { None } else { Some(self) }
     }
 
-    /// The same with the places free whose lease has ended; `None` when nobody is left.
+    /// Frees the places of the holders whose lease has ended. `None` if no holder is left.
     fn vacated(mut self, now: UnixMs) -> Option<Self> {
         for holder in self.holders.iter_mut().filter(|holder| holder.deadline <= now) {
             holder.holds = 0;
@@ -172,7 +163,7 @@ impl Lock {
         if self.taken().next().is_none() { None } else { Some(self) }
     }
 
-    /// A place for a new holder: a free one that is as large, else a new one at the end. The other places stay where they are.
+    /// Puts a new holder into a free place of the same size, or into a new place at the end. The other places do not move.
     fn add(&mut self, holder: Holder) {
         let fits = |place: &&mut Holder| place.holds == 0 && place.owner.len() == holder.owner.len();
         match self.holders.iter_mut().find(fits) {
@@ -181,8 +172,8 @@ impl Lock {
         }
     }
 
-    /// The write that turns the stored bytes `before` into this lock: of the parts that differ, when those are few. The whole is written
-    /// without free places when it is small, or most of them are free.
+    /// The write that turns the stored bytes `before` into this lock. It writes the parts that differ if they are few. It writes the whole
+    /// lock, without free places, if the lock is small or most of its places are free.
     fn write(mut self, before: Option<&[u8]>) -> Effect<Vec<u8>> {
         let until = self.deadline();
         let taken = self.taken().count();

@@ -1,4 +1,4 @@
-//! Lock decisions: a table of the rules, then random programs against a model that is naive on purpose.
+//! Lock decisions: a table of the rules, then random programs against a naive model.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use crate::primitives::time::DurationMs;
 
 const START: u64 = 1_700_000_000_000;
 
-/// A lock whose state goes through its stored bytes on every step. Keys do not expire here: the decision alone must be right.
+/// A lock that is decoded and encoded on every step. Keys do not expire here: the decision alone must be right.
 #[derive(Default)]
 struct Key {
     value: Option<Vec<u8>>,
@@ -112,7 +112,7 @@ fn re_entry_counts_keeps_the_fence_and_never_shortens_the_lease() {
 }
 
 #[test]
-fn an_expired_holder_is_not_the_owner_any_more() {
+fn an_expired_holder_is_no_longer_the_owner() {
     let mut key = Key::default();
     let fence = fence_of(key.acquire("me", 1000, START));
     let end = START + 1000;
@@ -134,7 +134,7 @@ fn renew_sets_the_lease_in_both_directions() {
 }
 
 #[test]
-fn another_clients_string_lock_is_respected_renewed_and_released_by_its_token() {
+fn a_foreign_lock_is_respected_and_its_token_renews_and_releases_it() {
     let foreign = |until| Key { value: Some(b"token".to_vec()), until, last_fence: 0 };
     let mut key = foreign(Some(UnixMs(START + 700)));
     assert_eq!(key.acquire("token", 1000, START), Claimed::Held);
@@ -150,10 +150,10 @@ fn another_clients_string_lock_is_respected_renewed_and_released_by_its_token() 
 }
 
 #[test]
-fn fences_grow_above_what_the_state_has_seen() {
+fn a_new_fence_is_above_the_stored_one() {
     let mut old = Key { last_fence: START * 1000 + 5_000_000, ..Key::default() };
     let seen = fence_of(old.acquire("me", 10, START));
-    // Another process, whose clock and memory are behind, finds the expired state.
+    // Another process, whose clock and last fence are behind, finds the expired lock.
     let mut new = Key { value: old.value, until: old.until, last_fence: 0 };
     assert!(fence_of(new.acquire("you", 10, START + 10)) > seen);
 }
@@ -178,7 +178,7 @@ fn damaged_locks_are_corrupt_and_other_strings_are_foreign() {
 }
 
 #[test]
-fn no_fence_beyond_the_highest_is_ever_issued() {
+fn no_fence_above_the_highest_is_issued() {
     let ended = |fence| Lock {
         mode: Mode::Exclusive,
         fence,
@@ -191,7 +191,7 @@ fn no_fence_beyond_the_highest_is_ever_issued() {
 }
 
 #[test]
-fn readers_share_a_lock_and_a_writer_has_it_alone() {
+fn readers_share_a_lock_and_a_writer_excludes_all_others() {
     let mut key = Key::default();
     let first = fence_of(key.read("a", 1000, START));
     let second = fence_of(key.read("b", 3000, START));
@@ -217,7 +217,7 @@ fn a_reader_cannot_become_the_writer() {
 }
 
 #[test]
-fn readers_are_bounded_and_the_first_to_end_makes_room() {
+fn readers_are_bounded_and_the_first_lease_to_end_makes_room() {
     let mut key = Key::default();
     for reader in 0..MAX_HOLDERS {
         fence_of(key.read(&format!("r{reader}"), 1000 + reader as u64, START));
@@ -229,7 +229,7 @@ fn readers_are_bounded_and_the_first_to_end_makes_room() {
     fence_of(key.read("late", 1, START + 1000));
 }
 
-/// What a decision writes: bytes, and commands for the replicas.
+/// The size of a decision's write: bytes, and commands for the replicas.
 fn written(key: &mut Key, now: u64, decide: impl FnOnce(&mut Draft)) -> (usize, usize) {
     let mut draft = Draft::new(key.stored(), UnixMs(now));
     decide(&mut draft);
@@ -244,7 +244,7 @@ fn written(key: &mut Key, now: u64, decide: impl FnOnce(&mut Draft)) -> (usize, 
 }
 
 #[test]
-fn what_one_reader_changes_does_not_grow_with_the_readers() {
+fn the_write_for_one_reader_does_not_grow_with_the_readers() {
     let name = |reader: usize| format!("{reader:0254}").into_bytes();
     let mut key = Key::default();
     for reader in 0..MAX_HOLDERS {
@@ -266,47 +266,47 @@ fn what_one_reader_changes_does_not_grow_with_the_readers() {
             assert!(bytes <= 500 && commands <= 5, "{what}: {bytes} bytes in {commands} commands");
         }
     }
-    assert_eq!(key.value.as_ref().map(Vec::len), Some(15 + MAX_HOLDERS * (1 + 254 + 18)), "the place was used again");
-    // Who goes leaves a hole; with more holes than readers the lock is written without them.
+    assert_eq!(key.value.as_ref().map(Vec::len), Some(15 + MAX_HOLDERS * (1 + 254 + 18)), "the place was reused");
+    // A reader that releases leaves a free place. Once most places are free, the lock is written without them.
     for reader in 0..=MAX_HOLDERS / 2 {
         written(&mut key, START, |draft| assert!(draft.release(&name(reader), Release::All).is_some()));
     }
     let Some(Stored::Ours(lock)) = key.stored() else { panic!("no lock") };
     assert_eq!((lock.taken().count(), lock.holders.len()), (MAX_HOLDERS / 2 - 1, MAX_HOLDERS / 2 - 1));
-    // The leases of all others end: what is left is small, and written whole.
+    // The leases of all others end: the lock is small again and written whole.
     written(&mut key, START, |draft| assert!(draft.renew(&name(MAX_HOLDERS - 1), DurationMs(9_000_000)).is_some()));
     assert_eq!(written(&mut key, START + 5_000_000, claim(b"late")), (15 + 273 + 23, 1));
     assert_eq!(key.until, Some(UnixMs(START + 9_000_000)));
 }
 
 proptest! {
-    /// Many readers of names of a few lengths come, renew and go; a list of them and the lock agree, and a writer never gets in.
+    /// Many readers, with names of a few lengths, acquire, renew and release. The lock matches a list of them, and no writer gets in.
     #[test]
-    fn a_crowd_of_readers_behaves_like_a_list(steps in prop::collection::vec((0..60usize, 0..4u8, 1..3_000u64, 0..20u64), 1..300)) {
-        let name = |who: usize| format!("{who:0width$}", width = 2 + who % 3);
+    fn many_readers_match_a_list(steps in prop::collection::vec((0..60usize, 0..4u8, 1..3_000u64, 0..20u64), 1..300)) {
+        let name = |reader: usize| format!("{reader:0width$}", width = 2 + reader % 3);
         let mut key = Key::default();
         let mut model = HashMap::<usize, u64>::new();
         let mut now = START;
-        for who in 0..40 {
-            fence_of(key.read(&name(who), 2_000, now));
-            model.insert(who, now + 2_000);
+        for reader in 0..40 {
+            fence_of(key.read(&name(reader), 2_000, now));
+            model.insert(reader, now + 2_000);
         }
-        for (who, what, lease, wait) in steps {
+        for (reader, what, lease, wait) in steps {
             now += wait;
             model.retain(|_, end| *end > now);
-            let held = model.get(&who).copied();
+            let held = model.get(&reader).copied();
             match what {
                 0 | 1 => {
-                    fence_of(key.read(&name(who), lease, now));
-                    model.insert(who, held.unwrap_or(0).max(now + lease));
+                    fence_of(key.read(&name(reader), lease, now));
+                    model.insert(reader, held.unwrap_or(0).max(now + lease));
                 }
                 2 => {
-                    prop_assert_eq!(key.renew(&name(who), lease, now), held.map(|_| lease));
-                    held.map(|_| model.insert(who, now + lease));
+                    prop_assert_eq!(key.renew(&name(reader), lease, now), held.map(|_| lease));
+                    held.map(|_| model.insert(reader, now + lease));
                 }
                 _ => {
-                    prop_assert_eq!(key.release(&name(who), Release::All, now), held.map(|_| 0));
-                    model.remove(&who);
+                    prop_assert_eq!(key.release(&name(reader), Release::All, now), held.map(|_| 0));
+                    model.remove(&reader);
                 }
             }
             let Some(Stored::Ours(lock)) = key.stored() else {
@@ -328,7 +328,7 @@ proptest! {
 }
 
 #[test]
-fn only_the_ownership_that_was_granted_is_taken_back() {
+fn take_back_affects_only_the_ownership_that_was_granted() {
     let mut key = Key::default();
     let fence = fence_of(key.acquire("me", 1000, START));
     key.acquire("me", 1000, START);
@@ -364,14 +364,13 @@ enum Step {
 fn step() -> impl Strategy<Value = (u64, Step)> {
     let mode = prop_oneof![Just(Mode::Exclusive), Just(Mode::Shared)];
     let step = prop_oneof![
-        (0..3usize, mode, 1..100u64).prop_map(|(who, mode, lease)| Step::Claim(who, mode, lease)),
-        (0..3usize, any::<bool>()).prop_map(|(who, all)| Step::Release(who, all)),
-        (0..3usize, 1..100u64).prop_map(|(who, lease)| Step::Renew(who, lease)),
+        (0..3usize, mode, 1..100u64).prop_map(|(client, mode, lease)| Step::Claim(client, mode, lease)),
+        (0..3usize, any::<bool>()).prop_map(|(client, all)| Step::Release(client, all)),
+        (0..3usize, 1..100u64).prop_map(|(client, lease)| Step::Renew(client, lease)),
     ];
     (0..40u64, step)
 }
 
-/// One owner in the model.
 #[derive(Clone, Copy)]
 struct Owned {
     mode: Mode,
@@ -381,9 +380,9 @@ struct Owned {
 }
 
 proptest! {
-    /// The model: each owner's holds, deadline and fence, looked through from scratch on every step.
+    /// The model: each owner's holds, deadline and fence, in a plain map.
     #[test]
-    fn a_lock_behaves_like_its_history(steps in prop::collection::vec(step(), 1..80)) {
+    fn a_lock_matches_the_naive_model(steps in prop::collection::vec(step(), 1..80)) {
         let owners = ["a", "b", "c"];
         let mut key = Key::default();
         let mut model = HashMap::<usize, Owned>::new();
@@ -393,13 +392,13 @@ proptest! {
             model.retain(|_, owned| owned.deadline > now);
             prop_assert!(model.len() <= 1 || model.values().all(|owned| owned.mode == Mode::Shared), "a writer beside others");
             match step {
-                Step::Claim(who, mode, lease) => {
-                    let claimed = key.claim(owners[who], mode, lease, now);
-                    let expected = match model.get(&who).copied() {
+                Step::Claim(client, mode, lease) => {
+                    let claimed = key.claim(owners[client], mode, lease, now);
+                    let expected = match model.get(&client).copied() {
                         Some(mine) if mine.mode == Mode::Shared && mode == Mode::Exclusive => Claimed::Upgrade,
                         Some(mine) => {
                             let deadline = mine.deadline.max(now + lease);
-                            model.insert(who, Owned { holds: mine.holds + 1, deadline, ..mine });
+                            model.insert(client, Owned { holds: mine.holds + 1, deadline, ..mine });
                             Claimed::Granted { fence: mine.fence, ttl: DurationMs(deadline - now), holds: mine.holds + 1 }
                         }
                         None if model.values().any(|owned| owned.mode == Mode::Exclusive || mode == Mode::Exclusive) => Claimed::Held,
@@ -407,24 +406,24 @@ proptest! {
                             let fence = fence_of(claimed);
                             prop_assert!(fence > last_fence);
                             last_fence = fence;
-                            model.insert(who, Owned { mode, holds: 1, deadline: now + lease, fence });
+                            model.insert(client, Owned { mode, holds: 1, deadline: now + lease, fence });
                             Claimed::Granted { fence, ttl: DurationMs(lease), holds: 1 }
                         }
                     };
                     prop_assert_eq!(claimed, expected);
                 }
-                Step::Release(who, all) => {
-                    let left = model.get(&who).map(|owned| if all { 0 } else { owned.holds - 1 });
-                    prop_assert_eq!(key.release(owners[who], if all { Release::All } else { Release::One }, now), left);
+                Step::Release(client, all) => {
+                    let left = model.get(&client).map(|owned| if all { 0 } else { owned.holds - 1 });
+                    prop_assert_eq!(key.release(owners[client], if all { Release::All } else { Release::One }, now), left);
                     match left {
-                        Some(0) => drop(model.remove(&who)),
-                        Some(left) => model.get_mut(&who).unwrap().holds = left,
+                        Some(0) => drop(model.remove(&client)),
+                        Some(left) => model.get_mut(&client).unwrap().holds = left,
                         None => {}
                     }
                 }
-                Step::Renew(who, lease) => {
-                    let owned = model.get_mut(&who).map(|owned| owned.deadline = now + lease);
-                    prop_assert_eq!(key.renew(owners[who], lease, now), owned.map(|()| lease));
+                Step::Renew(client, lease) => {
+                    let owned = model.get_mut(&client).map(|owned| owned.deadline = now + lease);
+                    prop_assert_eq!(key.renew(owners[client], lease, now), owned.map(|()| lease));
                 }
             }
             prop_assert_eq!(key.ttl(now), Some(model.values().map(|owned| owned.deadline.saturating_sub(now)).max().unwrap_or(0)));

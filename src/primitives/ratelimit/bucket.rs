@@ -1,14 +1,13 @@
-//! The bucket with continuous refill: `capacity` units, of which `refill` come back per `period`, evenly.
+//! The bucket with continuous refill: it holds `capacity` units, and `refill` units return evenly over each `period`.
 //!
-//! The maths, once: let P be the period in microseconds. What is used is kept as a level in units of 1/P of a token. One token is P
-//! of them, and `refill` of them drain per microsecond, so every quantity is an integer and nothing is ever rounded while the period
-//! stays the same. The level is stored with its time to the microsecond: the refill is never part of what is stored, so a request with
-//! another refill finds exactly what was used.
+//! The maths: let P be the period in microseconds. The usage is a level in units of 1/P of a token. One token is P of these units, and
+//! `refill` of them drain per microsecond, so every quantity is an integer and nothing is rounded while the period stays the same. The
+//! level is stored with its time in microseconds, without the refill, so a request with another refill finds the exact usage.
 //!
 //!   level(t) = max(0, level - refill * (t - since))        granted  <=>  level + cost * P <= capacity * P
 //!
-//! The largest level, with a debt of one capacity, is 2 * capacity * P = 2 * 10^12 * 3.2 * 10^13 < 2^86, so u128 holds every product
-//! below with room to spare.
+//! The largest level, with a debt of one capacity, is 2 * capacity * P = 2 * 10^12 * 3.2 * 10^13 < 2^86, so a u128 holds every product
+//! below.
 
 use super::state::Stored;
 use super::{Ask, floor_units};
@@ -19,16 +18,15 @@ use crate::primitives::time::{DurationMs, UnixMicros};
 pub struct Bucket {
     /// Units that can be used at once.
     pub capacity: u64,
-    /// Units that come back per period.
+    /// Units that return per period.
     pub refill: u64,
-    /// The period.
     pub period: DurationMs,
 }
 
-/// How much is used, as of a point in time.
+/// The usage at a point in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Level {
-    /// When the level was this. Never before the time it was computed at.
+    /// The time of the level. Never before the time at which it was computed.
     since: UnixMicros,
     /// Used units times the period in microseconds.
     level: u128,
@@ -47,30 +45,28 @@ impl Bucket {
         self.tokens(self.capacity)
     }
 
-    /// Microseconds until `level` has drained, rounded up.
+    /// Microseconds in which `level` drains, rounded up.
     fn drain_time(self, level: u128) -> u64 {
         u64::try_from(level.div_ceil(u128::from(self.refill.max(1)))).unwrap_or(u64::MAX)
     }
 
-    /// The time in which an empty bucket fills up.
     pub(super) fn window(self) -> DurationMs {
         let ms = u128::from(self.capacity).saturating_mul(self.period.0.into()).div_ceil(u128::from(self.refill.max(1)));
         DurationMs(u64::try_from(ms).unwrap_or(u64::MAX))
     }
 
-    /// Nothing used.
     pub(super) fn full(now: UnixMicros) -> Level {
         Level { since: now, level: 0 }
     }
 
-    /// The level now, from what is stored. `None` when that is another kind or belongs to a clock that is gone.
+    /// The level now, from the stored one. `None` if that is of another kind or from a clock that is gone.
     pub(super) fn adopt(self, stored: Stored, most: u64, now: UnixMicros) -> Option<Level> {
         let Stored::Bucket { since, level, period } = stored else { return None };
         if since > now && since.since(now) > self.drain_time(self.brim()) {
             return None;
         }
-        // A larger bucket may have left more than this one holds. The clamp is at the stored time and not at now, so that a denied
-        // caller, whose denial stores nothing, still sees the level fall.
+        // A larger bucket may have left more than this one holds. The clamp applies at the stored time, not now: a denial stores
+        // nothing, and the level must still fall between denials.
         let level = rescale(level, u128::from(period.micros()).max(1), self.token()).min(self.tokens(most));
         let drained = u128::from(self.refill).saturating_mul(u128::from(now.since(since)));
         Some(Level { since: since.max(now), level: level.saturating_sub(drained) })
@@ -80,7 +76,7 @@ impl Bucket {
         floor_units(self.brim(), used.level, self.token())
     }
 
-    /// When `ask` can be granted: now, later, or never.
+    /// When `ask` can be granted; `None` means never.
     pub(super) fn ready_at(self, used: Level, ask: Ask, now: UnixMicros) -> Option<UnixMicros> {
         let ceiling = self.tokens(ask.ceiling(self.capacity)?);
         match used.level.saturating_add(self.tokens(ask.amount)).saturating_sub(ceiling) {
@@ -97,7 +93,7 @@ impl Bucket {
         used.level = used.level.saturating_add(self.tokens(amount));
     }
 
-    /// Gives back up to `amount` units and says how many; the last one may be a part of a unit.
+    /// Refunds up to `amount` units and returns how many; the last one may be a part of a unit.
     pub(super) fn refund(self, used: &mut Level, amount: u64) -> u64 {
         let given = self.tokens(amount).min(used.level);
         used.level = used.level.saturating_sub(given);
@@ -113,8 +109,8 @@ impl Bucket {
     }
 }
 
-/// `level` in the units of another period. Whole tokens convert exactly; a part of one is rounded up, by what drains in less than a
-/// microsecond, so that a changed policy never gives units away.
+/// `level` in the units of another period. Whole tokens convert exactly. A part of a token is rounded up, by less than a microsecond's
+/// drain, so that a changed policy never grants extra units.
 fn rescale(level: u128, from: u128, to: u128) -> u128 {
     if from == to {
         return level;

@@ -1,7 +1,7 @@
-//! The fixed window: a counter that is forgotten when its window ends.
+//! The fixed window: a counter that is dropped when its window ends.
 //!
-//! The window starts with the millisecond of the first hit, so that it ends where a TTL can name it: the key then lives exactly as long.
-//! With ALIGN it starts at a multiple of its length since the Unix epoch instead, so the first one may be short.
+//! The window starts with the millisecond of the first hit, so that the key's TTL, in milliseconds, can end exactly with it. With ALIGN it
+//! starts at a multiple of its length since the Unix epoch instead, so the first window may be short.
 
 use super::Ask;
 use super::state::Stored;
@@ -12,13 +12,12 @@ use crate::primitives::time::{DurationMs, UnixMicros};
 pub struct Fixed {
     /// Units per window.
     pub limit: u64,
-    /// The window.
     pub window: DurationMs,
     /// Windows start at multiples of their length since the Unix epoch.
     pub aligned: bool,
 }
 
-/// What was used in the window that began at `start`.
+/// The usage in the window that began at `start`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     start: UnixMicros,
@@ -26,13 +25,12 @@ pub struct Window {
 }
 
 impl Fixed {
-    /// The start of the aligned window that `at` lies in; without ALIGN its millisecond.
+    /// The start of the aligned window that contains `at`; without ALIGN, the start of its millisecond.
     fn align(self, at: UnixMicros) -> UnixMicros {
         let grid = if self.aligned { self.window.micros() } else { 1000 };
         UnixMicros(at.0.saturating_sub(at.0.checked_rem(grid).unwrap_or(0)))
     }
 
-    /// A window in which nothing was used yet.
     pub(super) fn full(self, now: UnixMicros) -> Window {
         Window { start: self.align(now), used: 0 }
     }
@@ -41,8 +39,7 @@ impl Fixed {
         window.start.plus(self.window.micros())
     }
 
-    /// The window that now lies in, from what is stored. `None` when that is another kind, is over or unused, or
-    /// belongs to a clock that is gone.
+    /// The current window, from the stored one. `None` if that is of another kind, has ended, is unused, or is from a clock that is gone.
     pub(super) fn adopt(self, stored: Stored, most: u64, now: UnixMicros) -> Option<Window> {
         let Stored::Fixed { start, used } = stored else { return None };
         let window = Window { start: self.align(start), used: used.min(most) };
@@ -54,7 +51,7 @@ impl Fixed {
         self.limit.cast_signed().saturating_sub_unsigned(window.used)
     }
 
-    /// When `ask` can be granted: now, later, or never.
+    /// When `ask` can be granted; `None` means never.
     pub(super) fn ready_at(self, window: Window, ask: Ask, now: UnixMicros) -> Option<UnixMicros> {
         let fits = window.used.saturating_add(ask.amount) <= ask.ceiling(self.limit)?;
         Some(if fits { now } else { self.end(window) })
@@ -68,7 +65,7 @@ impl Fixed {
         window.used = window.used.saturating_add(amount);
     }
 
-    /// Gives back up to `amount` units and says how many.
+    /// Refunds up to `amount` units and returns how many.
     pub(super) fn refund(window: &mut Window, amount: u64) -> u64 {
         let given = amount.min(window.used);
         window.used = window.used.saturating_sub(given);

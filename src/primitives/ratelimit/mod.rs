@@ -1,18 +1,18 @@
-//! Rate limits: which requests pass, what is left, and how long to wait.
+//! Rate limits: grants or denies requests, with what remains and how long to wait.
 //!
-//! A limiter is one to eight policies. Each turns (what was used, now, amount) into an answer; a request passes when all policies let it,
-//! and is charged to all or none. All arithmetic is on integers: BUCKET and SLIDING count in units so small that nothing is ever rounded
-//! (see `bucket`, `sliding`), so rates and limits are exact over any time.
+//! A limiter has one to eight policies. Each decides from (usage, now, amount). A request is granted if all policies grant it, and is
+//! charged to all of them or none. All arithmetic uses integers. BUCKET and SLIDING count in units so small that nothing is rounded (see
+//! `bucket`, `sliding`), so rates and limits stay exact over any time.
 //!
-//! What must stay true:
-//! - a denial is [`Effect::Keep`]: it writes nothing;
-//! - `retry_after` is never early and less than 1 ms late: who waits exactly that long is granted if nobody else came;
-//! - the TTL ends when the limiter would be full again, so that a missing key and a full limiter are the same thing; unless the clock was
-//!   set, no time in a reply or TTL is longer than the policy says: its window, two of a SLIDING one, and once more for a debt;
-//! - what one hit changes is bounded: the state of a LOG is patched (see `ring`), every other state is at most 90 bytes per policy;
-//! - a stored time that lies in the future (the clock was set back) is taken as now, at most one full refill ahead; beyond that the
-//!   state belongs to a clock that is gone, and the policy starts full. So a step of any size costs a caller at most one refill of
-//!   waiting and yields at most one capacity.
+//! Invariants:
+//! - A denial is [`Effect::Keep`]: it writes nothing.
+//! - `retry_after` is never early and less than 1 ms late: a client that waits exactly that long is granted if no other request came.
+//! - The key expires when the limiter is full again, so a missing key means a full limiter. Unless the clock was set, no time in a reply
+//!   and no TTL exceeds the policy's window (two windows for SLIDING), and once more for a debt.
+//! - The size of one hit's write is bounded: a LOG is patched (see `ring`), and every other state has at most 90 bytes per policy.
+//! - A stored time in the future means that the clock was set back. If it lies at most one full refill ahead, it counts as now. Beyond
+//!   that the policy starts full, because the clock that wrote it is gone. So a clock step of any size costs a client at most one refill
+//!   of waiting and grants at most one capacity.
 
 mod bucket;
 mod fixed;
@@ -38,16 +38,16 @@ use super::codec::Corrupt;
 use super::effect::{Effect, Expiry};
 use super::time::{DurationMs, UnixMicros};
 
-/// The largest capacity, limit, refill and amount. LOG has a limit of its own.
+/// The largest capacity, limit, refill and amount. [`MAX_LOG`] is the limit of LOG.
 pub const MAX_LIMIT: i64 = 1_000_000_000_000;
 
-/// The policies of a limiter, or one thing per policy. Most limiters have one policy: one costs no allocation.
+/// One element per policy of a limiter. Most limiters have one policy, and one element needs no allocation.
 pub type PerPolicy<T> = SmallVec<[T; 1]>;
 
-/// How often a caller may pass.
+/// The kind of a policy, with its numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Continuous refill: token bucket, leaky bucket as a meter and GCRA are this.
+    /// Continuous refill. Token bucket, leaky bucket as a meter, and GCRA are the same.
     Bucket(Bucket),
     /// A counter per window.
     Fixed(Fixed),
@@ -69,7 +69,7 @@ impl Kind {
         }
     }
 
-    /// The time in which the limit can be used once: the window, or how long an empty bucket takes to fill up.
+    /// The time in which the limit can be used once: the window, or the time in which an empty bucket fills up.
     #[must_use]
     pub fn window(self) -> DurationMs {
         match self {
@@ -78,7 +78,7 @@ impl Kind {
         }
     }
 
-    /// The policy as a user writes it, in lower case.
+    /// The keyword of the policy, in lower case.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -90,31 +90,27 @@ impl Kind {
     }
 }
 
-/// One policy of a limiter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy<'a> {
-    /// What it allows.
     pub kind: Kind,
-    /// The name under which its usage is stored; without one it is known by its place.
+    /// The name under which its usage is stored. An unnamed policy is found by its position.
     pub name: Option<&'a [u8]>,
 }
 
-/// What is asked of a limiter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {
-    /// All of it or nothing. An amount of 0 only looks.
+    /// Charges the whole amount or nothing. An amount of 0 only reads.
     Charge(u64),
-    /// As much of it as there is, at least one.
+    /// Charges as much as remains, up to the amount and at least one.
     UpTo(u64),
-    /// All of it or nothing, into a debt of at most one capacity.
+    /// Charges the whole amount or nothing, into a debt of at most one capacity.
     Force(u64),
-    /// Gives it back.
     Refund(u64),
-    /// Forgets everything.
+    /// Deletes the limiter.
     Reset,
 }
 
-/// An amount, and how many times the limit may be used after it.
+/// An amount to charge, and the bound on usage after it, as a multiple of the limit.
 #[derive(Debug, Clone, Copy)]
 struct Ask {
     amount: u64,
@@ -122,38 +118,36 @@ struct Ask {
 }
 
 impl Ask {
-    /// What may be used of a policy with this limit; `None` when the amount alone is more.
+    /// The most usage of a policy with this limit; `None` if the amount alone exceeds it.
     fn ceiling(self, limit: u64) -> Option<u64> {
         let ceiling = limit.saturating_mul(self.capacities);
         (self.amount <= ceiling).then_some(ceiling)
     }
 }
 
-/// The answer to one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
-    /// What was charged, 0 when denied; of a refund, the most that a policy took back.
+    /// The amount charged, or 0 if denied. For a refund, the most that one policy took back.
     pub granted: u64,
-    /// The answer of each policy.
     pub standings: PerPolicy<Standing>,
 }
 
-/// Where one policy stands after the request.
+/// The state of one policy after the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
     /// The policy's capacity or limit.
     pub limit: u64,
-    /// What it could grant right now; negative in debt.
+    /// The most that it can grant now; negative in debt.
     pub remaining: i64,
-    /// Zero when it lets the request pass; else when it would; `None` when it never can.
+    /// Zero if it grants the request, otherwise the time until it would; `None` if it never can.
     pub retry_after: Option<DurationMs>,
-    /// When it is full again.
+    /// The time until it is full again.
     pub reset_after: DurationMs,
 }
 
 impl Decision {
-    /// The policy that binds: of those that deny the one that denies longest, else the one with the least remaining; the first of
-    /// several.
+    /// The policy that binds: of those that deny, the one with the longest wait, otherwise the one with the least remaining. The first one
+    /// wins a tie.
     #[must_use]
     pub fn binding(&self) -> (usize, Standing) {
         if let [standing] = self.standings[..] {
@@ -166,7 +160,7 @@ impl Decision {
         first.unwrap_or((0, Standing { limit: 0, remaining: 0, retry_after: None, reset_after: DurationMs(0) }))
     }
 
-    /// When the limiter is full again.
+    /// The time until the limiter is full again.
     #[must_use]
     pub fn reset_after(&self) -> DurationMs {
         self.standings.iter().map(|standing| standing.reset_after).max().unwrap_or_default()
@@ -177,7 +171,7 @@ impl Decision {
     }
 }
 
-/// Decides on a request against what is stored, and charges it when it is granted.
+/// Decides on a request, given the stored state, and charges it if it is granted.
 pub fn decide(
     stored: Option<&[u8]>,
     policies: &[Policy<'_>],
@@ -194,7 +188,7 @@ pub fn decide(
     }
 }
 
-/// [`decide`] for the limiter that most are, a bucket alone: the same answer without a limiter that is built and moved about.
+/// [`decide`] for the most common limiter, a single bucket: the same outcome without the cost of a [`Limiter`].
 fn charge_bucket(bucket: Bucket, record: Option<Record<'_>>, ask: Ask, now: UnixMicros) -> (Decision, Effect<Vec<u8>>) {
     let mut used = Usage::bucket(bucket, record.as_ref(), now);
     let ready_at = bucket.ready_at(used, ask, now);
@@ -261,7 +255,7 @@ fn refund(mut limiter: Limiter<'_>, policies: &[Policy<'_>], amount: u64, now: U
     (answer(&limiter, policies, granted, None, now), effect)
 }
 
-/// The answer of a limiter; with `denied` that of one that denies.
+/// The decision of a limiter. `denied` is the request if it is denied.
 fn answer(limiter: &Limiter<'_>, policies: &[Policy<'_>], granted: u64, denied: Option<Ask>, now: UnixMicros) -> Decision {
     let standing = |(index, policy): (usize, &Policy<'_>)| Standing {
         limit: policy.kind.limit(),
@@ -275,14 +269,14 @@ fn answer(limiter: &Limiter<'_>, policies: &[Policy<'_>], granted: u64, denied: 
     Decision { granted, standings: policies.iter().enumerate().map(standing).collect() }
 }
 
-/// One of several limiters that are charged together.
+/// The decision on one of several limiters that are charged together.
 pub struct Draft {
     looked: Standing,
     decision: Decision,
     effect: Effect<Vec<u8>>,
 }
 
-/// Decides on a request about one of several limiters, as if it were the only one.
+/// Decides on one of several limiters as if it were the only one.
 pub fn draft(stored: Option<&[u8]>, policy: Policy<'_>, amount: u64, now: UnixMicros) -> Result<Draft, Corrupt> {
     let policies = [policy];
     let (look, _) = decide(stored, &policies, Request::Charge(0), now)?;
@@ -290,7 +284,7 @@ pub fn draft(stored: Option<&[u8]>, policy: Policy<'_>, amount: u64, now: UnixMi
     Ok(Draft { looked: look.binding().1, decision, effect })
 }
 
-/// Decides on all of them: all are charged, or none. The standings are those of the limiters, in their order.
+/// Charges all limiters or none. The standings are those of the limiters, in their order.
 #[must_use]
 pub fn decide_all(drafts: Vec<Draft>, amount: u64) -> (Decision, Vec<Effect<Vec<u8>>>) {
     if drafts.iter().any(|draft| draft.decision.is_denied()) {
@@ -301,7 +295,7 @@ pub fn decide_all(drafts: Vec<Draft>, amount: u64) -> (Decision, Vec<Effect<Vec<
     (Decision { granted: amount, standings }, drafts.into_iter().map(|draft| draft.effect).collect())
 }
 
-/// How many whole units are left of `full` when `used` of it is, both in units of 1/`unit`. Rounded down, also below zero.
+/// The whole units left of `full` after `used`, both in units of 1/`unit`. Rounded down, below zero too.
 fn floor_units(full: u128, used: u128, unit: u128) -> i64 {
     let units = |level: u128| i64::try_from(level.checked_div(unit).unwrap_or(0)).unwrap_or(i64::MAX);
     match full.checked_sub(used) {

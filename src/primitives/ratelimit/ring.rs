@@ -1,11 +1,11 @@
-//! The hits that the LOG policies of a key remember: a ring buffer at the end of the stored bytes, so that one hit touches one slot.
+//! The hits of the LOG policies of a key: a ring buffer at the end of the stored bytes, so that one hit changes one slot.
 //!
-//! An entry is a time and the count of all units used before it, so what was used since any entry is one subtraction, and every
-//! question is a binary search. Counts go round at 2^24, far beyond what a log can hold. Times never decrease from one entry to the
-//! next: a clock that was set back repeats the last one. Hits at the same microsecond share an entry.
+//! An entry is a time and the count of all units used before it. The usage since any entry is one subtraction, and every query is a
+//! binary search. Counts wrap around at 2^24, far beyond what a log can hold. Times never decrease from one entry to the next: after a
+//! clock was set back, entries repeat the last time. Hits in the same microsecond share an entry.
 //!
-//! The ring grows slot by slot up to `modulus`, the limit, and goes round from there. Only a debt can need more than that: then it is
-//! written anew with twice as many.
+//! The ring grows slot by slot up to `modulus`, the limit, and then wraps around. Only a debt can need more slots: the ring is then
+//! rewritten with twice as many.
 
 use std::borrow::Cow;
 
@@ -23,37 +23,35 @@ const UNITS: u32 = 1 << 24;
 const MAX_TIME: u64 = (1 << 56) - 1;
 const MAX_SLOTS: usize = 20_000;
 
-/// Up to this many entries a log is written whole: that replicates as one command, and takes less than a change of it.
+/// A log with at most this many entries is written whole: that replicates as one command and is cheaper than a patch.
 const SMALL: usize = 8;
-/// Up to this many entries a log is written whole when that shortens it a lot.
+/// A log with at most this many entries is written whole if that makes it much shorter.
 const SPARSE: usize = 64;
 
-/// One hit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
-    /// When.
     pub at: UnixMicros,
-    /// All units before it.
+    /// The count of all units before it.
     pub before: u32,
 }
 
-/// The entries, oldest first, as they are stored, with the one that this request adds.
+/// The stored entries, oldest first, and the one that this request adds.
 #[derive(Debug, Clone, Default)]
 pub struct Ring<'a> {
     slots: Cow<'a, [u8]>,
     /// The slot of the oldest entry.
     head: usize,
-    /// The number of entries, with the added one.
+    /// The number of entries, the added one included.
     count: usize,
-    /// Where the ring goes round.
+    /// The number of slots after which the ring wraps around.
     modulus: usize,
-    /// All units.
+    /// The count of all units.
     total: u32,
     added: Option<Entry>,
 }
 
 impl<'a> Ring<'a> {
-    /// Reads a ring, which is everything up to the end of the state.
+    /// Reads a ring, which takes all bytes up to the end of the state.
     pub(super) fn decode(bytes: &'a [u8]) -> Result<Self, Corrupt> {
         let (header, slots) = bytes.split_at_checked(HEADER_BYTES).ok_or(Corrupt)?;
         let mut header = Reader::new(header);
@@ -67,7 +65,7 @@ impl<'a> Ring<'a> {
         if whole && held { Ok(ring) } else { Err(Corrupt) }
     }
 
-    /// The entry at a position, counted from the oldest.
+    /// The entry at a position; 0 is the oldest.
     pub(super) fn entry(&self, position: usize) -> Option<Entry> {
         if position >= self.count {
             return None;
@@ -85,7 +83,7 @@ impl<'a> Ring<'a> {
         self.head.saturating_add(position).checked_rem(self.modulus).unwrap_or(0)
     }
 
-    /// The first position at which `is_before` is false; it must be true up to there and false from there on.
+    /// The first position at which `is_before` is false. It must be true for all positions before and false for all after.
     pub(super) fn partition(&self, is_before: impl Fn(Entry) -> bool) -> usize {
         let (mut low, mut high) = (0, self.count);
         while low < high {
@@ -100,7 +98,7 @@ impl<'a> Ring<'a> {
         Some(self.entry(self.count.checked_sub(1)?)?.at)
     }
 
-    /// Units used since the count stood at `mark`.
+    /// Units used since the count was `mark`.
     pub(super) fn units_since(&self, mark: u32) -> u64 {
         (self.total.wrapping_sub(mark) % UNITS).into()
     }
@@ -110,14 +108,14 @@ impl<'a> Ring<'a> {
         self.entry(position).map_or(0, |entry| self.units_since(entry.before))
     }
 
-    /// The count as it stood before the newest `units`.
+    /// The count before the newest `units`.
     pub(super) fn mark(&self, units: u64) -> u32 {
         self.total.wrapping_sub(u32::try_from(units).unwrap_or(0)) % UNITS
     }
 
     /// Drops the entries that hold none of the newest `units`.
     fn keep(&mut self, units: u64) {
-        // The newest units begin in the last entry that has at least as many from it on.
+        // The newest units begin in the last entry from which at least that many are counted.
         let dropped = match units {
             0 => self.count,
             _ => self.partition(|entry| self.units_since(entry.before) >= units).saturating_sub(1),
@@ -138,7 +136,7 @@ impl<'a> Ring<'a> {
         self
     }
 
-    /// Takes back the newest `amount` units, and drops the entries that hold none of the `kept` ones before them.
+    /// Removes the newest `amount` units, and drops the entries that hold none of the `kept` units before them.
     pub(super) fn refund(mut self, kept: u64, amount: u64) -> Self {
         self.count = self.partition(|entry| self.units_since(entry.before) > amount);
         self.total = self.mark(amount);
@@ -146,7 +144,7 @@ impl<'a> Ring<'a> {
         self
     }
 
-    /// The same with no time after `now`, for a log from a clock that was set back by more than a window. Written anew.
+    /// A copy with no time after `now`, for a clock that was set back by more than a window.
     pub(super) fn clamped(self, now: UnixMicros) -> Ring<'static> {
         let mut slots = Vec::with_capacity(self.count.saturating_mul(SLOT_BYTES));
         self.entries().for_each(|entry| put(&mut slots, Entry { at: entry.at.min(now), ..entry }));
@@ -166,7 +164,7 @@ impl<'a> Ring<'a> {
         matches!(self.slots, Cow::Borrowed(_)) && modulus && self.count <= self.modulus && self.count > SMALL && !wasteful
     }
 
-    /// The added entry's place among the slots, and its bytes.
+    /// The offset of the added entry among the slots, and its bytes.
     pub(super) fn added_slot(&self) -> Option<(usize, Vec<u8>)> {
         let mut bytes = Vec::with_capacity(SLOT_BYTES);
         put(&mut bytes, self.added?);
@@ -181,7 +179,7 @@ impl<'a> Ring<'a> {
     /// Writes the whole ring, from the first slot on.
     pub(super) fn put_whole(&self, limit: usize, out: &mut Vec<u8>) {
         let modulus = if self.count > limit { limit.saturating_mul(2) } else { limit }.min(MAX_SLOTS);
-        // A ring of ours never holds more; a damaged one may.
+        // Only a damaged ring can hold more.
         let skipped = self.count.saturating_sub(modulus);
         put_header(out, [0, self.count.saturating_sub(skipped), modulus], self.total);
         self.entries().skip(skipped).for_each(|entry| put(out, entry));

@@ -1,11 +1,11 @@
-//! The sliding window in constant memory: two counters, of which the older one fades out.
+//! The sliding window in constant memory: two counters, the older of which fades out.
 //!
-//! The maths, once: windows of length W follow each other from the first hit on. At the time e into the current one,
+//! The maths: windows of length W follow each other from the first hit on. At the time e into the current window,
 //!
 //!   used = previous * (W - e) / W + current        granted  <=>  used + cost <= limit
 //!
-//! as if the hits of the previous window had been spread evenly. Everything is multiplied by W in microseconds, so nothing is rounded.
-//! Where they were not spread evenly, `used` is too low by at most previous * e / W, and too high by at most previous * (W - e) / W.
+//! as if the hits of the previous window were spread evenly. Everything is multiplied by W in microseconds, so nothing is rounded. If the
+//! hits were not spread evenly, `used` is too low by at most previous * e / W, or too high by at most previous * (W - e) / W.
 
 use super::state::Stored;
 use super::{Ask, floor_units};
@@ -16,18 +16,17 @@ use crate::primitives::time::{DurationMs, UnixMicros};
 pub struct Sliding {
     /// Units per window.
     pub limit: u64,
-    /// The window.
     pub window: DurationMs,
 }
 
-/// What was used in the current window and in the one before.
+/// The usage in the current window and in the previous one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Windows {
-    /// When the current window began.
+    /// The start of the current window.
     start: UnixMicros,
     previous: u64,
     current: u64,
-    /// Never more than this counts as used: what a larger limit left behind.
+    /// A cap on the usage, for the usage under a larger limit.
     most: u64,
 }
 
@@ -40,7 +39,6 @@ impl Sliding {
         u128::from(count).saturating_mul(self.unit())
     }
 
-    /// Nothing used.
     pub(super) fn full(self, now: UnixMicros) -> Windows {
         Windows { start: now, previous: 0, current: 0, most: self.limit }
     }
@@ -49,8 +47,8 @@ impl Sliding {
         windows.start.plus(self.window.micros())
     }
 
-    /// The windows as of now, from what is stored. `None` when that is another kind, is over or unused, or
-    /// belongs to a clock that is gone.
+    /// The windows now, from the stored ones. `None` if those are of another kind, have ended, are unused, or are from a clock that is
+    /// gone.
     pub(super) fn adopt(self, stored: Stored, most: u64, now: UnixMicros) -> Option<Windows> {
         let Stored::Sliding { start, previous, current } = stored else { return None };
         let windows = Windows { start, previous: previous.min(most), current: current.min(most), most };
@@ -75,13 +73,13 @@ impl Sliding {
         floor_units(self.units(self.limit), self.used(windows, now), self.unit())
     }
 
-    /// When `ask` can be granted: now, later, or never.
+    /// When `ask` can be granted; `None` means never.
     pub(super) fn ready_at(self, windows: Windows, ask: Ask, now: UnixMicros) -> Option<UnixMicros> {
         let ceiling = ask.ceiling(self.limit)?;
         if self.used(windows, now).saturating_add(self.units(ask.amount)) <= self.units(ceiling) {
             return Some(now);
         }
-        // Either the previous window has to fade far enough, or the current one has to end, and then fade itself.
+        // Either the previous window must fade far enough, or the current one must end and then fade.
         let room = ceiling.saturating_sub(ask.amount);
         Some(match room.checked_sub(windows.current) {
             Some(room) => windows.start.plus(self.fade_time(windows.previous, room)),
@@ -89,7 +87,7 @@ impl Sliding {
         })
     }
 
-    /// Microseconds into the next window until `count` counts for no more than `room` units, rounded up.
+    /// Microseconds into the next window until `count` has faded to `room` units, rounded up.
     fn fade_time(self, count: u64, room: u64) -> u64 {
         let left = self.units(room).checked_div(count.into()).unwrap_or(self.unit());
         u64::try_from(self.unit().saturating_sub(left)).unwrap_or(u64::MAX)
@@ -105,14 +103,14 @@ impl Sliding {
 
     pub(super) fn charge(self, windows: &mut Windows, amount: u64, now: UnixMicros) {
         windows.current = windows.current.saturating_add(amount);
-        // A debt stays one until it has faded, or the next reader would cut it off.
+        // Usage in debt stays marked as such until it has faded; otherwise the next read would cap it at the limit.
         let unclamped = Windows { most: u64::MAX, ..*windows };
         let over = self.used(unclamped, now) > self.units(self.limit) || windows.previous.max(windows.current) > self.limit;
         windows.most = self.limit.saturating_mul(if over { 2 } else { 1 });
         windows.current = windows.current.min(windows.most);
     }
 
-    /// Gives back up to `amount` units of the current window and says how many.
+    /// Refunds up to `amount` units of the current window and returns how many.
     pub(super) fn refund(windows: &mut Windows, amount: u64) -> u64 {
         let given = amount.min(windows.current);
         windows.current = windows.current.saturating_sub(given);

@@ -1,13 +1,13 @@
-//! The stored bytes of a rate limit: one magic byte that is also the version, one record per policy, and the ring of the LOG policies.
+//! The stored bytes of a rate limit: a magic byte that is also the version, one record per policy, and the ring of the LOG policies.
 //!
 //!   0xa1                                                             magic, version 1; no UTF-8 text starts with it
-//!   per policy: tag, [length:1, name] when the tag says so, and
-//!     0x06  since-us:7  level:11  period-ms:5                        BUCKET: 25 bytes in all when alone
-//!     0x07  start-us:7  used:6                                       FIXED: 15 bytes in all when alone
-//!     0x08  start-us:7  previous:6  current:6                        SLIDING: 21 bytes in all when alone
+//!   per policy: tag, [length:1, name] if the tag says so, and
+//!     0x06  since-us:7  level:11  period-ms:5                        BUCKET: a state of 25 bytes if alone
+//!     0x07  start-us:7  used:6                                       FIXED: a state of 15 bytes if alone
+//!     0x08  start-us:7  previous:6  current:6                        SLIDING: a state of 21 bytes if alone
 //!     0x04  mark:3                                                   LOG: the units of the ring before the mark do not count
 //!     0x01  0x02  0x03                                               read only: the same three with times in ms:6
-//!     tag | 0x80: named; tag | 0x40: a debt, so that more than the limit is believed
+//!     tag | 0x80: named; tag | 0x40: in debt, so the usage may exceed the limit
 //!   0x05  head:2  count:2  modulus:2  total:3, (time-us:7 before:3)  the ring, if and only if there is a LOG
 
 use super::ring::{HEADER_BYTES, Ring, UNIT_BYTES};
@@ -15,12 +15,12 @@ use super::{MAX_LIMIT, PerPolicy};
 use crate::primitives::codec::{Corrupt, Reader, put_uint};
 use crate::primitives::time::{DurationMs, MAX_DURATION_MS, UnixMicros, UnixMs};
 
-/// What an error calls this format.
+/// The name of this format in error messages.
 pub const FORMAT: &str = "a rate limit (format a1)";
 
 /// The most policies of one limiter.
 pub const MAX_POLICIES: usize = 8;
-/// The longest name of a policy.
+/// The longest name of a policy, in bytes.
 pub const MAX_NAME: usize = 64;
 
 const MAGIC: u8 = 0xa1;
@@ -43,53 +43,47 @@ const COUNT_BYTES: usize = 6;
 const BUCKET_BYTES: usize = TIME_BYTES + LEVEL_BYTES + PERIOD_BYTES;
 const LARGEST_TIME: u64 = (1 << 56) - 1;
 
-/// What is stored of one policy, by its kind.
+/// The stored usage of one policy, by its kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stored {
     /// See [`super::Bucket`].
     Bucket {
-        /// When the level was this.
+        /// The time of the level.
         since: UnixMicros,
         /// Used units times the period in microseconds.
         level: u128,
-        /// The period that the level is counted in.
+        /// The period that defines the unit of the level.
         period: DurationMs,
     },
     /// See [`super::Fixed`].
     Fixed {
         /// The start of the window.
         start: UnixMicros,
-        /// Units used in it.
         used: u64,
     },
     /// See [`super::Sliding`].
     Sliding {
         /// The start of the current window.
         start: UnixMicros,
-        /// Units used in the one before.
         previous: u64,
-        /// Units used in it.
         current: u64,
     },
     /// See [`super::Log`].
     Log {
-        /// Units of the ring that came before this do not count.
+        /// Units of the ring before the mark do not count.
         mark: u32,
     },
 }
 
-/// What is stored of one policy.
+/// The stored state of one policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// The name it was given.
     pub name: Option<&'a [u8]>,
-    /// More than its limit is used.
+    /// Whether the usage exceeds the limit.
     pub in_debt: bool,
-    /// What was used.
     pub stored: Stored,
 }
 
-/// A stored limiter.
 #[derive(Debug, Clone, Default)]
 pub struct State<'a> {
     pub(super) records: PerPolicy<Record<'a>>,
@@ -99,7 +93,7 @@ pub struct State<'a> {
 }
 
 impl<'a> State<'a> {
-    /// Reads a state. Accepts what is written here and nothing else, but takes the entries of a ring at their word.
+    /// Reads a state. Accepts only what this file writes, but does not check the entries of a ring.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, Corrupt> {
         let mut rest = bytes.strip_prefix(&[MAGIC]).ok_or(Corrupt)?;
         let mut state = Self { header: bytes.len(), ..Self::default() };
@@ -127,7 +121,7 @@ impl<'a> State<'a> {
     }
 }
 
-/// The record of a state that can only be an unnamed bucket alone, or that of a missing state. `None` when a full look is needed.
+/// The record of a single unnamed bucket; `Some(None)` for a missing state. `None` for any other state, which needs a full decode.
 pub(super) fn lone_bucket(bytes: Option<&[u8]>) -> Option<Option<Record<'_>>> {
     match bytes {
         None => Some(None),
@@ -187,27 +181,25 @@ fn stored(kind: u8, in_debt: bool, fields: &mut Reader<'_>) -> Result<Stored, Co
     })
 }
 
-/// The highest level of any bucket with this period: the largest capacity, twice that with a debt, and what older builds added for the
-/// part of a millisecond that they cut off.
+/// The highest level of any bucket with this period: the largest capacity, or twice that with a debt, plus what older builds added when
+/// they cut off a part of a millisecond.
 fn max_level(period: DurationMs, in_debt: bool) -> u128 {
     let limit = u128::from(MAX_LIMIT.unsigned_abs());
     let capacities = u128::from(period.micros()).saturating_mul(if in_debt { 2 } else { 1 });
     limit.saturating_mul(capacities.saturating_add(1000))
 }
 
-/// Begins a state, with room for a bucket.
+/// Starts a state, with room for a bucket.
 pub(super) fn begin() -> Vec<u8> {
     let mut out = Vec::with_capacity(BUCKET_BYTES + 2);
     out.push(MAGIC);
     out
 }
 
-/// Writes what stands before a ring.
 pub(super) fn put_ring_tag(out: &mut Vec<u8>) {
     out.push(RING);
 }
 
-/// Writes one record.
 pub(super) fn put_record(out: &mut Vec<u8>, record: Record<'_>) {
     let kind = match record.stored {
         Stored::Bucket { .. } => BUCKET,

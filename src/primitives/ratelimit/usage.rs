@@ -1,4 +1,4 @@
-//! The policies of one limiter as they stand now: what each has used, and the one place that tells the kinds apart.
+//! The current usage of each policy of a limiter. Only this file distinguishes the kinds of policies.
 
 use super::bucket::{Bucket, Level};
 use super::fixed::{Fixed, Window};
@@ -10,7 +10,7 @@ use super::{Ask, Kind, PerPolicy, Policy};
 use crate::primitives::effect::{Effect, Expiry, Part};
 use crate::primitives::time::UnixMicros;
 
-/// What one policy has used.
+/// The usage of one policy.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Usage {
     Bucket(Bucket, Level),
@@ -19,19 +19,18 @@ pub(super) enum Usage {
     Log(Log, u64),
 }
 
-/// A limiter at one time.
+/// A limiter at one point in time.
 #[derive(Clone)]
 pub(super) struct Limiter<'a> {
     policies: &'a [Policy<'a>],
     usages: PerPolicy<Usage>,
     ring: Ring<'a>,
     now: UnixMicros,
-    /// Bytes before the slots of the stored ring; 0 when nothing is stored.
+    /// Bytes before the slots of the stored ring; 0 if nothing is stored.
     header: usize,
 }
 
 impl<'a> Limiter<'a> {
-    /// The policies with what is stored of them.
     pub(super) fn new(state: Option<State<'a>>, policies: &'a [Policy<'a>], now: UnixMicros) -> Self {
         let state = state.unwrap_or_default();
         let usage = |(index, policy): (usize, &Policy<'_>)| {
@@ -41,7 +40,7 @@ impl<'a> Limiter<'a> {
         Self { policies, usages, ring: state.ring, now, header: state.header }
     }
 
-    /// What each policy can grant now; negative in debt.
+    /// The most that a policy can grant now; negative in debt.
     pub(super) fn remaining(&self, index: usize) -> i64 {
         match self.usages.get(index) {
             Some(Usage::Bucket(bucket, used)) => bucket.remaining(*used),
@@ -52,7 +51,7 @@ impl<'a> Limiter<'a> {
         }
     }
 
-    /// When a policy can grant `ask`: now, later, or never.
+    /// When a policy can grant `ask`; `None` means never.
     pub(super) fn ready_at(&self, index: usize, ask: Ask) -> Option<UnixMicros> {
         match self.usages.get(index)? {
             Usage::Bucket(bucket, used) => bucket.ready_at(*used, ask, self.now),
@@ -62,7 +61,7 @@ impl<'a> Limiter<'a> {
         }
     }
 
-    /// When a policy has everything back.
+    /// When a policy is full again.
     pub(super) fn full_at(&self, index: usize) -> UnixMicros {
         match self.usages.get(index) {
             Some(Usage::Bucket(bucket, used)) => bucket.full_at(*used, self.now),
@@ -73,7 +72,7 @@ impl<'a> Limiter<'a> {
         }
     }
 
-    /// When all policies have everything back.
+    /// When all policies are full again.
     fn all_full_at(&self) -> UnixMicros {
         (0..self.usages.len()).map(|index| self.full_at(index)).max().unwrap_or(self.now)
     }
@@ -96,7 +95,7 @@ impl<'a> Limiter<'a> {
         }
     }
 
-    /// Gives back to all policies, each at most what it has used. Returns the most that one took.
+    /// Refunds all policies, each at most its usage. Returns the most that one policy took back.
     pub(super) fn refund(&mut self, amount: u64) -> u64 {
         let logged = self.logged();
         let mut most = 0;
@@ -119,7 +118,7 @@ impl<'a> Limiter<'a> {
         most
     }
 
-    /// The most that any log has used.
+    /// The highest usage of any log.
     fn logged(&self) -> u64 {
         self.usages.iter().map(|usage| if let Usage::Log(_, used) = usage { *used } else { 0 }).max().unwrap_or(0)
     }
@@ -128,7 +127,7 @@ impl<'a> Limiter<'a> {
         self.usages.iter().filter_map(|usage| if let Usage::Log(log, _) = usage { Some(*log) } else { None })
     }
 
-    /// The limiter as a change of its key: the whole state, or the parts of it that changed when it holds a log.
+    /// The write that stores the limiter: the whole state or, with a log, the parts that changed.
     pub(super) fn write(&self) -> Effect<Vec<u8>> {
         let full_at = self.all_full_at();
         if full_at <= self.now {
@@ -154,7 +153,7 @@ impl<'a> Limiter<'a> {
         Effect::Put { value, expiry }
     }
 
-    /// Everything before the slots except the magic, and the slot that was added.
+    /// The bytes between the magic and the slots, and the added slot.
     fn parts(&self, mut value: Vec<u8>) -> Vec<Part> {
         self.ring.put_header(&mut value);
         let header = Part { offset: 1, bytes: value.split_off(1) };
@@ -172,14 +171,13 @@ impl<'a> Limiter<'a> {
     }
 }
 
-/// What of a policy with this limit is believed to be used at most: what a larger limit left behind is cut to this one, only a debt may
-/// stand above it.
+/// The cap on the stored usage of a policy with this limit. Usage under a larger limit is cut to this limit; only a debt may exceed it.
 fn most(limit: u64, record: &Record<'_>) -> u64 {
     limit.saturating_mul(if record.in_debt { 2 } else { 1 })
 }
 
 impl Usage {
-    /// What a policy has used, from what is stored of it. Full when nothing is, or when that belongs to a clock that is gone.
+    /// The usage of a policy, from its stored record. The policy is full if there is no record, or if that is from a clock that is gone.
     fn adopt(kind: Kind, record: Option<&Record<'_>>, ring: &Ring<'_>, now: UnixMicros) -> Self {
         match kind {
             Kind::Bucket(bucket) => Self::Bucket(bucket, Self::bucket(bucket, record, now)),
@@ -209,8 +207,8 @@ impl Usage {
     }
 }
 
-/// The record of the policy at `index`: the one of its name, else the one at its place, unless both have a name or that name is
-/// another policy's.
+/// The record of the policy at `index`: the record with its name, otherwise the record at its position, unless both have a name or that
+/// record's name is another policy's.
 fn matching<'s>(records: &'s [Record<'s>], policies: &[Policy<'_>], index: usize) -> Option<&'s Record<'s>> {
     let policy = policies.get(index)?;
     let named = policy.name.and_then(|name| records.iter().find(|record| record.name == Some(name)));

@@ -1,13 +1,13 @@
-//! Counting semaphores: who has how many permits, and until when.
+//! Counting semaphores: owners, their permits and their leases.
 //!
-//! A semaphore is a sorted set. Each owner has one member, its lease, whose score is when it ends. An owner with more than one permit has a
-//! second member, whose score is minus their number; from the first such owner on there is one more, whose score is minus the number of
-//! all permits. So what a decision reads and changes is a few members, however many owners and permits there are: those of the owner it is
-//! about, those whose lease ended, and for a denial those that have to end first.
+//! A semaphore is a sorted set. Each owner has a lease member, whose score is the time when the lease ends. An owner with more than one
+//! permit also has a count member, whose score is minus the number of its permits. Once there is such an owner, a total member has the
+//! score minus the number of all permits. So a decision reads and changes only a few members, however many owners and permits there are:
+//! those of its owner, those whose lease has ended, and for a denial those whose leases must end first.
 //!
-//! What must stay true: no more permits are granted than the request's capacity, those of all owners together. All permits of an owner
-//! end together; acquiring more never lets them end earlier. A lease that ended counts no more, even while it is still stored; it is
-//! removed by the next change. Counts that somebody else edited are believed as far as they can be true.
+//! Invariants: no grant takes the permits of all owners together above the capacity in the request. All permits of an owner end together,
+//! and acquiring more never makes them end earlier. A lease that has ended no longer counts, even while it is stored; the next change
+//! removes it. Counts that another client has edited are accepted if they are possible.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -19,40 +19,38 @@ use super::time::{DurationMs, UnixMs};
 #[cfg(test)]
 mod tests;
 
-/// What an error calls this format.
+/// The name of this format in error messages.
 pub const FORMAT: &str = "a semaphore (format SM1)";
 
-/// The most permits of one semaphore, and the most that one request can ask for.
+/// The most permits of one semaphore and of one request.
 pub const MAX_PERMITS: u16 = 10_000;
 
-/// The latest end of a lease: every whole number up to here is a score of its own.
+/// The latest end of a lease. A score represents every whole number up to here exactly.
 const MAX_DEADLINE: u64 = 1 << 53;
 
 const MAGIC: &[u8] = b"\xa7SM\x01";
 const LEASE: u8 = 0;
 const COUNT: u8 = 1;
-/// The member whose score is minus the number of all stored permits.
+/// The total member.
 const TOTAL: &[u8] = b"\xa7SM\x01\x02";
 
-/// The lowest score of a lease. Counts lie below.
+/// The lowest score of a lease. Counts and the total have lower scores.
 const FIRST_LEASE: f64 = 0.0;
 
-/// The stored sorted set. A missing key is an empty one.
+/// The stored sorted set. A missing key is an empty set.
 ///
-/// The iterators exclude everything else while they live, since a server keeps the state of the only one in its handle of the key.
+/// The iterators borrow the set mutably, since a server's key handle holds the state of one iterator at most.
 pub trait Permits {
-    /// How many members there are.
     fn len(&self) -> usize;
 
-    /// Whether there is none.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The score of a member, if there is one.
+    /// `None` if there is no such member.
     fn score(&self, member: &[u8]) -> Option<f64>;
 
-    /// The members and their scores from this score on, the lowest first.
+    /// The members with this score or a higher one, and their scores, the lowest first.
     fn ascending(&mut self, from: f64) -> impl Iterator<Item = (Vec<u8>, f64)>;
 
     /// The members and their scores, the highest score first.
@@ -63,49 +61,47 @@ fn member(kind: u8, owner: &[u8]) -> Vec<u8> {
     [MAGIC, &[kind], owner].concat()
 }
 
-/// The owner and the end of a lease.
+/// The owner and the end of a lease member.
 fn decode((member, score): (Vec<u8>, f64)) -> Result<(Vec<u8>, UnixMs), Corrupt> {
     let owner = member.strip_prefix(MAGIC).and_then(|rest| rest.strip_prefix(&[LEASE])).ok_or(Corrupt)?;
     if (1..=super::lock::MAX_OWNER_BYTES).contains(&owner.len()) { Ok((owner.to_vec(), deadline(score)?)) } else { Err(Corrupt) }
 }
 
-/// The end of a lease that a score stands for.
+/// The end of a lease, from its score.
 fn deadline(score: f64) -> Result<UnixMs, Corrupt> {
     whole(score, MAX_DEADLINE).map(UnixMs)
 }
 
-/// The number of permits that a score stands for.
+/// The number of permits, from the score of a count or of the total.
 fn permits_of(score: f64) -> Result<u64, Corrupt> {
     whole(-score, MAX_PERMITS.into()).and_then(|count| if count > 0 { Ok(count) } else { Err(Corrupt) })
 }
 
-/// Whole and in range, so that nothing is rounded. No NaN passes.
+/// Refuses a score that is not whole or not in range, NaN included, so that nothing is rounded.
 fn whole(score: f64, most: u64) -> Result<u64, Corrupt> {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
     if score >= 0.0 && score <= most as f64 && score.fract() == 0.0 { Ok(score as u64) } else { Err(Corrupt) }
 }
 
-/// The stored permits of an owner, when it has a lease. Without a total nobody has more than one.
+/// The stored count of an owner, if there is one. Without a total, no owner has a count.
 fn count(stored: &impl Permits, owner: &[u8], counted: bool) -> Result<Option<u64>, Corrupt> {
     if counted { stored.score(&member(COUNT, owner)).map(permits_of).transpose() } else { Ok(None) }
 }
 
-/// What one owner has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Owner {
-    /// How many permits.
     pub permits: u64,
-    /// When they end.
+    /// When all of its permits end.
     pub until: UnixMs,
 }
 
-/// An owner that a decision is about.
+/// An owner in a decision.
 struct Held {
-    /// The end of its lease as it is stored, also of one that is over.
+    /// The stored end of its lease, even if that has passed.
     lease: Option<UnixMs>,
-    /// The number of its permits as it is stored.
+    /// The stored number of its permits.
     count: Option<u64>,
-    /// What it has from here on.
+    /// Its permits after the decision.
     after: Option<Owner>,
 }
 
@@ -117,7 +113,7 @@ impl Held {
         Ok(Self { lease, count, after })
     }
 
-    /// What has to be written.
+    /// Adds the members that must be written.
     fn changes(&self, owner: &[u8], changes: &mut Changes) {
         let until = self.after.map(|after| after.until);
         changes.member(member(LEASE, owner), self.lease.map(UnixMs::as_i64), until.map(UnixMs::as_i64));
@@ -126,7 +122,6 @@ impl Held {
     }
 }
 
-/// The score that stands for a number of permits.
 fn score_of(permits: u64) -> i64 {
     0_i64.saturating_sub_unsigned(permits)
 }
@@ -139,7 +134,7 @@ struct Changes {
 }
 
 impl Changes {
-    /// One member, as it is and as it is to be.
+    /// Changes the score of one member.
     fn member(&mut self, member: Vec<u8>, before: Option<i64>, after: Option<i64>) {
         match after {
             Some(score) if before != after => self.set.push((member, score)),
@@ -152,54 +147,50 @@ impl Changes {
 /// A request for permits.
 #[derive(Debug, Clone, Copy)]
 pub struct Claim<'a> {
-    /// Who asks: 1 to [`super::lock::MAX_OWNER_BYTES`] bytes.
+    /// 1 to [`super::lock::MAX_OWNER_BYTES`] bytes.
     pub owner: &'a [u8],
     /// How many permits may be in use, 1 to [`MAX_PERMITS`].
     pub capacity: u64,
-    /// How many are asked for, 1 to [`MAX_PERMITS`]: all of them or none.
+    /// How many permits to acquire, 1 to [`MAX_PERMITS`], all or none.
     pub permits: u64,
-    /// How long they are asked for.
     pub lease: DurationMs,
 }
 
-/// The answer to a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Acquired {
-    /// The caller has the permits.
     Granted {
-        /// How many permits are in use now, the caller's included.
+        /// How many permits are in use now, the new ones included.
         in_use: u64,
-        /// When all permits of the caller end.
+        /// When all permits of the owner end.
         until: UnixMs,
     },
-    /// There are not as many left.
     Denied {
         /// How many permits are in use.
         in_use: u64,
-        /// When the claim fits if nobody gives a permit back or gets one; `None` when it never does.
+        /// When the claim fits if no permit is released or granted before; `None` means never.
         retry_after: Option<DurationMs>,
     },
 }
 
-/// A semaphore in the course of one or several decisions, which are written together.
+/// A semaphore with the changes of one or more decisions, not yet written.
 pub struct Draft {
     now: UnixMs,
     in_use: u64,
-    /// The number of all permits as it is stored; `None` when there is one per lease.
+    /// The stored number of all permits; `None` if there is one per lease.
     total: Option<u64>,
-    /// The owners whose lease is over and still stored.
+    /// The owners whose lease has ended and is still stored.
     ended: Vec<Vec<u8>>,
-    /// The owners that a decision was about.
+    /// The owners in the decisions so far.
     owners: BTreeMap<Vec<u8>, Held>,
     changed: bool,
 }
 
 impl Draft {
-    /// Looks at a stored semaphore. The total, or the lowest member, and the highest one show whether it is one at all.
+    /// Reads a stored semaphore. Its highest member, and its total or lowest member, show whether the set is a semaphore.
     pub fn read(stored: &mut impl Permits, now: UnixMs) -> Result<Self, Corrupt> {
         let members = u64::try_from(stored.len()).unwrap_or(u64::MAX);
         let total = stored.score(TOTAL).map(permits_of).transpose()?;
-        // Every member but the total stands for a permit at least.
+        // Every member but the total stands for at least one permit.
         if total.is_some_and(|total| total < members.saturating_sub(1)) {
             return Err(Corrupt);
         }
@@ -223,7 +214,6 @@ impl Draft {
         Ok(Self { now, in_use, total, ended, owners: BTreeMap::new(), changed: false })
     }
 
-    /// The time of the decisions.
     #[must_use]
     pub fn now(&self) -> UnixMs {
         self.now
@@ -235,7 +225,7 @@ impl Draft {
         self.in_use
     }
 
-    /// Takes permits, if there are enough. What the owner has already ends no earlier than before.
+    /// Acquires permits if enough are left. The owner's other permits never end earlier than before.
     pub fn claim(&mut self, stored: &mut impl Permits, claim: &Claim<'_>) -> Result<Acquired, Corrupt> {
         let in_use = self.in_use.saturating_add(claim.permits);
         if in_use > claim.capacity {
@@ -246,7 +236,7 @@ impl Draft {
         let after = &mut self.held(stored, claim.owner)?.after;
         let before = after.unwrap_or(Owner { permits: 0, until: deadline });
         let permits = before.permits.saturating_add(claim.permits);
-        // More than there can be in all: somebody edited the counts.
+        // More than the maximum of all owners: another client edited the counts.
         if permits > MAX_PERMITS.into() {
             return Err(Corrupt);
         }
@@ -256,7 +246,7 @@ impl Draft {
         Ok(Acquired::Granted { in_use, until })
     }
 
-    /// Gives permits back; all when there are fewer. The outcome is how many the owner has left, or `None` when it had none.
+    /// Releases permits, or all if the owner has fewer. Returns how many the owner has left, or `None` if it had none.
     pub fn release(&mut self, stored: &impl Permits, owner: &[u8], permits: u64) -> Result<Option<u64>, Corrupt> {
         let after = &mut self.held(stored, owner)?.after;
         let Some(has) = *after else { return Ok(None) };
@@ -267,7 +257,7 @@ impl Draft {
         Ok(Some(left))
     }
 
-    /// Lets all permits of the owner end `lease` from now. The outcome is the new TTL, or `None` when it had none.
+    /// Sets all permits of the owner to end `lease` from now. Returns the new TTL, or `None` if it had none.
     pub fn renew(&mut self, stored: &impl Permits, owner: &[u8], lease: DurationMs) -> Result<Option<DurationMs>, Corrupt> {
         let until = self.now.plus(lease);
         match &mut self.held(stored, owner)?.after {
@@ -280,9 +270,9 @@ impl Draft {
         }
     }
 
-    /// When a claim fits if nobody gives a permit back or gets one: now, or when enough leases have ended; `None` when never.
+    /// When a claim fits if no permit is released or granted before: now, or when enough leases have ended; `None` means never.
     pub fn retry_at(&self, stored: &mut impl Permits, capacity: u64, permits: u64) -> Result<Option<UnixMs>, Corrupt> {
-        // The permits in use are not enough, however many they are: none need to be read.
+        // Even an empty semaphore has too few permits: no lease need be read.
         if permits > capacity {
             return Ok(None);
         }
@@ -292,7 +282,7 @@ impl Draft {
         }
         let live = |(owner, deadline): &(Vec<u8>, UnixMs)| *deadline > self.now && !self.owners.contains_key(owner);
         let others = stored.ascending(FIRST_LEASE).map(decode).filter(|found| found.as_ref().map_or(true, live));
-        // A lease is a permit at least.
+        // A lease has at least one permit.
         let others = others.take(usize::try_from(missing).unwrap_or(usize::MAX)).collect::<Result<Vec<_>, _>>()?;
         let mut ends: Vec<_> = self.owners.values().filter_map(|held| held.after).collect();
         for (owner, until) in others {
@@ -307,7 +297,7 @@ impl Draft {
         Ok(enough.map(|owner| owner.until))
     }
 
-    /// What the decisions change, and the removal of what ended. Nothing when that were all.
+    /// The changes of the decisions, and the removal of ended leases. A no-op if there is only such a removal.
     pub fn effect(self, stored: &mut impl Permits) -> Result<Effect<Vec<u8>>, Corrupt> {
         if !self.changed {
             return Ok(Effect::Keep);
@@ -327,7 +317,7 @@ impl Draft {
         Ok(Effect::Members { set: changes.set, removed: changes.removed, until })
     }
 
-    /// When the last lease ends; `None` when there is none.
+    /// When the last lease ends; `None` if there is none.
     fn until(&self, stored: &mut impl Permits) -> Result<Option<UnixMs>, Corrupt> {
         let ours = self.owners.values().filter_map(|held| held.after).map(|after| after.until).max();
         for found in stored.descending().take_while(|(_, score)| *score >= FIRST_LEASE) {
@@ -347,7 +337,7 @@ impl Draft {
     }
 }
 
-/// Every owner that has permits, by name. Reads the whole set.
+/// Every owner with permits, by name. Reads the whole set.
 pub fn owners(stored: &mut impl Permits, now: UnixMs) -> Result<BTreeMap<Vec<u8>, Owner>, Corrupt> {
     let counted = stored.score(TOTAL).map(permits_of).transpose()?.is_some();
     if !counted {

@@ -7,7 +7,7 @@ use super::*;
 
 const START: u64 = 1_700_000_000_000;
 
-/// A sorted set as a server keeps it, and the end of its key. Keys do not expire here: the decisions alone must be right.
+/// A sorted set in the order of a server, and the expiry time of its key. Keys do not expire here: the decisions alone must be right.
 #[derive(Debug, Default, Clone)]
 struct Set {
     members: Vec<(Vec<u8>, f64)>,
@@ -42,7 +42,7 @@ fn counted(owner: &str) -> Vec<u8> {
 }
 
 impl Set {
-    /// Owners with their permits and the ends of their leases after [`START`].
+    /// Takes owners, their permits and the ends of their leases after [`START`].
     fn of(owners: &[(&str, u64, u64)]) -> Self {
         let mut members: Vec<_> = owners.iter().map(|(owner, _, end)| (lease(owner), (START + end) as f64)).collect();
         let several = owners.iter().filter(|(_, permits, _)| *permits > 1);
@@ -53,7 +53,7 @@ impl Set {
         Self { members, until: None }
     }
 
-    /// Applies an effect, and asserts that it writes nothing that is so already.
+    /// Applies an effect and asserts that no part of it is a no-op.
     fn apply(&mut self, effect: Effect<Vec<u8>>) {
         let (set, removed, until) = match effect {
             Effect::Keep => return,
@@ -62,12 +62,12 @@ impl Set {
         };
         for (member, score) in set {
             assert!(!removed.contains(&member), "set and removed");
-            assert_ne!(self.score(&member), Some(score as f64), "set to what it is");
+            assert_ne!(self.score(&member), Some(score as f64), "set to its own score");
             self.members.retain(|(known, _)| *known != member);
             self.members.push((member, score as f64));
         }
         for member in removed {
-            assert!(self.score(&member).is_some(), "removed what is not there");
+            assert!(self.score(&member).is_some(), "removed a missing member");
             self.members.retain(|(known, _)| *known != member);
         }
         assert_eq!(until.is_none(), self.members.is_empty());
@@ -95,7 +95,7 @@ impl Set {
         self.decide(now, |draft, stored| draft.renew(stored, owner.as_bytes(), DurationMs(lease))).unwrap()
     }
 
-    /// Owners, permits and ends as they are stored, by name; panics when the counts do not fit together.
+    /// The stored owners, permits and ends, by name. Panics if the counts are inconsistent.
     fn owned(&mut self) -> Vec<(String, u64, u64)> {
         let total = self.score(TOTAL);
         let mut owned: Vec<_> = self
@@ -110,7 +110,7 @@ impl Set {
             .collect();
         owned.sort();
         let several = owned.iter().filter(|(_, permits, _)| *permits > 1).count();
-        assert_eq!(self.len(), owned.len() + several + usize::from(total.is_some()), "a count of nobody");
+        assert_eq!(self.len(), owned.len() + several + usize::from(total.is_some()), "a count without an owner");
         assert!(several == 0 || total.is_some(), "no total");
         let all = owned.iter().map(|(_, permits, _)| *permits as f64).sum::<f64>();
         assert!(total.is_none_or(|total| -total == all), "{total:?} is not the total of {all}");
@@ -137,7 +137,7 @@ fn permits_are_granted_up_to_the_capacity_of_the_request() {
     assert_eq!(set.claim("b", 3, 2, 500, START), denied(2, Some(1000)));
     assert_eq!(set.claim("b", 3, 1, 500, START), granted(3, 500));
     assert_eq!(set.claim("c", 3, 1, 500, START), denied(3, Some(500)));
-    assert_eq!(set.claim("a", 3, 1, 500, START), denied(3, Some(500)), "who has some needs room for more, too");
+    assert_eq!(set.claim("a", 3, 1, 500, START), denied(3, Some(500)), "an owner needs room for more permits, too");
     assert_eq!(set.claim("c", 3, 2, 500, START), denied(3, Some(1000)), "the lease of the others ends later");
     assert_eq!(set.claim("c", 2, 1, 500, START), denied(3, Some(1000)), "another capacity");
     assert_eq!(set.claim("c", 4, 1, 500, START), granted(4, 500));
@@ -155,12 +155,12 @@ fn an_owner_has_one_lease_that_acquiring_more_never_shortens() {
     assert_eq!(set.claim("b", 3, 1, 100, START + 1600), granted(1, 1700));
     assert_eq!(set.owned(), [owner("b", 1, 1700)]);
     assert_eq!(set.release("a", 1, START + 1600), None, "it has ended");
-    // A lease that is over is no reason to end later.
+    // An ended lease does not extend the next one.
     assert_eq!(set.claim("b", 3, 2, 50, START + 1800), granted(2, 1850));
 }
 
 #[test]
-fn permits_are_given_back_and_the_key_ends_with_the_last_lease() {
+fn permits_are_released_and_the_key_ends_with_the_last_lease() {
     let mut set = Set::of(&[("a", 3, 600), ("b", 1, 500)]);
     assert_eq!(set.release("a", 1, START), Some(2));
     assert_eq!(set.until, Some(UnixMs(START + 600)));
@@ -183,7 +183,7 @@ fn renewing_moves_the_lease_of_one_owner() {
 }
 
 #[test]
-fn as_little_as_possible_is_written() {
+fn decisions_write_as_little_as_possible() {
     let mut set = Set::of(&[("a", 3, 300), ("b", 1, 100)]);
     let effect = |set: &mut Set, now, decide: &dyn Fn(&mut Draft, &mut Set)| {
         let mut draft = Draft::read(set, UnixMs(START + now)).unwrap();
@@ -203,7 +203,7 @@ fn as_little_as_possible_is_written() {
     assert_eq!(single, members(&[(TOTAL.to_vec(), -2)], &[counted("a")], 300));
     let renewed = effect(&mut set, 0, &|draft, set| assert!(draft.renew(set, b"a", DurationMs(900)).is_ok()));
     assert_eq!(renewed, members(&[(lease("a"), at(900))], &[], 900));
-    // What ended goes with it; the place of the owner that acquires again is used again.
+    // The claim removes ended leases. An owner that acquires again reuses its member.
     let claimed = effect(&mut set, 100, &|draft, set| assert!(draft.claim(set, &claim(b"c", 9, 1, 400)).is_ok()));
     assert_eq!(claimed, members(&[(lease("c"), at(500))], &[lease("b")], 500));
     let again = effect(&mut set, 100, &|draft, set| assert!(draft.claim(set, &claim(b"b", 9, 1, 400)).is_ok()));
@@ -212,13 +212,13 @@ fn as_little_as_possible_is_written() {
     assert_eq!(denial, Effect::Keep);
     let nothing = effect(&mut set, 250, &|draft, set| assert!(draft.release(set, b"nobody", 1).is_ok()));
     assert_eq!(nothing, Effect::Keep);
-    // Several decisions are one change: what one takes back and another one takes is not written.
+    // Several decisions are one change: a release and an equal claim cancel out.
     let handed = effect(&mut set, 0, &|draft, set| {
         assert_eq!(draft.release(set, b"b", 1), Ok(Some(0)));
         assert_eq!(draft.claim(set, &claim(b"b", 4, 1, 100)), Ok(granted(4, 100)));
     });
     assert_eq!(handed, members(&[], &[], 300));
-    // One permit each needs no counts, and the last one leaves nothing behind.
+    // Owners with one permit each need no counts, and the last release leaves nothing.
     let mut single = Set::of(&[("a", 1, 300)]);
     let second = effect(&mut single, 0, &|draft, set| assert!(draft.claim(set, &claim(b"b", 9, 1, 400)).is_ok()));
     assert_eq!(second, members(&[(lease("b"), at(400))], &[], 400));
@@ -254,7 +254,7 @@ fn a_draft_sees_its_own_decisions() {
 }
 
 #[test]
-fn a_denial_counts_all_permits_of_the_leases_that_have_to_end() {
+fn a_denial_counts_all_permits_of_the_leases_that_must_end() {
     let mut set = Set::of(&[("a", 4, 300), ("b", 1, 100), ("c", 3, 200)]);
     let mut retry = |permits| match set.claim("d", 8, permits, 10, START) {
         Acquired::Denied { in_use: 8, retry_after } => retry_after.map(|after| after.0),
@@ -265,7 +265,7 @@ fn a_denial_counts_all_permits_of_the_leases_that_have_to_end() {
 }
 
 #[test]
-fn what_is_no_semaphore_is_corrupt() {
+fn other_sorted_sets_are_corrupt() {
     let good = (lease("a"), START as f64);
     let named = |name: &[u8]| vec![(name.to_vec(), START as f64), good.clone()];
     let scored = |score| vec![(lease("a"), score)];
@@ -298,7 +298,7 @@ fn what_is_no_semaphore_is_corrupt() {
     }
     let mut longest = Set { members: vec![(member(LEASE, &[b'a'; 255]), 9_007_199_254_740_992.0)], until: None };
     assert_eq!(Draft::read(&mut longest, UnixMs(0)).unwrap().in_use(), 1);
-    // In the middle it is found when it is come across.
+    // A foreign member in the middle is found once a decision reads that far.
     let mut hidden = Set::of(&[("a", 1, 100), ("b", 1, 300)]);
     hidden.members.push((b"v".to_vec(), START as f64 + 200.0));
     assert_eq!(hidden.claim("c", 3, 1, 10, START), denied(3, Some(100)));
@@ -311,8 +311,8 @@ fn what_is_no_semaphore_is_corrupt() {
 }
 
 #[test]
-fn an_edited_count_harms_nobody_else_and_goes_with_its_owner() {
-    // More than the total says: what is given back is never more than what is in use.
+fn an_edited_count_affects_only_its_owner_and_is_removed_with_it() {
+    // A count above the total: a release never frees more permits than are in use.
     let mut set = Set::of(&[("a", 2, 100), ("b", 1, 200)]);
     set.members.iter_mut().filter(|(name, _)| *name == counted("a")).for_each(|(_, score)| *score = -9.0);
     assert_eq!(set.release("a", 9, START), Some(0));
@@ -338,22 +338,22 @@ fn every_owner_is_listed_with_the_end_of_its_lease() {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Claim { who: usize, capacity: u64, permits: u64, lease: u64 },
-    Release { who: usize, permits: u64 },
-    Renew { who: usize, lease: u64 },
+    Claim { client: usize, capacity: u64, permits: u64, lease: u64 },
+    Release { client: usize, permits: u64 },
+    Renew { client: usize, lease: u64 },
 }
 
 fn step() -> impl Strategy<Value = (i64, Step)> {
     let step = prop_oneof![
         3 => (0..3usize, 1..8u64, 1..5u64, 1..60u64)
-            .prop_map(|(who, capacity, permits, lease)| Step::Claim { who, capacity, permits, lease }),
-        1 => (0..3usize, 1..5u64).prop_map(|(who, permits)| Step::Release { who, permits }),
-        1 => (0..3usize, 1..60u64).prop_map(|(who, lease)| Step::Renew { who, lease }),
+            .prop_map(|(client, capacity, permits, lease)| Step::Claim { client, capacity, permits, lease }),
+        1 => (0..3usize, 1..5u64).prop_map(|(client, permits)| Step::Release { client, permits }),
+        1 => (0..3usize, 1..60u64).prop_map(|(client, lease)| Step::Renew { client, lease }),
     ];
     (-15..30i64, step)
 }
 
-/// All permits one by one, as owner and end, looked through from scratch on every step. What ended goes with the next change.
+/// A list of all permits, each with its owner and its end. The next change removes ended permits.
 #[derive(Default)]
 struct Model(Vec<(String, u64)>);
 
@@ -378,7 +378,7 @@ impl Model {
         Acquired::Granted { in_use: in_use + permits, until: UnixMs(until) }
     }
 
-    /// Takes away up to `permits` of the owner's; how many there were and are.
+    /// Removes up to `permits` of the owner's and returns how many are left; `None` if it had none.
     fn release(&mut self, owner: &str, permits: u64, now: u64) -> Option<u64> {
         let mut live = self.live(now);
         let owned = live.iter().filter(|(name, _)| name == owner).count() as u64;
@@ -416,30 +416,30 @@ impl Model {
 
 proptest! {
     #[test]
-    fn a_semaphore_behaves_like_a_list_of_permits(steps in prop::collection::vec(step(), 1..80)) {
+    fn a_semaphore_matches_a_list_of_permits(steps in prop::collection::vec(step(), 1..80)) {
         let owners = ["a", "b", "c"];
         let (mut set, mut model, mut now) = (Set::default(), Model::default(), START);
         for (wait, step) in steps {
             now = now.checked_add_signed(wait).unwrap();
             match step {
-                Step::Claim { who, capacity, permits, lease } => {
+                Step::Claim { client, capacity, permits, lease } => {
                     let mut later = set.clone();
-                    let acquired = set.claim(owners[who], capacity, permits, lease, now);
-                    prop_assert_eq!(acquired, model.claim(owners[who], capacity, permits, lease, now));
+                    let acquired = set.claim(owners[client], capacity, permits, lease, now);
+                    prop_assert_eq!(acquired, model.claim(owners[client], capacity, permits, lease, now));
                     if let Acquired::Denied { retry_after: Some(wait), .. } = acquired {
                         let at = now + wait.0;
-                        let early = later.claim(owners[who], capacity, permits, lease, at - 1);
+                        let early = later.claim(owners[client], capacity, permits, lease, at - 1);
                         prop_assert!(matches!(early, Acquired::Denied { .. }), "it fits before {at}");
-                        let due = later.claim(owners[who], capacity, permits, lease, at);
+                        let due = later.claim(owners[client], capacity, permits, lease, at);
                         prop_assert!(matches!(due, Acquired::Granted { .. }), "it does not fit at {at}");
                     }
                 }
-                Step::Release { who, permits } => {
-                    prop_assert_eq!(set.release(owners[who], permits, now), model.release(owners[who], permits, now));
+                Step::Release { client, permits } => {
+                    prop_assert_eq!(set.release(owners[client], permits, now), model.release(owners[client], permits, now));
                 }
-                Step::Renew { who, lease } => {
-                    let renewed = model.renew(owners[who], lease, now);
-                    prop_assert_eq!(set.renew(owners[who], lease, now), renewed.then_some(DurationMs(lease)));
+                Step::Renew { client, lease } => {
+                    let renewed = model.renew(owners[client], lease, now);
+                    prop_assert_eq!(set.renew(owners[client], lease, now), renewed.then_some(DurationMs(lease)));
                 }
             }
             prop_assert_eq!(set.owned(), model.owned());
@@ -448,13 +448,13 @@ proptest! {
     }
 
     #[test]
-    fn any_sorted_set_is_refused_or_understood(
+    fn any_sorted_set_is_refused_or_decided_on_safely(
         members in prop::collection::vec((0..4usize, 0..3usize, prop_oneof![-5..40i64, Just(-3)], prop::bool::weighted(0.02)), 0..12),
         claimed in 1..4u64, released in 1..4u64, now in 0..40u64,
     ) {
         let mut set = Set::default();
-        for (what, who, score, odd) in members {
-            let owner = ["a", "b", "c"][who];
+        for (what, client, score, odd) in members {
+            let owner = ["a", "b", "c"][client];
             let (member, score) = match what {
                 0 | 1 => (lease(owner), score),
                 2 => (counted(owner), -score.abs()),
@@ -478,9 +478,9 @@ proptest! {
         }
         set.members.retain(|(known, _)| !removed.contains(known));
         let leases: Vec<_> = set.members.iter().filter(|(_, score)| *score >= 0.0).map(|(_, end)| *end).collect();
-        prop_assert!(leases.iter().all(|end| *end > now as f64), "what ended is still there");
+        prop_assert!(leases.iter().all(|end| *end > now as f64), "an ended lease is still stored");
         let last = leases.into_iter().fold(0.0, f64::max);
-        prop_assert!(until.is_some_and(|until| until.0 as f64 >= last), "the key goes before its permits");
+        prop_assert!(until.is_some_and(|until| until.0 as f64 >= last), "the key expires before its permits");
     }
 
     #[test]

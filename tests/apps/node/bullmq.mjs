@@ -1,4 +1,4 @@
-// BullMQ: queues, workers and flows. Every operation of it is a script on the server; each check has a queue of its own.
+// BullMQ: queues, workers and flows. Each of its operations is a script on the server. Each check has its own queue.
 
 import assert from 'node:assert/strict';
 import { FlowProducer, Queue, QueueEvents, Relay, WaitingChildrenError, Worker } from 'bullmq';
@@ -8,7 +8,7 @@ import { address, eventually, nodeRedisOptions, pause, renewals, run } from './p
 
 const DAY_MS = 24 * 3600 * 1000;
 
-// Runs the body with a queue of this name and closes what it made. `on` makes workers, events and flows of that queue.
+// Runs the body with a queue of this name, then closes all that it made. `on` makes workers, events and flows of that queue.
 const withQueue = (name, body, connection = address) => async () => {
   const queue = new Queue(name, { connection });
   queue.setMaxListeners(100);
@@ -17,7 +17,7 @@ const withQueue = (name, body, connection = address) => async () => {
   const on = {
     worker: (work, options = {}) => keep(new Worker(name, work, { connection, ...options })),
     events: async () => {
-      // From the beginning: it says that it is ready before it listens.
+      // Reads from the beginning, since it reports ready before it listens.
       const events = keep(new QueueEvents(name, { connection, lastEventId: '0' }));
       await events.waitUntilReady();
       return events;
@@ -31,7 +31,7 @@ const withQueue = (name, body, connection = address) => async () => {
   }
 };
 
-// The named counts of a queue, once they are these.
+// Waits until the queue has the expected counts.
 const counts = (queue, expected) => eventually(async () => {
   const found = await queue.getJobCounts(...Object.keys(expected));
   return Object.entries(expected).every(([state, count]) => found[state] === count);
@@ -147,7 +147,7 @@ async function parentWaitsForItsChildren(queue, on) {
   assert.deepEqual(await flow.job.getDependenciesCount(), { processed: 3, unprocessed: 0, failed: 0, ignored: 0 });
 }
 
-async function failedChildDecidesForItsParent(queue, on) {
+async function failedChildActsOnItsParentAsConfigured(queue, on) {
   const events = await on.events();
   const flows = on.flows();
   const parent = (opts) => flows.add({
@@ -183,7 +183,7 @@ async function jobWaitsForChildrenItAddsItself(queue, on) {
   assert.deepEqual((await queue.getJob(job.id)).returnvalue, [1, 2]);
 }
 
-async function childrenAreLetGo(queue, on) {
+async function childrenAreDetached(queue, on) {
   const node = (name, children) => ({ name, queueName: queue.name, children });
   const flow = await on.flows().add(node('parent', [node('released'), node('dropped'), node('kept')]));
   const [released, dropped, kept] = flow.children.map(({ job }) => job);
@@ -248,7 +248,7 @@ async function prioritiesOrderJobs(queue, on) {
   assert.deepEqual(order.slice(5), ['last in', 'first', 'second']);
 }
 
-async function pausedQueueStandsStill(queue, on) {
+async function pausedQueueRunsNoJobs(queue, on) {
   const done = [];
   const worker = on.worker(async (job) => void done.push(job.name));
   await worker.waitUntilReady();
@@ -324,7 +324,7 @@ async function queuesAreEmptied(queue) {
   await redis.quit();
 }
 
-async function duplicatesAreNoticed(queue, on) {
+async function duplicatesAreDetected(queue, on) {
   const events = await on.events();
   const noticed = { deduplicated: [], duplicated: [] };
   events.on('deduplicated', ({ deduplicationId }) => noticed.deduplicated.push(deduplicationId));
@@ -406,7 +406,7 @@ async function locksOfLongJobsAreRenewed(queue, on) {
   await redis.quit();
 }
 
-async function eventsTellTheStoryOfAJob(queue, on) {
+async function eventsReportEachStepOfAJob(queue, on) {
   const events = await on.events();
   const story = [];
   const chapters = ['added', 'waiting', 'active', 'progress', 'completed'];
@@ -426,7 +426,7 @@ async function eventsTellTheStoryOfAJob(queue, on) {
   assert.equal((await queue.getMetrics('completed')).meta.count, 1);
 }
 
-// The relay has no queue: messages between nodes that subscribe to topics.
+// The relay has no queue: it passes messages between nodes that subscribe to topics.
 async function relayRoutesMessages() {
   const options = { connection: address, namespace: 'relay', blockTimeout: 200 };
   const [here, there] = [new Relay({ ...options, nodeId: 'here' }), new Relay({ ...options, nodeId: 'there' })];
@@ -459,12 +459,12 @@ async function relayRoutesMessages() {
 
 const checks = [
   jobsReturnResults, everyJobRunsOnce, failuresAreRetriedWithBackoff, exhaustedJobCanBeRetriedByHand, delayedJobsWait,
-  schedulersRepeat, parentWaitsForItsChildren, failedChildDecidesForItsParent, jobWaitsForChildrenItAddsItself, childrenAreLetGo,
-  workersAreRateLimited, workerLimitsItselfByHand, prioritiesOrderJobs, pausedQueueStandsStill, globalConcurrencyHolds,
-  finishedJobsAreRemoved, queuesAreEmptied, duplicatesAreNoticed, countsCoverEveryState, jobsOfDeadWorkersAreTakenOver,
-  locksOfLongJobsAreRenewed, eventsTellTheStoryOfAJob,
+  schedulersRepeat, parentWaitsForItsChildren, failedChildActsOnItsParentAsConfigured, jobWaitsForChildrenItAddsItself, childrenAreDetached,
+  workersAreRateLimited, workerLimitsItselfByHand, prioritiesOrderJobs, pausedQueueRunsNoJobs, globalConcurrencyHolds,
+  finishedJobsAreRemoved, queuesAreEmptied, duplicatesAreDetected, countsCoverEveryState, jobsOfDeadWorkersAreTakenOver,
+  locksOfLongJobsAreRenewed, eventsReportEachStepOfAJob,
 ];
-// The same scripts through the other client that BullMQ knows, which sends them in its own way.
+// The same scripts through BullMQ's other client, which sends them differently.
 const overNodeRedis = [jobsReturnResults, failuresAreRetriedWithBackoff, delayedJobsWait, parentWaitsForItsChildren];
 
 const client = await createClient(nodeRedisOptions).connect();

@@ -1,4 +1,4 @@
-// ioredis and node-redis themselves: their own types for scripts and functions, which load what the server lacks.
+// ioredis and node-redis: their own types for scripts and functions, which load a script or library that the server lacks.
 
 import assert from 'node:assert/strict';
 import { Redis } from 'ioredis';
@@ -100,7 +100,7 @@ async function functionsOfBoth() {
 
 await run({ scriptsOfIoredis, scriptsOfIoredisInPipelines, scriptsOfNodeRedis, scriptsOverBothProtocols, functionsOfBoth });
 
-// Flushed under their feet: both clients fall back to the whole script.
+// After a flush, both clients fall back to the full source.
 await ioredis.script('FLUSH');
 await run({ scriptsOfIoredisAgain: () => ioredis.add('again', 1), scriptsOfNodeRedisAgain: () => nodeRedis.add('again', 1) });
 await Promise.all([ioredis.quit(), nodeRedis.close()]);

@@ -1,14 +1,14 @@
-// What the programs here share: where the server is, and how checks run. A program is started with the port as its only argument.
+// Shared by the programs here: the server's address, and a runner for checks. The only argument of a program is the port.
 
 import assert from 'node:assert/strict';
 
 export const address = { host: '127.0.0.1', port: Number(process.argv[2]) };
 assert(address.port > 0, `usage: node ${process.argv[1]} PORT`);
 
-// What node-redis is made with: its own deadlines, 5 s for a connection and for a command, are too short on a busy machine.
+// Options for node-redis: its default deadlines, 5 s for a connection and for a command, are too short on a busy machine.
 export const nodeRedisOptions = { socket: { ...address, connectTimeout: 20_000 }, commandOptions: { timeout: 0 } };
 
-// Only matters when something is broken. Shorter than the deadline of the test, which cannot say what hangs.
+// Only reached if something is broken. Shorter than the deadline of the test, which cannot report which check hangs.
 const DEADLINE_MS = 300_000;
 const unfinished = new Set();
 setTimeout(() => {
@@ -16,7 +16,7 @@ setTimeout(() => {
   process.exit(1);
 }, DEADLINE_MS).unref();
 
-// Runs all checks, `{ name: async () => {} }`, at once, since most of them wait for timers. Says what failed or never ended.
+// Runs all checks, `{ name: async () => {} }`, at once, since most of them wait for timers. Reports the checks that fail or never end.
 export async function run(checks) {
   Object.keys(checks).forEach((name) => unfinished.add(name));
   const failed = [];
@@ -33,7 +33,7 @@ export async function run(checks) {
   console.log(`${Object.keys(checks).length} checks passed`);
 }
 
-// Answers true each time that the key has more time to live than when asked before: somebody has renewed it.
+// Returns true each time that the key's TTL is longer than at the last call: a client has renewed it.
 export function renewals(redis, key) {
   let last = Infinity;
   return async () => {
@@ -44,7 +44,7 @@ export function renewals(redis, key) {
   };
 }
 
-// Polls until the function answers something true, and returns that. The deadline is the program's.
+// Polls until `check` returns a truthy value, and returns that. The deadline is the program's.
 export async function eventually(check) {
   for (;;) {
     const found = await check();

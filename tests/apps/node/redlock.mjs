@@ -1,4 +1,4 @@
-// redlock: leases over one server and over several, which here are databases of one.
+// redlock: leases on one server, and on several, which here are databases of one server.
 
 import assert from 'node:assert/strict';
 import { Redis } from 'ioredis';
@@ -14,7 +14,7 @@ const redlock = new Redlock([redis], { retryCount: 100, retryDelay: 20, retryJit
 const eager = new Redlock([redis], { automaticExtensionThreshold: LEASE_MS - 500 });
 const impatient = new Redlock([redis], { retryCount: 2, retryDelay: 10, automaticExtensionThreshold: 200 });
 
-// What the servers answered when a lock was denied.
+// The servers' replies when a lock was denied.
 async function answers(error) {
   assert(error instanceof ExecutionError, error.stack);
   const attempts = await Promise.all(error.attempts);
@@ -27,7 +27,7 @@ async function denied(attempt, attempts = 1) {
   assert(all.flat().every((error) => error instanceof ResourceLockedError), String(all.flat()));
 }
 
-async function lockIsTakenAndGivenBack() {
+async function lockIsAcquiredAndReleased() {
   const lock = await redlock.acquire(['plain'], LEASE_MS);
   assert.equal(await redis.get('plain'), lock.value);
   const ttl = await redis.pttl('plain');
@@ -78,7 +78,7 @@ async function leaseEndsByItself() {
   await next.release();
 }
 
-async function leaseIsExtendedByItsOwnerOnly() {
+async function onlyTheOwnerExtendsALease() {
   const lock = await redlock.acquire(['extended'], LEASE_MS);
   const extended = await lock.extend(2 * LEASE_MS);
   assert.equal(extended.value, lock.value);
@@ -100,7 +100,7 @@ async function resourcesAreLockedTogether() {
   assert.equal(await redis.exists('a', 'b', 'c'), 0);
 }
 
-async function usingExtendsWhileItRuns() {
+async function usingExtendsTheLease() {
   const result = await eager.using(['used'], LEASE_MS, async (signal) => {
     const value = await redis.get('used');
     const renewed = renewals(redis, 'used');
@@ -115,14 +115,14 @@ async function usingExtendsWhileItRuns() {
   assert.equal(await redis.exists('used'), 0);
 }
 
-async function usingSaysThatTheLockIsLost() {
+async function usingReportsALostLock() {
   const lost = impatient.using(['lost'], 400, async (signal) => {
     await redis.set('lost', 'of another');
     await eventually(() => signal.aborted);
     await answers(signal.error);
     return 'told';
   });
-  // The release at its end fails as well: the lock is not ours.
+  // The release at the end also fails: another client holds the lock.
   await answers(await lost.then(() => assert.fail('released a lock of another'), (error) => error));
   assert.equal(await redis.get('lost'), 'of another');
 }
@@ -136,13 +136,13 @@ async function majorityDecides() {
   await (await lock.extend(LEASE_MS)).release();
   await databases[1].set('quorum', 'of another');
   await assert.rejects(quorum.acquire(['quorum'], LEASE_MS), ExecutionError);
-  // What the minority granted is given back.
+  // The locks that the minority granted are released.
   await eventually(async () => (await databases[2].exists('quorum')) === 0);
   assert.deepEqual(await values(), ['of another', 'of another', null]);
 }
 
 await run({
-  lockIsTakenAndGivenBack, heldLockIsDenied, onlyOneHoldsTheLock, leaseEndsByItself, leaseIsExtendedByItsOwnerOnly,
-  resourcesAreLockedTogether, usingExtendsWhileItRuns, usingSaysThatTheLockIsLost, majorityDecides,
+  lockIsAcquiredAndReleased, heldLockIsDenied, onlyOneHoldsTheLock, leaseEndsByItself, onlyTheOwnerExtendsALease,
+  resourcesAreLockedTogether, usingExtendsTheLease, usingReportsALostLock, majorityDecides,
 });
 await Promise.all([redis, ...databases].map((client) => client.quit()));

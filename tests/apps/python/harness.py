@@ -1,4 +1,4 @@
-"""What every program here has: the port of its server, a deadline, and polling."""
+"""Shared by the programs here: the server's port, a deadline, and polling."""
 
 import faulthandler
 import sys
@@ -6,7 +6,7 @@ import time
 
 DEADLINE = 30
 
-# A program that hangs says where each of its threads stands, and ends.
+# A program that hangs prints the stack of each thread and exits.
 faulthandler.dump_traceback_later(DEADLINE, exit=True)
 
 PORT = int(sys.argv[1])
@@ -14,7 +14,7 @@ URL = f"redis://127.0.0.1:{PORT}"
 
 
 def eventually(what, check):
-    """Polls until `check` answers something true, and returns that."""
+    """Polls until `check` returns a truthy value, and returns that."""
     deadline = time.monotonic() + DEADLINE / 3
     while not (found := check()):
         assert time.monotonic() < deadline, f"still not: {what}"
@@ -23,7 +23,7 @@ def eventually(what, check):
 
 
 def refusal(error, call, *args, **kwargs):
-    """The text of the error with which a call must fail."""
+    """Asserts that a call fails with this error, and returns the error's text."""
     try:
         answer = call(*args, **kwargs)
     except error as refused:

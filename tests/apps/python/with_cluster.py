@@ -1,4 +1,4 @@
-"""redis-py: its cluster client finds the node of every command by what the server says about the command, without a hint."""
+"""redis-py: its cluster client finds the node for every command from the server's metadata, without a hint."""
 
 from harness import PORT, refusal
 from redis.cluster import RedisCluster
@@ -8,19 +8,19 @@ client = RedisCluster(host="127.0.0.1", port=PORT)
 
 
 def key_lookups():
-    """How often any node was asked which words of a call are its keys."""
+    """The number of COMMAND GETKEYS calls on all nodes."""
     stats = client.info("commandstats", target_nodes=RedisCluster.ALL_NODES)
-    # Of one node there is no map of nodes.
+    # With a single node, the reply is not a map of nodes.
     nodes = stats.values() if all("cmdstat" not in name for name in stats) else [stats]
     return sum(node.get("cmdstat_command|getkeys", {}).get("calls", 0) for node in nodes)
 
 
 def tags():
-    """Hash tags of several slots, so that each node has some of them."""
+    """Hash tags in several slots, so that each node has some of them."""
     return [f"{{{number}}}" for number in range(20)]
 
 
-def several_keys_at_fixed_words_go_to_their_node():
+def several_keys_at_fixed_positions_go_to_their_node():
     before = key_lookups()
     for tag in tags():
         a, b, c = (f"{tag}{name}" for name in "abc")
@@ -46,6 +46,6 @@ def keys_of_several_slots_are_refused():
         assert "same key slot" in refusal(RedisClusterException, lambda call=call: client.execute_command(*call))
 
 
-several_keys_at_fixed_words_go_to_their_node()
+several_keys_at_fixed_positions_go_to_their_node()
 counted_keys_go_to_their_node()
 keys_of_several_slots_are_refused()

@@ -1,4 +1,4 @@
-"""dramatiq: a broker whose every step is one script, with results, retries, delays, dead letters and the messages of a dead worker."""
+"""dramatiq: a broker with one script per step; results, retries, delays, dead letters and the messages of a dead worker."""
 
 import dramatiq
 from dramatiq.brokers.redis import MAINTENANCE_SCALE, RedisBroker
@@ -32,13 +32,13 @@ def fail_for_good():
 
 
 def messages_of_a_dead_worker_are_taken_over():
-    """A worker that does not say that it lives loses what it fetched to the next one that does maintenance."""
+    """A worker without a heartbeat loses its fetched messages to the next worker that runs maintenance."""
     dead = RedisBroker(url=URL)
     dead.declare_queue("left")
     message = dramatiq.Message(queue_name="left", actor_name="add", args=(1, 2), kwargs={}, options={})
     dead.enqueue(message)
     assert next(dead.consume("left")).message_id == message.message_id
-    assert dead.do_qsize("left") == 2  # the message, and that it waits to be acknowledged
+    assert dead.do_qsize("left") == 2  # the message, and its pending acknowledgement
 
     heir = RedisBroker(url=URL, heartbeat_timeout=0, maintenance_chance=MAINTENANCE_SCALE)
     heir.declare_queue("left")
@@ -47,7 +47,7 @@ def messages_of_a_dead_worker_are_taken_over():
     assert found.message_id == message.message_id
     consumer.requeue([found])
     consumer.queued_message_ids.clear()
-    again = eventually("the message that was given back", lambda: next(consumer))
+    again = eventually("the requeued message", lambda: next(consumer))
     consumer.nack(again)
     assert heir.do_qsize("left") == 0 and heir.client.zcard("dramatiq:left.XQ") == 1
     heir.flush("left")
@@ -66,7 +66,7 @@ def a_thousand_messages_are_fetched_at_once():
     assert broker.do_qsize("many") == 0
 
 
-def actors_answer_fail_and_are_repeated():
+def actors_return_fail_and_are_retried():
     worker = dramatiq.Worker(broker, worker_timeout=50, worker_threads=4)
     worker.start()
     numbers = dramatiq.group(add.message(n, n) for n in range(20)).run()
@@ -100,6 +100,6 @@ def limiters_hold_across_workers():
 
 messages_of_a_dead_worker_are_taken_over()
 a_thousand_messages_are_fetched_at_once()
-actors_answer_fail_and_are_repeated()
+actors_return_fail_and_are_retried()
 limiters_hold_across_workers()
 print("dramatiq", dramatiq.__version__)

@@ -1,4 +1,4 @@
-"""redis-py's calls of functions: a library is loaded, called, listed, dumped, deleted and restored."""
+"""redis-py's function calls: load, call, list, dump, delete and restore a library."""
 
 import redis
 from harness import PORT, refusal

@@ -1,4 +1,4 @@
-"""limits: its three strategies on its storage in Redis, each hit being one script."""
+"""limits: its three strategies with its Redis storage. Each hit is one script."""
 
 import limits
 from harness import URL, eventually
@@ -17,7 +17,7 @@ def hits_are_counted_refused_and_cleared(strategy):
     assert not limiter.test(limit, name, "user") and not limiter.hit(limit, name, "user")
     assert limiter.get_window_stats(limit, name, "user").remaining == 0
     assert limiter.get_window_stats(limit, name, "user").reset_time > 0
-    # What is dearer than the whole limit, and other users.
+    # A cost above the limit, and other users.
     assert not limiter.hit(limit, name, "greedy", cost=4)
     assert limiter.hit(limit, name, "other") and limiter.get_window_stats(limit, name, "other").remaining == 2
     limiter.clear(limit, name, "user")
@@ -35,7 +35,7 @@ def a_window_ends():
         eventually("another window", lambda: limiter.hit(limit, type(limiter).__name__))
 
 
-def many_hits_at_once_go_through_the_largest_unpack():
+def a_cost_as_large_as_the_largest_unpack_is_accepted():
     limiter, limit = MovingWindowRateLimiter(storage), limits.parse("12000/hour")
     assert limiter.hit(limit, "many", cost=12000) and not limiter.hit(limit, "many")
     start, entries = storage.get_moving_window(limit.key_for("many"), limit.amount, limit.get_expiry())
@@ -46,7 +46,7 @@ assert storage.check()
 for strategy in STRATEGIES:
     hits_are_counted_refused_and_cleared(strategy)
 a_window_ends()
-many_hits_at_once_go_through_the_largest_unpack()
+a_cost_as_large_as_the_largest_unpack_is_accepted()
 storage.storage.mset({storage.prefixed_key(number): 1 for number in range(6000)})
 assert storage.reset() > 6000 and storage.reset() == 0
 print("limits", limits.__version__)

@@ -1,4 +1,4 @@
-"""redis-py: its Lock, which is three scripts, and `register_script` in all the ways that it can be called."""
+"""redis-py: its Lock, which uses three scripts, and all uses of `register_script`."""
 
 import asyncio
 import threading
@@ -24,7 +24,7 @@ def one_holder_at_a_time():
     mine.release()
     waiter.join()
     assert taken.is_set() and not mine.owned()
-    # Each thread knows its own token only, unless told otherwise.
+    # By default each thread has its own token.
     assert "not owned" in refusal(LockError, other.release) and client.exists("resource")
     client.delete("resource")
 
@@ -36,7 +36,7 @@ def one_holder_at_a_time():
     assert not shared.locked()
 
 
-def a_lease_can_be_changed_by_its_owner_only():
+def only_the_owner_can_change_a_lease():
     lock = client.lock("lease", timeout=100)
     with lock:
         assert lock.extend(200) is True
@@ -68,12 +68,12 @@ return {before, redis.call('INCR', KEYS[2]), redis.status_reply('FINE'), ARGV[2]
 """
 
 
-def a_registered_script_is_loaded_when_the_server_does_not_know_it():
+def a_registered_script_is_loaded_if_the_server_lacks_it():
     script = client.register_script(SET_AND_COUNT)
     assert client.script_exists(script.sha) == [False]
     refusal(NoScriptError, client.evalsha, script.sha, 0)
     first = script(keys=["{s}value", "{s}count"], args=[b"\x00\xff", "x"])
-    # A nil ends an array of Lua.
+    # A nil ends a Lua array.
     assert first == [None, 1, b"FINE", b"x", 3, 1, None, b"NESTED", b"never seen"], first
     assert client.script_exists(script.sha) == [True]
     assert client.script_load(SET_AND_COUNT) == script.sha
@@ -108,7 +108,7 @@ def a_script_runs_in_pipelines_and_transactions():
     assert script(keys=["sum"], args=[1]) == 10
 
 
-def errors_reach_the_application_as_from_the_server():
+def errors_are_those_of_the_server():
     assert "wrong kind of value" in refusal(ResponseError, client.eval, "return redis.call('INCR', KEYS[1])", 1, a_list())
     assert client.eval("return redis.pcall('INCR', KEYS[1])['err'] ~= nil", 1, a_list()) == 1
     assert refusal(ResponseError, client.eval, "return redis.error_reply('MINE to see')", 0) == "MINE to see"
@@ -129,7 +129,7 @@ def a_list():
     return "list"
 
 
-def the_libraries_of_the_server_are_there():
+def the_libraries_of_the_server_are_available():
     assert client.eval("return cjson.encode(cjson.decode(ARGV[1]))", 0, '{"a":[1,2.5,null]}') == b'{"a":[1,2.5,null]}'
     assert client.eval("return cmsgpack.unpack(cmsgpack.pack(ARGV[1]))", 0, "x") == b"x"
     assert client.eval("return bit.tohex(bit.band(0xff, -16)) .. struct.pack('>I2', 258)", 0) == b"000000f0\x01\x02"
@@ -150,10 +150,10 @@ async def the_asyncio_client_does_the_same():
 
 
 one_holder_at_a_time()
-a_lease_can_be_changed_by_its_owner_only()
-a_registered_script_is_loaded_when_the_server_does_not_know_it()
+only_the_owner_can_change_a_lease()
+a_registered_script_is_loaded_if_the_server_lacks_it()
 a_script_runs_in_pipelines_and_transactions()
-errors_reach_the_application_as_from_the_server()
-the_libraries_of_the_server_are_there()
+errors_are_those_of_the_server()
+the_libraries_of_the_server_are_available()
 asyncio.run(the_asyncio_client_does_the_same())
 print("redis-py", redis.__version__)

@@ -1,4 +1,4 @@
-"""rq: unique jobs, the scheduler's locks and emptying a queue, which are scripts, between jobs that run, fail and wait for others."""
+"""rq: its scripts for unique jobs, for the scheduler's locks and to empty a queue; jobs run, fail and wait for others."""
 
 import operator
 from datetime import datetime, timezone
@@ -19,7 +19,7 @@ def work():
     SimpleWorker([queue], connection=connection).work(burst=True, logging_level="CRITICAL")
 
 
-def a_job_of_one_name_is_queued_once():
+def a_job_id_is_queued_once():
     job = queue.enqueue(operator.add, 2, 3, job_id="sum", unique=True, ttl=100)
     refusal(DuplicateJobError, queue.enqueue, operator.add, 7, 8, job_id="sum", unique=True)
     queue.enqueue(operator.add, 1, 1, job_id="first", unique=True, at_front=True)
@@ -28,7 +28,7 @@ def a_job_of_one_name_is_queued_once():
     assert job.return_value() == 5 and queue.is_empty()
 
 
-def jobs_fail_wait_and_are_repeated():
+def jobs_fail_wait_and_are_retried():
     failing = queue.enqueue(operator.truediv, 1, 0)
     repeated = queue.enqueue(operator.truediv, 1, 0, retry=Retry(max=1))
     base = queue.enqueue(operator.mul, 6, 7)
@@ -75,8 +75,8 @@ def one_scheduler_moves_the_jobs_that_are_due():
     assert not connection.exists(one.get_locking_key("work"))
 
 
-a_job_of_one_name_is_queued_once()
-jobs_fail_wait_and_are_repeated()
+a_job_id_is_queued_once()
+jobs_fail_wait_and_are_retried()
 a_queue_is_emptied()
 one_scheduler_moves_the_jobs_that_are_due()
 print("rq", VERSION)

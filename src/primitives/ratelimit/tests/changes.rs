@@ -1,8 +1,8 @@
-//! Policies that change between two calls: which usage is whose, and what becomes of it.
+//! Policies that change between two requests: which policy gets which usage.
 
 use super::*;
 
-/// Charges `used` under `before`, then says what is left of each policy of `after`.
+/// Charges `used` under `before`, then checks what remains of each policy of `after`.
 #[track_caller]
 fn check(before: &[Policy<'static>], used: u64, after: &[Policy<'static>], left: &[i64]) {
     let mut limiter = Limiter::of(before);
@@ -14,30 +14,30 @@ fn check(before: &[Policy<'static>], used: u64, after: &[Policy<'static>], left:
 }
 
 #[test]
-fn usage_is_found_by_name_else_by_kind_and_place() {
+fn usage_is_found_by_name_otherwise_by_kind_and_position() {
     let (minute, hour) = (fixed(10, 60_000), fixed(100, 3_600_000));
     check(&[unnamed(minute), unnamed(hour)], 3, &[unnamed(minute), unnamed(hour)], &[7, 97]);
     check(&[named(minute, "m"), named(hour, "h")], 3, &[named(hour, "h"), named(minute, "m")], &[97, 7]);
     check(&[named(minute, "m"), named(hour, "h")], 3, &[named(hour, "h")], &[97]);
-    // A name that is new keeps the usage of an unnamed policy at its place, and the reverse; another name does not.
+    // A policy that gets or loses a name keeps the usage at its position; one that changes its name does not.
     check(&[unnamed(minute)], 3, &[named(minute, "m")], &[7]);
     check(&[named(minute, "m")], 3, &[unnamed(minute)], &[7]);
     check(&[named(minute, "m")], 3, &[named(minute, "x")], &[10]);
-    // A record is nobody's twice.
+    // A record belongs to one policy only.
     check(&[named(minute, "m")], 3, &[unnamed(minute), named(minute, "m")], &[10, 7]);
-    // Another kind, or another place, starts full.
+    // A policy of another kind, or at another position, starts full.
     check(&[unnamed(minute)], 3, &[unnamed(sliding(10, 60_000))], &[10]);
     check(&[named(minute, "m")], 3, &[named(log(10, 60_000), "m")], &[10]);
     check(&[unnamed(minute)], 3, &[unnamed(log(10, 60_000)), unnamed(minute)], &[10, 10]);
 }
 
 #[test]
-fn changed_numbers_keep_the_usage_and_never_more_than_the_limit() {
+fn changed_numbers_keep_the_usage_up_to_the_limit() {
     for of in [fixed, sliding, log] {
         check(&[unnamed(of(10, 60_000))], 8, &[unnamed(of(20, 60_000))], &[12]);
         check(&[unnamed(of(10, 60_000))], 8, &[unnamed(of(5, 60_000))], &[0]);
         check(&[unnamed(of(10, 60_000))], 8, &[unnamed(of(10, 30_000))], &[2]);
-        // A debt stays one, within the new limit.
+        // A debt stays, within the new limit.
         check(&[unnamed(of(10, 60_000))], 18, &[unnamed(of(12, 60_000))], &[-6]);
         check(&[unnamed(of(10, 60_000))], 18, &[unnamed(of(5, 60_000))], &[-5]);
     }
@@ -45,7 +45,7 @@ fn changed_numbers_keep_the_usage_and_never_more_than_the_limit() {
 }
 
 #[test]
-fn a_changed_limit_still_tells_the_truth_about_waiting() {
+fn retry_after_is_exact_after_the_limit_changed() {
     for of in [fixed, sliding, log] {
         for limit in [1, 3, 9] {
             let mut limiter = Limiter::new(of(10, 1000));
@@ -60,7 +60,7 @@ fn a_changed_limit_still_tells_the_truth_about_waiting() {
 }
 
 #[test]
-fn aligning_a_window_keeps_what_was_used_in_the_aligned_one() {
+fn aligning_a_window_keeps_its_usage() {
     let start = START / 60_000_000 * 60_000_000;
     let mut limiter = Limiter::new(fixed(10, 60_000));
     limiter.ask(4, start + 10_000_000);
@@ -71,7 +71,7 @@ fn aligning_a_window_keeps_what_was_used_in_the_aligned_one() {
 }
 
 #[test]
-fn an_aligned_window_ends_with_its_multiple_of_the_epoch() {
+fn an_aligned_window_ends_at_a_multiple_of_its_length() {
     let start = START / 60_000_000 * 60_000_000;
     let mut limiter = Limiter::new(aligned(3, 60_000));
     assert_eq!(limiter.ask(3, start + 59_000_000).reset_after(), DurationMs(1000));
@@ -80,7 +80,7 @@ fn an_aligned_window_ends_with_its_multiple_of_the_epoch() {
 }
 
 #[test]
-fn a_log_that_joins_another_starts_full_and_keeps_its_own_count() {
+fn a_second_log_starts_full_and_keeps_its_own_count() {
     let mut limiter = Limiter::new(log(10, 60_000));
     limiter.ask(5, START);
     limiter.policies.push(unnamed(log(8, 60_000)));
@@ -94,7 +94,7 @@ fn a_log_that_joins_another_starts_full_and_keeps_its_own_count() {
 }
 
 #[test]
-fn a_long_log_is_written_whole_when_what_stands_before_it_changes() {
+fn a_long_log_is_written_whole_when_the_records_before_it_change() {
     for changed in [named(log(20, 60_000), "n"), unnamed(log(30, 60_000)), unnamed(log(13, 60_000))] {
         let mut limiter = Limiter::new(log(20, 60_000));
         (0..12).for_each(|n| assert_eq!(limiter.ask(1, START + n).granted, 1));
@@ -106,7 +106,7 @@ fn a_long_log_is_written_whole_when_what_stands_before_it_changes() {
 }
 
 #[test]
-fn both_counters_of_a_smaller_sliding_window_are_no_debt() {
+fn a_smaller_sliding_limit_makes_no_debt() {
     let start = START.div_ceil(1000) * 1000;
     let mut limiter = Limiter::new(sliding(10, 1000));
     assert_eq!(limiter.ask(10, start).granted, 10);

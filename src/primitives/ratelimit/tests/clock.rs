@@ -1,10 +1,10 @@
-//! A clock that is set: nothing extra for anybody, and nobody waits for ever.
+//! A clock that is set: no client gets extra units, and no client waits forever.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Each kind, and the time in which it is full again.
+/// Each kind, and the time in which it fills up again.
 fn kinds() -> [(Kind, u64); 5] {
     [
         (bucket(10, 5, 1000), 2_000_000),
@@ -47,8 +47,8 @@ fn a_small_step_back_grants_nothing_extra() {
 }
 
 #[test]
-fn logs_with_different_windows_survive_a_step_that_only_one_does() {
-    // 5 s back is beyond the short window and within the long one.
+fn a_clock_step_resets_only_the_log_with_the_shorter_window() {
+    // 5 s back is more than the short window and less than the long one.
     let mut limiter = Limiter::of(&[unnamed(log(10, 1000)), unnamed(log(30, 60_000))]);
     (0..10).for_each(|n| assert_eq!(limiter.ask(1, START + n * 1000).granted, 1));
     let now = START - 5_000_000;
@@ -60,7 +60,7 @@ fn logs_with_different_windows_survive_a_step_that_only_one_does() {
 }
 
 proptest! {
-    /// Whatever the clock does, what passes while it stands still is at most one capacity, and the wait that is told is kept.
+    /// However the clock is set, at most one capacity is granted while it stands still, and `retry_after` stays exact.
     #[test]
     fn time_going_backwards_grants_nothing_extra(
         which in 0..5usize, steps in prop::collection::vec((-5_000_000..5_000_000i64, 1..12u64), 1..40)

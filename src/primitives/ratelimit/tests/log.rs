@@ -1,11 +1,11 @@
-//! The log: that it is exact at its full size, that one hit changes little, and that a changed state means what a whole one means.
+//! The log: it is exact at its full size, one hit writes little, and a patched state means the same as a whole one.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::primitives::ratelimit::ring::Entry;
 
-/// All entries and the count of units: what a state says, however it is laid out.
+/// All entries and the count of units, independent of the layout.
 fn meaning(state: &[u8]) -> (Vec<Entry>, u64) {
     let state = State::decode(state).unwrap();
     let entries: Vec<Entry> = (0..).map_while(|position| state.ring.entry(position)).collect();
@@ -30,7 +30,7 @@ fn the_largest_log_is_exact_and_each_hit_writes_little() {
     for n in 0..limit * 5 / 2 {
         let now = START + n * 5_000;
         let (decision, effect) = limiter.peek(Charge(1), now);
-        // 12,000 hits would fit into a minute at this pace, so the limit is met and the ring goes round.
+        // At this pace 12,000 hits come per minute, so the limit is reached and the ring wraps around.
         let expected = u64::from(n < limit || (n - limit) % 12_000 >= 2_000);
         assert_eq!(decision.granted, expected, "hit {n}");
         match effect {
@@ -46,7 +46,7 @@ fn the_largest_log_is_exact_and_each_hit_writes_little() {
 }
 
 #[test]
-fn a_log_that_went_quiet_gives_its_memory_back() {
+fn a_log_shrinks_after_its_hits_have_left_the_window() {
     let mut limiter = Limiter::new(log(1000, 1000));
     (0..1000).for_each(|n| assert_eq!(limiter.ask(1, START + n).granted, 1));
     assert_eq!(limiter.state.as_ref().unwrap().len(), 15 + 10_000);
@@ -72,7 +72,7 @@ fn a_debt_of_single_hits_doubles_the_ring_once() {
 }
 
 #[test]
-fn cost_and_hits_at_one_time_are_one_entry() {
+fn hits_in_one_microsecond_share_an_entry() {
     let mut limiter = Limiter::new(log(100, 1000));
     limiter.ask(40, START);
     limiter.ask(2, START);
@@ -82,20 +82,20 @@ fn cost_and_hits_at_one_time_are_one_entry() {
 }
 
 #[test]
-fn a_refund_takes_the_newest_entries() {
+fn a_refund_removes_the_newest_entries() {
     let mut limiter = Limiter::new(log(10, 1000));
     limiter.ask(4, START);
     limiter.ask(4, START + 500_000);
     limiter.run(Refund(5), START + 600_000);
-    // Three of the first four are left, so all is back when those go.
+    // Three of the first four hits are left, so the limiter is full when those leave the window.
     assert_eq!(limiter.look(START + 600_000).reset_after(), DurationMs(400));
     assert_eq!(limiter.look(START + 600_000).remaining(0), 7);
 }
 
 proptest! {
-    /// A state that was changed part by part means the same as one that was written whole, and every answer is the same.
+    /// A patched state means the same as one that was written whole, and every decision is the same.
     #[test]
-    fn patched_states_mean_what_whole_ones_mean(
+    fn patched_states_mean_the_same_as_whole_states(
         limit in 9..60u64, second in 1..60u64, window in 1..2_000u64,
         program in prop::collection::vec((0..40_000u64, 0..10u8, 1..4u64), 1..300)
     ) {

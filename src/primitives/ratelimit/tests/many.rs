@@ -1,4 +1,4 @@
-//! Every kind of policy, alone and together, against the models; and what callers are told about waiting.
+//! Every kind of policy, alone and together, against the models; and the waiting times in the replies.
 
 use proptest::prelude::*;
 
@@ -38,10 +38,10 @@ fn program() -> impl Strategy<Value = Vec<(u64, Request)>> {
 }
 
 proptest! {
-    /// What is granted and what remains is what the naive models say, for all kinds, alone and together. So a bucket, a fixed window
-    /// and a log never let more through than they say, a debt stays within one capacity and a refund below full.
+    /// Granted and remaining units match the naive models, for all kinds, alone and together. So a bucket, a fixed window and a log never
+    /// grant more than their limit, a debt stays within one capacity, and a refund never exceeds full.
     #[test]
-    fn every_answer_is_the_one_of_the_naive_models(policies in policies(), program in program()) {
+    fn every_decision_matches_the_naive_models(policies in policies(), program in program()) {
         let (mut limiter, mut models) = (Limiter::of(&policies), Models::new(&policies));
         let mut now = START;
         for (wait, request) in program {
@@ -56,7 +56,7 @@ proptest! {
 
     /// `retry_after` over all policies is never early and less than 1 ms late.
     #[test]
-    fn who_waits_exactly_as_told_is_granted(policies in policies(), program in program(), cost in 1..25u64) {
+    fn a_client_that_waits_for_retry_after_is_granted(policies in policies(), program in program(), cost in 1..25u64) {
         let mut limiter = Limiter::of(&policies);
         let mut now = START;
         for (wait, request) in program {
@@ -81,9 +81,9 @@ proptest! {
         }
     }
 
-    /// After `reset_after` everything is back, and one millisecond before it was not.
+    /// The limiter is full after `reset_after`, and was not one millisecond before.
     #[test]
-    fn reset_after_is_when_everything_is_back(policies in policies(), program in program()) {
+    fn reset_after_is_when_the_limiter_is_full(policies in policies(), program in program()) {
         let mut limiter = Limiter::of(&policies);
         let mut now = START;
         for (wait, request) in program {
@@ -96,9 +96,9 @@ proptest! {
         }
     }
 
-    /// SLIDING within the error that its page states: in any window, at most the limit and the faded part of what the previous one used.
+    /// SLIDING stays within the error that its page states: in any window, at most the limit plus the faded part of the previous usage.
     #[test]
-    fn sliding_lets_at_most_the_faded_part_more_through(limit in 1..20u64, window in 1..3_000u64, program in program()) {
+    fn sliding_grants_at_most_the_faded_part_extra(limit in 1..20u64, window in 1..3_000u64, program in program()) {
         let mut limiter = Limiter::new(sliding(limit, window));
         let (mut now, mut grants) = (START, Vec::<(u64, u64)>::new());
         for (wait, request) in program {
@@ -112,17 +112,17 @@ proptest! {
 }
 
 #[test]
-fn sliding_stays_below_twice_the_limit_and_gets_near() {
+fn sliding_grants_less_than_twice_the_limit_but_nearly_that() {
     let mut limiter = Limiter::new(sliding(100, 1000));
     let start = START.div_ceil(1000) * 1000;
     assert_eq!(limiter.ask(1, start).granted, 1);
     assert_eq!(limiter.run(UpTo(100), start + 999_999).granted, 99);
-    // 1 ms before the end of the next window: 1/1000 of the burst still counts, so 99 more pass; 198 within 999,001 us.
+    // 1 ms before the end of the next window, 1/1000 of the burst still counts, so 99 more are granted: 198 within 999,001 us.
     assert_eq!(limiter.run(UpTo(100), start + 1_999_000).granted, 99);
 }
 
 #[test]
-fn all_policies_pass_or_none_is_charged() {
+fn all_policies_are_charged_or_none() {
     let mut limiter = Limiter::of(&[unnamed(bucket(10, 10, 1000)), unnamed(log(3, 60_000))]);
     assert_eq!(limiter.ask(3, START).binding(), (1, limiter.look(START).standings[1]));
     let denied = limiter.ask(1, START);
@@ -132,15 +132,15 @@ fn all_policies_pass_or_none_is_charged() {
 }
 
 #[test]
-fn the_binding_policy_denies_longest_or_has_the_least_left() {
+fn the_binding_policy_has_the_longest_wait_or_the_least_remaining() {
     let mut limiter = Limiter::of(&[unnamed(fixed(5, 1000)), unnamed(fixed(5, 9000)), unnamed(fixed(4, 500))]);
     assert_eq!(limiter.ask(1, START).binding().0, 2);
     assert_eq!(limiter.ask(3, START).binding().0, 2);
-    // All three deny 2 more; the second longest, although the third has less left.
+    // All three deny 2 more. The second has the longest wait, although the third has less remaining.
     assert_eq!(limiter.ask(2, START).binding().0, 1);
-    // 5 is within the limits of the first two and never within that of the third.
+    // 5 is within the limits of the first two and exceeds that of the third.
     assert_eq!((limiter.ask(5, START).binding().0, limiter.ask(5, START).retry()), (2, None));
-    // Equal ones: the first.
+    // The first one wins a tie.
     let mut limiter = Limiter::of(&[unnamed(fixed(5, 1000)), unnamed(fixed(5, 1000))]);
     assert_eq!(limiter.ask(5, START).binding().0, 0);
     assert_eq!(limiter.ask(1, START).binding().0, 0);
@@ -156,14 +156,14 @@ fn a_debt_ends_at_one_capacity() {
         let denied = limiter.run(Force(1), START);
         assert!(denied.granted == 0 && denied.retry().is_some_and(|wait| wait > 0), "{kind:?}");
         assert_eq!(limiter.run(Force(21), START).retry(), None, "{kind:?}");
-        // An amount of 0 only looks, also in debt.
+        // An amount of 0 only reads, even in debt.
         assert_eq!((limiter.look(START).remaining(0), limiter.look(START).retry()), (-10, Some(0)), "{kind:?}");
         assert_eq!(limiter.run(Refund(11), START).remaining(0), 1, "{kind:?}");
     }
 }
 
 #[test]
-fn a_refund_is_clamped_at_full_and_deletes_what_is_full() {
+fn a_refund_is_clamped_at_full_and_deletes_a_full_limiter() {
     for kind in [bucket(10, 10, 1000), fixed(10, 1000), aligned(10, 1000), sliding(10, 1000), log(10, 1000)] {
         let mut limiter = Limiter::new(kind);
         assert_eq!(limiter.peek(Refund(1), START), (limiter.look(START), Effect::Keep), "{kind:?} created a key");
@@ -176,7 +176,7 @@ fn a_refund_is_clamped_at_full_and_deletes_what_is_full() {
 }
 
 #[test]
-fn a_reset_forgets_the_key_if_there_is_one() {
+fn a_reset_deletes_the_key_if_there_is_one() {
     let mut limiter = Limiter::of(&[unnamed(fixed(3, 1000)), unnamed(log(5, 1000))]);
     assert_eq!(limiter.peek(Reset, START).1, Effect::Keep);
     limiter.run(Force(6), START);
@@ -187,7 +187,7 @@ fn a_reset_forgets_the_key_if_there_is_one() {
 }
 
 #[test]
-fn several_limiters_are_charged_all_or_none() {
+fn several_limiters_are_all_charged_or_none() {
     let draft = |limiter: &Limiter, cost| draft(limiter.state.as_deref(), limiter.policies[0], cost, UnixMicros(START)).unwrap();
     let (first, mut second) = (Limiter::new(bucket(9, 1, 1000)), Limiter::new(log(5, 1000)));
     second.ask(3, START);

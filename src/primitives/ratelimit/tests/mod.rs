@@ -45,8 +45,7 @@ fn named(kind: Kind, name: &'static str) -> Policy<'static> {
     Policy { kind, name: Some(name.as_bytes()) }
 }
 
-/// A limiter whose state goes through its stored bytes on every step, as it does in a server. Expiry by TTL is left out on purpose:
-/// the decision alone must be right.
+/// A limiter that is decoded and encoded on every step, as in a server. Keys do not expire here: the decision alone must be right.
 struct Limiter {
     state: Option<Vec<u8>>,
     policies: Vec<Policy<'static>>,
@@ -65,11 +64,11 @@ impl Limiter {
         self.run(Charge(cost), at)
     }
 
-    /// Decides and applies the effect, with what must hold for every effect.
+    /// Decides, applies the effect, and asserts the invariants of every effect.
     #[track_caller]
     fn run(&mut self, request: Request, at: u64) -> Decision {
         let (decision, effect) = self.peek(request, at);
-        // A server may delete the key as soon as the millisecond begins that its TTL names: by then the limiter must be full again.
+        // A server may delete the key at the start of the millisecond in which it expires: the limiter must be full by then.
         let ends_in_time = |until: UnixMs| {
             let reset = decision.reset_after();
             let ttl = until.since(UnixMicros(at).floor_ms());
@@ -113,13 +112,13 @@ impl Decision {
         self.standings[index].remaining
     }
 
-    /// How long the binding policy makes the caller wait.
+    /// How long the client must wait for the binding policy.
     fn retry(&self) -> Option<u64> {
         self.binding().1.retry_after.map(DurationMs::micros)
     }
 }
 
-/// Writes the parts into the bytes as the server does.
+/// Writes the parts into the bytes, as a server does.
 #[track_caller]
 fn patch(bytes: &mut Vec<u8>, parts: &[Part]) {
     for Part { offset, bytes: part } in parts {

@@ -1,19 +1,40 @@
-//! What each kind of policy means, written down as naively as possible.
+//! Naive models of each kind of policy.
 
 use std::collections::VecDeque;
 
 use super::*;
 
-/// A policy that remembers everything, one unit at a time where it can.
+/// A policy that stores everything, unit by unit where possible.
 pub(super) enum Model {
-    /// Units used, in billionths of a period's worth: level, its unit, drain per microsecond, when.
-    Bucket { capacity: u128, token: u128, refill: u128, level: u128, at: u64 },
-    /// The end of the window, its length, what was used.
-    Fixed { limit: u64, window: u64, aligned: bool, end: u64, used: u64 },
-    /// The start of the window, its length, what was used in the one before and in it.
-    Sliding { limit: u64, window: u64, start: u64, previous: u64, current: u64 },
-    /// The time of each single unit.
-    Log { limit: u64, window: u64, units: VecDeque<u64> },
+    /// `level` in units of 1/`token` of a token, of which `refill` drain per microsecond, at the time `at`.
+    Bucket {
+        capacity: u128,
+        token: u128,
+        refill: u128,
+        level: u128,
+        at: u64,
+    },
+    Fixed {
+        limit: u64,
+        window: u64,
+        aligned: bool,
+        end: u64,
+        used: u64,
+    },
+    /// The usage of the previous window and of the current one, which begins at `start`.
+    Sliding {
+        limit: u64,
+        window: u64,
+        start: u64,
+        previous: u64,
+        current: u64,
+    },
+    /// The time of each unit.
+    Log {
+        limit: u64,
+        window: u64,
+        units: VecDeque<u64>,
+    },
 }
 
 impl Model {
@@ -32,7 +53,6 @@ impl Model {
         }
     }
 
-    /// Lets time pass.
     pub(super) fn advance(&mut self, now: u64) {
         match self {
             Self::Bucket { refill, level, at, .. } => {
@@ -54,7 +74,7 @@ impl Model {
         }
     }
 
-    /// Whether `amount` more keeps what is used within `capacities` limits.
+    /// Whether the usage plus `amount` is within `capacities` times the limit.
     pub(super) fn fits(&self, now: u64, amount: u64, capacities: u64) -> bool {
         match self {
             Self::Bucket { capacity, token, level, .. } => {
@@ -69,7 +89,7 @@ impl Model {
         }
     }
 
-    /// Units left, found by trying.
+    /// Units left, found by trial.
     pub(super) fn remaining(&self, now: u64, limit: u64) -> i64 {
         let most = (0..=limit).rev().find(|&amount| self.fits(now, amount, 1));
         let debt = || (1..=limit).find(|&missing| self.fits(now, limit - missing, 2)).map(|missing| -(missing as i64));
@@ -92,7 +112,7 @@ impl Model {
         }
     }
 
-    /// Returns what was given back.
+    /// Returns the units refunded.
     pub(super) fn refund(&mut self, amount: u64) -> u64 {
         match self {
             Self::Bucket { token, level, .. } => {
@@ -110,7 +130,7 @@ impl Model {
     }
 }
 
-/// The naive limiter: all policies or none.
+/// The naive limiter: charges all policies or none.
 pub(super) struct Models(pub(super) Vec<(Model, u64)>);
 
 impl Models {

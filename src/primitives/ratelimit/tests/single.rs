@@ -1,4 +1,4 @@
-//! One policy: tables of the rules, then random programs against models that are naive on purpose.
+//! One policy: tables of the rules, then random programs against naive models.
 
 use proptest::prelude::*;
 
@@ -32,7 +32,7 @@ fn a_fixed_window_starts_with_the_millisecond_of_the_first_hit() {
     check(limiter.ask(2, START + 500_000), 0, 1, Some(500), 500);
     check(limiter.ask(1, START + 500_000), 1, 0, Some(0), 500);
     check(limiter.ask(4, START + 500_000), 0, 0, None, 500);
-    // It ends when its key may be deleted, and not before.
+    // It ends when its key may be deleted, not before.
     let end = START / 1000 * 1000 + 1_000_000;
     check(limiter.ask(3, end - 1), 0, 0, Some(1), 1);
     check(limiter.ask(3, end), 3, 0, Some(0), 1000);
@@ -79,7 +79,7 @@ fn a_changed_policy_keeps_the_usage_and_another_kind_starts_full() {
     limiter.policies = vec![unnamed(bucket(100, 10, 1_000))];
     assert_eq!(limiter.look(START).remaining(0), 90);
     limiter.policies = vec![unnamed(bucket(5, 10, 60_000))];
-    // What a larger bucket left behind is clamped.
+    // Usage under a larger bucket is clamped.
     check(limiter.peek(Charge(1), START).0, 0, 0, Some(6000), 30_000);
     limiter.policies = vec![unnamed(fixed(5, 60_000))];
     assert_eq!(limiter.look(START).remaining(0), 5);
@@ -95,8 +95,8 @@ fn any_bucket() -> impl Strategy<Value = (u64, u64, u64)> {
 }
 
 proptest! {
-    /// A token bucket by its definition: a request passes if and only if, for every earlier grant, what was granted since then plus
-    /// this request is at most capacity plus what refilled since then. No state, no clock arithmetic.
+    /// A token bucket by its definition: a request is granted if and only if, for every earlier grant, the units granted since then plus
+    /// this request are at most the capacity plus the units refilled since then. No state, no clock arithmetic.
     #[test]
     fn never_more_than_capacity_plus_rate_in_any_window((capacity, refill, period) in any_bucket(), program in program()) {
         let mut limiter = Limiter::new(bucket(capacity, refill, period));
@@ -118,9 +118,9 @@ proptest! {
         }
     }
 
-    /// A window by its definition: a counter that is thrown away when the window is over.
+    /// A window by its definition: a counter that is dropped when the window ends.
     #[test]
-    fn a_fixed_window_counts(limit in 1..20u64, window in 1..3_000u64, program in program()) {
+    fn a_fixed_window_matches_a_counter(limit in 1..20u64, window in 1..3_000u64, program in program()) {
         let mut limiter = Limiter::new(fixed(limit, window));
         let (mut now, mut end, mut used) = (START, 0, 0);
         for (wait, cost) in program {
@@ -139,9 +139,9 @@ proptest! {
         }
     }
 
-    /// The short way of a bucket alone answers and writes what the general way does.
+    /// The fast path for a single bucket decides and writes the same as the general path.
     #[test]
-    fn a_bucket_alone_is_like_any_other_policy((capacity, refill, period) in any_bucket(), program in program(), forced in 1..40u64) {
+    fn a_single_bucket_matches_the_general_path((capacity, refill, period) in any_bucket(), program in program(), forced in 1..40u64) {
         let mut limiter = Limiter::new(bucket(capacity, refill, period));
         let mut now = START;
         for (index, (wait, cost)) in program.into_iter().enumerate() {
@@ -155,9 +155,9 @@ proptest! {
         }
     }
 
-    /// `retry_after` is never early and less than 1 ms late, also when it goes through the stored bytes and a small step back.
+    /// `retry_after` is never early and less than 1 ms late, even after a small clock step back.
     #[test]
-    fn who_waits_exactly_as_told_is_granted((capacity, refill, period) in any_bucket(), window in any::<bool>(),
+    fn a_client_that_waits_for_retry_after_is_granted((capacity, refill, period) in any_bucket(), window in any::<bool>(),
                                                 program in program(), back in 0..1_000u64) {
         let policy = if window { fixed(capacity, period) } else { bucket(capacity, refill, period) };
         let mut limiter = Limiter::new(policy);

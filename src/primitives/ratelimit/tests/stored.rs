@@ -1,4 +1,4 @@
-//! The stored bytes: what they are, that they read back, and that no bytes do harm.
+//! The stored bytes: their layout, round trips, and hostile bytes.
 
 use proptest::prelude::*;
 
@@ -12,7 +12,7 @@ fn encoded(records: &[Record<'_>]) -> Vec<u8> {
 }
 
 #[test]
-fn states_are_as_long_as_their_page_says() {
+fn states_have_the_documented_length() {
     let sizes = [
         (bucket(10, 5, 1000), 25),
         (fixed(10, 1000), 15),
@@ -49,7 +49,7 @@ fn hex(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn single_records_are_laid_out_as_their_page_says() {
+fn single_records_have_the_documented_layout() {
     let since = UnixMicros(0x0006_0a24_ec3f_407b);
     for (stored, expected) in [
         (
@@ -63,7 +63,7 @@ fn single_records_are_laid_out_as_their_page_says() {
     }
 }
 
-/// States of builds that kept times in milliseconds: a bucket with 1 of 10 used, windows with 2 of 3 used.
+/// States of builds that stored times in milliseconds: a bucket with 1 of 10 used, windows with 2 of 3 used.
 #[test]
 fn records_with_times_in_milliseconds_are_read() {
     for (state, kind, left, reset) in [
@@ -77,7 +77,7 @@ fn records_with_times_in_milliseconds_are_read() {
         assert_eq!(limiter.ask(1, START).granted, 1);
         assert_eq!(limiter.look(START).remaining(0), left - 1);
         let tag = limiter.state.unwrap()[1];
-        assert!([6, 7, 8].contains(&tag), "{kind:?} is written anew in the old layout");
+        assert!([6, 7, 8].contains(&tag), "{kind:?} is rewritten in the old layout");
     }
 }
 
@@ -86,7 +86,7 @@ fn foreign_and_damaged_states_are_corrupt() {
     let mut limiter = Limiter::of(&[named(bucket(10, 5, 1000), "b"), unnamed(sliding(9, 1000)), named(log(9, 1000), "l")]);
     limiter.ask(1, START);
     let value = limiter.state.unwrap();
-    // Where a record ends, the state may end, up to the one that needs a ring.
+    // A state may end after any record before the first LOG, which needs a ring.
     let ends = [1 + 1 + 2 + 23, 1 + 1 + 2 + 23 + 20];
     for cut in 0..value.len() {
         assert_eq!(State::decode(&value[..cut]).is_err(), !ends.contains(&cut), "cut at {cut}");
@@ -142,7 +142,7 @@ proptest! {
     }
 
     #[test]
-    fn decode_of_any_bytes_never_panics_and_any_state_can_be_decided_on(
+    fn any_bytes_decode_and_decide_without_a_panic(
         bytes in prop::collection::vec(any::<u8>(), 0..120), tag in any::<u8>(), ring in (0..4u16, 0..6u16, 0..6u16),
         now in prop_oneof![0..1u64 << 57, any::<u64>()], amount in prop_oneof![1..20u64, 1..=1_000_000_000_000u64],
         limit in prop_oneof![1..20u64, 1..=1_000_000_000_000u64], refill in 1..=1_000_000_000_000u64, period in 1..=31_536_000_000u64,

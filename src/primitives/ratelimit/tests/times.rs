@@ -1,4 +1,4 @@
-//! Times: none is longer than the policy says, and a window or a bucket is exact to the microsecond.
+//! Times: none exceeds the policy's own, and windows and buckets are exact to the microsecond.
 
 use proptest::prelude::*;
 
@@ -16,15 +16,15 @@ fn any_kind() -> impl Strategy<Value = Kind> {
     ]
 }
 
-/// The longest that a policy can make anybody wait, without a debt.
+/// The longest wait for a policy without a debt.
 fn longest(kind: Kind) -> u64 {
     kind.window().0 * if matches!(kind, Kind::Sliding(_)) { 2 } else { 1 }
 }
 
 proptest! {
-    /// [`Limiter::run`] asserts that no TTL is longer than what the reply says.
+    /// [`Limiter::run`] asserts that no TTL is longer than the `reset_after` in the reply.
     #[test]
-    fn no_time_is_longer_than_the_policy_says(
+    fn no_time_exceeds_the_policy(
         kind in any_kind(), program in prop::collection::vec((0..3_000_000u64, 1..40u64, 0..3u8), 1..40)
     ) {
         let mut limiter = Limiter::new(kind);
@@ -34,7 +34,7 @@ proptest! {
             let forced = what == 2;
             let request = match what { 0 => Charge(amount), 1 => UpTo(amount), _ => Force(amount) };
             let decision = limiter.run(request, now);
-            // A bucket in debt pays it first; a window is over when it is over.
+            // A bucket must refill its debt first; a window ends regardless of a debt.
             let debts = if matches!(kind, Kind::Bucket(_)) && (forced || decision.remaining(0) < 0 || now != START) { 2 } else { 1 };
             let most = longest(kind) * debts;
             prop_assert!(decision.reset_after().0 <= most, "{:?} after {:?}", decision.reset_after(), request);
@@ -49,9 +49,9 @@ proptest! {
         prop_assert!(decision.reset_after().0 <= longest(kind), "{:?}", decision.reset_after());
     }
 
-    /// Whole units that were used under one bucket are used under any other, at the same microsecond; then they drain as the new one says.
+    /// Whole units used under one bucket count under any other, at the same microsecond. Then they drain at the new rate.
     #[test]
-    fn what_was_used_stays_used_under_any_other_bucket(
+    fn usage_carries_over_to_any_other_bucket(
         before in (1..1_000u64, 1..2_000_000u64, 1..100_000u64), after in (1..1_000u64, 1..2_000_000u64, 1..100_000u64),
         part in 0..=1_000u64, at in 0..1_000_000u64, later in 0..100_000u64,
     ) {
@@ -67,9 +67,9 @@ proptest! {
         prop_assert_eq!(limiter.look(START + at + later).remaining(0), free as i64);
     }
 
-    /// A window lasts exactly as long as asked for: that of a log from any microsecond on, a fixed one from the beginning of a millisecond.
+    /// A window has exactly the requested length. That of a log starts at any microsecond, a fixed one at the start of a millisecond.
     #[test]
-    fn a_window_is_as_long_as_asked_for(limit in 1..30u64, window in 1..3_000u64, at in 0..1_000_000u64) {
+    fn a_window_has_the_requested_length(limit in 1..30u64, window in 1..3_000u64, at in 0..1_000_000u64) {
         let hit = START + at;
         for (kind, start) in [(fixed(limit, window), hit / 1000 * 1000), (log(limit, window), hit)] {
             let mut limiter = Limiter::new(kind);
@@ -82,8 +82,8 @@ proptest! {
 }
 
 #[test]
-fn a_rate_that_changes_moves_nothing() {
-    // 4 of 10 used, then 5 of which one is left; and all of 1000 used, then none of it drained in no time.
+fn a_changed_rate_keeps_the_usage() {
+    // 4 of 10 used leaves 1 of 5. All of 1000 used stays used: no time has passed in which it could drain.
     for (before, used, after, left) in [
         (bucket(10, 10, 30_000), 4, bucket(5, 5, 30_000), 1),
         (bucket(1000, 1, 86_400_000), 1000, bucket(1000, 1_000_000, 1000), 0),
