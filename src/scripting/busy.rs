@@ -75,7 +75,7 @@ impl Subject<'_> {
 /// What clients are told while a run lets them in, behind the code. In drop-in mode they may know the server's own words.
 fn busy_text(ctx: Ctx, killer: &str) -> String {
     // A Valkey calls itself Redis when it is told to; a Redis has no such setting.
-    let valkey = ctx.config(b"extended-redis-compatibility").is_some_and(|compatible| compatible == "no");
+    let valkey = ctx.config("extended-redis-compatibility").is_some_and(|compatible| compatible == "no");
     let (server, prefix) = (if valkey { "Valkey" } else { "Redis" }, if settings::INTERCEPT.get() == 1 { "" } else { "ATOMIC." });
     format!("{server} is busy running a script. You can only call {prefix}{killer} or SHUTDOWN NOSAVE.")
 }
@@ -186,7 +186,7 @@ impl<'a> Busy<'a> {
     /// Logs a run as the server logs its own, once it has taken as long as others then get `BUSY`, counted from its first pause.
     fn say_when_slow(&mut self) {
         let slow = self.slow.get_or_insert_with(|| {
-            let threshold = self.ctx.config(b"busy-reply-threshold").and_then(|value| value.parse().ok()).unwrap_or(5000);
+            let threshold = self.ctx.config("busy-reply-threshold").and_then(|value| value.parse().ok()).unwrap_or(5000);
             Slow { since: Instant::now(), threshold: Duration::from_millis(threshold), said: false }
         });
         let elapsed = slow.since.elapsed();

@@ -16,7 +16,7 @@ use super::{events, visit};
 use crate::error::{Error, Result, guarded};
 use crate::keyspace::Keyspace;
 use crate::primitives::time::DurationMs;
-use crate::server::acl::{Caller, Refused};
+use crate::server::acl::{Caller, Denied};
 use crate::server::module_api::{Ctx, Str, api};
 
 /// A client that waits.
@@ -160,10 +160,10 @@ fn still_may(ctx: Ctx, request: &[Str<'_>]) -> Result<()> {
         return Ok(());
     }
     let (what, object) = match request.get(1).filter(|key| !user.may_update(**key)) {
-        Some(key) => (Refused::Key, *key),
-        None => (Refused::Command, *name),
+        Some(key) => (Denied::Key, *key),
+        None => (Denied::Command, *name),
     };
-    ctx.log_refusal(&user, what, object);
+    ctx.log_denial(&user, what, object);
     Err(Error::Text("NOPERM the user lost permission for this command or key while the client waited"))
 }
 

@@ -12,7 +12,7 @@ use super::state::with;
 use super::visit::{self, Terms};
 use crate::error::{Error, Result};
 use crate::server::module_api::Ctx;
-use crate::server::state::Flags;
+use crate::server::state::ContextFlags;
 
 static DRAINING: AtomicBool = AtomicBool::new(false);
 
@@ -23,7 +23,7 @@ pub fn is_on() -> bool {
 }
 
 /// Refuses a request that asks to wait or to bind. Where waiting is not possible anyway, in MULTI and in scripts, WAIT asks for nothing.
-pub fn refuse(flags: Flags, terms: Terms) -> Result<()> {
+pub fn refuse(flags: ContextFlags, terms: Terms) -> Result<()> {
     let waits = terms.patience.is_some() && !flags.deny_blocking();
     if waits || terms.bind {
         return Err(Error::Text("TRYAGAIN draining: WAIT and BIND are refused on this server for now"));

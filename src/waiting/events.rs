@@ -17,6 +17,7 @@ use super::{eviction, visit};
 use crate::error::{Error, Result, guarded};
 use crate::keyspace::Keyspace;
 use crate::primitives::time::DurationMs;
+use crate::server::events::Data;
 use crate::server::module_api::{Ctx, Str, api};
 use crate::server::state::Moment;
 use crate::server::{clock, events};
@@ -40,16 +41,6 @@ const KEY_EVENTS: c_int = raw::REDISMODULE_NOTIFY_GENERIC
     | raw::REDISMODULE_NOTIFY_EVICTED
     | raw::REDISMODULE_NOTIFY_MODULE;
 
-fn event(id: u64) -> raw::RedisModuleEvent {
-    raw::RedisModuleEvent { id, dataver: 1 }
-}
-
-fn subscribe(ctx: Ctx, id: u64, callback: raw::RedisModuleEventCallback) -> Result<()> {
-    // SAFETY: the context belongs to the running callback; the callback's code stays loaded as long as the subscription lives.
-    let status = unsafe { api!(RedisModule_SubscribeToServerEvent)(ctx.raw(), event(id), callback) };
-    if status == raw::REDISMODULE_OK as c_int { Ok(()) } else { Err(Error::Internal("an event was refused".to_owned())) }
-}
-
 /// What is subscribed from the load on: a change of the settings that decide about eviction. Redis 7.0.0 has no such event.
 pub fn start(ctx: Ctx) {
     let _ = events::subscribe(ctx, raw::REDISMODULE_EVENT_CONFIG, |_, _, _| {
@@ -63,14 +54,14 @@ pub fn listen(ctx: Ctx) -> Result<()> {
     if with(|state| state.listens)? {
         return Ok(());
     }
-    subscribe(ctx, raw::REDISMODULE_EVENT_FLUSHDB, Some(on_flush))?;
-    subscribe(ctx, raw::REDISMODULE_EVENT_SWAPDB, Some(on_swap))?;
+    events::subscribe(ctx, raw::REDISMODULE_EVENT_FLUSHDB, on_flush)?;
+    events::subscribe(ctx, raw::REDISMODULE_EVENT_SWAPDB, on_swap)?;
     events::subscribe(ctx, raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED, on_role)?;
-    subscribe(ctx, raw::REDISMODULE_EVENT_CLIENT_CHANGE, Some(on_client))?;
-    subscribe(ctx, raw::REDISMODULE_EVENT_EVENTLOOP, Some(on_loop))?;
+    events::subscribe(ctx, raw::REDISMODULE_EVENT_CLIENT_CHANGE, on_client)?;
+    events::subscribe(ctx, raw::REDISMODULE_EVENT_EVENTLOOP, on_loop)?;
     let strays = ctx.info_field(c"server", c"valkey_version").is_some_and(|version| version.starts_with("8.1."));
     STRAYS.store(strays, Ordering::Relaxed);
-    // SAFETY: as in `subscribe`.
+    // SAFETY: the context belongs to the running callback. The server ends the subscription before it unloads the code of `on_key`.
     let status = unsafe { api!(RedisModule_SubscribeToKeyspaceEvents)(ctx.raw(), KEY_EVENTS, Some(on_key)) };
     if status != raw::REDISMODULE_OK as c_int {
         return Err(Error::Internal("key events were refused".to_owned()));
@@ -171,39 +162,34 @@ unsafe extern "C" fn free_key(key: *mut c_void) {
 }
 
 /// All keys of a database, or of all, are gone.
-unsafe extern "C" fn on_flush(ctx: *mut raw::RedisModuleCtx, _: raw::RedisModuleEvent, sub: u64, data: *mut c_void) {
-    if sub != raw::REDISMODULE_SUBEVENT_FLUSHDB_END || lines_are_empty() {
-        return;
+fn on_flush(ctx: Ctx, sub: u64, data: Data) -> Result<()> {
+    match data {
+        Data::Flush { db } if sub == raw::REDISMODULE_SUBEVENT_FLUSHDB_END && !lines_are_empty() => {
+            post_all(ctx, &|place| db.is_none_or(|db| db == place.db))
+        }
+        _ => Ok(()),
     }
-    // SAFETY: the context of this callback, and the data that comes with this event.
-    let (ctx, flush) = unsafe { (Ctx::new(ctx), &*data.cast::<raw::RedisModuleFlushInfo>()) };
-    let db = (flush.dbnum >= 0).then_some(flush.dbnum);
-    let _ = guarded(|| post_all(ctx, &|place| db.is_none_or(|db| db == place.db)));
 }
 
 /// Two databases were swapped: their lines stay, their keys went.
-unsafe extern "C" fn on_swap(ctx: *mut raw::RedisModuleCtx, _: raw::RedisModuleEvent, _: u64, data: *mut c_void) {
-    // SAFETY: as in `on_flush`.
-    let (ctx, swap) = unsafe { (Ctx::new(ctx), &*data.cast::<raw::RedisModuleSwapDbInfo>()) };
-    let (one, other) = (swap.dbnum_first, swap.dbnum_second);
-    let _ = guarded(|| {
-        with(|state| {
-            state.swaps.push((state.swapped, one, other));
-            state.swapped = state.swapped.saturating_add(1);
-            state.bindings.swap_dbs(one, other);
-            state.fresh.values_mut().for_each(|held| held.place.swap_db(one, other));
-            for work in &mut state.work {
-                if let Work::GiveBack(held) = work {
-                    held.place.swap_db(one, other);
-                }
+fn on_swap(ctx: Ctx, _: u64, data: Data) -> Result<()> {
+    let Data::Swap { first: one, second: other } = data else { return Ok(()) };
+    with(|state| {
+        state.swaps.push((state.swapped, one, other));
+        state.swapped = state.swapped.saturating_add(1);
+        state.bindings.swap_dbs(one, other);
+        state.fresh.values_mut().for_each(|held| held.place.swap_db(one, other));
+        for work in &mut state.work {
+            if let Work::GiveBack(held) = work {
+                held.place.swap_db(one, other);
             }
-        })?;
-        post_all(ctx, &|place| place.db == one || place.db == other)
-    });
+        }
+    })?;
+    post_all(ctx, &|place| place.db == one || place.db == other)
 }
 
 /// This server became a replica. Most servers have unblocked every client by now; Valkey 9 leaves those of modules waiting.
-fn on_role(ctx: Ctx, sub: u64, _: *mut c_void) -> Result<()> {
+fn on_role(ctx: Ctx, sub: u64, _: Data) -> Result<()> {
     if sub != raw::REDISMODULE_EVENT_REPLROLECHANGED_NOW_REPLICA || lines_are_empty() {
         return Ok(());
     }
@@ -218,34 +204,30 @@ fn post_all(ctx: Ctx, which: &dyn Fn(&Place) -> bool) -> Result<()> {
 }
 
 /// A connection ends: what was bound to it is given back, and a grant that it cannot have read.
-unsafe extern "C" fn on_client(ctx: *mut raw::RedisModuleCtx, _: raw::RedisModuleEvent, sub: u64, data: *mut c_void) {
+fn on_client(ctx: Ctx, sub: u64, data: Data) -> Result<()> {
+    let Data::Client { id: client } = data else { return Ok(()) };
     if sub != raw::REDISMODULE_SUBEVENT_CLIENT_CHANGE_DISCONNECTED {
-        return;
+        return Ok(());
     }
-    // SAFETY: as in `on_flush`.
-    let (ctx, client) = unsafe { (Ctx::new(ctx), (*data.cast::<raw::RedisModuleClientInfo>()).id) };
-    let _ = guarded(|| {
-        let (bound, fresh) = with(|state| {
-            state.closing = Some(client);
-            let bound = if state.bindings.count() > 0 { state.bindings.end(client) } else { Vec::new() };
-            (bound, state.fresh.remove(&client))
-        })?;
-        // Nothing of it waits to be sent, or the client said QUIT behind its request: then it may have read its grant, and keeps it.
-        let unread = fresh.filter(|_| !ctx.client(client).is_some_and(|it| it.closes_after_reply || it.pending == Some(0)));
-        bound.into_iter().chain(unread).try_for_each(|held| post(ctx, Work::GiveBack(held)))
-    });
+    let (bound, fresh) = with(|state| {
+        state.closing = Some(client);
+        let bound = if state.bindings.count() > 0 { state.bindings.end(client) } else { Vec::new() };
+        (bound, state.fresh.remove(&client))
+    })?;
+    // Nothing of it waits to be sent, or the client said QUIT behind its request: then it may have read its grant, and keeps it.
+    let unread = fresh.filter(|_| !ctx.client(client).is_some_and(|it| it.closes_after_reply || it.pending == Some(0)));
+    bound.into_iter().chain(unread).try_for_each(|held| post(ctx, Work::GiveBack(held)))
 }
 
 /// The server slept: every reply made before is on its way.
-unsafe extern "C" fn on_loop(_: *mut raw::RedisModuleCtx, _: raw::RedisModuleEvent, sub: u64, _: *mut c_void) {
-    if sub == raw::REDISMODULE_SUBEVENT_EVENTLOOP_AFTER_SLEEP {
-        let _ = guarded(|| {
-            with(|state| {
-                state.fresh.clear();
-                state.swaps.clear();
-            })
-        });
+fn on_loop(_: Ctx, sub: u64, _: Data) -> Result<()> {
+    if sub != raw::REDISMODULE_SUBEVENT_EVENTLOOP_AFTER_SLEEP {
+        return Ok(());
     }
+    with(|state| {
+        state.fresh.clear();
+        state.swaps.clear();
+    })
 }
 
 /// Has something done from a timer, as soon as the running command is over.

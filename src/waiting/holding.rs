@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::bindings::Holder;
 use super::queues::{Kind, Place};
 use crate::error::{Error, Result};
-use crate::keyspace::{Entry, fence};
+use crate::keyspace::{KeyEntry, fence};
 use crate::primitives::codec::Corrupt;
 use crate::primitives::effect::Effect;
 use crate::primitives::lock::{self, Claimed, Mode, Stored};
@@ -104,28 +104,28 @@ pub trait Holding: Sized {
     const KIND: Kind;
 
     /// Reads it.
-    fn read(entry: &mut Entry<'_>, now: UnixMicros) -> Result<Self>;
+    fn read(entry: &mut KeyEntry<'_>, now: UnixMicros) -> Result<Self>;
 
     /// Whether this owner is served whoever waits.
     fn admits(&self, owner: &[u8]) -> bool;
 
     /// Grants the claim, or says why not.
-    fn claim(&mut self, entry: &mut Entry<'_>, wanted: &Wanted<'_>, now: UnixMicros) -> Result<Answer>;
+    fn claim(&mut self, entry: &mut KeyEntry<'_>, wanted: &Wanted<'_>, now: UnixMicros) -> Result<Answer>;
 
     /// Says why not, without asking.
-    fn denied(&self, entry: &mut Entry<'_>, wanted: &Wanted<'_>) -> Result<Denied>;
+    fn denied(&self, entry: &mut KeyEntry<'_>, wanted: &Wanted<'_>) -> Result<Denied>;
 
     /// Gives back what was granted, as far as the owner still has it.
-    fn take_back(&mut self, entry: &mut Entry<'_>, held: &Held) -> Result<()>;
+    fn take_back(&mut self, entry: &mut KeyEntry<'_>, held: &Held) -> Result<()>;
 
     /// The one write that makes it so.
-    fn effect(self, entry: &mut Entry<'_>) -> Result<Effect<Vec<u8>>>;
+    fn effect(self, entry: &mut KeyEntry<'_>) -> Result<Effect<Vec<u8>>>;
 }
 
 impl Holding for lock::Draft {
     const KIND: Kind = Kind::Lock;
 
-    fn read(entry: &mut Entry<'_>, now: UnixMicros) -> Result<Self> {
+    fn read(entry: &mut KeyEntry<'_>, now: UnixMicros) -> Result<Self> {
         let mut stored = entry.string()?.map(|bytes| Stored::decode(bytes, None)).transpose().map_err(foreign_lock)?;
         match &mut stored {
             None => {}
@@ -139,7 +139,7 @@ impl Holding for lock::Draft {
         self.is_held_by(owner)
     }
 
-    fn claim(&mut self, entry: &mut Entry<'_>, wanted: &Wanted<'_>, now: UnixMicros) -> Result<Answer> {
+    fn claim(&mut self, entry: &mut KeyEntry<'_>, wanted: &Wanted<'_>, now: UnixMicros) -> Result<Answer> {
         let mode = mode(wanted)?;
         let claim = lock::Claim { owner: &wanted.owner, mode, lease: wanted.lease };
         Ok(match self.claim(claim, fence::next(now)).map_err(foreign_lock)? {
@@ -153,19 +153,19 @@ impl Holding for lock::Draft {
         })
     }
 
-    fn denied(&self, _entry: &mut Entry<'_>, wanted: &Wanted<'_>) -> Result<Denied> {
+    fn denied(&self, _entry: &mut KeyEntry<'_>, wanted: &Wanted<'_>) -> Result<Denied> {
         let ttl = self.ttl().map_or(-1, DurationMs::reply);
         Ok(Denied { reply: [0, 0, ttl, 0], until: self.free_at(mode(wanted)?), never: false })
     }
 
-    fn take_back(&mut self, _entry: &mut Entry<'_>, held: &Held) -> Result<()> {
+    fn take_back(&mut self, _entry: &mut KeyEntry<'_>, held: &Held) -> Result<()> {
         if let Share::Holds { fence, count } = held.share {
             self.take_back(&held.owner, fence, count);
         }
         Ok(())
     }
 
-    fn effect(self, _entry: &mut Entry<'_>) -> Result<Effect<Vec<u8>>> {
+    fn effect(self, _entry: &mut KeyEntry<'_>) -> Result<Effect<Vec<u8>>> {
         Ok(self.effect())
     }
 }
@@ -180,7 +180,7 @@ fn mode(wanted: &Wanted<'_>) -> Result<Mode> {
 impl Holding for semaphore::Draft {
     const KIND: Kind = Kind::Semaphore;
 
-    fn read(entry: &mut Entry<'_>, now: UnixMicros) -> Result<Self> {
+    fn read(entry: &mut KeyEntry<'_>, now: UnixMicros) -> Result<Self> {
         Self::read(&mut entry.sorted_set()?, now.floor_ms()).map_err(foreign_semaphore)
     }
 
@@ -188,7 +188,7 @@ impl Holding for semaphore::Draft {
         false
     }
 
-    fn claim(&mut self, entry: &mut Entry<'_>, wanted: &Wanted<'_>, now: UnixMicros) -> Result<Answer> {
+    fn claim(&mut self, entry: &mut KeyEntry<'_>, wanted: &Wanted<'_>, now: UnixMicros) -> Result<Answer> {
         let claim = claim(wanted)?;
         match self.claim(&mut entry.sorted_set()?, &claim).map_err(foreign_semaphore)? {
             Acquired::Granted { in_use, until } => {
@@ -200,13 +200,13 @@ impl Holding for semaphore::Draft {
         }
     }
 
-    fn denied(&self, entry: &mut Entry<'_>, wanted: &Wanted<'_>) -> Result<Denied> {
+    fn denied(&self, entry: &mut KeyEntry<'_>, wanted: &Wanted<'_>) -> Result<Denied> {
         let claim = claim(wanted)?;
         let until = self.retry_at(&mut entry.sorted_set()?, claim.capacity, claim.permits).map_err(foreign_semaphore)?;
         Ok(self.refusal(self.in_use(), until.map(|until| until.since(self.now()))))
     }
 
-    fn take_back(&mut self, entry: &mut Entry<'_>, held: &Held) -> Result<()> {
+    fn take_back(&mut self, entry: &mut KeyEntry<'_>, held: &Held) -> Result<()> {
         let Share::Permits(permits) = held.share else { return Ok(()) };
         // What the owner has after the end of its lease it acquired later.
         if held.until <= self.now() {
@@ -216,7 +216,7 @@ impl Holding for semaphore::Draft {
         Ok(())
     }
 
-    fn effect(self, entry: &mut Entry<'_>) -> Result<Effect<Vec<u8>>> {
+    fn effect(self, entry: &mut KeyEntry<'_>) -> Result<Effect<Vec<u8>>> {
         self.effect(&mut entry.sorted_set()?).map_err(foreign_semaphore)
     }
 }

@@ -12,8 +12,10 @@
 //! the server.
 
 mod bindings;
+#[expect(unsafe_code, reason = "callbacks about blocked clients")]
 mod blocked;
 pub mod drain;
+#[expect(unsafe_code, reason = "timers, jobs and keyspace events call back here")]
 mod events;
 mod eviction;
 mod holding;

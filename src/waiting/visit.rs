@@ -8,13 +8,13 @@ use super::queues::{ClientId, Kind, Line, Place};
 use super::state::{lines_are_empty, with};
 use super::{drain, events, redirect};
 use crate::error::{Error, Result};
-use crate::keyspace::{Entry, Keyspace};
+use crate::keyspace::{KeyEntry, Keyspace};
 use crate::primitives::time::{DurationMs, UnixMs};
 use crate::primitives::{lock, semaphore};
 use crate::server::module_api::{Ctx, OwnedStr, Str};
 use crate::server::reply::{Reply, number};
 use crate::server::slots;
-use crate::server::state::Flags;
+use crate::server::state::ContextFlags;
 
 /// How long a line in a cluster goes without a look at its slot, which may leave without any event at the key.
 const SLOT_CHECK: DurationMs = DurationMs(1000);
@@ -45,7 +45,7 @@ pub struct Patience {
 pub fn visit<H: Holding, R>(
     keyspace: &Keyspace,
     key: Str<'_>,
-    act: impl FnOnce(&mut H, &mut Entry<'_>, usize) -> Result<R>,
+    act: impl FnOnce(&mut H, &mut KeyEntry<'_>, usize) -> Result<R>,
 ) -> Result<R> {
     let mut turn = Turn::begin(keyspace, H::KIND, key)?;
     let mut entry = keyspace.entry(key);
@@ -206,7 +206,7 @@ pub fn acquire<H: Holding>(keyspace: &Keyspace, key: Str<'_>, wanted: Wanted<'_>
     }
 }
 
-fn may_wait(flags: Flags, patience: Patience, denied: &Denied, waiters: usize) -> bool {
+fn may_wait(flags: ContextFlags, patience: Patience, denied: &Denied, waiters: usize) -> bool {
     let room = patience.max_queue.is_none_or(|most| waiters < most);
     room && !denied.never && !flags.deny_blocking() && !flags.is_replica() && !flags.is_loading()
 }
@@ -267,7 +267,7 @@ impl<'k> Turn<'k> {
     }
 
     /// Lets the heads of the line have what they ask for, as far as it goes.
-    fn serve<H: Holding>(&mut self, holding: &mut H, entry: &mut Entry<'_>) {
+    fn serve<H: Holding>(&mut self, holding: &mut H, entry: &mut KeyEntry<'_>) {
         let Some(line) = &mut self.line else { return };
         while let Some(head) = line.head() {
             let answer = holding.claim(entry, &head.wanted, self.keyspace.now());
@@ -286,7 +286,7 @@ impl<'k> Turn<'k> {
     }
 
     /// When the head of the line may have its turn without any event.
-    fn look_ahead<H: Holding>(&mut self, holding: &H, entry: &mut Entry<'_>) {
+    fn look_ahead<H: Holding>(&mut self, holding: &H, entry: &mut KeyEntry<'_>) {
         let Some(line) = &mut self.line else { return };
         if let Some(head) = line.head() {
             // What cannot be read now is looked at again soon.
@@ -304,7 +304,7 @@ impl<'k> Turn<'k> {
         }
     }
 
-    fn deny_all<H: Holding>(&mut self, holding: &H, entry: &mut Entry<'_>) {
+    fn deny_all<H: Holding>(&mut self, holding: &H, entry: &mut KeyEntry<'_>) {
         let Some(line) = &mut self.line else { return };
         while let Some((client, waiter)) = line.pop() {
             let outcome = holding.denied(entry, &waiter.wanted).map(|denied| Outcome::Denied(denied.reply));
