@@ -77,7 +77,7 @@ impl Command for MLock {
         keyspace.apply_all(effects)?;
         for key in keys {
             // What was entered again may be bound, and has a new end.
-            waiting::prolong(keyspace, Kind::Lock, *key, owner, keyspace.now().floor_ms().plus(lease))?;
+            waiting::renewed(keyspace, Kind::Lock, *key, owner, keyspace.now().floor_ms().plus(lease))?;
         }
         Ok(Reply::from([1, number(highest), shortest.reply()]))
     }
