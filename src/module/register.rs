@@ -7,7 +7,7 @@ use std::ptr;
 
 use redis_module::raw;
 
-use super::load::refused;
+use super::refusal::refused;
 use crate::commands;
 use crate::commands::guard::{self, Entry};
 use crate::error::Result;
@@ -29,9 +29,9 @@ pub fn scripted(ctx: Ctx, spec: &SpecOf<'_>) -> Result<()> {
 /// The ACL category `@atomic`, where the server takes categories from modules (Redis 7.4, Valkey 8.0). It outlives an unload, so
 /// "exists" is success; and every other refusal only costs the category.
 fn add_category(ctx: Ctx) {
-    // SAFETY: written once, before the load; the context belongs to the load that is running.
+    // SAFETY: the server sets the pointer before the load, which this is part of.
     match unsafe { raw::RedisModule_AddACLCategory } {
-        // SAFETY: as above; the name is a constant.
+        // SAFETY: the context belongs to the running load, and the name is a constant.
         Some(add) => drop(unsafe { add(ctx.raw(), c"atomic".as_ptr()) }),
         None => ctx.log(c"notice", "this server does not accept ACL categories from modules: @atomic does not exist"),
     }
@@ -76,7 +76,7 @@ fn create(ctx: Ctx, spec: &SpecOf<'_>, function: raw::RedisModuleCmdFunc) -> boo
         ""
     };
     let Ok(flags) = CString::new(format!("{}{more}{tracked}", spec.flags.to_string_lossy())) else { return false };
-    // SAFETY: all strings are C strings, and the server copies them.
+    // SAFETY: the context belongs to the running load; all strings are C strings, and the server copies them.
     let status = unsafe {
         let (name, flags) = (spec.name.as_ptr(), flags.as_ptr());
         api!(RedisModule_CreateCommand)(ctx.raw(), name, function, flags, first, last, step)
@@ -98,14 +98,14 @@ fn create_subcommand(ctx: Ctx, spec: &SpecOf<'_>, function: raw::RedisModuleCmdF
 }
 
 fn get(ctx: Ctx, name: &CStr) -> *mut raw::RedisModuleCommand {
-    // SAFETY: the context belongs to the load that is running.
+    // SAFETY: the context belongs to the running load, and the name is a C string.
     unsafe { api!(RedisModule_GetCommand)(ctx.raw(), name.as_ptr()) }
 }
 
 fn categorize(command: *mut raw::RedisModuleCommand, spec: &SpecOf<'_>) {
-    // SAFETY: written once, before the load.
+    // SAFETY: the server sets the pointer before the load, which this is part of.
     let Some(set) = (unsafe { raw::RedisModule_SetCommandACLCategories }) else { return };
-    // SAFETY: as above.
+    // SAFETY: the server sets the pointer before the load, which this is part of.
     let with_ours = unsafe { raw::RedisModule_AddACLCategory }.is_some();
     let ours = if with_ours { " atomic" } else { "" };
     // An empty word is an unknown category to the server.

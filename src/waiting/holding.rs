@@ -38,12 +38,24 @@ impl AcquireRequest<'_> {
 /// The data of the reply to a request. The command lays the reply out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    LockGranted { fence: u64, ttl: DurationMs, holds: u32 },
+    LockGranted {
+        fence: u64,
+        ttl: DurationMs,
+        holds: u32,
+    },
     /// `ttl` is that of the lock in the way; `None` for another client's lock without a TTL.
-    LockDenied { ttl: Option<DurationMs> },
-    PermitsGranted { fence: u64, in_use: u64 },
+    LockDenied {
+        ttl: Option<DurationMs>,
+    },
+    PermitsGranted {
+        fence: u64,
+        in_use: u64,
+    },
     /// `retry_after` is `None` if the request exceeds the capacity.
-    PermitsDenied { in_use: u64, retry_after: Option<DurationMs> },
+    PermitsDenied {
+        in_use: u64,
+        retry_after: Option<DurationMs>,
+    },
 }
 
 /// Lays out the reply from its data and the number of waiters.
@@ -76,7 +88,10 @@ pub struct Denied {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Share {
     /// Holds of one ownership, which the fence identifies.
-    Holds { fence: u64, count: u32 },
+    Holds {
+        fence: u64,
+        count: u32,
+    },
     Permits(u64),
 }
 

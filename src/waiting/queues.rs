@@ -97,13 +97,7 @@ pub struct Left<W> {
 
 impl<W> Queues<W> {
     pub const fn new() -> Self {
-        Self {
-            queues: BTreeMap::new(),
-            positions: BTreeMap::new(),
-            alarms: BTreeSet::new(),
-            next_ticket: 0,
-            gone: Vec::new(),
-        }
+        Self { queues: BTreeMap::new(), positions: BTreeMap::new(), alarms: BTreeSet::new(), next_ticket: 0, gone: Vec::new() }
     }
 
     /// The number of waiting clients.
@@ -165,8 +159,7 @@ impl<W> Queues<W> {
     /// Adds a client at the end of a queue. `until` is the time at which the head of a new queue can be served if no owner releases
     /// anything.
     pub fn join(&mut self, resource: &Resource, client: ClientId, waiter: W, until: Option<UnixMs>) {
-        let mut queue =
-            self.take(resource.db, resource.kind, &resource.key).unwrap_or_else(|| Queue::new(resource.clone()));
+        let mut queue = self.take(resource.db, resource.kind, &resource.key).unwrap_or_else(|| Queue::new(resource.clone()));
         let ticket = self.next_ticket;
         self.next_ticket = self.next_ticket.wrapping_add(1);
         if queue.len() == 0 {
@@ -276,7 +269,7 @@ mod tests {
         queues.join(&resource("other", 0), 4, 40, None);
         assert_eq!(queues.resources_changed(&|resource| resource.db == 0).len(), 3);
         assert_eq!(queues.resources_changed(&|_| true).len(), 1, "the others have a visit scheduled");
-        assert_eq!(queues.resources()().len(), 4);
+        assert_eq!(queues.resources().len(), 4);
         assert_eq!(drain(&mut queues), [1]);
         assert_eq!(queues.waiters(1, Kind::Lock, b"k"), 1);
         assert_eq!(queues.waiters(0, Kind::Semaphore, b"k"), 1);
