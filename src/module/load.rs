@@ -97,7 +97,9 @@ fn stop(ctx: Ctx) {
 
 fn check_server() -> Result<()> {
     match required::absent_functions().first() {
-        Some(name) => Err(Error::Internal(format!("the server does not export {name}; Redis 7.0, Valkey 8.0 and later versions do"))),
+        Some(name) => {
+            Err(Error::Internal(format!("the server does not export {name}; Redis 7.0, Valkey 8.0 and later versions do")))
+        }
         None => Ok(()),
     }
 }

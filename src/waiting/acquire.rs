@@ -8,7 +8,7 @@ use super::visit::{self, next_look};
 use super::{drain, events};
 use crate::error::{Error, Result};
 use crate::keyspace::{KeyEntry, Keyspace};
-use crate::primitives::time::{DurationMs, UnixMicros, UnixMs};
+use crate::primitives::time::{DurationMs, UnixMicros};
 use crate::server::module_api::Str;
 use crate::server::reply::Reply;
 use crate::server::slots;
@@ -61,12 +61,7 @@ pub fn acquire<H: Holding>(keyspace: &Keyspace, key: Str<'_>, request: AcquireRe
             Ok((terms.layout)(granted.answer, waiters))
         }
         Decision::Denied(denied) => match terms.wait.filter(|wait| may_wait(keyspace, *wait, &denied, waiters)) {
-            Some(wait) => {
-                events::listen(keyspace.ctx())?;
-                let (blocked, request) = (Blocked::new(keyspace.ctx(), wait.timeout), request.into_owned());
-                let waiter = Waiter { blocked, request, terms, denied: denied.answer };
-                queue(keyspace, &resource(keyspace, H::KIND, key), waiter, denied.until)
-            }
+            Some(wait) => join(keyspace, &resource(keyspace, H::KIND, key), request, &denied, (terms, wait)),
             None => Ok((terms.layout)(denied.answer, waiters)),
         },
     }
@@ -98,10 +93,19 @@ fn may_wait(keyspace: &Keyspace, wait: Wait, denied: &Denied, waiters: usize) ->
     has_room && !denied.never && !flags.deny_blocking() && !flags.is_replica() && !flags.is_loading()
 }
 
-/// Adds a blocked client to the queue.
-fn queue(keyspace: &Keyspace, resource: &Resource, waiter: Waiter, until: Option<UnixMs>) -> Result<Reply> {
+/// Blocks the client and adds it to the queue of the resource.
+fn join(
+    keyspace: &Keyspace,
+    resource: &Resource,
+    request: AcquireRequest<'_>,
+    denied: &Denied,
+    (terms, wait): (Terms, Wait),
+) -> Result<Reply> {
     let ctx = keyspace.ctx();
-    let until = next_look(until, keyspace.now().floor_ms(), slots::is_cluster());
+    events::listen(ctx)?;
+    let until = next_look(denied.until, keyspace.now().floor_ms(), slots::is_cluster());
+    let (blocked, request) = (Blocked::new(ctx, wait.timeout), request.into_owned());
+    let waiter = Waiter { blocked, request, terms, denied: denied.answer };
     with(|state| state.queues.join(resource, ctx.client_id(), waiter, until))?;
     events::set_alarm(ctx)?;
     Ok(Reply::Later)
