@@ -1,37 +1,17 @@
 //! The request for a lock or for permits: granted now, denied, or queued.
 
 use super::blocked::{Blocked, Waiter};
-use super::holding::{AcquireRequest, Decision, Denied, Held, Holding, Layout};
+use super::holding::{AcquireRequest, Decision, Denied, Held, Holding, Terms, Wait};
 use super::queues::Resource;
 use super::state::{is_draining, renewed, resource, with};
 use super::visit::{self, next_look};
 use super::{drain, events};
 use crate::error::{Error, Result};
 use crate::keyspace::{KeyEntry, Keyspace};
-use crate::primitives::time::{DurationMs, UnixMicros};
+use crate::primitives::time::UnixMicros;
 use crate::server::module_api::Str;
 use crate::server::reply::Reply;
 use crate::server::slots;
-
-/// The terms of a request.
-#[derive(Debug, Clone, Copy)]
-pub struct Terms {
-    /// Whether and how the client waits.
-    pub wait: Option<Wait>,
-    /// Whether the share ends with the connection.
-    pub bind: bool,
-    /// The command's layout of the reply.
-    pub layout: Layout,
-}
-
-/// The way in which a client waits.
-#[derive(Debug, Clone, Copy)]
-pub struct Wait {
-    /// Zero waits indefinitely.
-    pub timeout: DurationMs,
-    /// The number of waiters from which on the client does not wait.
-    pub max_queue: Option<usize>,
-}
 
 /// Requests a share of a key.
 pub fn acquire<H: Holding>(keyspace: &Keyspace, key: Str<'_>, request: AcquireRequest<'_>, terms: Terms) -> Result<Reply> {

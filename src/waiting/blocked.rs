@@ -9,9 +9,8 @@ use std::ffi::{c_int, c_void};
 
 use redis_module::raw;
 
-use super::acquire::Terms;
 use super::events;
-use super::holding::{AcquireRequest, Answer, Held, denial};
+use super::holding::{AcquireRequest, Answer, Held, Terms, denial};
 use super::queues::{ClientId, Left};
 use super::state::{Task, with};
 use crate::error::{Error, Result, guarded};

@@ -4,8 +4,8 @@
 //! refuses requests that wait or bind from then on, and stops the timers. Bound holds become plain leases, because their end needs a
 //! timer. Only this process knows of the drain; a new load starts without it.
 
-use super::acquire::Terms;
 use super::bindings::Bindings;
+use super::holding::Terms;
 pub use super::state::is_draining as is_on;
 use super::state::{set_draining, with};
 use super::{events, visit};

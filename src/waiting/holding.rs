@@ -35,6 +35,26 @@ impl AcquireRequest<'_> {
     }
 }
 
+/// The terms of a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// Whether and how the client waits.
+    pub wait: Option<Wait>,
+    /// Whether the share ends with the connection.
+    pub bind: bool,
+    /// The command's layout of the reply.
+    pub layout: Layout,
+}
+
+/// The way in which a client waits.
+#[derive(Debug, Clone, Copy)]
+pub struct Wait {
+    /// Zero waits indefinitely.
+    pub timeout: DurationMs,
+    /// The client does not wait if the queue already has this many waiters.
+    pub max_queue: Option<usize>,
+}
+
 /// The data of the reply to a request. The command lays the reply out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {

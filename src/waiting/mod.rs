@@ -28,10 +28,10 @@ mod redirect;
 mod state;
 mod visit;
 
-pub use acquire::{Terms, Wait, acquire};
+pub use acquire::acquire;
 pub use events::start;
 pub use eviction::warn_once;
-pub use holding::{AcquireRequest, Answer, Ask, foreign_lock, foreign_semaphore, upgrade};
+pub use holding::{AcquireRequest, Answer, Ask, Terms, Wait, foreign_lock, foreign_semaphore, upgrade};
 pub use queues::Kind;
 pub use state::{figures, forget, released, renewed, stop, waiters};
 pub use visit::{settled, visit};
