@@ -44,7 +44,7 @@ pub fn prepare(ctx: Ctx) -> Result<Vec<u64>, String> {
         return Ok(Vec::new());
     }
     if dropin::is_on() {
-        return Err("drop-in mode is on; CONFIG SET atomic.intercept no, then try again".to_owned());
+        return Err("drop-in mode is on; run CONFIG SET atomic.intercept no, then try again".to_owned());
     }
     Plan::of(&connections, is_ours, Reading::of(ctx)).decide()
 }
