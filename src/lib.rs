@@ -24,14 +24,18 @@
 //!
 //! `ARCHITECTURE.md` is the map.
 
+#![deny(unsafe_code)]
+
 pub mod commands;
 pub mod dropin;
 pub mod error;
 pub mod keyspace;
 pub mod lua;
+#[expect(unsafe_code, reason = "registration and the entry points of the module are C")]
 pub mod module;
 pub mod primitives;
 pub mod scripting;
+#[expect(unsafe_code, reason = "this layer wraps the C API of the server")]
 pub mod server;
 pub mod settings;
 pub mod waiting;

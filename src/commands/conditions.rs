@@ -7,7 +7,7 @@
 
 use super::spec::Arg;
 use crate::error::{Error, Result};
-use crate::keyspace::Entry;
+use crate::keyspace::KeyEntry;
 use crate::primitives::cas::{Comparison, Outcome};
 use crate::primitives::condition::{Condition, Conditions, NotANumber, Order};
 use crate::primitives::effect::ExpiryRequest;
@@ -56,7 +56,7 @@ impl<'a> Options<'a> {
     }
 
     /// Whether the conditions hold for a string key, and its value if `GET` asks for it. Reads the value only if it must.
-    pub fn look(&self, entry: &mut Entry<'_>) -> Result<(Outcome, Option<Vec<u8>>)> {
+    pub fn look(&self, entry: &mut KeyEntry<'_>) -> Result<(Outcome, Option<Vec<u8>>)> {
         if self.get || self.conditions.compare_numbers() {
             let stored = entry.string()?;
             return Ok((evaluate(&self.conditions, stored)?, stored.filter(|_| self.get).map(<[u8]>::to_vec)));

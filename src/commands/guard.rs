@@ -1,7 +1,8 @@
-//! The one way from the server into a command.
+//! The one entry from the server into a command.
 //!
-//! Every entry from C passes [`guarded`]: a panic behind it becomes an error reply, since one that reached the server would abort it.
-//! A handler returns its reply as a value, so that nothing was sent when it panics or fails.
+//! Every entry from C goes through [`guarded`]: a panic becomes an error reply, because a panic that reached the server would abort it. A
+//! handler returns its reply as a value, so it has sent nothing when it panics or fails. The exception is a script, whose result is sent
+//! when it is complete (`Reply::Sent`).
 
 use std::ffi::c_int;
 use std::ops::Range;
@@ -16,13 +17,12 @@ use crate::server::args::{Args, parse_i64};
 use crate::server::module_api::{Ctx, Str};
 use crate::server::reply::Reply;
 
-/// A command as the server knows it: its metadata and where it enters.
+/// A command as it is registered: its metadata and its functions.
 pub struct Entry {
-    /// The metadata.
     pub spec: &'static Spec,
     /// The function that the server calls; `None` for a container of subcommands.
     pub function: raw::RedisModuleCmdFunc,
-    /// What the command does, without the server around it; `None` for a container.
+    /// The function that scripts call without the server; `None` for a container.
     pub run: Option<NativeFn>,
 }
 
@@ -33,14 +33,13 @@ impl Entry {
         Self { spec, ..self }
     }
 
-    /// A command that only has subcommands.
+    /// A container of subcommands.
     #[must_use]
     pub const fn container(spec: &'static Spec) -> Self {
         Self { spec, function: None, run: None }
     }
 }
 
-/// The entry of a command.
 #[must_use]
 pub const fn entry<C: Command>() -> Entry {
     Entry { spec: &const { C::SPEC }, function: Some(call::<C>), run: Some(run::<C>) }
@@ -55,7 +54,7 @@ unsafe extern "C" fn call<C: Command>(
     argv: *mut *mut raw::RedisModuleString,
     argc: c_int,
 ) -> c_int {
-    // SAFETY: the server calls this with the context and the arguments of the command that runs until we return.
+    // SAFETY: the server passes the context and the `argc` arguments of the running command, valid until this function returns.
     let (ctx, argv) = unsafe { (Ctx::new(ctx), Str::slice(argv, argc)) };
     if let Some((at, flags)) = const { C::SPEC.keys.counted() }
         && ctx.asks_for_keys()
@@ -77,12 +76,11 @@ unsafe extern "C" fn call<C: Command>(
     send(ctx, outcome)
 }
 
-/// Commands whose names are only known at load: which of them is called, the first word says.
+/// Commands whose names are only known at load. The first word of a call is the command's name.
 pub trait Named {
-    /// Calls `tell` with the position of each key in a call, if it has all of them, and what happens to it.
+    /// Calls `tell` with the position of each key in a call and how the command uses it, if the call has all keys.
     fn keys(argv: &[Str<'_>], tell: impl FnMut(usize, KeyFlags));
 
-    /// Runs the command.
     fn run(keyspace: &Keyspace, argv: &[Str<'_>]) -> Result<Reply>;
 }
 
@@ -97,7 +95,7 @@ unsafe extern "C" fn call_named<N: Named>(
     argv: *mut *mut raw::RedisModuleString,
     argc: c_int,
 ) -> c_int {
-    // SAFETY: the server calls this with the context and the arguments of the command that runs until we return.
+    // SAFETY: the server passes the context and the `argc` arguments of the running command, valid until this function returns.
     let (ctx, argv) = unsafe { (Ctx::new(ctx), Str::slice(argv, argc)) };
     if ctx.asks_for_keys() {
         let _ = guarded(|| {
@@ -110,7 +108,7 @@ unsafe extern "C" fn call_named<N: Named>(
 }
 
 fn send(ctx: Ctx, outcome: Result<Reply>) -> c_int {
-    // The replies of a finished command are plain data: sending them cannot panic on them.
+    // The reply of a finished command is plain data, so sending it should not panic; if it does, the server must not see the panic.
     let _ = guarded(|| {
         match outcome {
             Ok(reply) => reply.send(ctx),
@@ -122,7 +120,7 @@ fn send(ctx: Ctx, outcome: Result<Reply>) -> c_int {
     raw::REDISMODULE_OK as c_int
 }
 
-/// The positions of counted keys. None when their number is wrong: then the command answers what is.
+/// The positions of counted keys. None if their number is wrong; the command itself then returns the error.
 fn counted(argv: &[Str<'_>], at: usize) -> Range<usize> {
     let count = argv.get(at).and_then(|count| parse_i64(count.bytes())).and_then(|count| usize::try_from(count).ok());
     let first = at.saturating_add(1);
@@ -130,7 +128,7 @@ fn counted(argv: &[Str<'_>], at: usize) -> Range<usize> {
     if end <= argv.len() { first..end } else { 0..0 }
 }
 
-/// How many arguments the name takes: two for `CONTAINER|NAME`.
+/// The number of words in the name: two for `CONTAINER|NAME`.
 const fn words(name: &[u8]) -> usize {
     match name {
         [] => 1,

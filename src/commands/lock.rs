@@ -25,7 +25,7 @@ use crate::primitives::time::DurationMs;
 use crate::server::args::{Args, fill, is, syntax};
 use crate::server::module_api::Str;
 use crate::server::reply::Reply;
-use crate::waiting::{self, Ask, Terms, Wanted};
+use crate::waiting::{self, AcquireRequest, Ask, Terms};
 
 pub struct Lock;
 
@@ -76,7 +76,7 @@ impl Command for Lock {
 
     fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
         waiting::warn_once(keyspace.ctx());
-        let wanted = Wanted { owner: Cow::Borrowed(request.owner), lease: request.lease, ask: Ask::Lock(request.mode) };
+        let wanted = AcquireRequest { owner: Cow::Borrowed(request.owner), lease: request.lease, ask: Ask::Lock(request.mode) };
         waiting::acquire::<Draft>(keyspace, request.key, wanted, request.terms)
     }
 }

@@ -54,7 +54,7 @@ impl Command for LockRenew {
     fn run(keyspace: &Keyspace, Request { key, owner, lease }: Request<'_>) -> Result<Reply> {
         let ttl = waiting::visit(keyspace, key, |draft: &mut Draft, _, _| Ok(draft.renew(owner, lease)))?;
         if ttl.is_some() {
-            waiting::prolong(keyspace, Kind::Lock, key, owner, keyspace.now().floor_ms().plus(lease))?;
+            waiting::renewed(keyspace, Kind::Lock, key, owner, keyspace.now().floor_ms().plus(lease))?;
         }
         Ok(Reply::Integer(ttl.map_or(-1, DurationMs::reply)))
     }

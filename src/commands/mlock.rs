@@ -76,7 +76,7 @@ impl Command for MLock {
         keyspace.apply_all(effects)?;
         for key in keys {
             // A lock that was acquired again may be bound to a connection, and its lease has a new end.
-            waiting::prolong(keyspace, Kind::Lock, *key, owner, keyspace.now().floor_ms().plus(lease))?;
+            waiting::renewed(keyspace, Kind::Lock, *key, owner, keyspace.now().floor_ms().plus(lease))?;
         }
         Ok(Reply::from([1, number(highest), shortest.reply()]))
     }

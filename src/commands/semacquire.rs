@@ -26,7 +26,7 @@ use crate::primitives::time::DurationMs;
 use crate::server::args::{Args, fill, is, syntax};
 use crate::server::module_api::Str;
 use crate::server::reply::Reply;
-use crate::waiting::{self, Ask, Terms, Wanted};
+use crate::waiting::{self, AcquireRequest, Ask, Terms};
 
 pub struct SemAcquire;
 
@@ -79,7 +79,7 @@ impl Command for SemAcquire {
 
     fn run(keyspace: &Keyspace, Request { key, owner, lease, ask, terms }: Request<'_>) -> Result<Reply> {
         waiting::warn_once(keyspace.ctx());
-        waiting::acquire::<Draft>(keyspace, key, Wanted { owner: Cow::Borrowed(owner), lease, ask }, terms)
+        waiting::acquire::<Draft>(keyspace, key, AcquireRequest { owner: Cow::Borrowed(owner), lease, ask }, terms)
     }
 }
 

@@ -40,7 +40,7 @@ impl Command for SemRenew {
             draft.renew(&entry.sorted_set()?, owner, lease).map_err(waiting::foreign_semaphore)
         })?;
         if ttl.is_some() {
-            waiting::prolong(keyspace, Kind::Semaphore, key, owner, keyspace.now().floor_ms().plus(lease))?;
+            waiting::renewed(keyspace, Kind::Semaphore, key, owner, keyspace.now().floor_ms().plus(lease))?;
         }
         Ok(Reply::Integer(ttl.map_or(-1, DurationMs::reply)))
     }

@@ -4,7 +4,8 @@ use super::spec::Arg;
 use crate::error::Result;
 use crate::primitives::time::{DurationMs, MAX_DURATION_MS};
 use crate::server::args::{Args, fill, is, syntax};
-use crate::waiting::{Patience, Terms};
+use crate::server::reply::{Reply, number};
+use crate::waiting::{Answer, Terms, Wait};
 
 /// The largest MAXQUEUE.
 const MAX_QUEUE: i64 = 1_000_000;
@@ -38,10 +39,23 @@ impl Options {
 
     /// MAXQUEUE without WAIT is refused: it would have no effect.
     pub fn terms(self) -> Result<Terms> {
-        let patience = self.wait.map(|wait| Patience { wait, max_queue: self.max_queue });
-        if patience.is_none() && self.max_queue.is_some() {
+        let wait = self.wait.map(|timeout| Wait { timeout, max_queue: self.max_queue });
+        if wait.is_none() && self.max_queue.is_some() {
             return Err(syntax(b"MAXQUEUE"));
         }
-        Ok(Terms { patience, bind: self.bind.is_some() })
+        Ok(Terms { wait, bind: self.bind.is_some(), layout: reply })
     }
+}
+
+/// The replies of ATOMIC.LOCK and ATOMIC.SEMACQUIRE.
+fn reply(answer: Answer, waiters: usize) -> Reply {
+    let waiters = number(waiters);
+    Reply::from(match answer {
+        Answer::LockGranted { fence, ttl, holds } => [1, number(fence), ttl.reply(), holds.into(), waiters],
+        Answer::LockDenied { ttl } => [0, 0, ttl.map_or(-1, DurationMs::reply), 0, waiters],
+        Answer::PermitsGranted { fence, in_use } => [1, number(fence), number(in_use), 0, waiters],
+        Answer::PermitsDenied { in_use, retry_after } => {
+            [0, 0, number(in_use), retry_after.map_or(-1, DurationMs::reply), waiters]
+        }
+    })
 }

@@ -6,7 +6,7 @@ use super::with_state;
 use crate::error::{Error, Result};
 use crate::lua;
 use crate::scripting::library_store::watch;
-use crate::server::acl::{Caller, Refused, User};
+use crate::server::acl::{Caller, Denied, User};
 use crate::server::command_filter;
 use crate::server::module_api::{Ctx, OwnedStr, Str};
 use crate::server::reply::Reply;
@@ -124,7 +124,7 @@ fn check_permission(ctx: Ctx, stand_in: &'static StandIn, argv: &[Str<'_>]) -> R
     let words: Vec<Str<'_>> = std::iter::once(served.original()).chain(argv.iter().skip(1).copied()).collect();
     match ctx.user_of(client) {
         Caller::Nobody => Ok(()),
-        Caller::Stranger => Err(refusal(ctx, Refused::Command, &full_name(served, argv))),
+        Caller::Stranger => Err(refusal(ctx, Denied::Command, &full_name(served, argv))),
         Caller::User(user) if user.may(&words) => {
             if may_remember && user.is_unrestricted() {
                 with_state(|state| state.known_users.add(client, command_filter::seen()));
@@ -134,10 +134,10 @@ fn check_permission(ctx: Ctx, stand_in: &'static StandIn, argv: &[Str<'_>]) -> R
         Caller::User(user) => {
             let name = full_name(served, argv);
             let (what, object) = match denied_key(&user, &words) {
-                None => (Refused::Command, OwnedStr::new(name.as_bytes())),
-                Some(key) => (Refused::Key, OwnedStr::new(key.bytes())),
+                None => (Denied::Command, OwnedStr::new(name.as_bytes())),
+                Some(key) => (Denied::Key, OwnedStr::new(key.bytes())),
             };
-            ctx.log_refusal(&user, what, object.as_str());
+            ctx.log_denial(&user, what, object.as_str());
             Err(refusal(ctx, what, &name))
         }
     }
@@ -162,23 +162,23 @@ fn full_name(served: Served, argv: &[Str<'_>]) -> String {
     }
 }
 
-fn refusal(ctx: Ctx, what: Refused, name: &str) -> Error {
+fn refusal(ctx: Ctx, what: Denied, name: &str) -> Error {
     let user = ctx.user_name_of(ctx.client_id());
     let user = user.map(|user| String::from_utf8_lossy(user.as_str().bytes()).into_owned()).unwrap_or_default();
     let text = match (command_filter::tells_clients(), what) {
-        (false, Refused::Command) => format!("this user has no permissions to run the '{name}' command"),
-        (false, Refused::Key) => "this user has no permissions to access one of the keys used as arguments".to_owned(),
+        (false, Denied::Command) => format!("this user has no permissions to run the '{name}' command"),
+        (false, Denied::Key) => "this user has no permissions to access one of the keys used as arguments".to_owned(),
         // The filter checked the permission when the command was queued.
         (true, _) if ctx.flags().is_in_exec() => format!(
             "ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This command is no longer allowed \
              for the following reason: {}",
             match what {
-                Refused::Command => "no permission to execute the command or subcommand",
-                Refused::Key => "no permission to touch the specified keys",
+                Denied::Command => "no permission to execute the command or subcommand",
+                Denied::Key => "no permission to touch the specified keys",
             }
         ),
-        (true, Refused::Command) => format!("User {user} has no permissions to run the '{name}' command"),
-        (true, Refused::Key) => "No permissions to access a key".to_owned(),
+        (true, Denied::Command) => format!("User {user} has no permissions to run the '{name}' command"),
+        (true, Denied::Key) => "No permissions to access a key".to_owned(),
     };
     Error::Script(format!("NOPERM {text}").into_bytes())
 }

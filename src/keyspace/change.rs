@@ -1,6 +1,6 @@
-//! The one place that changes keys: an effect becomes a write, and from the same value the commands that replicate it.
+//! The one place that changes keys: an effect becomes a write, and the same effect becomes the commands that replicate it.
 //!
-//! A write that the server would make itself just so (`HINCRBY`) is left to the server, which then also replicates and announces it.
+//! One effect is the exact write of a server command (`HINCRBY`), so the server runs that command, replicates and announces it.
 
 use super::sorted_set::SortedSet;
 use super::{Keyspace, replicate};
@@ -10,7 +10,7 @@ use crate::primitives::time::UnixMs;
 use crate::server::key::{KeyHandle, Kind};
 use crate::server::module_api::{Event, OwnedStr, Str};
 
-/// Makes the change and replicates it. Returns the events to announce; none when nothing changed or the server announced it itself.
+/// Makes the change and replicates it. Returns the events to announce: none if nothing changed or the server has announced the change.
 pub(super) fn make<V: Payload>(keyspace: &Keyspace, key: Str<'_>, handle: KeyHandle, effect: Effect<V>) -> Result<Events> {
     let missing = handle.value().is_none();
     let change = Change { keyspace, key, handle };
@@ -36,7 +36,7 @@ pub(super) fn make<V: Payload>(keyspace: &Keyspace, key: Str<'_>, handle: KeyHan
     }
 }
 
-/// The keyspace events of one change, in order: a few, without an allocation.
+/// The keyspace events of one change, in order, without an allocation.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Events([Option<Event>; 4]);
 
@@ -54,13 +54,12 @@ impl Events {
         self
     }
 
-    /// The events.
     pub(super) fn iter(self) -> impl Iterator<Item = Event> {
         self.0.into_iter().flatten()
     }
 }
 
-/// A key that is about to change.
+/// An open key that is about to change.
 struct Change<'a> {
     keyspace: &'a Keyspace,
     key: Str<'a>,
@@ -81,7 +80,7 @@ impl Change<'_> {
         Ok(Events::from([Event::Expiring]))
     }
 
-    fn put(mut self, value: &Value<'_>, expiry: Expiry) -> Result<Events> {
+    fn put(mut self, value: &NewValue<'_>, expiry: Expiry) -> Result<Events> {
         value.store(&mut self.handle, expiry)?;
         replicate::put(self.keyspace.ctx, self.key, value.as_str(), expiry);
         Ok(Events::from([Event::Set]).and(matches!(expiry, Expiry::At(_)).then_some(Event::Expiring)))
@@ -98,25 +97,25 @@ impl Change<'_> {
         Ok(Events::from([Event::Patched, Event::Expiring]))
     }
 
-    fn set_field(mut self, field: &Value<'_>, value: &Value<'_>) -> Events {
+    fn set_field(mut self, field: &NewValue<'_>, value: &NewValue<'_>) -> Events {
         self.handle.set_field(field.as_str(), value.as_str());
         replicate::set_field(self.keyspace.ctx, self.key, field.as_str(), value.as_str());
         Events::from([Event::FieldSet])
     }
 
-    fn add_to_field(self, field: &Value<'_>, delta: i64) -> Result<Events> {
+    fn add_to_field(self, field: &NewValue<'_>, delta: i64) -> Result<Events> {
         self.handle.close();
         self.keyspace.ctx.run(c"HINCRBY", &[self.key, field.as_str(), OwnedStr::number(delta).as_str()])?;
         Ok(Events::default())
     }
 
-    fn push(mut self, end: End, values: &[Value<'_>], dropped: u64, until: Option<UnixMs>) -> Result<Events> {
+    fn push(mut self, end: End, values: &[NewValue<'_>], dropped: u64, until: Option<UnixMs>) -> Result<Events> {
         let ctx = self.keyspace.ctx;
         for value in values {
             self.handle.push(end, value.as_str())?;
         }
         let mut events = Events::from([if end == End::Left { Event::PushedLeft } else { Event::PushedRight }]);
-        replicate::push(ctx, self.key, end, values.iter().map(Value::as_str));
+        replicate::push(ctx, self.key, end, values.iter().map(NewValue::as_str));
         if let Some(until) = until {
             self.handle.set_expiry(Some(until))?;
             replicate::expire(ctx, self.key, until);
@@ -128,7 +127,7 @@ impl Change<'_> {
         Ok(events)
     }
 
-    /// The server deletes a list with its last element, here and on replicas.
+    /// The server deletes a list with its last element, on the primary and on replicas.
     fn pop(mut self, end: End, count: u64) -> Events {
         let mut pop_one = || self.handle.value_mut()?.pop(end);
         let popped = (0..count).map_while(|_| pop_one()).count();
@@ -141,9 +140,9 @@ impl Change<'_> {
         Events::from([event]).and(gone.then_some(Event::Deleted))
     }
 
-    /// Members are set before others are removed, so that a set that goes on is never empty in between, which would delete the key. The
-    /// server deletes it with its last member, here and on replicas.
-    fn members(mut self, set: &[(Value<'_>, i64)], removed: &[Value<'_>], until: Option<UnixMs>) -> Result<Events> {
+    /// Sets members before it removes others: a set that is empty in between would lose its key. The server deletes the key with its last
+    /// member, on the primary and on replicas.
+    fn members(mut self, set: &[(NewValue<'_>, i64)], removed: &[NewValue<'_>], until: Option<UnixMs>) -> Result<Events> {
         let (ctx, key) = (self.keyspace.ctx, self.key);
         let mut stored = SortedSet::at(&mut self.handle)?;
         let mut events = Events::default();
@@ -154,7 +153,7 @@ impl Change<'_> {
         }
         if !removed.is_empty() {
             removed.iter().try_for_each(|member| stored.remove(member.as_str()))?;
-            replicate::remove_members(ctx, key, removed.iter().map(Value::as_str));
+            replicate::remove_members(ctx, key, removed.iter().map(NewValue::as_str));
             events = events.and(Some(Event::MemberRemoved));
         }
         let left = self.handle.value_mut();
@@ -170,39 +169,38 @@ impl Change<'_> {
     }
 }
 
-/// What a decision may name as the value of a string key.
+/// A value in an effect: of a string key, a field, an element or a member.
 pub trait Payload {
-    /// The value as a string of the server.
-    fn value<'v>(self) -> Value<'v>
+    fn value<'v>(self) -> NewValue<'v>
     where
         Self: 'v;
 }
 
-/// A value on its way into a key.
-pub enum Value<'v> {
-    /// A client's own argument; it becomes the value without being copied.
+/// The same value as a string of the server.
+pub enum NewValue<'v> {
+    /// An argument of the client, stored without a copy.
     Argument(Str<'v>),
-    /// A state of ours.
+    /// A state that this module has encoded.
     State(OwnedStr),
 }
 
 impl Payload for Str<'_> {
-    fn value<'v>(self) -> Value<'v>
+    fn value<'v>(self) -> NewValue<'v>
     where
         Self: 'v,
     {
         self.trim();
-        Value::Argument(self)
+        NewValue::Argument(self)
     }
 }
 
 impl Payload for Vec<u8> {
-    fn value<'v>(self) -> Value<'v> {
-        Value::State(OwnedStr::new(&self))
+    fn value<'v>(self) -> NewValue<'v> {
+        NewValue::State(OwnedStr::new(&self))
     }
 }
 
-impl Value<'_> {
+impl NewValue<'_> {
     fn as_str(&self) -> Str<'_> {
         match self {
             Self::Argument(string) => *string,
@@ -210,12 +208,12 @@ impl Value<'_> {
         }
     }
 
-    /// Writes the value and settles its TTL. A string that keeps its length is overwritten in place: that is cheaper than taking the old
-    /// one out of the keyspace, and the TTL stays.
+    /// Writes the value and its TTL. A string that keeps its length is overwritten in place, which is cheaper than a replacement and keeps
+    /// the TTL.
     fn store(&self, handle: &mut KeyHandle, expiry: Expiry) -> Result<()> {
         let mut old = handle.value_mut();
         let in_place = old.as_mut().is_some_and(|old| old.kind() == Kind::String && old.overwrite(self.as_str().bytes()));
-        // A replaced string takes its TTL with it, so a TTL to keep is read before.
+        // A replacement drops the TTL, so a TTL to keep is read first.
         let until = match expiry {
             Expiry::Keep if in_place => return Ok(()),
             Expiry::Keep => old.and_then(|old| old.expiry()),

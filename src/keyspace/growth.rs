@@ -1,33 +1,34 @@
-//! Whether a write may take memory while the server uses more than it may (`maxmemory`).
+//! Refuses writes that add memory while the server uses more than `maxmemory`.
 //!
-//! The server refuses a command with the flag `deny-oom` whole. A command that frees or finishes something in one form and grows in
-//! another has no such flag, and asks here for the forms that grow. The answer is the server's own: it is that of the start of the command,
-//! of the transaction or of the script, after eviction. Whoever has no limit pays one load of a number.
+//! The server refuses a command with the flag `deny-oom` in all its forms. A command that frees memory in one form and adds some in
+//! another has no such flag, and asks here in the forms that add. The answer is the server's own, as of the start of the command, the
+//! transaction or the script, after eviction. Without a memory limit the check costs one load of a number.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use redis_module::raw;
 
 use super::Keyspace;
 use crate::error::{Error, Result};
 use crate::server::call::CallReply;
 use crate::server::events;
 use crate::server::module_api::{Ctx, OwnedStr, Str};
-use redis_module::raw;
 
-/// The refusal, in the server's words.
+/// The server's own error.
 pub const OUT_OF_MEMORY: Error = Error::Text("OOM command not allowed when used memory > 'maxmemory'.");
 
 const UNKNOWN: u8 = 0;
 const UNLIMITED: u8 = 1;
 const LIMITED: u8 = 2;
 
-/// Whether the server has a limit, as far as that is known.
+/// Whether the server has a memory limit.
 static LIMIT: AtomicU8 = AtomicU8::new(UNKNOWN);
-/// Whether the server tells when its settings change.
+/// Whether the server reports changes of its settings.
 static WATCHED: AtomicBool = AtomicBool::new(false);
-/// A script of ours runs a command that may grow whatever the server says: it has written before, or declares `allow-oom`.
+/// Whether a script runs a command that may always add memory: the script has already written, or declares `allow-oom`.
 static EXEMPT: AtomicBool = AtomicBool::new(false);
 
-/// Follows the server's settings from now on.
+/// Subscribes to changes of the server's settings.
 pub fn watch(ctx: Ctx) {
     LIMIT.store(UNKNOWN, Ordering::Relaxed);
     let watched = events::subscribe(ctx, raw::REDISMODULE_EVENT_CONFIG, |_, _, _| {
@@ -37,9 +38,10 @@ pub fn watch(ctx: Ctx) {
     WATCHED.store(watched.is_ok(), Ordering::Relaxed);
 }
 
-/// Runs a command of a script, with leave to grow or without: as in the server's own scripts, that is for one that has written, or says so.
+/// Runs a command of a script, exempt from the check or not. As in the server's own engine, a script is exempt once it has written, or
+/// if it declares so.
 pub fn exempt<R>(exempt: bool, run: impl FnOnce() -> R) -> R {
-    /// Ends the exemption, also by a panic.
+    /// Ends the exemption, also on a panic.
     struct End(bool);
     impl Drop for End {
         fn drop(&mut self) {
@@ -50,17 +52,17 @@ pub fn exempt<R>(exempt: bool, run: impl FnOnce() -> R) -> R {
     run()
 }
 
-/// What a form of a command can add to the keyspace.
+/// The ways in which a form of a command can add memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Growth {
-    /// It may add a key, or make one larger.
+    /// It may add a key, or enlarge an existing one.
     Any,
-    /// It may add a key; one that is there stays about as large as it is.
+    /// It may add a key, but keeps the size of an existing one about the same.
     NewKey,
 }
 
 impl Keyspace {
-    /// Refuses what grows while the server is out of memory. To be asked before the key is opened.
+    /// Refuses growth while the server is out of memory. Must be called before the key is opened.
     pub fn admit(&self, growth: Growth, key: Str<'_>) -> Result<()> {
         let ctx = self.ctx();
         if !is_limited(ctx) || EXEMPT.load(Ordering::Relaxed) || !ctx.flags().is_out_of_memory() {
@@ -86,8 +88,8 @@ fn is_limited(ctx: Ctx) -> bool {
     }
 }
 
-/// Whether the server would refuse a command that can grow. Asked with one that changes nothing: an empty write at any place. Where that
-/// was renamed, the memory in use decides alone, and that is too much.
+/// Whether the server would refuse a command that adds memory. Asks with a command that changes nothing: an empty SETRANGE. If SETRANGE
+/// was renamed, the answer is yes, since memory use is known to exceed the limit.
 fn refuses_growth(ctx: Ctx, key: Str<'_>) -> bool {
     let (zero, empty) = (OwnedStr::new(b"0"), OwnedStr::new(b""));
     let reply = CallReply::with(ctx, c"SETRANGE", c"vME", &[key, zero.as_str(), empty.as_str()]);

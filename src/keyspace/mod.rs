@@ -1,12 +1,11 @@
-//! Layer 2: the only code that opens keys, reads the clock, writes, replicates and notifies.
+//! Layer 2, upper half: the only code that reads and changes keys, replicates the changes and publishes their events.
 //!
-//! A command hands a key and a pure decision to [`Keyspace`]; the [`Effect`] that comes back is applied, replicated and notified from
-//! that one value, in [`Entry::apply`]. So the key, the replicas, the AOF and the keyspace events cannot disagree, and nothing else in
-//! this crate can change a key.
-
-pub mod fence;
+//! A command passes a key and a pure decision to [`Keyspace`]. The decision returns an [`Effect`], and [`KeyEntry::apply`] writes,
+//! replicates and announces that one value. So the key, the replicas, the AOF and the keyspace events cannot disagree, and no other code
+//! of the module changes a key.
 
 pub mod change;
+pub mod fence;
 pub mod growth;
 mod replicate;
 pub mod sorted_set;
@@ -22,7 +21,7 @@ use crate::primitives::time::{UnixMicros, UnixMs};
 use crate::server::clock;
 use crate::server::key::{KeyHandle, Kind, Value, ValueMut};
 use crate::server::module_api::{Ctx, OwnedStr, Str};
-use crate::server::state::Flags;
+use crate::server::state::ContextFlags;
 
 /// The keyspace as one command sees it: the selected database, at one time.
 pub struct Keyspace {
@@ -32,32 +31,32 @@ pub struct Keyspace {
 }
 
 impl Keyspace {
-    /// The keyspace for the command that `ctx` belongs to. Reads the clock once, when a decision needs it.
+    /// The keyspace for the command of `ctx`. Reads the clock once, when a decision needs it.
     #[must_use]
     pub fn new(ctx: Ctx) -> Self {
         Self { ctx, now: OnceCell::new(), of_script: false }
     }
 
-    /// The keyspace for what a script does without running a command: `ctx` belongs to the command that runs the script.
+    /// The keyspace for a native command that a script calls without the server; `ctx` belongs to the command that runs the script.
     #[must_use]
     pub fn of_script(ctx: Ctx) -> Self {
         Self { of_script: true, ..Self::new(ctx) }
     }
 
-    /// The state of the server and of what runs. In a script nothing may block the client, which waits for the script's reply.
+    /// The state of the server and of the running command. Inside a script a command must not block the client, which waits for the
+    /// script's reply.
     #[must_use]
-    pub fn flags(&self) -> Flags {
+    pub fn flags(&self) -> ContextFlags {
         let flags = self.ctx.flags();
         if self.of_script { flags.of_script() } else { flags }
     }
 
-    /// The context of the command, for what is not about keys.
+    /// The context of the command, for calls that are not about keys.
     #[must_use]
     pub fn ctx(&self) -> Ctx {
         self.ctx
     }
 
-    /// The time of this command.
     #[must_use]
     pub fn now(&self) -> UnixMicros {
         *self.now.get_or_init(clock::now)
@@ -65,22 +64,22 @@ impl Keyspace {
 
     /// Opens a key for a decision that may change it.
     #[must_use]
-    pub fn entry<'k>(&'k self, key: Str<'k>) -> Entry<'k> {
-        Entry { keyspace: self, key, handle: self.ctx.open_for_writing(key) }
+    pub fn entry<'k>(&'k self, key: Str<'k>) -> KeyEntry<'k> {
+        KeyEntry { keyspace: self, key, handle: self.ctx.open_for_writing(key) }
     }
 
-    /// Whether there is a key. Works on replicas.
+    /// Whether the key exists. Works on replicas.
     #[must_use]
     pub fn exists(&self, key: Str<'_>) -> bool {
         self.ctx.open_for_reading(key).value().is_some()
     }
 
-    /// Reads a string key and hands its bytes to `decode`. Works on replicas.
+    /// Reads a string key and decodes its bytes. Works on replicas.
     pub fn read<T>(&self, key: Str<'_>, decode: impl FnOnce(Found<'_>) -> Result<T>) -> Result<Option<T>> {
         read_string(&mut self.ctx.open_for_reading(key), decode)
     }
 
-    /// The values of fields of a hash, `None` for each that is missing. Works on replicas.
+    /// The values of fields of a hash, `None` for each missing field. Works on replicas.
     pub fn fields<'f>(&self, key: Str<'_>, fields: impl Iterator<Item = Str<'f>>) -> Result<Vec<Option<OwnedStr>>> {
         let handle = self.ctx.open_for_reading(key);
         let hash = of_kind(handle.value(), Kind::Hash)?;
@@ -94,8 +93,8 @@ impl Keyspace {
         if set.is_missing() { Ok(None) } else { read(&mut set).map(Some) }
     }
 
-    /// Applies the effects of one decision about several keys: all are written and replicated before anybody is told. The keys are
-    /// closed while others change, so no handle outlives a write it does not know of.
+    /// Applies the effects of one decision about several keys. All are written and replicated before any is announced. Each key is closed
+    /// before the next one changes, so no handle misses a write.
     pub fn apply_all<V: Payload>(&self, effects: Vec<(Str<'_>, Effect<V>)>) -> Result<()> {
         let mut made = Vec::with_capacity(effects.len());
         for (key, effect) in effects {
@@ -130,7 +129,7 @@ fn read_string<T>(handle: &mut KeyHandle, decode: impl FnOnce(Found<'_>) -> Resu
     of_kind(handle.value_mut(), Kind::String)?.map(|string| decode(Found(string))).transpose()
 }
 
-/// Refuses a value of another type; a missing key is none.
+/// Refuses a value of another type. A missing key is `None`.
 fn of_kind<'h, V: AsRef<Value<'h>>>(value: Option<V>, kind: Kind) -> Result<Option<V>> {
     match value {
         Some(value) if value.as_ref().kind() != kind => Err(Error::WrongType),
@@ -138,40 +137,39 @@ fn of_kind<'h, V: AsRef<Value<'h>>>(value: Option<V>, kind: Kind) -> Result<Opti
     }
 }
 
-/// A string that was found at a key. Reading its TTL costs a lookup, so that is only done when asked for.
+/// The string at a key. Its TTL costs a lookup, so it is read only on request.
 pub struct Found<'h>(ValueMut<'h>);
 
 impl Found<'_> {
-    /// The value.
     #[must_use]
     pub fn bytes(&mut self) -> &[u8] {
         self.0.string_bytes()
     }
 
-    /// When the key ends.
+    /// The time at which the key expires; `None` without a TTL.
     #[must_use]
     pub fn until(&self) -> Option<UnixMs> {
         self.0.expiry()
     }
 }
 
-/// An opened key. It is closed when this is dropped or applied.
-pub struct Entry<'k> {
+/// A key that is open for a decision. Closed when dropped or applied.
+pub struct KeyEntry<'k> {
     keyspace: &'k Keyspace,
     key: Str<'k>,
     handle: KeyHandle,
 }
 
-impl Entry<'_> {
-    /// Compares the key's string with `expected`. Lengths first: only a value of the same length is read, since reading an embedded
-    /// string makes the server store it apart (the value stays the same).
+impl KeyEntry<'_> {
+    /// Compares the key's string with `expected`. Compares the lengths first, because a read makes the server convert an embedded string
+    /// to a separate allocation (with the same bytes).
     pub fn compare(&mut self, expected: &[u8]) -> Result<Comparison> {
         let Some(mut string) = of_kind(self.handle.value_mut(), Kind::String)? else { return Ok(Comparison::Missing) };
         let equal = string.length() == expected.len() && string.string_bytes() == expected;
         Ok(if equal { Comparison::Equal } else { Comparison::Different })
     }
 
-    /// Whether there is a string. Does not read it.
+    /// Whether the key holds a string. Does not read it.
     pub fn holds_string(&self) -> Result<bool> {
         Ok(of_kind(self.handle.value(), Kind::String)?.is_some())
     }
@@ -181,7 +179,7 @@ impl Entry<'_> {
         Ok(of_kind(self.handle.value_mut(), Kind::String)?.map(ValueMut::into_string_bytes))
     }
 
-    /// The value of a field, or `None` for a missing key or field.
+    /// The value of a field of the hash, or `None` for a missing key or field.
     pub fn field(&self, field: Str<'_>) -> Result<Option<OwnedStr>> {
         Ok(of_kind(self.handle.value(), Kind::Hash)?.and_then(|hash| hash.field(field)))
     }
@@ -191,7 +189,7 @@ impl Entry<'_> {
         Ok(of_kind(self.handle.value(), Kind::List)?.map_or(0, |list| list.length()))
     }
 
-    /// The first `count` elements of the list as they would be popped at `end`.
+    /// The first `count` elements of the list, in the order of pops at `end`.
     pub fn list_elements(&self, end: End, count: usize) -> Result<Vec<Vec<u8>>> {
         let Some(list) = of_kind(self.handle.value(), Kind::List)? else { return Ok(Vec::new()) };
         let count = i64::try_from(count.min(list.length())).unwrap_or(i64::MAX);
@@ -200,18 +198,18 @@ impl Entry<'_> {
         Ok((0..count).filter_map(element).collect())
     }
 
-    /// The sorted set, an empty one for a missing key.
+    /// The sorted set; an empty one for a missing key.
     pub fn sorted_set(&mut self) -> Result<SortedSet<'_>> {
         SortedSet::at(&mut self.handle)
     }
 
-    /// When the key ends; `None` without a TTL or without a key.
+    /// The time at which the key expires; `None` without a TTL or for a missing key.
     #[must_use]
     pub fn expiry(&self) -> Option<UnixMs> {
         self.handle.value()?.expiry()
     }
 
-    /// Makes the change, replicates it, then tells WATCH, client caches and subscribers.
+    /// Writes and replicates the effect, then signals WATCH, client caches and subscribers.
     pub fn apply<V: Payload>(self, effect: Effect<V>) -> Result<()> {
         let (keyspace, key) = (self.keyspace, self.key);
         let events = change::make(keyspace, key, self.handle, effect)?;

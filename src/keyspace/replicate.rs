@@ -1,6 +1,7 @@
-//! An applied effect as the plain Redis commands that replicas and the AOF get.
+//! Effects as plain Redis commands, for replicas and the AOF.
 //!
-//! Times are absolute, values are final: a replica needs neither a clock nor this module. Nothing is replicated verbatim.
+//! Times are absolute and values are final: a replica needs neither a clock nor this module. No command of the module is replicated
+//! verbatim.
 
 use crate::primitives::effect::{End, Expiry, Part};
 use crate::primitives::time::UnixMs;

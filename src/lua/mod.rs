@@ -18,6 +18,7 @@
 mod api;
 mod convert;
 mod engine;
+#[expect(unsafe_code, reason = "the watchdog sets a callback of Luau")]
 mod limits;
 mod line;
 mod loaded;
@@ -29,6 +30,7 @@ mod source;
 mod stats;
 #[cfg(test)]
 mod tests;
+#[expect(unsafe_code, reason = "the only code that calls Luau")]
 mod vm;
 
 pub use engine::{Engine, Run, Stats};

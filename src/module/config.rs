@@ -7,7 +7,7 @@ use std::ffi::{CString, c_char, c_int, c_longlong, c_uint, c_void};
 
 use redis_module::{RedisString, raw};
 
-use super::load::refused;
+use super::refusal::refused;
 use crate::dropin;
 use crate::error::{Error, Result, guarded, quoted};
 use crate::server::module_api::{Ctx, OwnedStr, Str, api};
@@ -15,7 +15,7 @@ use crate::server::thread::ServerThread;
 use crate::settings::{ALL, AUTO, COMMANDS_DIR, Kind, Setting};
 
 /// Reads the module arguments, `name value` pairs, into the default of each setting.
-pub fn arguments(args: &[RedisString]) -> Result<Vec<i64>> {
+fn arguments(args: &[RedisString]) -> Result<Vec<i64>> {
     let mut values: Vec<Option<i64>> = vec![None; ALL.len()];
     COMMANDS_DIR.set(b"");
     for pair in args.chunks(2) {
@@ -95,8 +95,13 @@ fn bytes(text: &[u8]) -> Option<i64> {
     plain(number)?.checked_mul(factor)
 }
 
+/// Reads the module arguments and registers every setting with its default.
+pub fn start(ctx: Ctx, args: &[RedisString]) -> Result<()> {
+    register(ctx, &arguments(args)?)
+}
+
 /// Registers every setting and loads its value from the server's configuration.
-pub fn register(ctx: Ctx, defaults: &[i64]) -> Result<()> {
+fn register(ctx: Ctx, defaults: &[i64]) -> Result<()> {
     for (setting, default) in ALL.iter().zip(defaults) {
         let registered = match setting.kind {
             Kind::Switch | Kind::Toggle => register_switch(ctx, setting, *default),
@@ -110,7 +115,7 @@ pub fn register(ctx: Ctx, defaults: &[i64]) -> Result<()> {
     if register_directory(ctx) != raw::REDISMODULE_OK as c_int {
         return Err(refused("a setting"));
     }
-    // SAFETY: the context belongs to the load that is running.
+    // SAFETY: the context belongs to the running load.
     let status = unsafe { api!(RedisModule_LoadConfigs)(ctx.raw()) };
     if status == raw::REDISMODULE_OK as c_int { Ok(()) } else { Err(refused("the settings of its configuration file")) }
 }
@@ -119,7 +124,7 @@ fn register_number(ctx: Ctx, setting: &'static Setting, default: i64) -> c_int {
     let flags = if setting.kind == Kind::Bytes { raw::REDISMODULE_CONFIG_MEMORY } else { raw::REDISMODULE_CONFIG_DEFAULT };
     let row = std::ptr::from_ref(setting).cast_mut().cast();
     let (name, min, max) = (setting.name.as_ptr(), setting.min, setting.max);
-    // SAFETY: the context belongs to the load that is running; the row is a constant that the callbacks get back.
+    // SAFETY: the context belongs to the running load. The server copies the name and passes the row, a constant, to the callbacks.
     unsafe {
         let register = api!(RedisModule_RegisterNumericConfig);
         register(ctx.raw(), name, default, flags as c_uint, min, max, Some(read), Some(write), None, row)
@@ -129,7 +134,7 @@ fn register_number(ctx: Ctx, setting: &'static Setting, default: i64) -> c_int {
 fn register_switch(ctx: Ctx, setting: &'static Setting, default: i64) -> c_int {
     let row = std::ptr::from_ref(setting).cast_mut().cast();
     let default = c_int::from(default == 1);
-    // SAFETY: as in `register_number`.
+    // SAFETY: the context belongs to the running load. The server copies the name and passes the row, a constant, to the callbacks.
     unsafe {
         let register = api!(RedisModule_RegisterBoolConfig);
         let (flags, apply): (_, raw::RedisModuleConfigApplyFunc) = match setting.kind {
@@ -145,7 +150,8 @@ fn register_auto(ctx: Ctx, setting: &'static Setting, default: i64) -> c_int {
     let row = std::ptr::from_ref(setting).cast_mut().cast();
     let Ok(default) = CString::new(auto_text(default)) else { return raw::REDISMODULE_ERR as c_int };
     let (name, flags) = (setting.name.as_ptr(), raw::REDISMODULE_CONFIG_DEFAULT as c_uint);
-    // SAFETY: as in `register_number`; the server copies the default.
+    // SAFETY: the context belongs to the running load. The server copies the name and the default, and passes the row, a constant, to the
+    // callbacks.
     unsafe {
         let register = api!(RedisModule_RegisterStringConfig);
         register(ctx.raw(), name, default.as_ptr(), flags, Some(read_auto), Some(write_auto), None, row)
@@ -160,7 +166,7 @@ fn register_directory(ctx: Ctx) -> c_int {
     let Ok(default) = CString::new(COMMANDS_DIR.get()) else { return raw::REDISMODULE_ERR as c_int };
     let (name, flags) = (COMMANDS_DIR.name.as_ptr(), raw::REDISMODULE_CONFIG_IMMUTABLE as c_uint);
     let nobody = std::ptr::null_mut();
-    // SAFETY: as in `register_number`; the server copies the default.
+    // SAFETY: the context belongs to the running load. The server copies the name and the default; the callbacks use no row.
     unsafe {
         let register = api!(RedisModule_RegisterStringConfig);
         register(ctx.raw(), name, default.as_ptr(), flags, Some(read_directory), Some(write_directory), None, nobody)
@@ -179,7 +185,7 @@ pub fn stop() {
 
 /// The server asks for a value. None of the callbacks can panic.
 unsafe extern "C" fn read(_name: *const c_char, setting: *mut c_void) -> c_longlong {
-    // SAFETY: `register` passed a constant row.
+    // SAFETY: `register` passed this pointer, a constant row.
     let setting = unsafe { &*setting.cast::<Setting>() };
     i64::try_from(setting.get()).unwrap_or(i64::MAX)
 }
@@ -191,13 +197,13 @@ unsafe extern "C" fn write(
     setting: *mut c_void,
     _error: *mut *mut raw::RedisModuleString,
 ) -> c_int {
-    // SAFETY: as in `read`.
+    // SAFETY: `register` passed this pointer, a constant row.
     unsafe { &*setting.cast::<Setting>() }.set(value);
     raw::REDISMODULE_OK as c_int
 }
 
 unsafe extern "C" fn read_switch(_name: *const c_char, setting: *mut c_void) -> c_int {
-    // SAFETY: as in `read`.
+    // SAFETY: `register` passed this pointer, a constant row.
     c_int::from(unsafe { &*setting.cast::<Setting>() }.get() == 1)
 }
 
@@ -207,7 +213,7 @@ unsafe extern "C" fn write_switch(
     setting: *mut c_void,
     _error: *mut *mut raw::RedisModuleString,
 ) -> c_int {
-    // SAFETY: as in `read`.
+    // SAFETY: `register` passed this pointer, a constant row.
     unsafe { &*setting.cast::<Setting>() }.set(value.into());
     raw::REDISMODULE_OK as c_int
 }
@@ -218,7 +224,7 @@ unsafe extern "C" fn apply(
     _setting: *mut c_void,
     _error: *mut *mut raw::RedisModuleString,
 ) -> c_int {
-    // SAFETY: the server's context, valid until we return.
+    // SAFETY: the server passes a context that is valid until this callback returns.
     let ctx = unsafe { Ctx::new(ctx) };
     match guarded(|| dropin::follow_setting(ctx)) {
         Ok(()) => raw::REDISMODULE_OK as c_int,
@@ -228,7 +234,7 @@ unsafe extern "C" fn apply(
 
 unsafe extern "C" fn read_auto(_name: *const c_char, setting: *mut c_void) -> *mut raw::RedisModuleString {
     let Some(mut shown) = SHOWN.try_borrow_mut() else { return std::ptr::null_mut() };
-    // SAFETY: as in `read`.
+    // SAFETY: `register` passed this pointer, a constant row.
     let value = i64::try_from(unsafe { &*setting.cast::<Setting>() }.get()).unwrap_or(i64::MAX);
     shown.insert(OwnedStr::new(auto_text(value).as_bytes())).as_str().raw()
 }
@@ -240,7 +246,7 @@ unsafe extern "C" fn write_auto(
     error: *mut *mut raw::RedisModuleString,
 ) -> c_int {
     let mut value = value;
-    // SAFETY: as in `read`; the server passes one string, which lives until we return.
+    // SAFETY: `register` passed this pointer, a constant row. The server passes one string, which lives until this callback returns.
     let (setting, value) = unsafe { (&*setting.cast::<Setting>(), Str::slice(&raw mut value, 1)) };
     match value_of(setting, value.first().map(|value| value.bytes()).unwrap_or_default()) {
         Ok(value) => {
@@ -248,7 +254,7 @@ unsafe extern "C" fn write_auto(
             raw::REDISMODULE_OK as c_int
         }
         Err(refusal) => {
-            // SAFETY: the server takes the string over and frees it.
+            // SAFETY: the server passes a place for an error, takes ownership of the string and frees it.
             unsafe { *error = OwnedStr::new(refusal.wire().trim_start_matches("ERR ").as_bytes()).into_raw() };
             raw::REDISMODULE_ERR as c_int
         }
@@ -267,7 +273,7 @@ unsafe extern "C" fn write_directory(
     _error: *mut *mut raw::RedisModuleString,
 ) -> c_int {
     let mut value = value;
-    // SAFETY: the server passes one string, which lives until we return.
+    // SAFETY: the server passes one string, which lives until this callback returns.
     let value = unsafe { Str::slice(&raw mut value, 1) };
     value.iter().for_each(|value| COMMANDS_DIR.set(value.bytes()));
     raw::REDISMODULE_OK as c_int

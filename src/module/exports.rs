@@ -7,7 +7,8 @@ use std::ffi::c_int;
 
 use redis_module::{Context, decode_args, raw};
 
-use super::load::{VERSION, on_load, on_unload};
+use super::load::{on_load, on_unload};
+use super::version::VERSION;
 
 /// Called by the server when it loads the module. Nothing may allocate before the API is known: the allocator is the server's.
 #[unsafe(no_mangle)]

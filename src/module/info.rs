@@ -4,15 +4,14 @@ use std::ffi::{CStr, CString, c_int, c_ulonglong};
 
 use redis_module::raw;
 
-use super::load::{BUILD, PACKAGE};
+use super::version::{BUILD, PACKAGE};
 use crate::error::guarded;
 use crate::scripting;
 use crate::server::module_api::{Ctx, api};
 use crate::waiting;
 
-/// Registers the section.
 pub fn register(ctx: Ctx) {
-    // SAFETY: the context belongs to the load that is running.
+    // SAFETY: the context belongs to the running load.
     unsafe { api!(RedisModule_RegisterInfoFunc)(ctx.raw(), Some(report)) };
 }
 
@@ -27,17 +26,17 @@ unsafe extern "C" fn report(info: *mut raw::RedisModuleInfoCtx, _for_crash_repor
     });
 }
 
-/// Which module this is. The section has the module's own name.
+/// The module's version, in a section with the module's own name.
 fn about(info: *mut raw::RedisModuleInfoCtx) {
     open(info, c"");
     for (name, value) in [(c"version", PACKAGE), (c"build", BUILD)] {
         let Ok(value) = CString::new(value) else { continue };
-        // SAFETY: called from `report` with the server's context; the server copies both strings.
+        // SAFETY: the server passed `info` to the running `report`; it copies both strings.
         unsafe { api!(RedisModule_InfoAddFieldCString)(info, name.as_ptr(), value.as_ptr()) };
     }
 }
 
-/// The section of a family. The server puts the module's name before each name, so that a figure is `atomic_<family>_<figure>`.
+/// The section of a family. The server prefixes each name with the module's, so a figure is `atomic_<family>_<figure>`.
 fn section(info: *mut raw::RedisModuleInfoCtx, family: &str, figures: &[(&str, u64)]) {
     let Ok(name) = CString::new(family) else { return };
     open(info, &name);
@@ -49,11 +48,11 @@ fn section(info: *mut raw::RedisModuleInfoCtx, family: &str, figures: &[(&str, u
 }
 
 fn open(info: *mut raw::RedisModuleInfoCtx, section: &CStr) {
-    // SAFETY: called from `report` with the server's context; the server copies the name.
+    // SAFETY: the server passed `info` to the running `report`; it copies the name.
     unsafe { api!(RedisModule_InfoAddSection)(info, section.as_ptr()) };
 }
 
 fn field(info: *mut raw::RedisModuleInfoCtx, name: &CStr, value: u64) {
-    // SAFETY: called from `report` with the server's context; the server copies the name.
+    // SAFETY: the server passed `info` to the running `report`; it copies the name.
     unsafe { api!(RedisModule_InfoAddFieldULongLong)(info, name.as_ptr(), value as c_ulonglong) };
 }

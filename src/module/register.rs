@@ -7,7 +7,7 @@ use std::ptr;
 
 use redis_module::raw;
 
-use super::load::refused;
+use super::refusal::refused;
 use crate::commands;
 use crate::commands::guard::{self, Entry};
 use crate::error::Result;
@@ -26,12 +26,12 @@ pub fn scripted(ctx: Ctx, spec: &SpecOf<'_>) -> Result<()> {
     command(ctx, spec, guard::named::<commands::scripted::Scripted>())
 }
 
-/// The ACL category `@atomic`, where the server takes categories from modules (Redis 7.4, Valkey 8.0). It outlives an unload, so
-/// "exists" is success; and every other refusal only costs the category.
+/// Adds the ACL category `@atomic`, if the server accepts categories from modules (Redis 7.4, Valkey 8.0). A category outlives the
+/// unload, so "exists" is success. Any other refusal only costs the category.
 fn add_category(ctx: Ctx) {
-    // SAFETY: written once, before the load; the context belongs to the load that is running.
+    // SAFETY: the server sets the pointer before the load, which this is part of.
     match unsafe { raw::RedisModule_AddACLCategory } {
-        // SAFETY: as above; the name is a constant.
+        // SAFETY: the context belongs to the running load, and the name is a constant.
         Some(add) => drop(unsafe { add(ctx.raw(), c"atomic".as_ptr()) }),
         None => ctx.log(c"notice", "this server does not accept ACL categories from modules: @atomic does not exist"),
     }
@@ -62,12 +62,12 @@ fn subcommand<'a>(spec: &SpecOf<'a>) -> Option<(CString, &'a CStr)> {
 }
 
 fn create(ctx: Ctx, spec: &SpecOf<'_>, function: raw::RedisModuleCmdFunc) -> bool {
-    // The range of keys that clients without key specs read.
+    // The range of keys for clients that do not read key specs.
     let [first, last, step] = spec.keys.range().unwrap_or_default();
-    // In a cluster the server finds counted keys only by asking the command for them.
+    // In a cluster the server can find counted keys only by asking the command.
     let more = if spec.keys.counted().is_some() { " getkeys-api" } else { "" };
-    // Redis 7.0 does not track what a script reads for the cache of its client. For a command that is read-only itself it tracks the
-    // declared keys. Later servers track both, and take the flag for a claim about the declared keys only.
+    // For client-side caching Redis 7.0 does not track the reads of a script. For a read-only command it tracks the declared keys, so the
+    // command needs the flag. Later servers track both, and apply the flag to the declared keys only.
     let tracked = if matches!(spec.keys, Keys::Counted { flags: KeyFlags::Read, of_script: true, .. })
         && !command_filter::tells_clients()
     {
@@ -76,7 +76,7 @@ fn create(ctx: Ctx, spec: &SpecOf<'_>, function: raw::RedisModuleCmdFunc) -> boo
         ""
     };
     let Ok(flags) = CString::new(format!("{}{more}{tracked}", spec.flags.to_string_lossy())) else { return false };
-    // SAFETY: all strings are C strings, and the server copies them.
+    // SAFETY: the context belongs to the running load; all strings are C strings, and the server copies them.
     let status = unsafe {
         let (name, flags) = (spec.name.as_ptr(), flags.as_ptr());
         api!(RedisModule_CreateCommand)(ctx.raw(), name, function, flags, first, last, step)
@@ -98,17 +98,17 @@ fn create_subcommand(ctx: Ctx, spec: &SpecOf<'_>, function: raw::RedisModuleCmdF
 }
 
 fn get(ctx: Ctx, name: &CStr) -> *mut raw::RedisModuleCommand {
-    // SAFETY: the context belongs to the load that is running.
+    // SAFETY: the context belongs to the running load, and the name is a C string.
     unsafe { api!(RedisModule_GetCommand)(ctx.raw(), name.as_ptr()) }
 }
 
 fn categorize(command: *mut raw::RedisModuleCommand, spec: &SpecOf<'_>) {
-    // SAFETY: written once, before the load.
+    // SAFETY: the server sets the pointer before the load, which this is part of.
     let Some(set) = (unsafe { raw::RedisModule_SetCommandACLCategories }) else { return };
-    // SAFETY: as above.
+    // SAFETY: the server sets the pointer before the load, which this is part of.
     let with_ours = unsafe { raw::RedisModule_AddACLCategory }.is_some();
     let ours = if with_ours { " atomic" } else { "" };
-    // An empty word is an unknown category to the server.
+    // The server refuses an empty word as an unknown category.
     let categories = format!("{}{ours}{}", spec.categories.to_string_lossy(), implied(spec));
     let Ok(categories) = CString::new(categories.trim_start()) else { return };
     // SAFETY: the command was created by this load; the server reads the C string.
@@ -150,7 +150,8 @@ fn describe(command: *mut raw::RedisModuleCommand, spec: &SpecOf<'_>) -> bool {
         key_specs: if key_specs.is_empty() { ptr::null_mut() } else { key_specs.as_mut_ptr() },
         args: arena.args(spec.args),
     };
-    // SAFETY: every pointer leads to a constant, to `version`, to `key_specs` or into the arena, all alive until the server has copied.
+    // SAFETY: this load created the command. Every pointer refers to a constant, to `version`, to `key_specs` or into the arena, which all
+    // outlive the call; the server copies them.
     unsafe { api!(RedisModule_SetCommandInfo)(command, &raw const info) == raw::REDISMODULE_OK as c_int }
 }
 

@@ -83,13 +83,13 @@ enum Reading {
 
 impl Reading {
     fn of(ctx: Ctx) -> Self {
-        let more_than_one = |name: &[u8]| ctx.config(name).and_then(|value| value.parse::<u32>().ok()).is_some_and(|it| it > 1);
+        let more_than_one = |name: &str| ctx.config(name).and_then(|value| value.parse::<u32>().ok()).is_some_and(|it| it > 1);
         let major = |field| ctx.info_field(c"server", field).and_then(|version| version.split('.').next()?.parse::<u32>().ok());
         // Valkey reports a Redis version, too.
         let (valkey, redis) = (major(c"valkey_version"), major(c"redis_version"));
-        if more_than_one(b"io-threads") && valkey.or(redis).is_some_and(|major| major >= 8) {
+        if more_than_one("io-threads") && valkey.or(redis).is_some_and(|major| major >= 8) {
             Self::InThreads
-        } else if valkey.is_some_and(|major| major >= 9) || more_than_one(b"lookahead") {
+        } else if valkey.is_some_and(|major| major >= 9) || more_than_one("lookahead") {
             Self::Ahead
         } else {
             Self::InTurn

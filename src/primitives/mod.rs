@@ -17,5 +17,6 @@ pub mod lock;
 pub mod number;
 pub mod once;
 pub mod ratelimit;
+pub mod resp;
 pub mod semaphore;
 pub mod time;

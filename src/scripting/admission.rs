@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::lua::port::Flags;
 use crate::server::events;
 use crate::server::module_api::Ctx;
-use crate::server::state::Flags as Server;
+use crate::server::state::ContextFlags;
 
 const STALE: Error = Error::Text("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.");
 
@@ -33,8 +33,8 @@ pub fn watch(ctx: Ctx) -> Result<()> {
 }
 
 /// Whether this is a replica that has lost its primary and may not serve its data.
-fn is_stale(ctx: Ctx, server: Server) -> bool {
-    server.is_stale() && ctx.config(b"replica-serve-stale-data").is_some_and(|serve| serve == "no")
+fn is_stale(ctx: Ctx, server: ContextFlags) -> bool {
+    server.is_stale() && ctx.config("replica-serve-stale-data").is_some_and(|serve| serve == "no")
 }
 
 /// Admits a script that declares no flags.
@@ -43,7 +43,7 @@ pub fn admit_undeclared(ctx: Ctx) -> Result<()> {
 }
 
 /// Admits a script by the flags that it declares.
-pub fn admit(ctx: Ctx, server: Server, flags: Flags, read_only: bool) -> Result<()> {
+pub fn admit(ctx: Ctx, server: ContextFlags, flags: Flags, read_only: bool) -> Result<()> {
     let refuse = |text| Err(Error::Text(text));
     if !flags.no_writes && !flags.allow_oom && server.is_out_of_memory() {
         return refuse("OOM command not allowed when used memory > 'maxmemory'.");

@@ -73,7 +73,7 @@ impl Subject<'_> {
 /// The text of the BUSY error, after its code. In drop-in mode, clients may use the server's own command.
 fn busy_text(ctx: Ctx, kill_command: &str) -> String {
     // A Valkey calls itself Redis when it is told to; a Redis has no such setting.
-    let valkey = ctx.config(b"extended-redis-compatibility").is_some_and(|compatible| compatible == "no");
+    let valkey = ctx.config("extended-redis-compatibility").is_some_and(|compatible| compatible == "no");
     let (server, prefix) = (if valkey { "Valkey" } else { "Redis" }, if settings::INTERCEPT.get() == 1 { "" } else { "ATOMIC." });
     format!("{server} is busy running a script. You can only call {prefix}{kill_command} or SHUTDOWN NOSAVE.")
 }
@@ -183,7 +183,7 @@ impl<'a> Busy<'a> {
     /// Logs a slow run once, as the server logs its own: after `busy-reply-threshold` ms from its first pause.
     fn log_if_slow(&mut self) {
         let slow = self.slow.get_or_insert_with(|| {
-            let threshold = self.ctx.config(b"busy-reply-threshold").and_then(|value| value.parse().ok()).unwrap_or(5000);
+            let threshold = self.ctx.config("busy-reply-threshold").and_then(|value| value.parse().ok()).unwrap_or(5000);
             SlowRun { since: Instant::now(), threshold: Duration::from_millis(threshold), logged: false }
         });
         let elapsed = slow.since.elapsed();

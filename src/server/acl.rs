@@ -1,4 +1,4 @@
-//! What a user may do.
+//! Users of the ACL and their permissions.
 
 use std::ffi::c_int;
 
@@ -6,23 +6,23 @@ use redis_module::raw;
 
 use super::module_api::{Ctx, OwnedStr, Str, api};
 
-/// For whom a command runs.
+/// The user on whose behalf a command runs.
 pub enum Caller {
-    /// For no user, who may do everything: a replication link, another module, a connection that is gone.
+    /// No user, so every permission: a replication link, another module, or a closed connection.
     Nobody,
-    /// For another module's user, of whom the ACL knows nothing.
+    /// A user that another module made and that the ACL does not know.
     Stranger,
-    /// For a user of the ACL.
+    /// A user of the ACL.
     User(User),
 }
 
-/// A user of the ACL. Not to be kept beyond the callback that is running.
+/// A user of the ACL. Must not be kept after the running callback.
 pub struct User(*mut raw::RedisModuleUser);
 
-/// Whether the server takes ACL categories for the commands of modules. Redis 7.0 does not.
+/// Whether the server accepts ACL categories for the commands of modules. Redis 7.0 does not.
 #[must_use]
 pub fn categories_exist() -> bool {
-    // SAFETY: the pointer is written once, at load.
+    // SAFETY: the load writes the pointer once, before any callback can run.
     unsafe { raw::RedisModule_SetCommandACLCategories }.is_some()
 }
 
@@ -39,21 +39,21 @@ impl Caller {
 }
 
 impl User {
-    /// The user with this name.
     #[must_use]
     pub fn named(name: Str<'_>) -> Option<Self> {
-        // SAFETY: the name is a string of the server; the user is ours to free.
+        // SAFETY: the borrow keeps the name alive; the caller owns the returned user.
         let user = unsafe { api!(RedisModule_GetModuleUserFromUserName)(name.raw()) };
         if user.is_null() { None } else { Some(Self(user)) }
     }
 
-    /// Whether the user may run a command with these words. Nobody may run what does not exist.
+    /// Whether the user may run a command with these words. A command that does not exist is never allowed.
     ///
-    /// Most servers look for a command's number of keys without a look at how many words there are (redis/redis#14843), one or a few
-    /// places behind the last: so words stand there, which are no numbers. A command that takes as many words as there are needs none.
+    /// Most servers read a command's number of keys without checking the number of words (redis/redis#14843), up to a few places past the
+    /// last word. So this call pads a short list of words with copies of the name, which is not a number; a long list has its number of
+    /// keys inside.
     #[must_use]
     pub fn may(&self, words: &[Str<'_>]) -> bool {
-        /// Far behind the place of any command's number of keys.
+        /// Far beyond the position of any command's number of keys.
         const FEW: usize = 16;
         let Some(&name) = words.first() else { return false };
         let mut few = [name; 2 * FEW];
@@ -66,32 +66,30 @@ impl User {
         };
         let argv = argv.cast_mut().cast::<*mut raw::RedisModuleString>();
         let argc = c_int::try_from(words.len()).unwrap_or(c_int::MAX);
-        // SAFETY: the user is alive until `drop`, and so are the words; `Str` is a transparent pointer, and the server changes none.
+        // SAFETY: the user is alive until `drop`, and the borrow keeps the words alive. `Str` is a transparent pointer, and the server
+        // does not write to the array.
         unsafe { api!(RedisModule_ACLCheckCommandPermissions)(self.0, argv, argc) == raw::REDISMODULE_OK as c_int }
     }
-}
 
-impl User {
     /// Whether the user may read and change a key.
     #[must_use]
     pub fn may_update(&self, key: Str<'_>) -> bool {
         const FLAGS: u32 = raw::REDISMODULE_CMD_KEY_ACCESS | raw::REDISMODULE_CMD_KEY_UPDATE;
-        // SAFETY: the user is alive until `drop`, and so is the key.
+        // SAFETY: the user is alive until `drop`, and the borrow keeps the key name alive.
         unsafe { api!(RedisModule_ACLCheckKeyPermissions)(self.0, key.raw(), FLAGS as c_int) == raw::REDISMODULE_OK as c_int }
     }
 
-    /// Whether the user may run every command with every key, as far as its rules say so plainly. Not where the server does not show them
-    /// (before 7.0.6).
+    /// Whether the user's rules plainly allow every command and every key. False if the server does not show the rules (before 7.0.6).
     #[must_use]
     pub fn is_unrestricted(&self) -> bool {
-        // SAFETY: the pointer is written once, at load.
+        // SAFETY: the load writes the pointer once, before any callback can run.
         let Some(rules) = (unsafe { raw::RedisModule_GetModuleUserACLString }) else { return false };
-        // SAFETY: the user is alive until `drop`; the string is ours to free.
+        // SAFETY: the user is alive until `drop`.
         let rules = unsafe { rules(self.0) };
         if rules.is_null() {
             return false;
         }
-        // SAFETY: as above.
+        // SAFETY: the server made the string for the caller, outside of any context.
         let rules = unsafe { OwnedStr::from_raw(rules) };
         let words = || rules.as_str().bytes().split(|&byte| byte == b' ');
         let has = |wanted: &[u8]| words().any(|word| word == wanted);
@@ -101,22 +99,20 @@ impl User {
 
 impl Drop for User {
     fn drop(&mut self) {
-        // SAFETY: made by `named`, freed once; the user in the ACL stays.
+        // SAFETY: `named` got this user from the server, and it is freed once. The ACL keeps its own.
         unsafe { api!(RedisModule_FreeModuleUser)(self.0) };
     }
 }
 
-/// What a refusal in the ACL's log is about.
+/// The object of a denial in the ACL log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
-    /// The command.
+pub enum Denied {
     Command,
-    /// One of its keys.
     Key,
 }
 
 impl Ctx {
-    /// For whom this client's commands run.
+    /// The user on whose behalf this client's commands run.
     #[must_use]
     pub fn user_of(self, client: u64) -> Caller {
         self.user_name_of(client).map_or(Caller::Nobody, |name| User::named(name.as_str()).map_or(Caller::Stranger, Caller::User))
@@ -125,28 +121,28 @@ impl Ctx {
     /// The name of this client's user.
     #[must_use]
     pub fn user_name_of(self, client: u64) -> Option<OwnedStr> {
-        // SAFETY: the context belongs to the running callback and has no automatic memory; an unknown client or one without a user gives
-        // null, and a name is ours to free.
+        // SAFETY: the context belongs to the running callback and has no automatic memory, so the caller owns a returned name. The server
+        // returns null for an unknown client and for one without a user.
         unsafe {
             let name = api!(RedisModule_GetClientUserNameById)(self.raw(), client);
             if name.is_null() { None } else { Some(OwnedStr::from_raw(name)) }
         }
     }
 
-    /// Whether the calling user may run a command with these words. A caller without a user (another module, a replication link) may do
-    /// everything.
+    /// Whether the client of the running command may run a command with these words. Without a user (another module, a replication link)
+    /// it may run everything.
     #[must_use]
     pub fn caller_may(self, words: &[Str<'_>]) -> bool {
         self.user_of(self.client_id()).may(words)
     }
 
-    /// Writes a refusal of the running command into the ACL's log, in the name of its client.
-    pub fn log_refusal(self, user: &User, what: Refused, object: Str<'_>) {
-        let reason = match what {
-            Refused::Command => raw::RedisModuleACLLogEntryReason_REDISMODULE_ACL_LOG_CMD,
-            Refused::Key => raw::RedisModuleACLLogEntryReason_REDISMODULE_ACL_LOG_KEY,
+    /// Adds a denial of the running command to the ACL log, under the name of its client.
+    pub fn log_denial(self, user: &User, denied: Denied, object: Str<'_>) {
+        let reason = match denied {
+            Denied::Command => raw::RedisModuleACLLogEntryReason_REDISMODULE_ACL_LOG_CMD,
+            Denied::Key => raw::RedisModuleACLLogEntryReason_REDISMODULE_ACL_LOG_KEY,
         };
-        // SAFETY: the context belongs to the running command; the server copies the object.
+        // SAFETY: the context belongs to the running command, and the user is alive; the server copies the object.
         unsafe { api!(RedisModule_ACLAddLogEntry)(self.raw(), user.0, object.raw(), reason) };
     }
 }

@@ -1,8 +1,7 @@
 //! A cursor over the arguments of a command.
 //!
-//! Arguments are bytes. Every accessor names the argument it reads, so that an error can; [`Args::finish`] refuses what is left over,
-//! so that no option is accepted and ignored. Integers are read as Redis reads them: decimal, no sign but `-`, no leading zero, no
-//! space.
+//! Arguments are bytes. Every accessor takes the name of its argument for the error. [`Args::finish`] refuses extra arguments, so no
+//! option is accepted and ignored. Integers have Redis' form: decimal, no sign but `-`, no leading zero, no space.
 
 use std::ops::RangeInclusive;
 
@@ -21,11 +20,11 @@ const MAX_MILLIS: i64 = i64::MAX / 2;
 const MAX_KEYS: u8 = 128;
 const TOO_MANY_KEYS: Error = Error::Text("ERR at most 128 keys");
 
-/// The arguments that were not read yet.
+/// The arguments that are still unread.
 #[derive(Debug, Clone, Copy)]
 pub struct Args<'a> {
     rest: &'a [Str<'a>],
-    /// The option that was taken last: when its value is missing, the error names it.
+    /// The option read last: if its value is missing, the error names it.
     option: Option<Str<'a>>,
 }
 
@@ -36,7 +35,6 @@ impl<'a> Args<'a> {
         Self { rest: args, option: None }
     }
 
-    /// The next argument.
     pub fn take(&mut self) -> Result<Str<'a>> {
         let Some((first, rest)) = self.rest.split_first() else {
             return Err(self.option.map_or(Error::Arity, |option| syntax(option.bytes())));
@@ -45,14 +43,13 @@ impl<'a> Args<'a> {
         Ok(*first)
     }
 
-    /// The next argument as an option, when there is one.
+    /// The next argument as an option, if any.
     pub fn take_if_any(&mut self) -> Option<Str<'a>> {
         let (option, rest) = self.rest.split_first()?;
         (self.rest, self.option) = (rest, Some(*option));
         self.option
     }
 
-    /// The next argument's bytes.
     pub fn bytes(&mut self) -> Result<&'a [u8]> {
         Ok(self.take()?.bytes())
     }
@@ -62,7 +59,7 @@ impl<'a> Args<'a> {
         integer(self.bytes()?, argument, range)
     }
 
-    /// The next argument as a count in `1..=max`, or `0..=max` when `min` says so.
+    /// The next argument as a count in `range`, which has no negative number.
     pub fn count(&mut self, argument: &'static str, range: RangeInclusive<i64>) -> Result<u64> {
         Ok(self.int(argument, range)?.unsigned_abs())
     }
@@ -92,13 +89,13 @@ impl<'a> Args<'a> {
         if (1..=max).contains(&bytes.len()) { Ok(bytes) } else { Err(Error::Argument { argument, expected }) }
     }
 
-    /// All arguments that are left.
+    /// The unread arguments.
     #[must_use]
     pub fn rest(self) -> &'a [Str<'a>] {
         self.rest
     }
 
-    /// Fails when an argument is left.
+    /// Fails if an argument is unread.
     pub fn finish(self) -> Result<()> {
         match self.rest.first() {
             None => Ok(()),
@@ -107,7 +104,7 @@ impl<'a> Args<'a> {
     }
 }
 
-/// Refuses more than [`MAX_KEYS`] keys, and a key that is given twice.
+/// Refuses more than [`MAX_KEYS`] keys, and a repeated key.
 pub fn distinct<'k, 'a: 'k>(keys: impl ExactSizeIterator<Item = &'k Str<'a>> + Clone) -> Result<()> {
     if keys.len() > usize::from(MAX_KEYS) {
         return Err(TOO_MANY_KEYS);
@@ -116,19 +113,19 @@ pub fn distinct<'k, 'a: 'k>(keys: impl ExactSizeIterator<Item = &'k Str<'a>> + C
     if repeated { Err(Error::Argument { argument: "key", expected: "must not be given twice" }) } else { Ok(()) }
 }
 
-/// The refusal of an argument that is not an option here, or not a second time.
+/// The error for an argument that is not a valid option at its position.
 #[must_use]
 pub fn syntax(near: &[u8]) -> Error {
     Error::Syntax { near: near.get(..crate::error::QUOTED_BYTES + 1).unwrap_or(near).to_vec() }
 }
 
-/// Whether an argument is this option. Options are case-insensitive.
+/// Whether the argument is this option, in any case.
 #[must_use]
 pub fn is(argument: &[u8], option: &str) -> bool {
     argument.eq_ignore_ascii_case(option.as_bytes())
 }
 
-/// Reads `EX s`, `PX ms`, `EXAT t`, `PXAT t` or `KEEPTTL` into `slot` when `option` is one of them. A second one is refused.
+/// Reads `EX s`, `PX ms`, `EXAT t`, `PXAT t` or `KEEPTTL` into `slot` if `option` is one of them. A second one is an error.
 pub fn expiry_option(option: &[u8], args: &mut Args<'_>, slot: &mut Option<ExpiryRequest>) -> Result<bool> {
     let request = if is(option, "KEEPTTL") {
         ExpiryRequest::Keep
@@ -147,12 +144,12 @@ pub fn expiry_option(option: &[u8], args: &mut Args<'_>, slot: &mut Option<Expir
     Ok(true)
 }
 
-/// Keeps what an option said. A second time, or beside one that contradicts it, the option is refused.
+/// Stores the value of an option. A repeated or contradicting option is an error.
 pub fn fill<T>(slot: &mut Option<T>, value: T, option: &[u8]) -> Result<()> {
     if slot.replace(value).is_some() { Err(syntax(option)) } else { Ok(()) }
 }
 
-/// An integer in `range`, as Redis reads integers.
+/// An integer in `range`, in Redis' form.
 pub fn integer(bytes: &[u8], argument: &'static str, range: RangeInclusive<i64>) -> Result<i64> {
     match parse_i64(bytes) {
         Some(value) if range.contains(&value) => Ok(value),

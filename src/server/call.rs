@@ -1,7 +1,7 @@
-//! Commands of the server that we run, through `RM_Call`. Replies are read as protocol text: the reply tree of the module API cannot
-//! tell a status from a bulk string.
+//! Commands that this module runs through `RM_Call`. Replies are read as protocol text: the module API's reply tree does not distinguish
+//! a status from a bulk string.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_int};
 use std::slice;
 
 use redis_module::raw;
@@ -11,14 +11,15 @@ use super::module_api::{Ctx, OwnedStr, Str, api};
 use super::reply::Reply;
 use super::slots;
 use crate::error::{Error, Result};
+use crate::primitives::resp::{Part, Reader};
 
-/// As many arguments of a script's command are spelled out.
+/// The number of arguments of a script's command that are passed one by one.
 const SPELLED: usize = 12;
 
-/// A pointer and a length for each argument of a script's command.
+/// The format of such arguments: a pointer and a length for each.
 const LETTERS: &[u8; SPELLED] = b"bbbbbbbbbbbb";
 
-/// Calls `RM_Call` with a pointer and a length for each of up to [`SPELLED`] arguments behind what is given.
+/// Calls `RM_Call` with the given values, followed by a pointer and a length for each of up to [`SPELLED`] arguments.
 macro_rules! spell {
     ($args:expr; $($given:expr),*) => {
         spell!(@arms $args; ($($given),*);
@@ -37,58 +38,53 @@ macro_rules! spell {
 }
 
 impl Ctx {
-    /// Runs one of the server's own commands as a change of ours: with its replication and its events, without the caller's ACL, which
-    /// the server has checked for our command. An error reply is the error.
+    /// Runs a command of the server as a change by this module: with its replication and its keyspace events, but without an ACL check,
+    /// since the server has checked the module's command. An error reply is the error.
     pub fn run(self, name: &CStr, args: &[Str<'_>]) -> Result<()> {
         CallReply::with(self, name, c"v!E", args).done()
     }
 }
 
-/// What only the server's own commands tell.
+/// Facts that only the server's own commands report.
 impl Ctx {
-    /// Whether the server can check a command without running it. Redis 7.0 cannot, and takes every such question for nonsense.
+    /// Whether the server can check a command without running it. Redis 7.0 cannot and does not know the modifier.
     #[must_use]
     pub fn tells_refusals(self) -> bool {
         CallReply::refusal(self, c"atomic.", b"E", &[]).is_some()
     }
 
-    /// Whether there is a command of this name.
     #[must_use]
     pub fn has_command(self, name: &[u8]) -> bool {
         let reply = CallReply::of(self, c"COMMAND", c"vE", &[OwnedStr::new(b"INFO"), OwnedStr::new(name)]);
-        // An array of one: what is known of the command, or a null.
-        reply.text().strip_prefix(b"*1\r\n*").is_some_and(|rest| rest.first().is_some_and(u8::is_ascii_digit))
+        // An array with one element: the description of the command, or a null.
+        let mut reader = reply.reader();
+        reader.values() == Some(1) && matches!(reader.part(), Some(Part::Array(_)))
     }
 
     /// A setting of the server.
     #[must_use]
-    pub fn config(self, name: &[u8]) -> Option<String> {
-        let reply = CallReply::of(self, c"CONFIG", c"vE", &[OwnedStr::new(b"GET"), OwnedStr::new(name)]);
-        let text = std::str::from_utf8(reply.text()).ok()?;
-        // *2 $len name $len value
-        text.split("\r\n").nth(4).map(str::to_owned)
+    pub fn config(self, name: &str) -> Option<String> {
+        self.configs(&[name]).pop().map(|(_, value)| value)
     }
 
-    /// Several settings of the server, in one call. Those that it does not know are left out.
+    /// Several settings of the server, in one call. A setting that the server does not know is absent.
     #[must_use]
     pub fn configs(self, names: &[&str]) -> Vec<(String, String)> {
         let words = ["GET"].iter().chain(names).map(|word| OwnedStr::new(word.as_bytes())).collect::<Vec<_>>();
         let reply = CallReply::of(self, c"CONFIG", c"vE", &words);
-        let text = String::from_utf8_lossy(reply.text());
-        // *4 $len name $len value $len name $len value
-        let mut fields = text.split("\r\n").skip(2).step_by(2).map(str::to_owned);
+        let mut fields = reply.strings().into_iter().map(|field| String::from_utf8_lossy(field).into_owned());
         std::iter::from_fn(|| Some((fields.next()?, fields.next()?))).collect()
     }
 
-    /// Whether the server really cannot tell whose rights apply. Asked with a command of the server's own, since another module's command
-    /// may answer any text, and must not lift the caller's limits by it.
+    /// Whether the server has no user for the running command. Asks with a command of the server itself: another module's command may
+    /// return any error text and must not lift the limits of the client by it.
     #[must_use]
     pub fn has_no_user(self) -> bool {
         CallReply::of(self, c"PING", c"vEC", &[]).says_no_user()
     }
 
-    /// Whether the server refuses every command that writes, with the reason: a failing disk, too few replicas, a replica that is read-only.
-    /// Asked with a command that has no keys and does nothing. Only for servers that tell ([`Ctx::tells_refusals`]).
+    /// Whether the server refuses every write: a failing disk, too few replicas, a read-only replica. Asks with a command that has no keys
+    /// and no effect. Works only if the server can check a command ([`Ctx::tells_refusals`]).
     #[must_use]
     pub fn refuses_writes(self) -> bool {
         const REASONS: [&[u8]; 3] = [b"-MISCONF ", b"-NOREPLICAS ", b"-READONLY "];
@@ -100,23 +96,23 @@ impl Ctx {
     /// Whether this node of the cluster serves the key.
     #[must_use]
     pub fn is_local(self, key: Str<'_>) -> bool {
-        CallReply::with(self, c"EXISTS", c"vE", &[key]).text().starts_with(b":")
+        CallReply::with(self, c"EXISTS", c"vE", &[key]).reader().integer().is_some()
     }
 
     /// The slot of a key.
     #[must_use]
     pub fn slot_of(self, key: Str<'_>) -> Option<u16> {
         let reply = CallReply::with(self, c"CLUSTER", c"vE", &[OwnedStr::new(b"KEYSLOT").as_str(), key]);
-        std::str::from_utf8(reply.text().strip_prefix(b":")?.trim_ascii_end()).ok()?.parse().ok()
+        reply.reader().integer()?.try_into().ok()
     }
 
-    /// The answer to `CLUSTER NODES`.
+    /// The reply of `CLUSTER NODES`.
     #[must_use]
     pub fn cluster_nodes(self) -> Option<String> {
         CallReply::of(self, c"CLUSTER", c"vE", &[OwnedStr::new(b"NODES")]).bulk()
     }
 
-    /// The connections that are in a transaction.
+    /// The ids of the connections in a transaction.
     #[must_use]
     pub fn clients_in_transactions(self) -> Vec<u64> {
         self.connections().into_iter().filter(|connection| connection.queued >= 0).map(|connection| connection.id).collect()
@@ -129,13 +125,13 @@ impl Ctx {
         list.lines().filter_map(Connection::parse).collect()
     }
 
-    /// Closes a connection at once, whatever it is in the middle of.
+    /// Closes a connection at once, even in the middle of a command.
     pub fn kill_connection(self, id: u64) {
         let Ok(id) = i64::try_from(id) else { return };
         CallReply::of(self, c"CLIENT", c"vE", &[OwnedStr::new(b"KILL"), OwnedStr::new(b"ID"), OwnedStr::number(id)]);
     }
 
-    /// What `CLIENT LIST` says of a connection.
+    /// The output state of a connection, from `CLIENT LIST`.
     #[must_use]
     pub fn client(self, id: u64) -> Option<Client> {
         let id = OwnedStr::number(i64::try_from(id).ok()?);
@@ -145,35 +141,66 @@ impl Ctx {
         let pending = if length("oll=")? == 0 { length("obl=") } else { None };
         Some(Client { pending, closes_after_reply: field("flags=")?.contains('c') })
     }
+
+    /// The keys among the words of a command, as the module API finds them.
+    #[must_use]
+    pub fn keys_of<'a>(self, argv: &[&'a [u8]]) -> Vec<&'a [u8]> {
+        let strings: Vec<_> = argv.iter().map(|arg| OwnedStr::new(arg)).collect();
+        let words = OwnedStr::slice_as_str(&strings);
+        let mut count: c_int = 0;
+        // SAFETY: `Str` is a transparent pointer, and `strings` keeps the words alive; the server does not write to them. It returns null
+        // or an array of `count` integers that the caller frees.
+        unsafe {
+            let words = words.as_ptr().cast_mut().cast::<*mut raw::RedisModuleString>();
+            let argc = c_int::try_from(argv.len()).unwrap_or(c_int::MAX);
+            let found = api!(RedisModule_GetCommandKeys)(self.raw(), words, argc, &raw mut count);
+            if found.is_null() {
+                return Vec::new();
+            }
+            let positions = slice::from_raw_parts(found, usize::try_from(count).unwrap_or(0));
+            let keys = positions.iter().filter_map(|&at| argv.get(usize::try_from(at).ok()?).copied()).collect();
+            api!(RedisModule_Free)(found.cast());
+            keys
+        }
+    }
+
+    /// The keys among the words of a command, by its key specs. The server returns their texts; any word of the command with the same
+    /// text will do.
+    #[must_use]
+    pub fn specified_keys_of<'a>(self, argv: &[&'a [u8]]) -> Vec<&'a [u8]> {
+        let words: Vec<_> = [b"GETKEYS".as_slice()].iter().chain(argv).map(|word| OwnedStr::new(word)).collect();
+        let reply = CallReply::of(self, c"COMMAND", c"vE", &words);
+        reply.strings().into_iter().filter_map(|key| argv.iter().copied().find(|word| *word == key)).collect()
+    }
 }
 
-/// Commands of the server that ours stand in for, as the caller.
+/// Commands of the server that a command of this module replaces, run as the client.
 impl Ctx {
-    /// Runs one and sends its reply to the caller, in the caller's protocol.
+    /// Runs a command and sends its reply to the client, in the client's protocol.
     pub fn relay(self, name: &CStr, args: &[Str<'_>]) -> Result<Reply> {
         slots::check_relay(self, name, args)?;
         CallReply::as_caller(self, name, args).relay(self).map(|()| Reply::Sent)
     }
 
-    /// Runs one; an error reply is the error.
+    /// Runs a command; an error reply is the error.
     pub fn native(self, name: &CStr, args: &[Str<'_>]) -> Result<()> {
         CallReply::with(self, name, c"v!E", args).done()
     }
 
-    /// The ones and zeros that one answers.
+    /// The reply of a command that returns an array of ones and zeros.
     #[must_use]
     pub fn native_flags(self, name: &CStr, args: &[Str<'_>]) -> Vec<bool> {
         let reply = CallReply::with(self, name, c"vE", args);
-        reply.text().split(|&byte| byte == b'\n').skip(1).map(|line| line.starts_with(b":1")).collect()
+        let mut reader = reply.reader();
+        let count = reader.values().unwrap_or(0);
+        (0..count).map_while(|_| reader.integer()).map(|flag| flag == 1).collect()
     }
 
     /// The names of the users of the ACL.
     #[must_use]
     pub fn acl_users(self) -> Vec<OwnedStr> {
         let reply = CallReply::of(self, c"ACL", c"vE", &[OwnedStr::new(b"USERS")]);
-        // *2 $len name $len name; there is no white space in a name.
-        let lines = reply.text().split(|&byte| byte == b'\n').skip(2).step_by(2);
-        lines.map(|line| OwnedStr::new(line.trim_ascii_end())).collect()
+        reply.strings().into_iter().map(OwnedStr::new).collect()
     }
 }
 
@@ -182,15 +209,15 @@ impl Ctx {
 pub struct Connection {
     /// The id of the client.
     pub id: u64,
-    /// The full name of the last command that it sent.
+    /// The full name of its last command.
     pub command: String,
-    /// How many commands its transaction has queued; -1 outside of one.
+    /// The number of commands in its transaction; -1 outside a transaction.
     pub queued: i64,
-    /// Whether a command of it is blocked or held, or about to go on.
+    /// Whether its command is blocked, paused or about to resume.
     pub is_held: bool,
-    /// Whether it is the link to the master or to a replica.
+    /// Whether it is the link to the primary or to a replica.
     pub is_link: bool,
-    /// Whether it has a command that is not over.
+    /// Whether its command has not finished.
     pub runs: bool,
 }
 
@@ -208,53 +235,54 @@ impl Connection {
     }
 }
 
-/// A connection of the server.
+/// The output state of a connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Client {
-    /// How many bytes of replies wait to be sent; `None` when they are too many to tell.
+    /// The number of unsent reply bytes; `None` if there are so many that the server does not report a number.
     pub pending: Option<usize>,
-    /// Whether it is closed because everything was said, and not in the middle.
+    /// Whether the server closes it after the last reply, as opposed to at once.
     pub closes_after_reply: bool,
 }
 
-/// A reply of the server. Freed when dropped.
+/// The reply of a command. Freed when dropped.
 pub struct CallReply(*mut raw::RedisModuleCallReply);
 
 impl CallReply {
-    /// Runs a command with our own strings as arguments; the format stands for one "v".
+    /// Runs a command with owned strings as arguments; the format has one "v".
     pub fn of(ctx: Ctx, name: &CStr, format: &CStr, args: &[OwnedStr]) -> Self {
         Self::with(ctx, name, format, OwnedStr::slice_as_str(args))
     }
 
-    /// Runs a command; the format stands for one "v".
+    /// Runs a command; the format has one "v".
     pub fn with(ctx: Ctx, name: &CStr, format: &CStr, argv: &[Str<'_>]) -> Self {
         key::assert_none_is_open();
-        // SAFETY: "v" takes an array of module strings and its length; the context belongs to the running command.
+        // SAFETY: the context belongs to the running callback. The format's "v" takes an array of module strings and its length; `Str` is a
+        // transparent pointer, and the borrow keeps the strings alive.
         Self(unsafe { api!(RedisModule_Call)(ctx.raw(), name.as_ptr(), format.as_ptr(), argv.as_ptr(), argv.len()) })
     }
 
-    /// Runs a command as the calling user. A caller without a user has every right.
+    /// Runs a command with the permissions of the client's user. A client without a user may run everything.
     pub fn as_caller(ctx: Ctx, name: &CStr, argv: &[Str<'_>]) -> Self {
         let reply = Self::with(ctx, name, c"v!CEM0", argv);
         if reply.says_no_user() && ctx.has_no_user() { Self::with(ctx, name, c"v!EM0", argv) } else { reply }
     }
 
-    /// Whether the server could not tell whose rights apply, or a command answers just that text.
+    /// Whether the server found no user to check, or the command itself returned that text.
     pub fn says_no_user(&self) -> bool {
         self.text().starts_with(b"-ERR cannot run as user")
     }
 
-    /// Hands the reply, which must be in the client's protocol, to the client, unless it is an error: all of ours go one way.
+    /// Sends the reply, which must be in the client's protocol, to the client. An error reply is returned instead: all errors take one way.
     pub fn relay(&self, ctx: Ctx) -> Result<()> {
         self.done()?;
-        // SAFETY: what is no error is there, and alive; the context belongs to the running command.
+        // SAFETY: the context belongs to the running command. A missing reply reads as an error, so this one exists, and `drop` frees it.
         unsafe { api!(RedisModule_ReplyWithCallReply)(ctx.raw(), self.0) };
         Ok(())
     }
 
-    /// Runs a command for a script. Its first argument may be a string that the server has already. The server makes the others itself,
-    /// so that nobody else holds them: it stores a number in its short form only then. Beyond [`SPELLED`] arguments they have to be made
-    /// here, and a number among them stays text.
+    /// Runs a command for a script. The first argument may be an existing string of the server. The server makes the others itself and so
+    /// is their only owner, which is its condition for storing a number in the short form. With more than [`SPELLED`] arguments this
+    /// module makes them, and a number among them stays text.
     pub fn of_script(ctx: Ctx, name: &CStr, modifiers: &[u8], key: Option<Str<'_>>, args: &[&[u8]]) -> Self {
         key::assert_none_is_open();
         let strings = args.len().saturating_add(usize::from(key.is_some()));
@@ -264,7 +292,7 @@ impl CallReply {
         for (to, from) in format.iter_mut().zip(first.iter().chain(letters).chain(modifiers)) {
             *to = *from;
         }
-        // SAFETY: the format, which a NUL ends, has a letter for each argument below; the context belongs to the running command, and the
+        // SAFETY: the context belongs to the running command. The format ends with a NUL and has a letter for each argument below, and the
         // strings outlive the call.
         Self(unsafe {
             let (ctx, name, format) = (ctx.raw(), name.as_ptr(), format.as_ptr().cast());
@@ -280,15 +308,15 @@ impl CallReply {
         })
     }
 
-    /// What the server has against a command, if anything: all its checks without the command. Only for servers that know `D`
-    /// ([`Ctx::tells_refusals`]).
+    /// The error with which the server would refuse a command, if any: all checks without the run. Works only on servers that know the
+    /// modifier `D` ([`Ctx::tells_refusals`]).
     pub fn refusal(ctx: Ctx, name: &CStr, modifiers: &[u8], args: &[Str<'_>]) -> Option<Self> {
         let mut format = [0_u8; 16];
         for (to, from) in format.iter_mut().zip(b"vD".iter().chain(modifiers)) {
             *to = *from;
         }
         let format = CStr::from_bytes_until_nul(&format).unwrap_or(c"vD");
-        // Without a refusal some servers answer nothing, others an empty reply.
+        // If nothing is refused, some servers return no reply and others an empty one.
         Some(Self::with(ctx, name, format, args)).filter(|reply| !reply.0.is_null() && reply.text().starts_with(b"-"))
     }
 
@@ -298,7 +326,7 @@ impl CallReply {
             return b"-ERR the server did not run the command\r\n";
         }
         let mut len = 0;
-        // SAFETY: the reply is alive until `drop`, and its text with it.
+        // SAFETY: the reply is not null and alive until `drop`, and so is its text; the server returns the start and the length.
         unsafe {
             let start = api!(RedisModule_CallReplyProto)(self.0, &raw mut len);
             if start.is_null() { b"-ERR the server gave no reply\r\n" } else { slice::from_raw_parts(start.cast(), len) }
@@ -307,7 +335,16 @@ impl CallReply {
 }
 
 impl CallReply {
-    /// Nothing, or the error that it is.
+    pub fn reader(&self) -> Reader<'_> {
+        Reader::new(self.text())
+    }
+
+    /// The strings of an array; none if the reply is anything else.
+    pub fn strings(&self) -> Vec<&[u8]> {
+        self.reader().strings().unwrap_or_default()
+    }
+
+    /// An error reply as the error.
     pub fn done(&self) -> Result<()> {
         match self.text().strip_prefix(b"-") {
             None => Ok(()),
@@ -317,15 +354,14 @@ impl CallReply {
 
     /// The text of a bulk string.
     pub fn bulk(&self) -> Option<String> {
-        let text = std::str::from_utf8(self.text().strip_prefix(b"$")?).ok()?;
-        text.split_once("\r\n").map(|(_, text)| text.to_owned())
+        std::str::from_utf8(self.reader().string()?).ok().map(str::to_owned)
     }
 }
 
 impl Drop for CallReply {
     fn drop(&mut self) {
         if !self.0.is_null() {
-            // SAFETY: made by RM_Call, freed once.
+            // SAFETY: `RM_Call` made this reply, and it is freed once.
             unsafe { api!(RedisModule_FreeCallReply)(self.0) };
         }
     }

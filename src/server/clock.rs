@@ -1,8 +1,9 @@
 //! The server's clock, read once per command.
 //!
-//! From 7.2 on the server has one time per execution unit (a command, a MULTI, a script), which we read. On 7.0 we read the system's
-//! clock ourselves, so there a script run holds one reading for all its commands ([`Frozen`]), and small steps backwards are not
-//! seen: a reading up to [`JITTER_MICROS`] before the last one is the last one. A larger step is a clock that was set, and followed.
+//! From 7.2 on the server has one time per execution unit (a command, a transaction, a script), which this module reads. On 7.0 it reads
+//! the system clock, so there a script run keeps one reading for all its commands ([`Frozen`]), and a small step backwards is hidden: a
+//! reading up to [`JITTER_MICROS`] before the last one counts as the last one. A larger step means that the clock was set, and is
+//! followed.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,16 +13,16 @@ use crate::primitives::time::UnixMicros;
 
 const JITTER_MICROS: u64 = 1_000_000;
 
-/// The last reading on a server without its own snapshot.
+/// The last reading on a server without a time of its own.
 static LAST: AtomicU64 = AtomicU64::new(0);
 
-/// Whether a script run holds its first reading.
+/// Whether a script run keeps its first reading.
 static HELD: AtomicBool = AtomicBool::new(false);
 
-/// The reading that a script run holds; 0 before the first.
+/// The reading that a script run keeps; 0 before the first.
 static FROZEN: AtomicU64 = AtomicU64::new(0);
 
-/// The time of the command that runs now.
+/// The time of the running command.
 #[must_use]
 pub fn now() -> UnixMicros {
     if let Some(micros) = module_api::cached_microseconds() {
@@ -40,7 +41,7 @@ pub fn now() -> UnixMicros {
     }
 }
 
-/// The system's clock as it is now, by which the server's timers ring. Decisions use [`now`].
+/// The current system time, which the server's timers use. Decisions use [`now`].
 #[must_use]
 pub fn system() -> UnixMicros {
     let system = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -58,11 +59,11 @@ fn steady(last: u64, micros: u64) -> u64 {
     if micros < last && last.saturating_sub(micros) <= JITTER_MICROS { last } else { micros }
 }
 
-/// While this lives every command sees the same time. Only matters on servers without their own snapshot.
+/// While this value lives, every command sees the same time. It matters only on servers without a time of their own.
 pub struct Frozen(());
 
 impl Frozen {
-    /// Stops the clock when it is next read.
+    /// Freezes the clock at its next reading.
     #[must_use]
     pub fn new() -> Self {
         FROZEN.store(0, Ordering::Relaxed);
@@ -88,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_small_step_back_is_not_seen_and_a_large_one_is_followed() {
+    fn a_small_step_back_is_hidden_and_a_large_one_is_followed() {
         assert_eq!(steady(5_000_000, 4_999_999), 5_000_000);
         assert_eq!(steady(5_000_000, 4_000_000), 5_000_000);
         assert_eq!(steady(5_000_000, 3_999_999), 3_999_999);

@@ -1,7 +1,7 @@
-//! The server's command filter: a look at each command before the server knows what it is, and another name for it.
+//! The server's command filter: it sees each command before the server looks the command up, and can rename it.
 //!
-//! The server calls it for what clients, its master, its own scripts and other modules run; not for what we run ourselves, nor while it
-//! loads an AOF. It costs every command a call, so it is registered only while it is needed.
+//! The server calls the filter for the commands of clients, its primary, its own scripts and other modules, but not for commands that
+//! this module runs, nor while it loads an AOF. The filter costs every command a call, so it is registered only while it is needed.
 
 use std::ffi::c_int;
 use std::ptr;
@@ -12,26 +12,25 @@ use redis_module::raw;
 use super::module_api::{Ctx, Str, api};
 use crate::error::{Error, Result, guarded};
 
-/// A feature that looks at commands. Each has a place of its own, in the order of [`Role`].
+/// A feature that filters commands. There is one for each [`Role`].
 pub struct Look {
-    /// What it does to commands.
     pub role: Role,
-    /// The commands that it wants to see, in upper case.
+    /// The commands to filter, in upper case.
     pub names: &'static [&'static str],
-    /// Called with each command of `names`. A panic in it leaves the command as it is.
+    /// Called with each command of `names`. A panic leaves the command unchanged.
     pub at: fn(&mut Filtered) -> Result<()>,
 }
 
-/// Who looks first: what was renamed is no command that others watch for.
+/// The order of features: one that watches does not see the original name of a renamed command.
 #[derive(Clone, Copy)]
 pub enum Role {
-    /// It may rename commands.
+    /// May rename commands.
     Renames,
-    /// It only watches.
+    /// Only watches.
     Watches,
 }
 
-/// A command on its way in.
+/// A command that the server is about to look up.
 pub struct Filtered {
     filter: *mut raw::RedisModuleCommandFilterCtx,
     ctx: Ctx,
@@ -39,47 +38,47 @@ pub struct Filtered {
 
 static REGISTERED: AtomicPtr<raw::RedisModuleCommandFilter> = AtomicPtr::new(ptr::null_mut());
 
-/// A context for what the module API only does with one: the server gives a filter none.
+/// A context for API calls that need one: the server passes none to a filter.
 static CONTEXT: AtomicPtr<raw::RedisModuleCtx> = AtomicPtr::new(ptr::null_mut());
 
-/// The features that look at commands; null in the place of one that does not.
+/// The features that filter commands, by role; null for none.
 static LOOKS: [AtomicPtr<Look>; 2] = [const { AtomicPtr::new(ptr::null_mut()) }; 2];
 
-/// A bit for the length and the first two letters of each name that a feature wants to see, so that other commands are told apart at once.
+/// A bit for the length and the first two letters of each filtered name, which quickly excludes most other commands.
 static WANTED: AtomicU64 = AtomicU64::new(0);
 
 /// Counts commands, so that a feature knows whether another command came since it last looked.
 static SEEN: AtomicU64 = AtomicU64::new(0);
 
-/// Set from the end of the load to the unload: the server does not take a filter back when a load fails.
+/// Set from the end of the load to the unload: the server does not remove a filter when a load fails.
 static OPEN: AtomicBool = AtomicBool::new(false);
 
-/// From the end of the load on, features that joined look at commands. Nothing may fail after this.
+/// Starts the filter for the features that have joined, at the end of the load. No later step of the load may fail.
 pub fn open(ctx: Ctx) -> Result<()> {
     OPEN.store(true, Ordering::Relaxed);
     register(ctx)
 }
 
-/// Whether the load is over.
+/// Whether the load has ended.
 #[must_use]
 pub fn is_open() -> bool {
     OPEN.load(Ordering::Relaxed)
 }
 
-/// How many commands the filter has seen. What a feature noted at another number is about an earlier command.
+/// How many commands the filter has seen. A note that a feature made at another number is about an earlier command.
 #[must_use]
 pub fn seen() -> u64 {
     SEEN.load(Ordering::Relaxed)
 }
 
-/// The feature looks at every command from the next one on, or from the end of the load on.
+/// Starts a feature with the next command, but not before the end of the load.
 pub fn join(ctx: Ctx, look: &'static Look) -> Result<()> {
     place(look).store(ptr::from_ref(look).cast_mut(), Ordering::Relaxed);
     note_wanted();
     if is_open() { register(ctx) } else { Ok(()) }
 }
 
-/// The feature looks at no command any more. Must not be called from the filter itself.
+/// Stops a feature. Must not be called from the filter itself.
 pub fn leave(ctx: Ctx, look: &'static Look) {
     place(look).store(ptr::null_mut(), Ordering::Relaxed);
     note_wanted();
@@ -88,7 +87,7 @@ pub fn leave(ctx: Ctx, look: &'static Look) {
     }
 }
 
-/// No feature looks at commands any more, at unload.
+/// Stops all features, when the module ends.
 pub fn close(ctx: Ctx) {
     OPEN.store(false, Ordering::Relaxed);
     LOOKS.iter().for_each(|place| place.store(ptr::null_mut(), Ordering::Relaxed));
@@ -105,7 +104,7 @@ fn place(look: &Look) -> &'static AtomicPtr<Look> {
 }
 
 fn joined() -> impl Iterator<Item = &'static Look> {
-    // SAFETY: a place is null or holds what `join` put there, which is `'static`.
+    // SAFETY: each pointer is null or comes from a `'static` reference that `join` stored.
     LOOKS.iter().filter_map(|place| unsafe { place.load(Ordering::Relaxed).as_ref() })
 }
 
@@ -114,7 +113,7 @@ fn note_wanted() {
     WANTED.store(wanted, Ordering::Relaxed);
 }
 
-/// The bit of a name, in any case. The weights are those that tell the names of drop-in mode from all common commands.
+/// The bit of a name, in any case. These weights separate the names of drop-in mode from all common commands.
 fn bit(name: &[u8]) -> u64 {
     let letter = |at| name.get(at).map_or(0, |letter: &u8| usize::from(letter | 0x20));
     1 << (name.len().wrapping_add(16 * letter(0)).wrapping_add(letter(1)) % 64)
@@ -124,7 +123,7 @@ fn register(ctx: Ctx) -> Result<()> {
     if joined().next().is_none() || !REGISTERED.load(Ordering::Relaxed).is_null() {
         return Ok(());
     }
-    // SAFETY: the context belongs to the running callback; the filter's code stays loaded as long as it is registered.
+    // SAFETY: the context belongs to the running callback. `close` unregisters the filter before its code is unloaded.
     let filter = unsafe {
         let flags = raw::REDISMODULE_CMDFILTER_NOSELF as c_int;
         CONTEXT.store(api!(RedisModule_GetDetachedThreadSafeContext)(ctx.raw()), Ordering::Relaxed);
@@ -137,7 +136,7 @@ fn register(ctx: Ctx) -> Result<()> {
 fn unregister(ctx: Ctx) {
     let filter = REGISTERED.swap(ptr::null_mut(), Ordering::Relaxed);
     let context = CONTEXT.swap(ptr::null_mut(), Ordering::Relaxed);
-    // SAFETY: both were made by `register`, and are given back once.
+    // SAFETY: `register` made both pointers, and each swap lets no second call release them.
     unsafe {
         if !filter.is_null() {
             api!(RedisModule_UnregisterCommandFilter)(ctx.raw(), filter);
@@ -148,24 +147,25 @@ fn unregister(ctx: Ctx) {
     }
 }
 
-/// The context of the filter, if there is one.
+/// The context of the filter, if it is registered.
 #[must_use]
 pub fn context() -> Option<Ctx> {
     let context = CONTEXT.load(Ordering::Relaxed);
-    // SAFETY: it lives until `unregister`, and only callbacks of the server come here.
+    // SAFETY: the context lives until `unregister`, which only the server's main thread calls, as it calls this.
     if context.is_null() { None } else { Some(unsafe { Ctx::new(context) }) }
 }
 
-/// Whether the server tells a filter whose command it is: from 7.2 on.
+/// Whether the server reports the client of a filtered command: from 7.2 on.
 #[must_use]
 pub fn tells_clients() -> bool {
-    // SAFETY: the pointer is written once, at load.
+    // SAFETY: the load writes the pointer once, before any callback can run.
     unsafe { raw::RedisModule_CommandFilterGetClientId }.is_some()
 }
 
 unsafe extern "C" fn enter(filter: *mut raw::RedisModuleCommandFilterCtx) {
     SEEN.store(seen().wrapping_add(1), Ordering::Relaxed);
-    // SAFETY: the server calls this with its filter context, which is valid until we return; ours lives as long as the filter is registered.
+    // SAFETY: the server passes a filter context that is valid until this callback returns. `register` made `CONTEXT` before it registered
+    // the filter, and `unregister` frees it after the filter.
     let mut command = Filtered { filter, ctx: unsafe { Ctx::new(CONTEXT.load(Ordering::Relaxed)) } };
     if command.name().is_none_or(|name| WANTED.load(Ordering::Relaxed) & bit(name) == 0) {
         return;
@@ -179,14 +179,13 @@ unsafe extern "C" fn enter(filter: *mut raw::RedisModuleCommandFilterCtx) {
 }
 
 impl Filtered {
-    /// The number of words, the name included.
+    /// The number of words, including the name.
     #[must_use]
     pub fn len(&self) -> usize {
-        // SAFETY: the filter's argument is valid while it runs, here and below.
+        // SAFETY: the server passed this pointer to the running filter, and it stays valid until the filter returns.
         usize::try_from(unsafe { api!(RedisModule_CommandFilterArgsCount)(self.filter) }).unwrap_or(0)
     }
 
-    /// Whether there is not even a name.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -204,21 +203,21 @@ impl Filtered {
         self.name().is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes()))
     }
 
-    /// A word; the name is the first.
+    /// The word at this position; the name is at 0.
     #[must_use]
     pub fn arg(&self, at: usize) -> Option<Str<'_>> {
-        // SAFETY: beyond the last word the server answers null; a word lives as long as the filter runs, unless it is replaced, and the
-        // borrow of `self` ends before `rename`.
+        // SAFETY: the pointer is that of the running filter. The server returns null past the last word. A word lives until the filter
+        // returns or replaces it, and the borrow of `self` ends before `rename`.
         unsafe {
             let word = api!(RedisModule_CommandFilterArgGet)(self.filter, c_int::try_from(at).ok()?);
             if word.is_null() { None } else { Some(Str::kept(word)) }
         }
     }
 
-    /// Whose command it is; `None` where the server does not tell.
+    /// The id of the command's client; `None` if the server does not report it.
     #[must_use]
     pub fn client(&self) -> Option<u64> {
-        // SAFETY: as in `tells_clients` and `len`.
+        // SAFETY: the load writes the function pointer once, and the filter's pointer is that of the running filter.
         unsafe { raw::RedisModule_CommandFilterGetClientId.map(|client| client(self.filter)) }
     }
 
@@ -228,9 +227,9 @@ impl Filtered {
         self.ctx
     }
 
-    /// What `ask` says of the command under another name.
+    /// Calls `ask` with the command's words, the name replaced.
     pub fn with_name<R>(&self, name: Str<'_>, ask: impl FnOnce(&[Str<'_>]) -> R) -> R {
-        /// Most commands have fewer words, and need no allocation.
+        /// Most commands have fewer words and need no allocation.
         const FEW: usize = 16;
         let mut few = [name; FEW];
         let len = self.len();
@@ -246,9 +245,10 @@ impl Filtered {
         }
     }
 
-    /// Gives the command another name.
+    /// Renames the command.
     pub fn rename(&mut self, name: Str<'static>) {
-        // SAFETY: the server takes the reference that we add, and drops the one to the old name, which nobody holds here.
+        // SAFETY: the pointer is that of the running filter. The server takes the added reference and releases the old name, which
+        // no `Str` of this filter borrows any more, since `self` is borrowed exclusively.
         unsafe {
             api!(RedisModule_RetainString)(ptr::null_mut(), name.raw());
             api!(RedisModule_CommandFilterArgReplace)(self.filter, 0, name.raw());
@@ -261,7 +261,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn common_commands_are_told_apart_by_length_and_first_letters() {
+    fn length_and_first_letters_exclude_common_commands() {
         const WANTED: [&str; 14] = [
             "ACL",
             "AUTH",
@@ -296,7 +296,7 @@ mod tests {
             "ATOMIC.CAS",
             "ATOMIC.RATELIMIT",
         ] {
-            assert_eq!(wanted & bit(common.as_bytes()), 0, "{common} is looked at");
+            assert_eq!(wanted & bit(common.as_bytes()), 0, "{common} is not excluded");
         }
         assert_ne!(bit(b""), 0);
     }

@@ -1,4 +1,4 @@
-//! Words that the server takes as strings of its own, made once and kept: what runs often does not make them anew.
+//! Constant words as strings of the server, made once and kept: the hot path does not allocate them again.
 
 use std::mem::ManuallyDrop;
 use std::ptr;
@@ -9,35 +9,30 @@ use redis_module::raw;
 use super::module_api::{OwnedStr, Str};
 use super::thread::ServerThread;
 
-/// A word that is kept.
+/// A constant word with its string.
 pub struct Kept {
     word: &'static str,
     string: AtomicPtr<raw::RedisModuleString>,
 }
 
-/// `PXAT`
 pub static PXAT: Kept = Kept::new("PXAT");
-
-/// `KEEPTTL`
 pub static KEEPTTL: Kept = Kept::new("KEEPTTL");
 
-/// The words whose strings were made.
+/// The words that have a string, for [`free_all`].
 static MADE: ServerThread<Vec<&'static Kept>> = ServerThread::new(Vec::new());
 
 impl Kept {
-    /// The word, of which there is no string yet.
     #[must_use]
     pub const fn new(word: &'static str) -> Self {
         Self { word, string: AtomicPtr::new(ptr::null_mut()) }
     }
 
-    /// The word itself.
     #[must_use]
     pub fn word(&self) -> &'static str {
         self.word
     }
 
-    /// Its string, which lives until [`free_all`].
+    /// The string, which lives until [`free_all`]. The first call makes it.
     #[must_use]
     pub fn as_str(&'static self) -> Str<'static> {
         let mut string = self.string.load(Ordering::Relaxed);
@@ -48,18 +43,18 @@ impl Kept {
                 made.push(self);
             }
         }
-        // SAFETY: the string is ours until `free_all`, which only the unload of the module calls.
+        // SAFETY: the module owns the string until `free_all`, which only the end of the module calls.
         unsafe { Str::kept(string) }
     }
 }
 
-/// Frees the strings, for the unload of the module. Who else holds one has a reference of its own.
+/// Frees the strings when the module ends. The server's own references stay valid.
 pub fn free_all() {
     let made = MADE.try_borrow_mut().map(|mut made| std::mem::take(&mut *made)).unwrap_or_default();
     for kept in made {
         let string = kept.string.swap(ptr::null_mut(), Ordering::Relaxed);
         if !string.is_null() {
-            // SAFETY: made by `as_str` and not freed since.
+            // SAFETY: `as_str` made this string, and the swap lets no second caller free it.
             drop(unsafe { OwnedStr::from_raw(string) });
         }
     }

@@ -1,12 +1,12 @@
-//! An open key and the value at it: the raw calls of the module API on a key, but for those of sorted sets.
+//! An open key and its value: the raw calls of the module API on a key. Iteration over a sorted set is in `score_range`.
 //!
-//! A key that is open may hold nothing, and what the server makes of a question about nothing differs by version: `RM_GetAbsExpire`
-//! on a missing key answers "no TTL" up to Redis 8.0 and ends the server from 8.2 on, whatever its documentation says. So only a
-//! [`Value`] can be asked: the handle gives one out after it has looked, and none for a missing key.
+//! An open key may be missing, and servers differ in how they treat questions about a missing key: `RM_GetAbsExpire` returns "no TTL" up
+//! to Redis 8.0 and crashes the server from 8.2 on, contrary to its documentation. So only a [`Value`] answers questions, and a handle
+//! returns a [`Value`] only if the key exists.
 //!
-//! A [`Value`] borrows the handle, so nothing is written while one is in use. A [`ValueMut`] is the only way to change what is there;
-//! a write that may delete the key consumes it, so whoever goes on has to look again. What creates or replaces a value is a method
-//! of the handle itself.
+//! A [`Value`] borrows the handle, so no write happens while one is in use. Only a [`ValueMut`] can change an existing value. A write
+//! that may delete the key consumes the [`ValueMut`], so the caller must ask the handle again. Methods of the handle itself create or
+//! replace a value.
 
 use std::cell::Cell;
 use std::ffi::{c_char, c_int};
@@ -17,33 +17,28 @@ use std::slice;
 use redis_module::raw;
 
 use super::module_api::{Ctx, OwnedStr, Str, api, done};
+use super::score_range::{Direction, ScoreRange};
 use crate::error::{Error, Result};
 use crate::primitives::effect::End;
 use crate::primitives::time::UnixMs;
 
-/// The type of a value, as far as we care.
+/// The types of values that this module distinguishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A string.
     String,
-    /// A list.
     List,
-    /// A hash.
     Hash,
-    /// A sorted set.
     SortedSet,
-    /// A set.
     Set,
-    /// Another type.
     Other,
 }
 
 thread_local! {
-    /// How many keys are open. Debug builds, and so all tests, see to it that the server's commands never run meanwhile.
+    /// The number of open keys. Debug builds, and so all tests, assert that no command of the server runs while one is open.
     static OPEN: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Whatever may change keys behind our back starts here: a handle that is open would be stale after it.
+/// Every call that may change keys without this module's knowledge starts here: it would leave an open handle stale.
 pub fn assert_none_is_open() {
     debug_assert!(OPEN.get() == 0, "a key handle is open across a call of the server");
 }
@@ -55,27 +50,27 @@ fn count_open(change: isize) {
 }
 
 impl Ctx {
-    /// Opens a key to change it. A missing key can be created through the handle.
+    /// Opens a key for writing. The handle can create a missing key.
     #[must_use]
     pub fn open_for_writing(self, key: Str<'_>) -> KeyHandle {
         const MODE: c_int = (raw::REDISMODULE_READ | raw::REDISMODULE_WRITE) as c_int;
-        // SAFETY: context and key name belong to the running command.
+        // SAFETY: the context belongs to the running callback, and the borrow keeps the key name alive; the server takes a reference.
         KeyHandle::new(unsafe { api!(RedisModule_OpenKey)(self.raw(), key.raw(), MODE) }.cast())
     }
 
-    /// Opens a key to read it; a missing key gives a handle without a value.
+    /// Opens a key for reading. The handle of a missing key has no value.
     #[must_use]
     pub fn open_for_reading(self, key: Str<'_>) -> KeyHandle {
-        // SAFETY: context and key name belong to the running command.
+        // SAFETY: the context belongs to the running callback, and the borrow keeps the key name alive; the server takes a reference.
         KeyHandle::new(unsafe { api!(RedisModule_OpenKey)(self.raw(), key.raw(), raw::REDISMODULE_READ as c_int) }.cast())
     }
 }
 
-/// An open key, which may hold nothing. Closed when dropped.
+/// An open key, which may be missing. Closed when dropped.
 pub struct KeyHandle(*mut raw::RedisModuleKey);
 
 impl KeyHandle {
-    /// Takes over an open key, or null for a missing key that was opened for reading.
+    /// Takes ownership of an open key, or of null for a missing key that was opened for reading.
     fn new(key: *mut raw::RedisModuleKey) -> Self {
         if !key.is_null() {
             count_open(1);
@@ -83,10 +78,10 @@ impl KeyHandle {
         Self(key)
     }
 
-    /// What the key holds now; `None` for a missing key.
+    /// The current value; `None` for a missing key.
     #[must_use]
     pub fn value(&self) -> Option<Value<'_>> {
-        // SAFETY: the handle is open; a null one (a missing key) is allowed.
+        // SAFETY: the key is open until `drop`, and the function accepts null (a missing key).
         let kind = match unsafe { api!(RedisModule_KeyType)(self.0) } as isize {
             raw::REDISMODULE_KEYTYPE_EMPTY => return None,
             raw::REDISMODULE_KEYTYPE_STRING => Kind::String,
@@ -99,36 +94,36 @@ impl KeyHandle {
         Some(Value { key: self.0, kind, open: PhantomData })
     }
 
-    /// What the key holds now, to change it; `None` for a missing key.
+    /// The current value, for changes; `None` for a missing key.
     #[must_use]
     pub fn value_mut(&mut self) -> Option<ValueMut<'_>> {
         self.value().map(ValueMut)
     }
 
-    /// Makes `value` the key's value. The TTL is gone.
+    /// Sets the key to `value` and removes its TTL.
     pub fn set_string(&mut self, value: Str<'_>) -> Result<()> {
-        // SAFETY: the handle is open for writing; the server takes a reference to the string.
+        // SAFETY: the key is open until `drop`, and the server refuses one not open for writing; it takes a reference to the string.
         done(unsafe { api!(RedisModule_StringSet)(self.0, value.raw()) })
     }
 
     /// Sets a field of the hash; a missing key becomes a hash.
     pub fn set_field(&mut self, field: Str<'_>, value: Str<'_>) {
         const NONE: c_int = raw::REDISMODULE_HASH_NONE as c_int;
-        // SAFETY: pairs of a field and its value, ended by a null; the server copies both. The count that comes back is that of fields
-        // that existed.
+        // SAFETY: the key is open until `drop`. The arguments are pairs of field and value, ended by a null; the server copies both. The
+        // result counts the fields that existed, so it is no status.
         unsafe { api!(RedisModule_HashSet)(self.0, NONE, field.raw(), value.raw(), std::ptr::null_mut::<c_char>()) };
     }
 
     /// Adds an element to the list; a missing key becomes a list.
     pub fn push(&mut self, end: End, value: Str<'_>) -> Result<()> {
-        // SAFETY: the handle is open for writing; the server copies the element.
+        // SAFETY: the key is open until `drop`, and the server refuses one not open for writing; it copies the element.
         done(unsafe { api!(RedisModule_ListPush)(self.0, list_end(end), value.raw()) })
     }
 
     /// Adds a member to the sorted set or changes its score; a missing key becomes a sorted set.
     pub fn set_member(&mut self, member: Str<'_>, score: f64) -> Result<()> {
-        // SAFETY: the handle is open for writing and no iteration goes on, since that borrows it; without flags the server neither
-        // reads nor writes any.
+        // SAFETY: the key is open until `drop`, and no iteration is in progress, since an iteration borrows the handle exclusively. The
+        // server accepts null for the flags.
         done(unsafe { api!(RedisModule_ZsetAdd)(self.0, score, member.raw(), std::ptr::null_mut()) })
     }
 
@@ -137,14 +132,14 @@ impl KeyHandle {
         self.value_mut().ok_or(Error::WriteRefused)?.set_expiry(until)
     }
 
-    /// Closes the key before its owner is dropped, since events must not find it open.
+    /// Closes the key early: keyspace events must not find it open.
     pub fn close(self) {}
 }
 
 impl Drop for KeyHandle {
     fn drop(&mut self) {
         if !self.0.is_null() {
-            // SAFETY: the handle is open, and nobody has it after this.
+            // SAFETY: the key is open, and no pointer to it outlives this value.
             unsafe { api!(RedisModule_CloseKey)(self.0) };
             count_open(-1);
         }
@@ -153,30 +148,29 @@ impl Drop for KeyHandle {
 
 /// The value at an open key, for reading.
 pub struct Value<'h> {
-    /// Never null: a null handle has no value.
+    /// Never null: the handle of a missing key returns no value.
     key: *mut raw::RedisModuleKey,
     kind: Kind,
     open: PhantomData<&'h KeyHandle>,
 }
 
 impl Value<'_> {
-    /// Its type.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// When the key ends; `None` without a TTL.
+    /// The time at which the key expires; `None` without a TTL.
     #[must_use]
     pub fn expiry(&self) -> Option<UnixMs> {
-        // SAFETY: the handle is open and holds a value.
+        // SAFETY: the borrow keeps the key open, and the key has a value.
         u64::try_from(unsafe { api!(RedisModule_GetAbsExpire)(self.key) }).ok().map(UnixMs)
     }
 
-    /// The length of the string, the number of elements or fields. Does not touch the value.
+    /// The length of the string, or the number of elements or fields. Does not convert the value.
     #[must_use]
     pub fn length(&self) -> usize {
-        // SAFETY: the handle is open and holds a value.
+        // SAFETY: the borrow keeps the key open, and the key has a value.
         unsafe { api!(RedisModule_ValueLength)(self.key) }
     }
 
@@ -185,17 +179,18 @@ impl Value<'_> {
     pub fn field(&self, field: Str<'_>) -> Option<OwnedStr> {
         let mut value: *mut raw::RedisModuleString = std::ptr::null_mut();
         const NONE: c_int = raw::REDISMODULE_HASH_NONE as c_int;
-        // SAFETY: pairs of a field and a place for its value, ended by a null; a string that comes back belongs to us.
+        // SAFETY: the borrow keeps the key open. The arguments are pairs of a field and a place for its value, ended by a null; the
+        // caller owns a returned string.
         unsafe {
             api!(RedisModule_HashGet)(self.key, NONE, field.raw(), &raw mut value, std::ptr::null_mut::<c_char>());
             (!value.is_null()).then(|| OwnedStr::from_raw(value))
         }
     }
 
-    /// An element of the list by its index, negative from the tail.
+    /// An element of the list by its index; a negative index counts from the tail.
     #[must_use]
     pub fn element(&self, index: i64) -> Option<OwnedStr> {
-        // SAFETY: the handle is open and holds a value; the element that comes back belongs to us.
+        // SAFETY: the borrow keeps the key open, and the key has a value; the caller owns a returned element.
         unsafe {
             let element = api!(RedisModule_ListGet)(self.key, index);
             (!element.is_null()).then(|| OwnedStr::from_raw(element))
@@ -206,13 +201,13 @@ impl Value<'_> {
     #[must_use]
     pub fn score(&self, member: Str<'_>) -> Option<f64> {
         let mut score = 0.0;
-        // SAFETY: the handle is open and holds a value; the server writes the score when there is one, and only then answers OK.
+        // SAFETY: the borrow keeps the key open, and the key has a value. The server writes the score only if it returns OK.
         let status = unsafe { api!(RedisModule_ZsetScore)(self.key, member.raw(), &raw mut score) };
         done(status).ok().map(|()| score)
     }
 }
 
-/// The value at an open key, for changing it. Whatever may delete the key consumes this.
+/// The value at an open key, for changes. A call that may delete the key consumes it.
 pub struct ValueMut<'h>(Value<'h>);
 
 impl<'h> Deref for ValueMut<'h> {
@@ -236,28 +231,35 @@ impl<'h> AsRef<Value<'h>> for ValueMut<'h> {
 }
 
 impl<'h> ValueMut<'h> {
-    /// The handle, for the iteration of a sorted set.
-    pub fn raw(&self) -> *mut raw::RedisModuleKey {
+    /// The open key, never null.
+    pub(super) fn raw(&self) -> *mut raw::RedisModuleKey {
         self.0.key
     }
 
-    /// The bytes of the string. The server turns an embedded or integer string into a plain one of the same content.
+    /// Iterates over the members of the sorted set with a score of at least `min`.
+    #[must_use]
+    pub fn into_range(self, direction: Direction, min: f64) -> ScoreRange<'h> {
+        ScoreRange::start(self, direction, min)
+    }
+
+    /// The bytes of the string. The server converts an embedded or integer string to a plain one with the same bytes.
     #[must_use]
     pub fn string_bytes(&mut self) -> &[u8] {
         let (start, len) = self.dma(raw::REDISMODULE_READ);
-        // SAFETY: the server gives out that many bytes; the borrow of `self` ends before any write.
+        // SAFETY: the server returns the start and the length of the string, and the borrow of `self` ends before any write.
         if start.is_null() { &[] } else { unsafe { slice::from_raw_parts(start, len) } }
     }
 
-    /// [`ValueMut::string_bytes`] for as long as the key is borrowed.
+    /// As [`ValueMut::string_bytes`], for as long as the handle is borrowed.
     #[must_use]
     pub fn into_string_bytes(mut self) -> &'h [u8] {
         let (start, len) = self.dma(raw::REDISMODULE_READ);
-        // SAFETY: as above; nothing can be written while the handle is borrowed.
+        // SAFETY: the server returns the start and the length of the string, and `'h` borrows the handle, so no write happens before
+        // it ends.
         if start.is_null() { &[] } else { unsafe { slice::from_raw_parts(start, len) } }
     }
 
-    /// Writes `bytes` over the string when both have the same length; false when they do not, and nothing happened.
+    /// Overwrites the string with `bytes` if the lengths are equal; otherwise changes nothing and returns false.
     #[must_use]
     pub fn overwrite(&mut self, bytes: &[u8]) -> bool {
         if self.length() != bytes.len() {
@@ -272,11 +274,11 @@ impl<'h> ValueMut<'h> {
         }
     }
 
-    /// Writes `bytes` at `offset` of the string, which grows when it has to.
+    /// Writes `bytes` at `offset` of the string and extends the string if necessary.
     pub fn patch(&mut self, offset: usize, bytes: &[u8]) -> Result<()> {
         let end = offset.checked_add(bytes.len()).ok_or(Error::WriteRefused)?;
         if end > self.length() {
-            // SAFETY: the handle is open for writing and holds a value; another type is refused.
+            // SAFETY: the borrow keeps the key open; the server refuses another type and a key not open for writing.
             done(unsafe { api!(RedisModule_StringTruncate)(self.0.key, end) })?;
         }
         let value = self.bytes_mut().ok_or(Error::WriteRefused)?;
@@ -286,14 +288,14 @@ impl<'h> ValueMut<'h> {
 
     fn bytes_mut(&mut self) -> Option<&mut [u8]> {
         let (start, len) = self.dma(raw::REDISMODULE_WRITE);
-        // SAFETY: the server gives out that many bytes of a string that nobody else shares after this call.
+        // SAFETY: the server returns the start and the length of a string that it has unshared, and `self` is borrowed exclusively.
         (!start.is_null()).then(|| unsafe { slice::from_raw_parts_mut(start, len) })
     }
 
-    /// Start and length of the string; null for another type.
+    /// The start and the length of the string; null for another type.
     fn dma(&mut self, mode: u32) -> (*mut u8, usize) {
         let mut len = 0;
-        // SAFETY: the handle is open, for writing if that is asked for, and holds a value.
+        // SAFETY: the borrow keeps the key open, and the key has a value; the server writes the length.
         let start = unsafe { api!(RedisModule_StringDMA)(self.0.key, &raw mut len, mode as c_int) };
         (start.cast(), len)
     }
@@ -301,29 +303,28 @@ impl<'h> ValueMut<'h> {
     /// Sets or removes the TTL.
     pub fn set_expiry(&mut self, until: Option<UnixMs>) -> Result<()> {
         let until = until.map_or(raw::REDISMODULE_NO_EXPIRE.into(), UnixMs::as_i64);
-        // SAFETY: the handle is open for writing and holds a value.
+        // SAFETY: the borrow keeps the key open, and the key has a value; the server refuses a key not open for writing.
         done(unsafe { api!(RedisModule_SetAbsExpire)(self.0.key, until) })
     }
 
-    /// Deletes the key.
     pub fn delete(self) -> Result<()> {
-        // SAFETY: the handle is open for writing.
+        // SAFETY: the borrow keeps the key open; the server refuses a key not open for writing.
         done(unsafe { api!(RedisModule_DeleteKey)(self.0.key) })
     }
 
-    /// Takes an element from the list; the key goes with the last one.
+    /// Removes an element from the list and returns it. The server deletes the key with its last element.
     pub fn pop(self, end: End) -> Option<OwnedStr> {
-        // SAFETY: the handle is open for writing and holds a value; the element that comes back belongs to us.
+        // SAFETY: the borrow keeps the key open, and the key has a value; the caller owns a returned element.
         unsafe {
             let element = api!(RedisModule_ListPop)(self.0.key, list_end(end));
             (!element.is_null()).then(|| OwnedStr::from_raw(element))
         }
     }
 
-    /// Removes a member from the sorted set; the key goes with the last one.
+    /// Removes a member from the sorted set. The server deletes the key with its last member.
     pub fn remove_member(self, member: Str<'_>) -> Result<()> {
-        // SAFETY: the handle is open for writing and no iteration goes on, since that borrows this; the server need not say whether
-        // the member was there.
+        // SAFETY: the borrow keeps the key open, and no iteration is in progress, since an iteration owns the `ValueMut`. The server
+        // accepts null for the flag that reports whether the member existed.
         done(unsafe { api!(RedisModule_ZsetRem)(self.0.key, member.raw(), std::ptr::null_mut()) })
     }
 }

@@ -1,4 +1,4 @@
-//! The server as this module sees it: the C API and nothing else. All `unsafe` of this side is here.
+//! Layer 2, lower half: the server as this module sees it. This layer wraps the C API and knows nothing above it.
 
 pub mod acl;
 pub mod args;
@@ -10,6 +10,7 @@ pub mod kept;
 pub mod key;
 pub mod module_api;
 pub mod reply;
+pub mod score_range;
 pub mod slots;
 pub mod spec;
 pub mod state;

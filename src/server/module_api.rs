@@ -1,8 +1,8 @@
-//! The thin wrapper around the raw module API: contexts, strings and events. Keys are in `key`.
+//! A thin wrapper around the raw module API: contexts, strings and keyspace events. The other files of this folder wrap one topic each.
 //!
-//! The `redis-module` crate's own wrappers copy arguments, abort on odd bytes or lack what we need, so we call the functions
-//! themselves. Every function used here exists on Redis 7.0 and Valkey 8.0 (`module/required.rs` checks that at load) or is
-//! looked up and may be absent. What is borrowed from the command that is running does not outlive it.
+//! The wrappers of the `redis-module` crate copy arguments, abort on some bytes and lack features, so this module calls the functions
+//! directly. Every function used here exists on Redis 7.0 and Valkey 8.0 (`module/required.rs` checks that at load), or is optional and
+//! looked up at each use. A value borrowed from the running command does not outlive it.
 
 use std::ffi::{CStr, c_char, c_int};
 use std::marker::PhantomData;
@@ -13,8 +13,8 @@ use redis_module::raw;
 use super::key;
 use crate::error::{Error, Result};
 
-/// A function of the module API, for use in an unsafe block: the pointers are written once, by the load of the module, before any
-/// callback can run. A missing one is a bug (see `module/required.rs`), which the guard turns into an error.
+/// A function of the module API, for use in an unsafe block. The load writes the pointers once, before any callback can run, so a later
+/// read of the static is sound. A missing function is a bug (see `module/required.rs`), and the guard turns it into an error.
 macro_rules! api {
     ($name:ident) => {
         match ::redis_module::raw::$name {
@@ -34,9 +34,9 @@ pub(crate) fn missing(name: &str) -> ! {
 /// The server's time snapshot in microseconds; `None` on servers without one (7.0).
 #[must_use]
 pub fn cached_microseconds() -> Option<u64> {
-    // SAFETY: the pointer is written once, at load; the function takes nothing and only reads a global of the server.
+    // SAFETY: the load writes the pointer once, before any callback can run.
     let function = unsafe { raw::RedisModule_CachedMicroseconds }?;
-    // SAFETY: as above.
+    // SAFETY: the function takes no argument and only reads a global of the server.
     u64::try_from(unsafe { function() }).ok()
 }
 
@@ -52,19 +52,19 @@ impl Ctx {
         Self(ctx)
     }
 
-    /// The raw context.
     #[must_use]
     pub fn raw(self) -> *mut raw::RedisModuleCtx {
         self.0
     }
 
-    /// Propagates one command to replicas and AOF, and counts it as a change. A refusal cannot be undone here; it only happens for a
-    /// command name that the server does not know, and ours are those of `replicate.rs`.
+    /// Replicates one command to replicas and AOF, and counts it as a change. The server refuses only an unknown command name, and every
+    /// name comes from `replicate.rs`.
     ///
-    /// The short forms are spelled out because the server allocates once for them, and several times for an array.
+    /// The short forms are spelled out because they cost the server one allocation; an array costs several.
     pub fn replicate(self, command: &CStr, args: &[Str<'_>]) {
         let (ctx, name) = (self.0, command.as_ptr());
-        // SAFETY: "s" takes a module string, "v" an array of them and its length; the server takes references to them.
+        // SAFETY: each format has an "s" per module string, or a "v" for an array and its length; the borrows keep the strings alive, and
+        // the server takes references.
         unsafe {
             let send = api!(RedisModule_Replicate);
             match args {
@@ -76,10 +76,11 @@ impl Ctx {
         };
     }
 
-    /// As [`Ctx::replicate`], with a number behind the arguments.
+    /// As [`Ctx::replicate`], with a number after the arguments.
     pub fn replicate_number(self, command: &CStr, args: &[Str<'_>], number: i64) {
         let (ctx, name) = (self.0, command.as_ptr());
-        // SAFETY: "s" takes a module string and "l" a long long.
+        // SAFETY: each format has an "s" per module string, or a "v" for an array and its length, and an "l" for the number; the borrows
+        // keep the strings alive, and the server takes references.
         unsafe {
             let send = api!(RedisModule_Replicate);
             match args {
@@ -90,14 +91,14 @@ impl Ctx {
         };
     }
 
-    /// Tells WATCH, tracking clients and subscribers of keyspace events that the key changed.
+    /// Signals a changed key to WATCH and to tracking clients, and publishes its keyspace events.
     pub fn changed(self, key: Str<'_>, events: impl Iterator<Item = Event>) {
         key::assert_none_is_open();
-        // SAFETY: context and key name belong to the running command, and no handle of the key is open.
+        // SAFETY: the context belongs to the running callback, the borrow keeps the key name alive, and no handle of the key is open.
         unsafe { api!(RedisModule_SignalModifiedKey)(self.0, key.0) };
         for event in events {
             let (class, name) = event.parts();
-            // SAFETY: as above; the event name is a constant.
+            // SAFETY: the context belongs to the running callback, the borrow keeps the key name alive, and the event name is a constant.
             unsafe { api!(RedisModule_NotifyKeyspaceEvent)(self.0, class, name.as_ptr(), key.0) };
         }
     }
@@ -105,7 +106,7 @@ impl Ctx {
     /// One field of a section of INFO.
     #[must_use]
     pub fn info_field(self, section: &CStr, field: &CStr) -> Option<String> {
-        // SAFETY: the context belongs to the running callback; the field's text is copied before the info is freed.
+        // SAFETY: the context belongs to the running callback. The field's text is a C string, copied before the info is freed.
         unsafe {
             let info = api!(RedisModule_GetServerInfo)(self.0, section.as_ptr());
             let field = api!(RedisModule_ServerInfoGetFieldC)(info, field.as_ptr());
@@ -115,39 +116,28 @@ impl Ctx {
         }
     }
 
-    /// Writes a line into the server's log. Bytes that are not printable ASCII are escaped.
+    /// Writes a line to the server's log. Bytes that are not printable ASCII are escaped.
     pub fn log(self, level: &CStr, message: &str) {
         let line = crate::error::printable(message.as_bytes(), 1024);
         let Ok(line) = std::ffi::CString::new(line) else { return };
-        // SAFETY: "%s" takes one C string.
+        // SAFETY: the format "%s" takes one C string, which lives until the call returns.
         unsafe { api!(RedisModule_Log)(self.0, level.as_ptr(), c"%s".as_ptr(), line.as_ptr()) };
     }
 }
 
-/// A keyspace event.
+/// A keyspace event. [`Event::parts`] has the server's names.
 #[derive(Debug, Clone, Copy)]
 pub enum Event {
-    /// `set`
     Set,
-    /// `expire`
     Expiring,
-    /// `del`
     Deleted,
-    /// `setrange`
     Patched,
-    /// `hset`
     FieldSet,
-    /// `lpush`
     PushedLeft,
-    /// `rpush`
     PushedRight,
-    /// `lpop`
     PoppedLeft,
-    /// `rpop`
     PoppedRight,
-    /// `zadd`
     MemberSet,
-    /// `zrem`
     MemberRemoved,
 }
 
@@ -178,10 +168,10 @@ impl<'a> Str<'a> {
     /// The arguments of a command, its name first.
     ///
     /// # Safety
-    /// `argv` and `argc` are those of the command that is running, and the slice does not outlive it.
+    /// `argv` points to `argc` strings of the server, which together outlive `'a`.
     #[must_use]
     pub unsafe fn slice(argv: *mut *mut raw::RedisModuleString, argc: c_int) -> &'a [Self] {
-        // SAFETY: the server passes `argc` pointers, and `Str` is a transparent pointer.
+        // SAFETY: the caller promises `argc` pointers, and `Str` is a transparent pointer.
         unsafe { slice::from_raw_parts(argv.cast(), usize::try_from(argc).unwrap_or(0)) }
     }
 
@@ -192,76 +182,72 @@ impl<'a> Str<'a> {
         Self(string, PhantomData)
     }
 
-    /// The raw string.
     #[must_use]
     pub fn raw(self) -> *mut raw::RedisModuleString {
         self.0
     }
 
-    /// The bytes.
     #[must_use]
     pub fn bytes(self) -> &'a [u8] {
         let mut len = 0;
-        // SAFETY: the string is alive while its command runs, and the server never changes it meanwhile.
+        // SAFETY: the string outlives `'a`, and the server does not change it before; it returns the start and the length.
         unsafe {
             let start = api!(RedisModule_StringPtrLen)(self.0, &raw mut len);
             slice::from_raw_parts(start.cast::<u8>(), len)
         }
     }
 
-    /// Frees the spare room behind a large argument before it becomes a value.
+    /// Frees the spare capacity of a large argument before it becomes a value.
     pub fn trim(self) {
-        // SAFETY: the string is alive while its command runs; trimming keeps its bytes.
+        // SAFETY: the string is alive. A trim may move the bytes; the one caller, an argument that becomes the value of a key, reads no
+        // earlier slice of them again.
         unsafe { api!(RedisModule_TrimStringAllocation)(self.0) };
     }
 }
 
-/// A string of the server that we made.
+/// A string of the server that this module owns.
 #[repr(transparent)]
-pub struct OwnedStr(pub *mut raw::RedisModuleString);
+pub struct OwnedStr(*mut raw::RedisModuleString);
 
 impl OwnedStr {
     /// Copies `bytes` into a string that belongs to no context.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Self {
-        // SAFETY: the server copies the bytes; the string is freed in `drop`.
+        // SAFETY: the server copies the bytes; `drop` frees the string.
         Self(unsafe { api!(RedisModule_CreateString)(std::ptr::null_mut(), bytes.as_ptr().cast::<c_char>(), bytes.len()) })
     }
 
     /// A decimal number.
     #[must_use]
     pub fn number(value: i64) -> Self {
-        // SAFETY: a string created without a context belongs to us, and is freed in `drop`.
+        // SAFETY: the caller owns a string created without a context; `drop` frees it.
         Self(unsafe { api!(RedisModule_CreateStringFromLongLong)(std::ptr::null_mut(), value) })
     }
 
-    /// Several strings, as long as they live.
     #[must_use]
     pub fn slice_as_str(strings: &[Self]) -> &[Str<'_>] {
-        // SAFETY: both types are a transparent pointer, and the borrow is the same.
+        // SAFETY: both types are a transparent pointer, and the result borrows `strings`.
         unsafe { slice::from_raw_parts(strings.as_ptr().cast(), strings.len()) }
     }
 
     /// # Safety
-    /// The string belongs to nobody else and to no context.
+    /// The caller owns one reference to the string, which belongs to no context.
     #[must_use]
     pub unsafe fn from_raw(string: *mut raw::RedisModuleString) -> Self {
         Self(string)
     }
 
-    /// The raw string.
     #[must_use]
     pub fn raw(&self) -> *mut raw::RedisModuleString {
         self.0
     }
 
-    /// The string, for whoever frees it.
+    /// The raw string. The new owner must free it.
     #[must_use]
     pub fn into_raw(self) -> *mut raw::RedisModuleString {
         std::mem::ManuallyDrop::new(self).0
     }
 
-    /// The string, as long as this lives.
     #[must_use]
     pub fn as_str(&self) -> Str<'_> {
         Str(self.0, PhantomData)
@@ -270,11 +256,12 @@ impl OwnedStr {
 
 impl Drop for OwnedStr {
     fn drop(&mut self) {
-        // SAFETY: created without a context, freed once; the server counts references of its own.
+        // SAFETY: this value owns one reference to a string without a context and releases it once.
         unsafe { api!(RedisModule_FreeString)(std::ptr::null_mut(), self.0) };
     }
 }
 
+/// The result of a call that changes a key.
 pub fn done(status: c_int) -> Result<()> {
     if status == raw::REDISMODULE_OK as c_int { Ok(()) } else { Err(Error::WriteRefused) }
 }

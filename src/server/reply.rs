@@ -1,8 +1,7 @@
-//! What a command answers, as a value, and how it is sent.
+//! The reply of a command as a value, and its transmission.
 //!
-//! A handler returns its reply; nothing is sent before the handler is done, so that a panic can still become one clean error. User
-//! bytes are bulk strings, counts are integers; there are no simple strings with data in them. The server turns a map into a flat
-//! array for RESP2 clients.
+//! A handler returns its reply, and nothing is sent before the handler returns, so a panic can still become one clean error. User bytes
+//! are bulk strings, and counts are integers; no simple string contains data. The server converts a map to a flat array for RESP2.
 
 use std::ffi::{CString, c_long};
 use std::io::Write as _;
@@ -14,27 +13,24 @@ use crate::primitives::time::UnixMs;
 /// A reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// An integer.
     Integer(i64),
     /// The null of the client's protocol.
     Null,
-    /// A bulk string.
     Bulk(Vec<u8>),
-    /// A short array of integers, the form of most answers.
+    /// A short array of integers, the most common reply.
     Integers(Integers),
-    /// An array.
     Array(Vec<Reply>),
     /// A map with constant names.
     Map(Vec<(&'static str, Reply)>),
-    /// A map with names from outside.
+    /// A map with dynamic names.
     Pairs(Vec<(Reply, Reply)>),
     /// `+OK`
     Ok,
-    /// An array of constant lines, as HELP answers.
+    /// An array of constant lines, the reply of HELP.
     Lines(&'static [&'static str]),
-    /// The handler wrote exactly one complete reply itself (a script's result).
+    /// The handler has sent exactly one complete reply itself (the result of a script).
     Sent,
-    /// The client waits; its reply comes later.
+    /// The client waits; its reply follows later.
     Later,
 }
 
@@ -63,7 +59,6 @@ impl Reply {
         Self::Bulk(text.as_bytes().to_vec())
     }
 
-    /// Sends the reply.
     pub fn send(&self, ctx: Ctx) {
         match self {
             Self::Integer(value) => ctx.reply_integer(*value),
@@ -97,7 +92,7 @@ impl Reply {
         }
     }
 
-    /// Appends the reply as protocol text, as `send` would write it to a client of RESP3 or RESP2.
+    /// Appends the reply as protocol text, as `send` would send it to a RESP3 or a RESP2 client.
     pub fn encode(&self, resp3: bool, text: &mut Vec<u8>) {
         match self {
             Self::Integer(value) => head(text, ':', value),
@@ -148,19 +143,19 @@ fn encode_bulk(bytes: &[u8], text: &mut Vec<u8>) {
     text.extend_from_slice(b"\r\n");
 }
 
-/// A count, an index or a fence as replies carry it. All of ours lie far below what does not fit.
+/// A count, an index or a fence as a reply integer. Every value of this module fits.
 #[must_use]
 pub fn number(value: impl TryInto<i64>) -> i64 {
     value.try_into().unwrap_or(i64::MAX)
 }
 
-/// A TTL as replies carry it: milliseconds, -1 for none.
+/// A TTL as a reply integer: milliseconds, -1 for none.
 #[must_use]
 pub fn ttl(until: Option<UnixMs>, now: UnixMs) -> i64 {
     until.map_or(-1, |until| until.since(now).reply())
 }
 
-/// A length as the server takes it. Replies are bounded far below what does not fit.
+/// A length for the server. Every reply is short enough.
 fn length(len: usize) -> c_long {
     c_long::try_from(len).unwrap_or(c_long::MAX)
 }
@@ -168,55 +163,55 @@ fn length(len: usize) -> c_long {
 impl Ctx {
     /// `:value`
     pub fn reply_integer(self, value: i64) {
-        // SAFETY: the context belongs to the running command, here and in every function below.
+        // SAFETY: the context belongs to the running command.
         unsafe { api!(RedisModule_ReplyWithLongLong)(self.raw(), value) };
     }
 
     /// `$len bytes`
     pub fn reply_bulk(self, bytes: &[u8]) {
-        // SAFETY: the server copies the bytes.
+        // SAFETY: the context belongs to the running command; the server copies the bytes.
         unsafe { api!(RedisModule_ReplyWithStringBuffer)(self.raw(), bytes.as_ptr().cast(), bytes.len()) };
     }
 
     /// `*len`
     pub fn reply_array(self, len: usize) {
-        // SAFETY: `len` replies follow.
+        // SAFETY: the context belongs to the running command; the caller sends `len` replies next.
         unsafe { api!(RedisModule_ReplyWithArray)(self.raw(), length(len)) };
     }
 
     /// `%len`, or `*2len` in RESP2.
     pub fn reply_map(self, len: usize) {
-        // SAFETY: `len` pairs of replies follow.
+        // SAFETY: the context belongs to the running command; the caller sends `len` pairs of replies next.
         unsafe { api!(RedisModule_ReplyWithMap)(self.raw(), length(len)) };
     }
 
     /// `~len`, or `*len` in RESP2.
     pub fn reply_set(self, len: usize) {
-        // SAFETY: `len` replies follow.
+        // SAFETY: the context belongs to the running command; the caller sends `len` replies next.
         unsafe { api!(RedisModule_ReplyWithSet)(self.raw(), length(len)) };
     }
 
     /// `#t` or `#f`, an integer in RESP2.
     pub fn reply_bool(self, value: bool) {
-        // SAFETY: see `reply_integer`.
+        // SAFETY: the context belongs to the running command.
         unsafe { api!(RedisModule_ReplyWithBool)(self.raw(), value.into()) };
     }
 
     /// The null of the client's protocol.
     pub fn reply_null(self) {
-        // SAFETY: see `reply_integer`.
+        // SAFETY: the context belongs to the running command.
         unsafe { api!(RedisModule_ReplyWithNull)(self.raw()) };
     }
 
     /// `,value`, or a bulk string in RESP2.
     pub fn reply_double(self, value: f64) {
-        // SAFETY: see `reply_integer`.
+        // SAFETY: the context belongs to the running command.
         unsafe { api!(RedisModule_ReplyWithDouble)(self.raw(), value) };
     }
 
     /// `(digits`, or a bulk string in RESP2.
     pub fn reply_big_number(self, digits: &[u8]) {
-        // SAFETY: the server copies the bytes.
+        // SAFETY: the context belongs to the running command; the server copies the bytes.
         unsafe { api!(RedisModule_ReplyWithBigNumber)(self.raw(), digits.as_ptr().cast(), digits.len()) };
     }
 
@@ -224,7 +219,7 @@ impl Ctx {
     pub fn reply_verbatim(self, format: [u8; 3], bytes: &[u8]) {
         let [a, b, c] = format;
         let format = [a, b, c, 0];
-        // SAFETY: the server copies the bytes and three letters of the format.
+        // SAFETY: the context belongs to the running command; the server copies the bytes and three letters of the format.
         unsafe {
             api!(RedisModule_ReplyWithVerbatimStringType)(self.raw(), bytes.as_ptr().cast(), bytes.len(), format.as_ptr().cast())
         };
@@ -232,14 +227,14 @@ impl Ctx {
 
     /// `+OK`
     pub fn reply_ok(self) {
-        // SAFETY: a constant C string.
+        // SAFETY: the context belongs to the running command, and the text is a constant C string.
         unsafe { api!(RedisModule_ReplyWithSimpleString)(self.raw(), c"OK".as_ptr()) };
     }
 
-    /// `+text`; printable ASCII, which is what every caller renders it to.
+    /// `+text`; every caller passes printable ASCII.
     pub fn reply_status(self, text: &str) {
         let Ok(text) = CString::new(text) else { return self.reply_null() };
-        // SAFETY: a C string without line breaks.
+        // SAFETY: the context belongs to the running command; the server copies the C string, which has no line break.
         unsafe { api!(RedisModule_ReplyWithSimpleString)(self.raw(), text.as_ptr()) };
     }
 
@@ -251,13 +246,13 @@ impl Ctx {
     /// `-text`; the text comes from the one renderer.
     pub fn reply_error_text(self, text: &str) {
         let text = CString::new(text).unwrap_or_else(|_| c"ERR unprintable error".to_owned());
-        // SAFETY: a C string of printable ASCII.
+        // SAFETY: the context belongs to the running command; the server copies the C string of printable ASCII.
         unsafe { api!(RedisModule_ReplyWithError)(self.raw(), text.as_ptr()) };
     }
 
-    /// `ERR wrong number of arguments for '...' command`, in the server's own words.
+    /// `ERR wrong number of arguments for '...' command`, the server's own text.
     pub fn reply_wrong_arity(self) {
-        // SAFETY: see `reply_integer`.
+        // SAFETY: the context belongs to the running command.
         unsafe { api!(RedisModule_WrongArity)(self.raw()) };
     }
 }

@@ -1,11 +1,11 @@
 //! The slots of a cluster, and the keys that a run may use there.
 //!
-//! Since Redis 7.4 and Valkey 8.0 a node keeps the keys of each slot in a table of its own. While a client executes a command that declares
-//! keys, the server looks for *every* key in the table of their slot; in EXEC, of the transaction's slot. It computes the slot of a
-//! key only where no keys are declared. The server's own scripts tell it the slot of each call. `RM_Call` and `RM_OpenKey` do not, and
-//! a module has no way to: a key of another slot would be read from, and written into, the wrong table, where nothing finds it again.
+//! Since Redis 7.4 and Valkey 8.0 a node keeps the keys of each slot in a separate table. While a client executes a command that declares
+//! keys, the server looks up *every* key in the table of their slot; in EXEC, in that of the transaction's slot. It computes the slot of a
+//! key only if no keys are declared. The server's own engine sets the slot for each call of a script. `RM_Call` and `RM_OpenKey` do not,
+//! and a module cannot: the server would read and write a key of another slot in the wrong table, where no other command finds it.
 //!
-//! So a run knows the slot in which the server looks ([`Slots`]), and each of its calls is checked before it is made.
+//! So a run knows the slot in which the server looks ([`Slots`]), and each call of the run is checked first.
 
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use super::args::parse_i64;
 use super::module_api::{Ctx, Str};
 use crate::error::{Error, Result};
 
-/// What is said in scripts. The first two begin alike, since that is the text that clients know.
+/// Error replies to scripts. The first two start alike, because clients know that text.
 const OTHER_SLOT: &[u8] = b"-ERR Script attempted to access keys that do not hash to the same slot\r\n";
 const UNDECLARED_SLOT: &[u8] =
     b"-ERR Script attempted to access keys that do not hash to the same slot (in a cluster: declare keys of one \
@@ -24,13 +24,13 @@ const UNDECLARED_IN_EXEC: &[u8] =
 const ALL_KEYS: &[u8] =
     b"-ERR Script attempted to access the keys of all slots (in a cluster: declare no keys, and do not use MULTI)\r\n";
 
-/// Whether this server is a node of a cluster. It cannot become one.
+/// Whether this server is a node of a cluster. That never changes while it runs.
 static CLUSTER: AtomicBool = AtomicBool::new(false);
 
 /// Whether this server is a node of a cluster with a table for each slot.
 static TABLES: AtomicBool = AtomicBool::new(false);
 
-/// Looks at what this server is, at load.
+/// Reads the server's mode and version, at load.
 pub fn look(ctx: Ctx) {
     let cluster = ctx.flags().is_cluster();
     let valkey = ctx.info_field(c"server", c"valkey_version").is_some();
@@ -39,7 +39,7 @@ pub fn look(ctx: Ctx) {
     TABLES.store(cluster && (valkey || has_tables(&redis)), Ordering::Relaxed);
 }
 
-/// Whether a Redis of this version has a table for each slot. 7.3 is what precedes 7.4; a version that cannot be read is a new one.
+/// Whether a Redis of this version has a table for each slot. 7.3 is a preview of 7.4; an unreadable version counts as a new one.
 fn has_tables(version: &str) -> bool {
     let mut parts = version.split('.').map_while(|part| part.parse::<u32>().ok());
     parts.next().zip(parts.next()).is_none_or(|version| version >= (7, 3))
@@ -51,37 +51,36 @@ pub fn is_cluster() -> bool {
     CLUSTER.load(Ordering::Relaxed)
 }
 
-/// Whether this server looks for keys in the table of the slot that the client's command declares.
+/// Whether this server looks up keys in the table of the slot that the client's command declares.
 #[must_use]
 pub fn has_table_per_slot() -> bool {
     TABLES.load(Ordering::Relaxed)
 }
 
-/// How many slots a run may use, whatever it declares.
+/// The number of slots that the kind of a run allows, regardless of the keys that it declares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Allowed {
-    /// One.
     One,
-    /// All that this node serves.
+    /// All slots of this node.
     All,
 }
 
 /// The slots whose keys a run may use.
 #[derive(Debug, Clone, Copy, Default)]
 pub enum Slots {
-    /// All that this node serves.
+    /// All slots of this node.
     #[default]
     All,
-    /// One, that of the first key. The server finds each key by itself.
+    /// The slot of the first key. The server computes the slot of each key.
     First(Option<u16>),
-    /// This one, in which the server looks for all keys. A call with another key is refused with this text.
+    /// The slot in which the server looks up all keys, and the error for a call with another key.
     Declared(u16, &'static [u8]),
-    /// None: it is not known where the server looks for keys.
+    /// No slot: the slot in which the server looks is unknown.
     None,
 }
 
 impl Slots {
-    /// The slots of a run for the command of `ctx`, which declares this key first, if any: the server has seen to it that all declared
+    /// The slots of a run for the command of `ctx`. `declared` is its first declared key, if any; the server has checked that all declared
     /// keys are in one slot.
     #[must_use]
     pub fn of_run(ctx: Ctx, declared: Option<&[u8]>, allowed: Allowed) -> Self {
@@ -96,13 +95,13 @@ impl Slots {
         }
     }
 
-    /// Whether every key goes: then none needs to be looked for.
+    /// Whether the run may use every key, so that no check is needed.
     #[must_use]
     pub fn are_all(self) -> bool {
         matches!(self, Self::All)
     }
 
-    /// Refuses a command with these keys. Keys of several slots, where the server finds each by itself, it refuses itself.
+    /// Checks the keys of a command. If the server computes the slot of each key, it also refuses keys of several slots itself.
     pub fn check<'k>(&mut self, keys: impl Iterator<Item = &'k [u8]>) -> std::result::Result<(), &'static [u8]> {
         let mut slots = keys.map(slot);
         let (allowed, refusal) = match self {
@@ -117,14 +116,14 @@ impl Slots {
         if allowed { Ok(()) } else { Err(refusal) }
     }
 
-    /// Refuses a command that looks at keys of all slots.
+    /// Checks a command that reads the keys of all slots.
     pub fn check_all_keys(self) -> std::result::Result<(), &'static [u8]> {
         if matches!(self, Self::Declared(..) | Self::None) { Err(ALL_KEYS) } else { Ok(()) }
     }
 }
 
-/// Refuses to have a script or a function run by the server's own engine where that would not find its keys: called by us, it cannot
-/// tell the server the slot of a call either.
+/// Refuses to relay a script or a function to the server's own engine if the engine would not find its keys: under `RM_Call` that engine
+/// cannot set the slot of a call either.
 pub fn check_relay(ctx: Ctx, name: &CStr, args: &[Str<'_>]) -> Result<()> {
     let name = name.to_bytes();
     let runs = name.starts_with(b"EVAL") || name.starts_with(b"FCALL");
@@ -143,7 +142,7 @@ pub fn check_relay(ctx: Ctx, name: &CStr, args: &[Str<'_>]) -> Result<()> {
     })
 }
 
-/// The slot of a key: CRC16 (XMODEM) of what stands between the first `{` and the next `}`, or of all if that is empty.
+/// The slot of a key: CRC16 (XMODEM) of the bytes between the first `{` and the next `}`, or of the whole key if there are none.
 fn slot(key: &[u8]) -> u16 {
     const LAST: u16 = 16_383;
     crc16(tag(key)) & LAST
@@ -151,8 +150,8 @@ fn slot(key: &[u8]) -> u16 {
 
 fn tag(key: &[u8]) -> &[u8] {
     let tag = key.iter().position(|&byte| byte == b'{').and_then(|open| {
-        let behind = key.get(open.saturating_add(1)..)?;
-        behind.get(..behind.iter().position(|&byte| byte == b'}')?)
+        let rest = key.get(open.saturating_add(1)..)?;
+        rest.get(..rest.iter().position(|&byte| byte == b'}')?)
     });
     tag.filter(|tag| !tag.is_empty()).unwrap_or(key)
 }
@@ -164,7 +163,7 @@ fn crc16(bytes: &[u8]) -> u16 {
     })
 }
 
-/// What each value of a byte adds.
+/// The CRC of each byte.
 static CRC16: [u16; 256] = {
     const POLYNOMIAL: u16 = 0x1021;
     let mut table = [0; 256];
@@ -215,7 +214,7 @@ mod tests {
             (Slots::First(None), &[&[], &["{a}1"], &["a", "{a}2"]], None),
             (Slots::First(None), &[&["a"], &["b"]], Some(OTHER_SLOT)),
             (Slots::First(Some(15_495)), &[&["b"]], Some(OTHER_SLOT)),
-            // The server finds several slots in one command itself.
+            // The server refuses several slots in one command itself.
             (Slots::First(None), &[&["a", "b"], &["b"]], None),
             (Slots::Declared(15_495, UNDECLARED_SLOT), &[&[], &["a"], &["a", "{a}b"]], None),
             (Slots::Declared(15_495, UNDECLARED_SLOT), &[&["a", "b"]], Some(UNDECLARED_SLOT)),

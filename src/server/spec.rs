@@ -1,17 +1,17 @@
-//! What the server is told about a command: the single source of `COMMAND INFO`, `COMMAND DOCS`, `COMMAND GETKEYS`, ACL categories and the
-//! server's own arity check.
+//! The metadata of a command: the single source of `COMMAND INFO`, `COMMAND DOCS`, `COMMAND GETKEYS`, the ACL categories and the server's
+//! arity check.
 //!
-//! A native command's file has it as a constant; for a scripted command it is made from what its file declares.
+//! The file of a native command has it as a constant. The metadata of a scripted command comes from the declaration in its file.
 
 use std::ffi::CStr;
 
 use redis_module::raw;
 
-/// What the server is told about a native command.
+/// The metadata of a native command.
 pub type Spec = SpecOf<'static>;
 
 impl Spec {
-    /// A command that only has subcommands.
+    /// A container of subcommands.
     #[must_use]
     pub const fn container(name: &'static CStr, summary: &'static CStr) -> Self {
         Self {
@@ -28,41 +28,38 @@ impl Spec {
     }
 }
 
-/// What the server is told about a command. An empty text of the docs is left out.
+/// The metadata of a command. The docs omit an empty text.
 pub struct SpecOf<'a> {
     /// `ATOMIC.X`, or `ATOMIC.X|SUB` for a subcommand.
     pub name: &'a CStr,
     /// The flags of `RM_CreateCommand`.
     pub flags: &'a CStr,
-    /// ACL categories besides those that follow from the flags and `@atomic`, separated by spaces.
+    /// The ACL categories, separated by spaces, without `@atomic` and those that follow from the flags.
     pub categories: &'static CStr,
     /// One sentence.
     pub summary: &'a CStr,
     /// In the notation of the server's docs.
     pub complexity: &'a CStr,
-    /// The version of this module that brought it.
+    /// The first version of this module with the command.
     pub since: &'a CStr,
-    /// Number of arguments with the name; negative for "at least".
+    /// The number of arguments including the name; negative for a minimum.
     pub arity: i32,
-    /// Where its keys are.
     pub keys: Keys,
-    /// Its arguments.
     pub args: &'a [Arg],
 }
 
-/// Where a command's keys are, and what it does with them.
+/// The positions of a command's keys, and how the command uses them.
 #[derive(Clone, Copy)]
 pub enum Keys {
-    /// It has none.
     None,
-    /// The words `[first, last, step]`, counted from the name; a last of -1 is the last word of the call. Clients find them by themselves.
+    /// The words `[first, last, step]`, counted from the name; -1 is the last word of the call. Clients find these keys themselves.
     Range([i32; 3], KeyFlags),
-    /// `numkeys key [key ...]` from a word on. Clients have to ask the server, which asks the command.
+    /// `numkeys key [key ...]`. Clients must ask the server, which asks the command.
     Counted {
-        /// The word with the number, counted from the name.
+        /// The position of `numkeys`, counted from the name.
         at: usize,
         flags: KeyFlags,
-        /// What happens to the keys is for a script to say.
+        /// Whether a script decides how the keys are used.
         of_script: bool,
     },
 }
@@ -71,7 +68,7 @@ impl Keys {
     /// `numkeys key [key ...]` after the first argument, as in EVAL.
     pub const SCRIPT: Self = Self::Counted { at: 2, flags: KeyFlags::Update, of_script: true };
 
-    /// The same for scripts that write nothing.
+    /// The same for read-only scripts.
     pub const SCRIPT_READ: Self = Self::Counted { at: 2, flags: KeyFlags::Read, of_script: true };
 
     /// The first argument.
@@ -86,7 +83,7 @@ impl Keys {
         Self::Range([1, 2, 1], flags)
     }
 
-    /// The word at `first`, and from there every `step`-th word to the end of the call.
+    /// Every `step`-th word from `first` to the end of the call.
     #[must_use]
     pub const fn from_on(first: i32, step: i32, flags: KeyFlags) -> Self {
         Self::Range([first, -1, step], flags)
@@ -98,7 +95,7 @@ impl Keys {
         Self::Counted { at: 1, flags, of_script: false }
     }
 
-    /// First word, last word and step, when the keys are at fixed words.
+    /// The first word, the last word and the step, if the positions are fixed.
     #[must_use]
     pub const fn range(&self) -> Option<[i32; 3]> {
         match self {
@@ -107,7 +104,7 @@ impl Keys {
         }
     }
 
-    /// Where `numkeys` stands and what happens to the keys, when they are counted.
+    /// The position of `numkeys` and the use of the keys, if they are counted.
     #[must_use]
     pub const fn counted(&self) -> Option<(usize, KeyFlags)> {
         match self {
@@ -117,21 +114,21 @@ impl Keys {
     }
 }
 
-/// What a command does with its key.
+/// The use of a key.
 #[derive(Clone, Copy)]
 pub enum KeyFlags {
-    /// Returns something of its value.
+    /// The command returns data of the value.
     Read,
-    /// Returns something of its value and changes it.
+    /// The command returns data of the value and changes it.
     Update,
-    /// Returns something of its value and may delete it.
+    /// The command returns data of the value and may delete it.
     Delete,
-    /// Replaces its value, and returns nothing of it.
+    /// The command replaces the value and returns no data of it.
     Overwrite,
 }
 
 impl KeyFlags {
-    /// The flags as the server takes them.
+    /// The server's flags.
     #[must_use]
     pub const fn bits(self) -> u32 {
         match self {
@@ -146,23 +143,19 @@ impl KeyFlags {
 /// One argument in `COMMAND DOCS`.
 #[derive(Clone)]
 pub struct Arg {
-    /// The documented name.
     pub name: &'static CStr,
-    /// What it is.
     pub kind: ArgKind,
-    /// The word before it.
+    /// The literal word before the argument.
     pub token: Option<&'static CStr>,
-    /// Whether it may be left out.
     pub optional: bool,
-    /// Whether it may be repeated.
+    /// Whether the argument may repeat.
     pub multiple: bool,
-    /// The parts of a block, the alternatives of a choice.
+    /// The parts of a block, or the alternatives of a choice.
     pub parts: &'static [Arg],
 }
 
 /// The type of an argument.
 #[derive(Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub enum ArgKind {
     Key,
     String,
@@ -188,55 +181,52 @@ impl Arg {
         Self::new(name, ArgKind::String)
     }
 
-    /// An integer.
     #[must_use]
     pub const fn integer(name: &'static CStr) -> Self {
         Self::new(name, ArgKind::Integer)
     }
 
-    /// A number that need not be an integer.
+    /// A number, not necessarily an integer.
     #[must_use]
     pub const fn double(name: &'static CStr) -> Self {
         Self::new(name, ArgKind::Double)
     }
 
-    /// A point in time.
     #[must_use]
     pub const fn unix_time(name: &'static CStr) -> Self {
         Self::new(name, ArgKind::UnixTime)
     }
 
-    /// A word that stands for itself.
+    /// A literal word.
     #[must_use]
     pub const fn word(name: &'static CStr, token: &'static CStr) -> Self {
         Self::new(name, ArgKind::Token).after(token)
     }
 
-    /// One of several.
+    /// One of several alternatives.
     #[must_use]
     pub const fn one_of(name: &'static CStr, parts: &'static [Self]) -> Self {
         Self { parts, ..Self::new(name, ArgKind::OneOf) }
     }
 
-    /// Several that belong together.
+    /// Several arguments that belong together.
     #[must_use]
     pub const fn block(name: &'static CStr, parts: &'static [Self]) -> Self {
         Self { parts, ..Self::new(name, ArgKind::Block) }
     }
 
-    /// The same behind a word.
+    /// The same argument after a literal word.
     #[must_use]
     pub const fn after(self, token: &'static CStr) -> Self {
         Self { token: Some(token), ..self }
     }
 
-    /// The same, optional.
     #[must_use]
     pub const fn optional(self) -> Self {
         Self { optional: true, ..self }
     }
 
-    /// The same, once or more.
+    /// The same argument, once or more.
     #[must_use]
     pub const fn multiple(self) -> Self {
         Self { multiple: true, ..self }

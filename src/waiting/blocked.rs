@@ -1,97 +1,103 @@
-//! A client that the server holds blocked for us, and the four ways in which that ends: a reply, a timeout, a disconnection, and the
-//! release of what was handed over with the reply.
+//! A client that the server blocks for this module, and the ways in which the block ends: a reply, a timeout, a disconnection, and the
+//! release of an undelivered grant.
 //!
-//! `RM_UnblockClient` only queues: the reply is made when the server is about to sleep. What happens to the client in between is the
-//! gap in which a grant can be lost. So a grant travels as a [`Verdict`] that knows whether its reply was made; when it is released
-//! without, the share is given back.
+//! `RM_UnblockClient` only queues the client: the server makes the reply before it sleeps. A grant can be lost in between. So a grant
+//! travels as a [`Delivery`], which records whether its reply was made. If the server releases it without a reply, the share is taken
+//! back.
 
 use std::ffi::{c_int, c_void};
 
 use redis_module::raw;
 
-use super::holding::{Held, Wanted};
-use super::queues::ClientId;
-use super::state::{Work, with};
-use super::{events, visit};
+use super::events;
+use super::holding::{AcquireRequest, Answer, Held, Terms, denial};
+use super::queues::{ClientId, Left};
+use super::state::{Task, with};
 use crate::error::{Error, Result, guarded};
 use crate::keyspace::Keyspace;
 use crate::primitives::time::DurationMs;
-use crate::server::acl::{Caller, Refused};
+use crate::server::acl::{Caller, Denied};
+use crate::server::clock;
 use crate::server::module_api::{Ctx, Str, api};
+use crate::server::reply::Reply;
+use crate::server::slots;
 
 /// A client that waits.
 pub struct Waiter {
-    /// Its blocked state.
     pub blocked: Blocked,
-    /// What it asked for.
-    pub wanted: Wanted<'static>,
-    /// Whether its share ends with its connection.
-    pub bind: bool,
-    /// The numbers of the denial when it began to wait.
-    pub denied: [i64; 4],
+    pub request: AcquireRequest<'static>,
+    pub terms: Terms,
+    /// The denial with which the wait began.
+    pub denied: Answer,
 }
 
-/// What a client is told when its turn came.
-pub struct Verdict {
-    /// The client.
+/// The end of a wait, on its way to the client.
+pub struct Delivery {
     pub client: ClientId,
-    /// What became of its request.
     pub outcome: Result<Outcome>,
-    /// How many still wait behind it.
+    /// The number of clients that still wait.
     pub waiters: usize,
     /// Whether the reply was made.
-    pub delivered: bool,
+    pub is_delivered: bool,
 }
 
-/// How a request that waited ends, if not with an error.
-#[derive(Clone)]
-pub enum Outcome {
-    /// With the numbers of this reply, and what the client has from then on.
-    Granted([i64; 4], Held),
-    /// With the numbers of this reply.
-    Denied([i64; 4]),
-}
-
-/// A verdict on its way.
-struct Parcel {
-    verdict: Verdict,
-    bind: bool,
-    /// The number of the next swap of databases when the verdict was made.
-    swapped: u64,
-}
-
-impl Parcel {
-    /// Follows the swaps of databases that came between the verdict and now.
-    fn follow(&mut self) -> Result<()> {
-        let since = self.swapped;
-        match &mut self.verdict.outcome {
-            Ok(Outcome::Granted(_, held)) => with(|state| state.follow(&mut held.place, since)),
-            Ok(Outcome::Denied(_)) | Err(_) => Ok(()),
-        }
+impl Delivery {
+    pub fn new(client: ClientId, outcome: Result<Outcome>) -> Self {
+        Self { client, outcome, waiters: 0, is_delivered: false }
     }
 }
 
-/// The server's handle of a blocked client. One that is dropped without a verdict is unblocked all the same.
+/// The end of a wait without an error.
+#[derive(Clone)]
+pub enum Outcome {
+    Granted(Answer, Held),
+    Denied(Answer),
+}
+
+/// The private data of an unblocked client.
+struct Parcel {
+    delivery: Delivery,
+    terms: Terms,
+    /// The number of the first swap of databases after the decision.
+    next_swap: u64,
+}
+
+impl Parcel {
+    /// Follows the swaps of databases since the decision.
+    fn follow_swaps(&mut self) -> Result<()> {
+        let since = self.next_swap;
+        match &mut self.delivery.outcome {
+            Ok(Outcome::Granted(_, held)) => with(|state| state.follow_swaps(&mut held.resource, since)),
+            Ok(Outcome::Denied(_)) | Err(_) => Ok(()),
+        }
+    }
+
+    fn reply(&self, answer: Answer) -> Reply {
+        (self.terms.layout)(answer, self.delivery.waiters)
+    }
+}
+
+/// The server's handle of a blocked client. Dropping it without a delivery also unblocks the client.
 pub struct Blocked(*mut raw::RedisModuleBlockedClient);
 
 impl Blocked {
-    /// Blocks the client of the running command; a zero `wait` is for ever. The caller has made sure that it may be blocked.
-    pub fn new(ctx: Ctx, wait: DurationMs) -> Self {
-        let wait = i64::try_from(wait.0).unwrap_or(i64::MAX / 4);
-        // SAFETY: the context belongs to the running command; the callbacks have the signatures that the server expects, and their
-        // code stays loaded, since the server does not unload a module with blocked clients.
+    /// Blocks the client of the running command; a zero `timeout` waits indefinitely. The caller has checked that the command may block.
+    pub fn new(ctx: Ctx, timeout: DurationMs) -> Self {
+        let timeout = i64::try_from(timeout.0).unwrap_or(i64::MAX / 4);
+        // SAFETY: the context belongs to the running command. The callbacks have the signatures that the server expects, and their code
+        // stays loaded, since the server does not unload a module with blocked clients.
         unsafe {
-            let handle = api!(RedisModule_BlockClient)(ctx.raw(), Some(on_reply), Some(on_timeout), Some(on_release), wait);
+            let handle = api!(RedisModule_BlockClient)(ctx.raw(), Some(on_reply), Some(on_timeout), Some(on_release), timeout);
             api!(RedisModule_SetDisconnectCallback)(handle, Some(on_disconnect));
             Self(handle)
         }
     }
 
-    /// Unblocks the client with a verdict.
-    pub fn finish(self, verdict: Verdict, bind: bool) {
-        let swapped = with(|state| state.swapped).unwrap_or(0);
-        let parcel = Box::into_raw(Box::new(Parcel { verdict, bind, swapped }));
-        // SAFETY: the handle is unblocked once, here or in `drop`; the server gives the parcel back to `on_release`.
+    /// Unblocks the client and starts the delivery.
+    pub fn finish(self, delivery: Delivery, terms: Terms) {
+        let next_swap = with(|state| state.next_swap).unwrap_or(0);
+        let parcel = Box::into_raw(Box::new(Parcel { delivery, terms, next_swap }));
+        // SAFETY: the handle is unblocked once, here or in `drop`. The server passes the parcel to `on_release`, which frees it.
         unsafe { api!(RedisModule_UnblockClient)(self.0, parcel.cast()) };
         std::mem::forget(self);
     }
@@ -99,81 +105,82 @@ impl Blocked {
 
 impl Drop for Blocked {
     fn drop(&mut self) {
-        // SAFETY: the handle is unblocked once, here or in `finish`. This is also how the server frees one whose client is gone.
+        // SAFETY: the handle is unblocked once, here or in `finish`. The server also frees the handle of a disconnected client this way.
         unsafe { api!(RedisModule_UnblockClient)(self.0, std::ptr::null_mut()) };
     }
 }
 
-/// The parcel that belongs to the callback that is running, if there is one.
+/// The parcel of the running callback, if it has one.
 ///
 /// # Safety
 /// `ctx` is the context of a callback about a blocked client, and the reference does not outlive the callback.
 unsafe fn parcel<'a>(ctx: *mut raw::RedisModuleCtx) -> Option<&'a mut Parcel> {
-    // SAFETY: the server returns what `finish` passed, or null.
+    // SAFETY: the server returns null or the parcel that `finish` passed, which lives until `on_release`. No other reference to it exists,
+    // since the server runs one callback at a time.
     unsafe { api!(RedisModule_GetBlockedClientPrivateData)(ctx).cast::<Parcel>().as_mut() }
 }
 
-/// Makes the reply.
+/// The server makes the reply.
 unsafe extern "C" fn on_reply(ctx: *mut raw::RedisModuleCtx, argv: *mut *mut raw::RedisModuleString, argc: c_int) -> c_int {
-    // SAFETY: the context of this callback, its parcel, and the words of the request that was blocked.
+    // SAFETY: the server passes the context and the words of the blocked request, valid until this callback returns, as is the parcel.
     let (ctx, parcel, request) = unsafe { (Ctx::new(ctx), parcel(ctx), Str::slice(argv, argc)) };
-    let told = guarded(|| match parcel {
+    let sent = guarded(|| match parcel {
         Some(parcel) => deliver(ctx, parcel, request),
-        None => Err(Error::Internal("unblocked without a verdict".to_owned())),
+        None => Err(Error::Internal("unblocked without a delivery".to_owned())),
     });
-    if let Err(error) = told {
+    if let Err(error) = sent {
         ctx.reply_error(&error);
     }
     raw::REDISMODULE_OK as c_int
 }
 
-/// Makes the reply to a request, whose words are none where the server does not have them any more.
+/// Replies to a request. `request` is its words, empty if the server no longer has them.
 fn deliver(ctx: Ctx, parcel: &mut Parcel, request: &[Str<'_>]) -> Result<()> {
-    parcel.follow()?;
-    parcel.swapped = u64::MAX;
-    let (numbers, held) = match parcel.verdict.outcome.clone()? {
-        Outcome::Granted(numbers, held) => (numbers, held),
-        Outcome::Denied(numbers) => {
-            visit::reply(numbers, parcel.verdict.waiters).send(ctx);
+    parcel.follow_swaps()?;
+    parcel.next_swap = u64::MAX;
+    let (answer, held) = match parcel.delivery.outcome.clone()? {
+        Outcome::Granted(answer, held) => (answer, held),
+        Outcome::Denied(answer) => {
+            parcel.reply(answer).send(ctx);
             return Ok(());
         }
     };
-    // A grant that is not delivered is given back when the verdict is released, and the line moves on.
-    still_may(ctx, request)?;
-    let (client, bind) = (parcel.verdict.client, parcel.bind);
-    let now = crate::server::clock::now().floor_ms();
+    // If this fails, `on_release` takes the grant back and the queue advances.
+    check_permission(ctx, request)?;
+    let (client, bind) = (parcel.delivery.client, parcel.terms.bind);
+    let now = clock::now().floor_ms();
     with(|state| {
-        // It may have acquired again what is bound already.
-        state.bindings.prolong(&held.holder(), held.until);
-        if bind { state.bindings.add(client, held, now) } else { drop(state.fresh.insert(client, held)) }
+        // The owner may have acquired again what is already bound.
+        state.bindings.renew(&held.holder(), held.until);
+        if bind { state.bindings.add(client, held, now) } else { drop(state.unread.insert(client, held)) }
     })?;
-    parcel.verdict.delivered = true;
-    visit::reply(numbers, parcel.verdict.waiters).send(ctx);
+    parcel.delivery.is_delivered = true;
+    parcel.reply(answer).send(ctx);
     Ok(())
 }
 
-/// Refuses a client whose user lost the right to what it asked for while it waited. What a user of another module may do the server has
-/// settled when the request came.
-fn still_may(ctx: Ctx, request: &[Str<'_>]) -> Result<()> {
+/// Refuses a client whose user lost the permission for its request while it waited. The server has checked the user of another module
+/// when the request came.
+fn check_permission(ctx: Ctx, request: &[Str<'_>]) -> Result<()> {
     let (Some(name), Caller::User(user)) = (request.first(), ctx.user_of(ctx.client_id())) else { return Ok(()) };
     if user.may(request) {
         return Ok(());
     }
-    let (what, object) = match request.get(1).filter(|key| !user.may_update(**key)) {
-        Some(key) => (Refused::Key, *key),
-        None => (Refused::Command, *name),
+    let (denied, object) = match request.get(1).filter(|key| !user.may_update(**key)) {
+        Some(key) => (Denied::Key, *key),
+        None => (Denied::Command, *name),
     };
-    ctx.log_refusal(&user, what, object);
+    ctx.log_denial(&user, denied, object);
     Err(Error::Text("NOPERM the user lost permission for this command or key while the client waited"))
 }
 
-/// Its time is over, or somebody unblocked it: it leaves the line and is told why not.
+/// The wait timed out, or CLIENT UNBLOCK ended it: the client leaves the queue and gets a denial.
 unsafe extern "C" fn on_timeout(ctx: *mut raw::RedisModuleCtx, _: *mut *mut raw::RedisModuleString, _: c_int) -> c_int {
-    // SAFETY: the context of this callback.
+    // SAFETY: the server passes a context that is valid until this callback returns.
     let ctx = unsafe { Ctx::new(ctx) };
     let denied = guarded(|| {
         let left = leave(ctx)?.ok_or_else(|| Error::Internal("timed out without having waited".to_owned()))?;
-        visit::denial(&Keyspace::new(ctx), &left.place, &left.waiter)
+        denied_reply(&Keyspace::new(ctx), &left)
     });
     match denied {
         Ok(reply) => reply.send(ctx),
@@ -182,9 +189,22 @@ unsafe extern "C" fn on_timeout(ctx: *mut raw::RedisModuleCtx, _: *mut *mut raw:
     raw::REDISMODULE_OK as c_int
 }
 
-/// The client is gone, or was unblocked with an error. On 7.0 also: it timed out after its turn came and before the reply was made.
+/// The reply to a client that waited in vain. The transaction of a CLIENT UNBLOCK may have another slot of the cluster, in which the
+/// server would then look up the key: there the reply repeats the denial with which the wait began.
+fn denied_reply(keyspace: &Keyspace, left: &Left<Waiter>) -> Result<Reply> {
+    let (resource, waiter) = (&left.resource, &left.waiter);
+    let answer = if slots::has_table_per_slot() && keyspace.flags().is_in_exec() {
+        waiter.denied
+    } else {
+        denial(keyspace, resource, &waiter.request)?
+    };
+    let waiters = with(|state| state.queues.waiters(resource.db, resource.kind, &resource.key))?;
+    Ok((waiter.terms.layout)(answer, waiters))
+}
+
+/// The client disconnected, or was unblocked with an error. On 7.0 also: it timed out between the grant and the reply.
 unsafe extern "C" fn on_disconnect(ctx: *mut raw::RedisModuleCtx, _: *mut raw::RedisModuleBlockedClient) {
-    // SAFETY: the context of this callback, and its parcel.
+    // SAFETY: the server passes a context that is valid until this callback returns, as is the parcel.
     let (ctx, parcel) = unsafe { (Ctx::new(ctx), parcel(ctx)) };
     let _ = guarded(|| {
         let waited = leave(ctx)?.is_some();
@@ -198,36 +218,39 @@ unsafe extern "C" fn on_disconnect(ctx: *mut raw::RedisModuleCtx, _: *mut raw::R
     });
 }
 
-/// The verdict is released: what nobody was told of is given back.
+/// The server releases the parcel: an undelivered grant is taken back.
 unsafe extern "C" fn on_release(ctx: *mut raw::RedisModuleCtx, parcel: *mut c_void) {
-    // SAFETY: the context of this callback; the server hands back what `finish` passed, once.
+    // SAFETY: the server passes a context that is valid until this callback returns, and returns the box that `finish` made, once.
     let (ctx, mut parcel) = unsafe { (Ctx::new(ctx), Box::from_raw(parcel.cast::<Parcel>())) };
     let _ = guarded(|| {
-        parcel.follow()?;
-        match parcel.verdict {
-            Verdict { outcome: Ok(Outcome::Granted(_, held)), delivered: false, .. } => events::post(ctx, Work::GiveBack(held)),
+        parcel.follow_swaps()?;
+        match parcel.delivery {
+            Delivery { outcome: Ok(Outcome::Granted(_, held)), is_delivered: false, .. } => {
+                events::post(ctx, Task::TakeBack(held))
+            }
             _ => Ok(()),
         }
     });
 }
 
-/// Takes the client of this callback out of its line. If it was the head, the next one may have its turn now.
-fn leave(ctx: Ctx) -> Result<Option<super::queues::Left<Waiter>>> {
+/// Removes the client of this callback from its queue. If it was the head, the next waiter may now be served.
+fn leave(ctx: Ctx) -> Result<Option<Left<Waiter>>> {
     let client = ctx.client_id();
     let left = with(|state| state.queues.leave(client))?;
     if let Some(left) = &left {
-        if left.was_head && with(|state| state.queues.announce(left.place.db, &left.place.key))? {
-            events::visit_of(left.place.db, left.place.key.clone()).into_iter().try_for_each(|work| events::post(ctx, work))?;
+        if left.was_head && with(|state| state.queues.key_changed(left.resource.db, &left.resource.key))? {
+            let visits = events::visits_of(left.resource.db, left.resource.key.clone());
+            visits.into_iter().try_for_each(|visit| events::post(ctx, visit))?;
         }
         events::set_alarm(ctx)?;
     }
     Ok(left)
 }
 
-/// Whether the server unblocked this client without any reply, between its verdict and the reply. Only 7.0 does, for a timeout; later
-/// servers keep such a client blocked until its reply is made. An error (CLIENT UNBLOCK ... ERROR, a demotion) looks the same to us, so
-/// the client's output tells: nothing in it is a timeout, exactly an error is that error, and for anything else the connection is closed,
-/// since both a missing and a second reply would be worse.
+/// Whether the server unblocked this client without a reply, after the decision and before the reply. Only 7.0 does that, on a timeout;
+/// later servers keep the client blocked until its reply is made. An error (CLIENT UNBLOCK ... ERROR, a demotion) calls this module in
+/// the same way, so the client's output decides: if it is empty, the client timed out; if it has the length of such an error, the client
+/// got that error. In any other case the connection is closed, because both a missing and a second reply would be worse.
 fn is_unanswered(ctx: Ctx) -> Result<bool> {
     const ERRORS: [&[u8]; 3] = [
         b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n",

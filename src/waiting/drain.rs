@@ -1,52 +1,43 @@
-//! Draining: nobody waits any more, and nobody begins to.
+//! Draining: no client waits, and no request may wait.
 //!
-//! The servers refuse to unload a module while a client is blocked in it or a timer of it runs. So everybody who waits is answered, no
-//! request waits or binds from then on, and the timers are stopped. Bound holds become plain leases: their end would need a timer.
-//! Known to this process only; a load starts without it.
-
-use std::sync::atomic::{AtomicBool, Ordering};
+//! The server refuses to unload a module while the module has a blocked client or a running timer. So a drain answers every waiter,
+//! refuses requests that wait or bind from then on, and stops the timers. Bound holds become plain leases, because their end needs a
+//! timer. Only this process knows of the drain; a new load starts without it.
 
 use super::bindings::Bindings;
-use super::events;
-use super::state::with;
-use super::visit::{self, Terms};
+use super::holding::Terms;
+pub use super::state::is_draining as is_on;
+use super::state::{set_draining, with};
+use super::{events, visit};
 use crate::error::{Error, Result};
 use crate::server::module_api::Ctx;
-use crate::server::state::Flags;
+use crate::server::state::ContextFlags;
 
-static DRAINING: AtomicBool = AtomicBool::new(false);
-
-/// Whether nobody may wait.
-#[must_use]
-pub fn is_on() -> bool {
-    DRAINING.load(Ordering::Relaxed)
-}
-
-/// Refuses a request that asks to wait or to bind. Where waiting is not possible anyway, in MULTI and in scripts, WAIT asks for nothing.
-pub fn refuse(flags: Flags, terms: Terms) -> Result<()> {
-    let waits = terms.patience.is_some() && !flags.deny_blocking();
+/// Refuses a request that asks to wait or to bind. In a transaction and in a script WAIT never waits, so it is allowed there.
+pub fn refuse(flags: ContextFlags, terms: Terms) -> Result<()> {
+    let waits = terms.wait.is_some() && !flags.deny_blocking();
     if waits || terms.bind {
         return Err(Error::Text("TRYAGAIN draining: WAIT and BIND are refused on this server for now"));
     }
     Ok(())
 }
 
-/// From now on nobody waits. The outcome is how many clients were waiting.
+/// Starts the drain and returns the number of clients that were waiting.
 pub fn start(ctx: Ctx) -> Result<usize> {
-    DRAINING.store(true, Ordering::Relaxed);
-    let (places, db) = (with(|state| state.queues.places())?, ctx.db());
-    let answered = places.iter().map(|place| visit::turn_away(ctx, place)).sum::<Result<usize>>();
+    set_draining(true);
+    let (resources, db) = (with(|state| state.queues.resources())?, ctx.db());
+    let answered = resources.iter().map(|resource| visit::deny_waiters(ctx, resource)).sum::<Result<usize>>();
     ctx.select(db);
     with(|state| {
         state.bindings = Bindings::new();
-        state.fresh.clear();
+        state.unread.clear();
     })?;
     events::stop_timers(ctx)?;
     ctx.select(db);
     answered
 }
 
-/// From now on requests may wait again.
+/// Ends the drain.
 pub fn stop() {
-    DRAINING.store(false, Ordering::Relaxed);
+    set_draining(false);
 }

@@ -1,22 +1,22 @@
-//! The warning that a lock can be evicted.
+//! A warning in the log that the server can evict locks.
 //!
-//! Lock keys have TTLs, so every policy but `noeviction` may take one away under memory pressure, and with it the exclusion. That is for
-//! the operator to know, once.
+//! Lock keys have TTLs, so every policy except `noeviction` may evict one under memory pressure and so break mutual exclusion. The
+//! operator must know that, once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::server::module_api::Ctx;
 
-/// Whether the settings are to be looked at: at the first grant, and after each change.
+/// Whether to read the settings: at the first request, and after each change.
 static LOOK: AtomicBool = AtomicBool::new(true);
 static WARNED: AtomicBool = AtomicBool::new(false);
 
-/// The server's settings changed.
+/// Called when the server's settings change.
 pub fn settings_changed() {
     LOOK.store(true, Ordering::Relaxed);
 }
 
-/// Warns once when locks can be evicted. Called for every lock, so it looks only when there may be something new.
+/// Warns once if the server can evict locks. Called for every request, so it reads the settings only after a change.
 pub fn warn_once(ctx: Ctx) {
     if !LOOK.load(Ordering::Relaxed) || WARNED.load(Ordering::Relaxed) {
         return;
@@ -33,7 +33,7 @@ pub fn warn_once(ctx: Ctx) {
     }
 }
 
-/// Forgets that it warned, for the next load.
+/// Resets the warning, for the next load.
 pub fn stop() {
     LOOK.store(true, Ordering::Relaxed);
     WARNED.store(false, Ordering::Relaxed);

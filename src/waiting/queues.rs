@@ -1,35 +1,30 @@
-//! The lines of waiting clients, as data: a line per key, first come, first served.
+//! The queues of waiters, as data: one queue per lock or semaphore, first come, first served.
 //!
-//! A line is taken out while its key is visited and put back afterwards. So the events of a visit's own write find no line, and start
-//! no visit. Joining, leaving and being served cost a logarithm, whatever the number of clients.
+//! A visit takes a queue out of the map and puts it back afterwards. So the keyspace events of the visit's own write find no queue and
+//! start no visit. To join, to leave and to be served costs O(log N) in the number of clients.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::primitives::time::UnixMs;
 
-/// What is waited for at a key.
+/// The kind of a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// A lock.
     Lock,
-    /// Permits of a semaphore.
     Semaphore,
 }
 
-/// The key of a line.
+/// A lock or a semaphore: a key of a database.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    /// The name of the key.
+pub struct Resource {
     pub key: Rc<[u8]>,
-    /// The number of its database.
     pub db: i32,
-    /// What is waited for.
     pub kind: Kind,
 }
 
-impl Place {
-    /// The same key after two databases were swapped.
+impl Resource {
+    /// Follows a swap of two databases.
     pub fn swap_db(&mut self, one: i32, other: i32) {
         if self.db == one {
             self.db = other;
@@ -42,167 +37,172 @@ impl Place {
 /// The id of a client of the server.
 pub type ClientId = u64;
 
-/// The clients that wait at one key. `W` is what is known of each.
+/// The clients that wait for one resource. `W` is the data of a waiter.
 #[derive(Debug)]
-pub struct Line<W> {
-    /// The key.
-    pub place: Place,
+pub struct Queue<W> {
+    pub resource: Resource,
     waiters: BTreeMap<u64, (ClientId, W)>,
-    /// When the head could be served if nobody gave anything back.
+    /// The time at which the head can be served if no owner releases anything.
     pub until: Option<UnixMs>,
-    /// Where this line stands among the alarms.
+    /// The entry of this queue among the alarms.
     alarm: Option<UnixMs>,
-    /// A visit is on its way.
-    announced: bool,
+    /// Whether a visit is scheduled.
+    visit_scheduled: bool,
 }
 
-impl<W> Line<W> {
-    fn new(place: Place) -> Self {
-        Self { place, waiters: BTreeMap::new(), until: None, alarm: None, announced: false }
+impl<W> Queue<W> {
+    fn new(resource: Resource) -> Self {
+        Self { resource, waiters: BTreeMap::new(), until: None, alarm: None, visit_scheduled: false }
     }
 
-    /// How many wait.
     pub fn len(&self) -> usize {
         self.waiters.len()
     }
 
-    /// Who is next.
     pub fn head(&self) -> Option<&W> {
         self.waiters.first_key_value().map(|(_, (_, waiter))| waiter)
     }
 
-    /// Takes who is next out of the line.
+    /// Removes the head.
     pub fn pop(&mut self) -> Option<(ClientId, W)> {
         self.waiters.pop_first().map(|(_, waiter)| waiter)
     }
 }
 
-/// Where a client stands.
+/// The position of a client.
 #[derive(Debug)]
-struct Seat {
-    place: Place,
+struct Position {
+    resource: Resource,
     ticket: u64,
 }
 
-/// All lines.
+/// All queues.
 #[derive(Debug)]
 pub struct Queues<W> {
-    lines: BTreeMap<Rc<[u8]>, Vec<Line<W>>>,
-    seats: BTreeMap<ClientId, Seat>,
-    alarms: BTreeSet<(UnixMs, Place)>,
-    tickets: u64,
-    /// Clients that left while their line was taken out.
+    queues: BTreeMap<Rc<[u8]>, Vec<Queue<W>>>,
+    positions: BTreeMap<ClientId, Position>,
+    alarms: BTreeSet<(UnixMs, Resource)>,
+    next_ticket: u64,
+    /// Tickets of clients that left while a visit had their queue.
     gone: Vec<u64>,
 }
 
-/// A client that left its line.
+/// A client that left its queue.
 pub struct Left<W> {
-    /// The key it waited for.
-    pub place: Place,
-    /// What was known of it.
+    pub resource: Resource,
     pub waiter: W,
-    /// Whether it was the head: then the next one may have its turn.
+    /// Whether it was the head, so that the next waiter may now be served.
     pub was_head: bool,
 }
 
 impl<W> Queues<W> {
-    /// No lines.
     pub const fn new() -> Self {
-        Self { lines: BTreeMap::new(), seats: BTreeMap::new(), alarms: BTreeSet::new(), tickets: 0, gone: Vec::new() }
+        Self { queues: BTreeMap::new(), positions: BTreeMap::new(), alarms: BTreeSet::new(), next_ticket: 0, gone: Vec::new() }
     }
 
-    /// How many clients wait.
+    /// The number of waiting clients.
     pub fn clients(&self) -> usize {
-        self.seats.len()
+        self.positions.len()
     }
 
-    fn find(&self, db: i32, kind: Kind, key: &[u8]) -> Option<&Line<W>> {
-        self.lines.get(key)?.iter().find(|line| line.place.db == db && line.place.kind == kind)
+    fn find(&self, db: i32, kind: Kind, key: &[u8]) -> Option<&Queue<W>> {
+        self.queues.get(key)?.iter().find(|queue| queue.resource.db == db && queue.resource.kind == kind)
     }
 
-    /// How many clients wait at a key.
+    /// The number of clients that wait for a resource.
     pub fn waiters(&self, db: i32, kind: Kind, key: &[u8]) -> usize {
-        self.find(db, kind, key).map_or(0, Line::len)
+        self.find(db, kind, key).map_or(0, Queue::len)
     }
 
-    /// Takes the line of a key out for a visit, which answers everything that was announced so far.
-    pub fn visit(&mut self, db: i32, kind: Kind, key: &[u8]) -> Option<Line<W>> {
-        let mut line = self.take(db, kind, key)?;
-        line.announced = false;
-        Some(line)
+    /// Takes a queue out for a visit. The visit covers every change scheduled so far.
+    pub fn visit(&mut self, db: i32, kind: Kind, key: &[u8]) -> Option<Queue<W>> {
+        let mut queue = self.take(db, kind, key)?;
+        queue.visit_scheduled = false;
+        Some(queue)
     }
 
-    fn take(&mut self, db: i32, kind: Kind, key: &[u8]) -> Option<Line<W>> {
-        let lines = self.lines.get_mut(key)?;
-        let at = lines.iter().position(|line| line.place.db == db && line.place.kind == kind)?;
-        let line = lines.swap_remove(at);
-        if lines.is_empty() {
-            self.lines.remove(key);
+    fn take(&mut self, db: i32, kind: Kind, key: &[u8]) -> Option<Queue<W>> {
+        let queues = self.queues.get_mut(key)?;
+        let at = queues.iter().position(|queue| queue.resource.db == db && queue.resource.kind == kind)?;
+        let queue = queues.swap_remove(at);
+        if queues.is_empty() {
+            self.queues.remove(key);
         }
-        Some(line)
+        Some(queue)
     }
 
-    /// Puts a line back. Who was served or left meanwhile is forgotten; an empty line is no line.
-    pub fn put_back(&mut self, mut line: Line<W>) {
+    /// Puts a queue back, without the clients that left meanwhile. An empty queue is dropped.
+    pub fn put_back(&mut self, mut queue: Queue<W>) {
         for ticket in self.gone.drain(..) {
-            line.waiters.remove(&ticket);
+            queue.waiters.remove(&ticket);
         }
-        let alarm = if line.len() == 0 { None } else { line.until };
-        if line.alarm != alarm {
-            if let Some(at) = line.alarm {
-                self.alarms.remove(&(at, line.place.clone()));
+        let alarm = if queue.len() == 0 { None } else { queue.until };
+        if queue.alarm != alarm {
+            if let Some(at) = queue.alarm {
+                self.alarms.remove(&(at, queue.resource.clone()));
             }
             if let Some(at) = alarm {
-                self.alarms.insert((at, line.place.clone()));
+                self.alarms.insert((at, queue.resource.clone()));
             }
-            line.alarm = alarm;
+            queue.alarm = alarm;
         }
-        if line.len() > 0 {
-            self.lines.entry(line.place.key.clone()).or_default().push(line);
+        if queue.len() > 0 {
+            self.queues.entry(queue.resource.key.clone()).or_default().push(queue);
         }
     }
 
-    /// A client that was taken from a line has no seat any more.
+    /// Forgets the position of a client that a visit removed from its queue.
     pub fn served(&mut self, client: ClientId) {
-        self.seats.remove(&client);
+        self.positions.remove(&client);
     }
 
-    /// Puts a client at the end of a line. `until` is when the head of the line could be served if nobody gave anything back.
-    pub fn join(&mut self, place: &Place, client: ClientId, waiter: W, until: Option<UnixMs>) {
-        let mut line = self.take(place.db, place.kind, &place.key).unwrap_or_else(|| Line::new(place.clone()));
-        let ticket = self.tickets;
-        self.tickets = self.tickets.wrapping_add(1);
-        if line.len() == 0 {
-            line.until = until;
+    /// Adds a client at the end of a queue. `until` is the time at which the head of a new queue can be served if no owner releases
+    /// anything.
+    pub fn join(&mut self, resource: &Resource, client: ClientId, waiter: W, until: Option<UnixMs>) {
+        let mut queue = self.take(resource.db, resource.kind, &resource.key).unwrap_or_else(|| Queue::new(resource.clone()));
+        let ticket = self.next_ticket;
+        self.next_ticket = self.next_ticket.wrapping_add(1);
+        if queue.len() == 0 {
+            queue.until = until;
         }
-        line.waiters.insert(ticket, (client, waiter));
-        self.seats.insert(client, Seat { place: line.place.clone(), ticket });
-        self.put_back(line);
+        queue.waiters.insert(ticket, (client, waiter));
+        self.positions.insert(client, Position { resource: queue.resource.clone(), ticket });
+        self.put_back(queue);
     }
 
-    /// Takes a client out of the line it stands in. `None` when it stands in none; one whose line is being visited is dropped with the
-    /// visit.
+    /// Removes a client from its queue. `None` if it is in no queue, or if a visit has the queue: then [`Queues::put_back`] drops it.
     pub fn leave(&mut self, client: ClientId) -> Option<Left<W>> {
-        let Seat { place, ticket } = self.seats.remove(&client)?;
-        let Some(mut line) = self.take(place.db, place.kind, &place.key) else {
+        let Position { resource, ticket } = self.positions.remove(&client)?;
+        let Some(mut queue) = self.take(resource.db, resource.kind, &resource.key) else {
             self.gone.push(ticket);
             return None;
         };
-        let was_head = line.waiters.first_key_value().is_some_and(|(first, _)| *first == ticket);
-        let left = line.waiters.remove(&ticket);
-        self.put_back(line);
-        left.map(|(_, waiter)| Left { place, waiter, was_head })
+        let was_head = queue.waiters.first_key_value().is_some_and(|(first, _)| *first == ticket);
+        let left = queue.waiters.remove(&ticket);
+        self.put_back(queue);
+        left.map(|(_, waiter)| Left { resource, waiter, was_head })
     }
 
-    /// Notes that the key changed. True when a line is there that no visit was announced to yet.
-    pub fn announce(&mut self, db: i32, key: &[u8]) -> bool {
-        let Some(lines) = self.lines.get_mut(key) else { return false };
-        let mut news = false;
-        for line in lines.iter_mut().filter(|line| line.place.db == db && !line.announced) {
-            line.announced = true;
-            news = true;
+    /// Records that the key changed. True if the caller must schedule a visit, because one of its queues has none.
+    pub fn key_changed(&mut self, db: i32, key: &[u8]) -> bool {
+        let Some(queues) = self.queues.get_mut(key) else { return false };
+        let mut schedule = false;
+        for queue in queues.iter_mut().filter(|queue| queue.resource.db == db && !queue.visit_scheduled) {
+            queue.visit_scheduled = true;
+            schedule = true;
         }
-        news
+        schedule
+    }
+
+    /// Records that these resources changed, and returns those for which the caller must schedule a visit.
+    pub fn resources_changed(&mut self, which: &dyn Fn(&Resource) -> bool) -> Vec<Resource> {
+        let queues = self.queues.values_mut().flatten().filter(|queue| !queue.visit_scheduled && which(&queue.resource));
+        queues
+            .map(|queue| {
+                queue.visit_scheduled = true;
+                queue.resource.clone()
+            })
+            .collect()
     }
 
     /// The earliest alarm.
@@ -210,25 +210,14 @@ impl<W> Queues<W> {
         self.alarms.first().map(|(at, _)| *at)
     }
 
-    /// At most `limit` of the keys whose alarm is over.
-    pub fn due(&self, now: UnixMs, limit: usize) -> Vec<Place> {
-        self.alarms.iter().take_while(|(at, _)| *at <= now).take(limit).map(|(_, place)| place.clone()).collect()
+    /// At most `limit` of the resources whose alarm is due.
+    pub fn due(&self, now: UnixMs, limit: usize) -> Vec<Resource> {
+        self.alarms.iter().take_while(|(at, _)| *at <= now).take(limit).map(|(_, resource)| resource.clone()).collect()
     }
 
-    /// Notes that these keys changed, and names those that no visit was announced to yet.
-    pub fn announce_all(&mut self, which: &dyn Fn(&Place) -> bool) -> Vec<Place> {
-        let lines = self.lines.values_mut().flatten().filter(|line| !line.announced && which(&line.place));
-        lines
-            .map(|line| {
-                line.announced = true;
-                line.place.clone()
-            })
-            .collect()
-    }
-
-    /// The keys of all lines.
-    pub fn places(&self) -> Vec<Place> {
-        self.lines.values().flatten().map(|line| line.place.clone()).collect()
+    /// The resources that have a queue.
+    pub fn resources(&self) -> Vec<Resource> {
+        self.queues.values().flatten().map(|queue| queue.resource.clone()).collect()
     }
 }
 
@@ -237,32 +226,32 @@ impl<W> Queues<W> {
 mod tests {
     use super::*;
 
-    fn place(key: &str, db: i32) -> Place {
-        Place { key: Rc::from(key.as_bytes()), db, kind: Kind::Lock }
+    fn resource(key: &str, db: i32) -> Resource {
+        Resource { key: Rc::from(key.as_bytes()), db, kind: Kind::Lock }
     }
 
     fn with(clients: &[u64]) -> Queues<u64> {
         let mut queues = Queues::new();
         for client in clients {
-            queues.join(&place("k", 0), *client, client * 10, Some(UnixMs(5)));
+            queues.join(&resource("k", 0), *client, client * 10, Some(UnixMs(5)));
         }
         queues
     }
 
     fn drain(queues: &mut Queues<u64>) -> Vec<u64> {
-        let Some(mut line) = queues.visit(0, Kind::Lock, b"k") else { return Vec::new() };
+        let Some(mut queue) = queues.visit(0, Kind::Lock, b"k") else { return Vec::new() };
         let mut order = Vec::new();
-        while let Some((client, waiter)) = line.pop() {
+        while let Some((client, waiter)) = queue.pop() {
             assert_eq!(waiter, client * 10);
             queues.served(client);
             order.push(client);
         }
-        queues.put_back(line);
+        queues.put_back(queue);
         order
     }
 
     #[test]
-    fn first_come_first_served_and_who_left_is_skipped() {
+    fn first_come_first_served_without_those_who_left() {
         let mut queues = with(&[3, 1, 2, 4]);
         assert!(queues.leave(3).unwrap().was_head);
         assert!(!queues.leave(2).unwrap().was_head);
@@ -273,14 +262,14 @@ mod tests {
     }
 
     #[test]
-    fn a_line_belongs_to_a_key_a_database_and_a_kind() {
+    fn a_queue_belongs_to_a_key_a_database_and_a_kind() {
         let mut queues = with(&[1]);
-        queues.join(&place("k", 1), 2, 20, None);
-        queues.join(&Place { kind: Kind::Semaphore, ..place("k", 0) }, 3, 30, None);
-        queues.join(&place("other", 0), 4, 40, None);
-        assert_eq!(queues.announce_all(&|place| place.db == 0).len(), 3);
-        assert_eq!(queues.announce_all(&|_| true).len(), 1, "the others were announced");
-        assert_eq!(queues.places().len(), 4);
+        queues.join(&resource("k", 1), 2, 20, None);
+        queues.join(&Resource { kind: Kind::Semaphore, ..resource("k", 0) }, 3, 30, None);
+        queues.join(&resource("other", 0), 4, 40, None);
+        assert_eq!(queues.resources_changed(&|resource| resource.db == 0).len(), 3);
+        assert_eq!(queues.resources_changed(&|_| true).len(), 1, "the others have a visit scheduled");
+        assert_eq!(queues.resources().len(), 4);
         assert_eq!(drain(&mut queues), [1]);
         assert_eq!(queues.waiters(1, Kind::Lock, b"k"), 1);
         assert_eq!(queues.waiters(0, Kind::Semaphore, b"k"), 1);
@@ -289,34 +278,34 @@ mod tests {
     #[test]
     fn a_client_that_leaves_during_a_visit_is_dropped_with_it() {
         let mut queues = with(&[1, 2]);
-        let line = queues.visit(0, Kind::Lock, b"k").unwrap();
+        let queue = queues.visit(0, Kind::Lock, b"k").unwrap();
         assert!(queues.leave(1).is_none());
-        assert!(!queues.announce(0, b"k"), "the visit's own events start none");
-        queues.put_back(line);
+        assert!(!queues.key_changed(0, b"k"), "a visit's own events schedule none");
+        queues.put_back(queue);
         assert_eq!(drain(&mut queues), [2]);
     }
 
     #[test]
-    fn an_alarm_rings_until_the_line_says_otherwise() {
+    fn an_alarm_is_due_until_the_queue_changes_it() {
         let mut queues = with(&[1]);
         assert_eq!((queues.next_alarm(), queues.due(UnixMs(4), 9).len()), (Some(UnixMs(5)), 0));
-        assert_eq!(queues.due(UnixMs(5), 9), [place("k", 0)]);
-        let mut line = queues.visit(0, Kind::Lock, b"k").unwrap();
-        line.until = Some(UnixMs(9));
-        queues.put_back(line);
+        assert_eq!(queues.due(UnixMs(5), 9), [resource("k", 0)]);
+        let mut queue = queues.visit(0, Kind::Lock, b"k").unwrap();
+        queue.until = Some(UnixMs(9));
+        queues.put_back(queue);
         assert_eq!(queues.next_alarm(), Some(UnixMs(9)));
         queues.leave(1);
         assert_eq!(queues.next_alarm(), None);
     }
 
     #[test]
-    fn a_change_is_announced_once() {
+    fn a_change_schedules_one_visit() {
         let mut queues = with(&[1]);
-        assert!(!queues.announce(1, b"k"));
-        assert!(queues.announce(0, b"k"));
-        assert!(!queues.announce(0, b"k"));
-        let line = queues.visit(0, Kind::Lock, b"k").unwrap();
-        queues.put_back(line);
-        assert!(queues.announce(0, b"k"));
+        assert!(!queues.key_changed(1, b"k"));
+        assert!(queues.key_changed(0, b"k"));
+        assert!(!queues.key_changed(0, b"k"));
+        let queue = queues.visit(0, Kind::Lock, b"k").unwrap();
+        queues.put_back(queue);
+        assert!(queues.key_changed(0, b"k"));
     }
 }

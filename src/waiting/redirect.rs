@@ -1,13 +1,13 @@
-//! Where a client has to go when its key's slot is not here any more.
+//! Redirection of waiters whose slot has left this node.
 //!
-//! The server redirects who is blocked on its own lists and streams, and not those of modules. So in a cluster a line is only served
-//! after the server agreed that it serves the key; otherwise its clients are sent to the node that does, under the address that CLUSTER
-//! NODES gives it, or told that the cluster is down.
+//! The server redirects clients that block on its own lists and streams, but not those that a module blocks. So in a cluster a visit first
+//! checks that this node serves the key. If it does not, the waiters are redirected to the node that does, at its address in CLUSTER
+//! NODES, or told that the cluster is down.
 
 use crate::error::Error;
 use crate::server::module_api::{Ctx, Str};
 
-/// The redirection for a key that is not this node's, as an error reply; `None` when it is.
+/// The redirection for a key that another node serves, as an error reply; `None` if this node serves it.
 pub fn elsewhere(ctx: Ctx, key: Str<'_>) -> Option<Error> {
     if ctx.is_local(key) {
         return None;
@@ -31,7 +31,7 @@ impl<'a> Node<'a> {
         // host:port@bus-port[,hostname]
         let address = fields.next()?.split('@').next()?;
         let is_myself = fields.next()?.split(',').any(|flag| flag == "myself");
-        // The master's id, ping, pong, epoch and link state come before the slots.
+        // The primary's id, ping, pong, epoch and link state come before the slots.
         Some(Self { id, address, is_myself, slots: fields.skip(5).collect() })
     }
 
@@ -42,14 +42,14 @@ impl<'a> Node<'a> {
         })
     }
 
-    /// The node to which it is moving a slot: `[93->-id]`.
+    /// The node to which this node migrates a slot: `[93->-id]`.
     fn migrates(&self, slot: u16) -> Option<&'a str> {
         let prefix = format!("[{slot}->-");
         self.slots.iter().find_map(|text| text.strip_prefix(prefix.as_str())?.strip_suffix(']'))
     }
 }
 
-/// `MOVED slot address`, or `ASK slot address` while this node moves the slot away.
+/// `MOVED slot address`, or `ASK slot address` while this node migrates the slot.
 fn redirection(nodes: &str, slot: u16) -> Option<String> {
     let nodes: Vec<_> = nodes.lines().filter_map(Node::parse).collect();
     let owner = nodes.iter().find(|node| node.has(slot))?;
@@ -72,7 +72,7 @@ e7d1 127.0.0.1:30001@31001 myself,master - 0 0 1 connected 0-5459 5460 [93->-67e
 ";
 
     #[test]
-    fn a_slot_that_left_is_moved_and_one_that_leaves_is_asked_for() {
+    fn a_slot_that_has_left_is_moved_and_one_that_leaves_is_asked() {
         assert_eq!(redirection(NODES, 10922).as_deref(), Some("MOVED 10922 127.0.0.1:30002"));
         assert_eq!(redirection(NODES, 93).as_deref(), Some("ASK 93 127.0.0.1:30002"));
         assert_eq!(redirection(NODES, 5460), None);

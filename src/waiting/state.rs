@@ -1,15 +1,14 @@
-//! What is remembered between commands: the lines, the bound shares, the grants on their way, the work for the next timer.
+//! State between commands: the queues, the bound shares, the grants in delivery, and the tasks for the next timer.
 
 use std::collections::BTreeMap;
 use std::mem;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::bindings::{Bindings, Holder};
+use super::bindings::Bindings;
 use super::blocked::Waiter;
-use super::drain;
-use super::holding::Held;
-use super::queues::{ClientId, Kind, Place, Queues};
+use super::holding::{Held, Holder};
+use super::queues::{ClientId, Kind, Queues, Resource};
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
 use crate::primitives::time::UnixMs;
@@ -20,98 +19,107 @@ use crate::server::thread::ServerThread;
 /// A timer of the server.
 #[derive(Debug, Clone, Copy)]
 pub struct Timer {
-    /// Its id.
     pub id: u64,
-    /// When it was meant to ring.
+    /// The time for which it was set.
     pub at: UnixMs,
 }
 
-/// What a timer has to do.
+/// A task for a timer.
 #[derive(Debug)]
-pub enum Work {
-    /// Look at a key whose line may move on.
-    Visit(Place),
-    /// Give back what nobody holds any more.
-    GiveBack(Held),
+pub enum Task {
+    /// Visit a resource whose queue may advance.
+    Visit(Resource),
+    /// Take back a share whose client is gone.
+    TakeBack(Held),
 }
 
 /// See the top of this file.
 pub struct State {
-    /// The lines.
     pub queues: Queues<Waiter>,
-    /// What ends with a connection.
     pub bindings: Bindings,
-    /// Grants whose reply was made since the server last slept: a client that is closed before it sleeps again has not read it.
-    pub fresh: BTreeMap<ClientId, Held>,
-    /// What the next timer does.
-    pub work: Vec<Work>,
-    /// The timer for [`State::work`].
-    pub work_timer: Option<Timer>,
-    /// The timer for the earliest end of a lease that somebody waits for.
+    /// Grants whose reply was made since the server last slept. A client that is closed before the next sleep has not read it.
+    pub unread: BTreeMap<ClientId, Held>,
+    pub tasks: Vec<Task>,
+    /// The timer for [`State::tasks`].
+    pub task_timer: Option<Timer>,
+    /// The timer for the earliest end of a lease that a client waits for.
     pub alarm: Option<Timer>,
-    /// Whether the server tells us of events.
+    /// Whether the events that advance a queue are subscribed.
     pub listens: bool,
-    /// The swaps of databases since the server last slept, numbered: a verdict on its way names the database as it was.
+    /// The numbered swaps of databases since the server last slept. A delivery names the database as it was when the decision was made.
     pub swaps: Vec<(u64, i32, i32)>,
-    /// How many swaps there were.
-    pub swapped: u64,
+    /// The number of the next swap.
+    pub next_swap: u64,
     /// The connection that the server is closing.
     pub closing: Option<ClientId>,
-    /// How many clients were granted something after waiting.
+    /// The number of grants after a wait.
     pub handed_over: u64,
 }
 
 static STATE: ServerThread<State> = ServerThread::new(State {
     queues: Queues::new(),
     bindings: Bindings::new(),
-    fresh: BTreeMap::new(),
-    work: Vec::new(),
-    work_timer: None,
+    unread: BTreeMap::new(),
+    tasks: Vec::new(),
+    task_timer: None,
     alarm: None,
     listens: false,
     swaps: Vec::new(),
-    swapped: 0,
+    next_swap: 0,
     closing: None,
     handed_over: 0,
 });
 
-/// How many lines and bindings there are: most commands find none, and look no further.
+/// The numbers of waiting clients and of bound shares. Most commands find 0 and skip the state.
 static CLIENTS: AtomicUsize = AtomicUsize::new(0);
 static BINDINGS: AtomicUsize = AtomicUsize::new(0);
 
+/// Whether ATOMIC.DRAIN is in effect: no request waits or binds.
+static DRAINING: AtomicBool = AtomicBool::new(false);
+
 impl State {
-    /// Follows a place through the swaps of databases since swap number `since`.
-    pub fn follow(&self, place: &mut Place, since: u64) {
+    /// Updates a resource for the swaps of databases since swap number `since`.
+    pub fn follow_swaps(&self, resource: &mut Resource, since: u64) {
         let later = self.swaps.iter().filter(|(number, ..)| *number >= since);
-        later.for_each(|(_, one, other)| place.swap_db(*one, *other));
+        later.for_each(|(_, one, other)| resource.swap_db(*one, *other));
     }
 }
 
-/// Looks at the state, or changes it. The server must not be called meanwhile: it may call back.
+/// Reads or changes the state. `act` must not call the server, which may call back.
 pub fn with<R>(act: impl FnOnce(&mut State) -> R) -> Result<R> {
-    let mut state = STATE.try_borrow_mut().ok_or_else(|| Error::Internal("the waiting lines are in use".to_owned()))?;
+    let mut state = STATE.try_borrow_mut().ok_or_else(|| Error::Internal("the queues of waiters are in use".to_owned()))?;
     let result = act(&mut state);
     CLIENTS.store(state.queues.clients(), Ordering::Relaxed);
     BINDINGS.store(state.bindings.count(), Ordering::Relaxed);
     Ok(result)
 }
 
-/// Whether nobody waits for anything.
+/// Whether no client waits.
 #[must_use]
-pub fn lines_are_empty() -> bool {
+pub fn is_idle() -> bool {
     CLIENTS.load(Ordering::Relaxed) == 0
 }
 
-/// How many clients wait at a key.
+/// Whether no request may wait or bind.
+#[must_use]
+pub fn is_draining() -> bool {
+    DRAINING.load(Ordering::Relaxed)
+}
+
+pub fn set_draining(draining: bool) {
+    DRAINING.store(draining, Ordering::Relaxed);
+}
+
+/// The number of clients that wait for a resource.
 pub fn waiters(keyspace: &Keyspace, kind: Kind, key: Str<'_>) -> Result<i64> {
-    if lines_are_empty() {
+    if is_idle() {
         return Ok(0);
     }
     let db = keyspace.ctx().db();
     with(|state| number(state.queues.waiters(db, kind, key.bytes())))
 }
 
-/// An owner gave everything back: nothing of it ends with a connection any more.
+/// Unbinds the shares of an owner that released everything.
 pub fn forget(keyspace: &Keyspace, kind: Kind, key: Str<'_>, owner: &[u8]) -> Result<()> {
     if BINDINGS.load(Ordering::Relaxed) == 0 {
         return Ok(());
@@ -120,7 +128,7 @@ pub fn forget(keyspace: &Keyspace, kind: Kind, key: Str<'_>, owner: &[u8]) -> Re
     with(|state| state.bindings.forget(&holder))
 }
 
-/// An owner gave back `count` holds or permits and has some left.
+/// Unbinds `count` holds or permits of an owner that released as many and keeps some.
 pub fn released(keyspace: &Keyspace, kind: Kind, key: Str<'_>, owner: &[u8], count: u64) -> Result<()> {
     if BINDINGS.load(Ordering::Relaxed) == 0 {
         return Ok(());
@@ -129,20 +137,24 @@ pub fn released(keyspace: &Keyspace, kind: Kind, key: Str<'_>, owner: &[u8], cou
     with(|state| state.bindings.released(&holder, client, count))
 }
 
-fn holder(keyspace: &Keyspace, kind: Kind, key: Str<'_>, owner: &[u8]) -> Holder {
-    Holder { place: Place { key: Rc::from(key.bytes()), db: keyspace.ctx().db(), kind }, owner: owner.into() }
-}
-
-/// The lease of an owner has a new end.
-pub fn prolong(keyspace: &Keyspace, kind: Kind, key: Str<'_>, owner: &[u8], until: UnixMs) -> Result<()> {
+/// Records the new end of an owner's lease.
+pub fn renewed(keyspace: &Keyspace, kind: Kind, key: Str<'_>, owner: &[u8], until: UnixMs) -> Result<()> {
     if BINDINGS.load(Ordering::Relaxed) == 0 {
         return Ok(());
     }
     let holder = holder(keyspace, kind, key, owner);
-    with(|state| state.bindings.prolong(&holder, until))
+    with(|state| state.bindings.renew(&holder, until))
 }
 
-/// The figures for INFO: clients that wait, shares that end with a connection, grants after waiting, whether nobody may wait.
+pub fn resource(keyspace: &Keyspace, kind: Kind, key: Str<'_>) -> Resource {
+    Resource { key: Rc::from(key.bytes()), db: keyspace.ctx().db(), kind }
+}
+
+fn holder(keyspace: &Keyspace, kind: Kind, key: Str<'_>, owner: &[u8]) -> Holder {
+    Holder { resource: resource(keyspace, kind, key), owner: owner.into() }
+}
+
+/// The figures for INFO.
 pub fn figures() -> Result<[(&'static str, u64); 4]> {
     let count = |count| u64::try_from(count).unwrap_or(u64::MAX);
     with(|state| {
@@ -150,18 +162,18 @@ pub fn figures() -> Result<[(&'static str, u64); 4]> {
             ("waiting_clients", count(state.queues.clients())),
             ("bound_to_connections", count(state.bindings.count())),
             ("handed_over", state.handed_over),
-            ("draining", drain::is_on().into()),
+            ("draining", is_draining().into()),
         ]
     })
 }
 
-/// Forgets everything, for the unload of the module. The server does not unload it while clients wait or timers run.
+/// Clears the state when the module ends. The server does not unload the module while a client waits or a timer runs.
 pub fn stop() -> Result<()> {
     super::eviction::stop();
-    drain::stop();
+    set_draining(false);
     with(|state| {
         state.bindings = Bindings::new();
         state.listens = false;
-        drop(mem::take(&mut state.fresh));
+        drop(mem::take(&mut state.unread));
     })
 }

@@ -9,6 +9,7 @@ pub(super) mod cjson;
 pub(super) mod cmsgpack;
 pub(super) mod guarded;
 pub(super) mod math;
+#[expect(unsafe_code, reason = "replies outlive a borrow that the compiler cannot follow")]
 pub(super) mod redis;
 pub(super) mod register;
 pub(super) mod register_command;

@@ -4,6 +4,7 @@ use std::ffi::c_int;
 
 use super::{Names, SLOTS_PER_LEVEL};
 use crate::lua::vm::stack::{Ref, Stack};
+use crate::primitives::resp::{Part, Reader};
 
 /// Levels of nesting in the reply of a command. No command has more than a few.
 const MAX_DEPTH: usize = 128;
@@ -23,35 +24,33 @@ pub(in crate::lua) struct Malformed;
 
 /// Pushes the one value that the protocol text `reply` holds. What was pushed of a malformed one stays.
 pub(in crate::lua) fn push_reply(s: Stack, names: &Names, reply: &[u8]) -> Result<Pushed, Malformed> {
-    let mut rest = reply;
-    let pushed = push_value(s, names, &mut rest, 0)?;
-    if rest.is_empty() { Ok(pushed) } else { Err(Malformed) }
+    let mut reader = Reader::new(reply);
+    let pushed = push_value(s, names, &mut reader, 0)?;
+    if reader.is_at_end() { Ok(pushed) } else { Err(Malformed) }
 }
 
-fn push_value(s: Stack, names: &Names, rest: &mut &[u8], depth: usize) -> Result<Pushed, Malformed> {
-    let (&kind, after) = rest.split_first().ok_or(Malformed)?;
-    *rest = after;
-    let line = take_line(rest)?;
-    match kind {
-        b'$' => push_bulk(s, line, rest)?,
-        b':' => push_integer(s, line)?,
+fn push_value(s: Stack, names: &Names, reader: &mut Reader<'_>, depth: usize) -> Result<Pushed, Malformed> {
+    match reader.part().ok_or(Malformed)? {
+        Part::Bulk(text) => s.push_bytes(text),
+        Part::Absent => s.push_bool(false),
+        Part::Integer(number) => push_integer(s, number),
         // Most commands that write say so, and a copy is made faster than a table.
-        b'+' if line == b"OK" => s.push_copy_of_table(names.ok_reply),
-        b'+' => push_field(s, names.ok, |s| s.push_bytes(line)),
-        b'*' => push_array(s, names, line, rest, depth)?,
-        b'-' => {
-            push_error(s, names, line);
+        Part::Status(b"OK") => s.push_copy_of_table(names.ok_reply),
+        Part::Status(text) => push_field(s, names.ok, |s| s.push_bytes(text)),
+        Part::Array(len) => push_array(s, names, len, reader, depth)?,
+        Part::Error(text) => {
+            push_error(s, names, text);
             return Ok(Pushed::Error);
         }
-        b'_' => s.push_nil(),
-        b'#' => s.push_bool(line == b"t"),
-        b',' => push_double(s, names, line)?,
-        b'(' => push_field(s, names.big_number, |s| s.push_bytes(line)),
-        b'=' => push_verbatim(s, names, line, rest)?,
-        b'%' => push_map(s, names, line, rest, depth)?,
-        b'~' => push_set(s, names, line, rest, depth)?,
-        b'|' => return push_behind_attributes(s, names, line, rest, depth),
-        _ => return Err(Malformed),
+        Part::Null => s.push_nil(),
+        Part::Bool(value) => s.push_bool(value),
+        Part::Double(text) => push_double(s, names, text)?,
+        Part::BigNumber(digits) => push_field(s, names.big_number, |s| s.push_bytes(digits)),
+        Part::Verbatim { format, text } => push_verbatim(s, names, format, text),
+        Part::Map(pairs) => push_map(s, names, pairs, reader, depth)?,
+        Part::Set(len) => push_set(s, names, len, reader, depth)?,
+        Part::Attributes(pairs) => return push_behind_attributes(s, names, pairs, reader, depth),
+        Part::Push(_) => return Err(Malformed),
     }
     Ok(Pushed::Value)
 }
@@ -64,62 +63,10 @@ fn push_field(s: Stack, name: Ref, push: impl FnOnce(Stack)) {
     s.raw_set(-3);
 }
 
-/// The bytes up to CR LF.
-fn take_line<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Malformed> {
-    let end = rest.iter().position(|&b| b == b'\r').ok_or(Malformed)?;
-    let (line, after) = rest.split_at_checked(end).ok_or(Malformed)?;
-    *rest = after.strip_prefix(b"\r\n").ok_or(Malformed)?;
-    Ok(line)
-}
-
-fn integer(line: &[u8]) -> Result<i64, Malformed> {
-    let (negative, digits) = match line.strip_prefix(b"-") {
-        Some(digits) => (true, digits),
-        None => (false, line),
-    };
-    if digits.is_empty() {
-        return Err(Malformed);
-    }
-    let mut value = 0_i64;
-    for &digit in digits {
-        let digit = i64::from(digit.wrapping_sub(b'0'));
-        if digit > 9 {
-            return Err(Malformed);
-        }
-        let shifted = value.checked_mul(10).ok_or(Malformed)?;
-        value = if negative { shifted.checked_sub(digit) } else { shifted.checked_add(digit) }.ok_or(Malformed)?;
-    }
-    Ok(value)
-}
-
-/// A length; `None` is the null of RESP2.
-fn length(line: &[u8]) -> Result<Option<usize>, Malformed> {
-    match integer(line)? {
-        -1 => Ok(None),
-        n => usize::try_from(n).map(Some).map_err(|_| Malformed),
-    }
-}
-
-fn push_bulk(s: Stack, line: &[u8], rest: &mut &[u8]) -> Result<(), Malformed> {
-    match length(line)? {
-        Some(len) => s.push_bytes(take_text(rest, len)?),
-        None => s.push_bool(false),
-    }
-    Ok(())
-}
-
-/// `len` bytes, and the CR LF behind them.
-fn take_text<'a>(rest: &mut &'a [u8], len: usize) -> Result<&'a [u8], Malformed> {
-    let (text, after) = rest.split_at_checked(len).ok_or(Malformed)?;
-    *rest = after.strip_prefix(b"\r\n").ok_or(Malformed)?;
-    Ok(text)
-}
-
 /// Lua has only doubles: an integer beyond 2^53 loses its last digits, as in Redis.
 #[allow(clippy::cast_precision_loss)]
-fn push_integer(s: Stack, line: &[u8]) -> Result<(), Malformed> {
-    s.push_number(integer(line)? as f64);
-    Ok(())
+fn push_integer(s: Stack, number: i64) {
+    s.push_number(number as f64);
 }
 
 /// The server has counted this error when the command failed, which the mark says.
@@ -144,46 +91,31 @@ pub(in crate::lua) fn push_with_code(s: Stack, text: &[u8]) {
     s.concat(2);
 }
 
-fn push_array(s: Stack, names: &Names, line: &[u8], rest: &mut &[u8], depth: usize) -> Result<(), Malformed> {
-    let Some(len) = length(line)? else {
-        s.push_bool(false);
-        return Ok(());
-    };
-    let len = check_aggregate(s, len, rest, depth)?;
+fn push_array(s: Stack, names: &Names, len: usize, reader: &mut Reader<'_>, depth: usize) -> Result<(), Malformed> {
+    check_nesting(s, depth)?;
     s.push_table(len, 0);
     for index in 1..=c_int::try_from(len).map_err(|_| Malformed)? {
-        push_value(s, names, rest, depth + 1)?;
+        push_value(s, names, reader, depth + 1)?;
         s.raw_set_element(-2, index);
     }
     Ok(())
 }
 
-/// Makes sure that an aggregate of `values` values can be there and that there is stack for it. The shortest value has 3 bytes: a
+/// Makes sure that there is stack for one more level. The reader has checked that the text can hold the values of an aggregate, so a
 /// length that lies reserves nothing.
-fn check_aggregate(s: Stack, values: usize, rest: &[u8], depth: usize) -> Result<usize, Malformed> {
-    let fits = values <= rest.len() / 3 && depth < MAX_DEPTH && s.reserve(SLOTS_PER_LEVEL);
-    if fits { Ok(values) } else { Err(Malformed) }
-}
-
-/// The pairs of a map or of attributes.
-fn check_pairs(s: Stack, line: &[u8], rest: &[u8], depth: usize) -> Result<usize, Malformed> {
-    let pairs = length(line)?.ok_or(Malformed)?;
-    check_aggregate(s, pairs.checked_mul(2).ok_or(Malformed)?, rest, depth)?;
-    Ok(pairs)
+fn check_nesting(s: Stack, depth: usize) -> Result<(), Malformed> {
+    if depth < MAX_DEPTH && s.reserve(SLOTS_PER_LEVEL) { Ok(()) } else { Err(Malformed) }
 }
 
 /// `{double = number}`
-fn push_double(s: Stack, names: &Names, line: &[u8]) -> Result<(), Malformed> {
-    let number: f64 = std::str::from_utf8(line).map_err(|_| Malformed)?.parse().map_err(|_| Malformed)?;
+fn push_double(s: Stack, names: &Names, text: &[u8]) -> Result<(), Malformed> {
+    let number: f64 = std::str::from_utf8(text).map_err(|_| Malformed)?.parse().map_err(|_| Malformed)?;
     push_field(s, names.double, |s| s.push_number(number));
     Ok(())
 }
 
 /// `{verbatim_string = {format = 'txt', string = text}}`
-fn push_verbatim(s: Stack, names: &Names, line: &[u8], rest: &mut &[u8]) -> Result<(), Malformed> {
-    let text = take_text(rest, length(line)?.ok_or(Malformed)?)?;
-    let (format, text) = text.split_at_checked(3).ok_or(Malformed)?;
-    let text = text.strip_prefix(b":").ok_or(Malformed)?;
+fn push_verbatim(s: Stack, names: &Names, format: &[u8], text: &[u8]) {
     push_field(s, names.verbatim_string, |s| {
         s.push_table(0, 2);
         for (name, value) in [(names.format, format), (names.string, text)] {
@@ -192,18 +124,17 @@ fn push_verbatim(s: Stack, names: &Names, line: &[u8], rest: &mut &[u8]) -> Resu
             s.raw_set(-3);
         }
     });
-    Ok(())
 }
 
 /// `{map = {key = value, ...}}`
-fn push_map(s: Stack, names: &Names, line: &[u8], rest: &mut &[u8], depth: usize) -> Result<(), Malformed> {
-    let pairs = check_pairs(s, line, rest, depth)?;
+fn push_map(s: Stack, names: &Names, pairs: usize, reader: &mut Reader<'_>, depth: usize) -> Result<(), Malformed> {
+    check_nesting(s, depth)?;
     s.push_table(0, 1);
     s.push_ref(names.map);
     s.push_table(0, pairs);
     for _ in 0..pairs {
-        push_value(s, names, rest, depth + 1)?;
-        push_value(s, names, rest, depth + 1)?;
+        push_value(s, names, reader, depth + 1)?;
+        push_value(s, names, reader, depth + 1)?;
         s.raw_set(-3);
     }
     s.raw_set(-3);
@@ -211,13 +142,13 @@ fn push_map(s: Stack, names: &Names, line: &[u8], rest: &mut &[u8], depth: usize
 }
 
 /// `{set = {member = true, ...}}`
-fn push_set(s: Stack, names: &Names, line: &[u8], rest: &mut &[u8], depth: usize) -> Result<(), Malformed> {
-    let len = check_aggregate(s, length(line)?.ok_or(Malformed)?, rest, depth)?;
+fn push_set(s: Stack, names: &Names, len: usize, reader: &mut Reader<'_>, depth: usize) -> Result<(), Malformed> {
+    check_nesting(s, depth)?;
     s.push_table(0, 1);
     s.push_ref(names.set);
     s.push_table(0, len);
     for _ in 0..len {
-        push_value(s, names, rest, depth + 1)?;
+        push_value(s, names, reader, depth + 1)?;
         s.push_bool(true);
         s.raw_set(-3);
     }
@@ -226,11 +157,17 @@ fn push_set(s: Stack, names: &Names, line: &[u8], rest: &mut &[u8], depth: usize
 }
 
 /// Attributes are read and dropped, as in Redis.
-fn push_behind_attributes(s: Stack, names: &Names, line: &[u8], rest: &mut &[u8], depth: usize) -> Result<Pushed, Malformed> {
-    let pairs = check_pairs(s, line, rest, depth)?;
+fn push_behind_attributes(
+    s: Stack,
+    names: &Names,
+    pairs: usize,
+    reader: &mut Reader<'_>,
+    depth: usize,
+) -> Result<Pushed, Malformed> {
+    check_nesting(s, depth)?;
     for _ in 0..pairs.saturating_mul(2) {
-        push_value(s, names, rest, depth + 1)?;
+        push_value(s, names, reader, depth + 1)?;
         s.pop(1);
     }
-    push_value(s, names, rest, depth + 1)
+    push_value(s, names, reader, depth + 1)
 }

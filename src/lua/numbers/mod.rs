@@ -2,4 +2,5 @@
 
 pub mod json;
 pub mod shortest;
+#[expect(unsafe_code, reason = "Luau calls these functions by their symbols")]
 pub mod text;

@@ -2,14 +2,9 @@
 //!
 //! `COMMAND INFO` gives the key positions of most commands, once. For a command with movable keys, the server is asked at each call.
 
-use std::ffi::c_int;
-use std::slice;
-
-use redis_module::raw;
-
-use crate::server::args::{is, parse_i64};
-use crate::server::call::CallReply;
-use crate::server::module_api::{Ctx, OwnedStr, api};
+use crate::primitives::resp::Reader;
+use crate::server::args::is;
+use crate::server::module_api::Ctx;
 
 /// Commands that declare no keys but use those of all slots.
 const OVER_ALL: &[&str] = &["keys", "scan", "clusterscan", "randomkey", "flushall", "flushdb"];
@@ -61,64 +56,17 @@ fn in_range<'w, 'a>(argv: &'w [&'a [u8]], first: usize, last: i64) -> &'w [&'a [
     last.and_then(|last| argv.get(first..last.saturating_add(1).min(argv.len()))).unwrap_or_default()
 }
 
-/// The range in an answer of `COMMAND INFO`: `*1 *10 $len name :arity *count +flag... :first :last :step`.
+/// The range in a reply of `COMMAND INFO`: name, arity, flags, first, last, step.
 fn range(information: &[u8]) -> Option<Keys> {
-    let mut lines = information.split(|&byte| byte == b'\n').skip(5).map(<[u8]>::trim_ascii_end);
-    let flags = parse_i64(lines.next()?.strip_prefix(b"*")?)?;
-    let mut numbers = lines.skip(usize::try_from(flags).ok()?).map_while(|line| parse_i64(line.strip_prefix(b":")?));
-    match (numbers.next()?, numbers.next()?, numbers.next()?) {
+    let mut reader = Reader::new(information);
+    reader.values().zip(reader.values())?;
+    // Name and arity, then the flags.
+    reader.skip(2)?;
+    let flags = reader.values()?;
+    reader.skip(flags)?;
+    match (reader.integer()?, reader.integer()?, reader.integer()?) {
         (0, ..) => Some(Keys::None),
         (first, last, step) => Some(Keys::Range(usize::try_from(first).ok()?, last, usize::try_from(step).ok()?.max(1))),
-    }
-}
-
-impl Ctx {
-    /// The keys among the words of a command, as the module API tells.
-    pub(super) fn keys_of<'a>(self, argv: &[&'a [u8]]) -> Vec<&'a [u8]> {
-        let strings: Vec<_> = argv.iter().map(|arg| OwnedStr::new(arg)).collect();
-        let words = OwnedStr::slice_as_str(&strings);
-        let mut count: c_int = 0;
-        // SAFETY: the server reads the words; what it answers is an array of `count` integers, or null, that we free.
-        unsafe {
-            let words = words.as_ptr().cast_mut().cast::<*mut raw::RedisModuleString>();
-            let found = api!(RedisModule_GetCommandKeys)(
-                self.raw(),
-                words,
-                c_int::try_from(argv.len()).unwrap_or(c_int::MAX),
-                &raw mut count,
-            );
-            if found.is_null() {
-                return Vec::new();
-            }
-            let positions = slice::from_raw_parts(found, usize::try_from(count).unwrap_or(0));
-            let keys = positions.iter().filter_map(|&at| argv.get(usize::try_from(at).ok()?).copied()).collect();
-            api!(RedisModule_Free)(found.cast());
-            keys
-        }
-    }
-
-    /// The keys among the words of a command, by its key specs. The answer of the server are their texts; what stands for a word of the
-    /// command is enough.
-    fn specified_keys_of<'a>(self, argv: &[&'a [u8]]) -> Vec<&'a [u8]> {
-        let words: Vec<_> = [b"GETKEYS".as_slice()].iter().chain(argv).map(|word| OwnedStr::new(word)).collect();
-        let reply = CallReply::of(self, c"COMMAND", c"vE", &words);
-        let Some(mut rest) = reply.text().strip_prefix(b"*") else { return Vec::new() };
-        let mut keys = Vec::new();
-        let line = |rest: &mut &[u8]| -> Option<usize> {
-            let end = rest.windows(2).position(|end| end == b"\r\n")?;
-            let number = parse_i64(rest.get(..end)?.trim_ascii_start())?;
-            *rest = rest.get(end.checked_add(2)?..)?;
-            usize::try_from(number).ok()
-        };
-        let Some(count) = line(&mut rest) else { return keys };
-        for _ in 0..count {
-            let Some(text) = rest.strip_prefix(b"$") else { break };
-            rest = text;
-            let Some((key, behind)) = line(&mut rest).and_then(|len| rest.split_at_checked(len)) else { break };
-            keys.extend(argv.iter().copied().find(|word| *word == key));
-            rest = behind.strip_prefix(b"\r\n").unwrap_or_default();
-        }
-        keys
     }
 }
 

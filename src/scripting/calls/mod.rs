@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::ffi::{CString, c_int};
 
 use crate::keyspace::growth;
+use crate::primitives::resp::Reader;
 use crate::server::args::{is, parse_i64};
 use crate::server::call::CallReply;
 use crate::server::key::Kind;
@@ -181,9 +182,12 @@ impl KnownCommand {
     }
 }
 
-/// The arity in the answer of COMMAND INFO about one command: what stands behind the name. `None` if there is no such command.
-fn arity(text: &[u8]) -> Option<i64> {
-    parse_i64(text.split(|&byte| byte == b'\n').nth(4)?.strip_prefix(b":")?.trim_ascii_end())
+/// The arity in the reply of COMMAND INFO about one command, which follows the name. `None` if there is no such command.
+fn arity(information: &[u8]) -> Option<i64> {
+    let mut reader = Reader::new(information);
+    reader.values().zip(reader.values())?;
+    reader.string()?;
+    reader.integer()
 }
 
 /// What a run may do.

@@ -4,7 +4,7 @@
 //! library can be large.
 
 use crate::error::Result;
-use crate::server::args::parse_i64;
+use crate::primitives::resp::Reader;
 use crate::server::call::CallReply;
 use crate::server::module_api::{Ctx, OwnedStr, Str};
 
@@ -43,14 +43,14 @@ pub fn change(ctx: Ctx, subcommand: &[u8], words: &[Str<'_>]) -> Result<Vec<u8>>
     let subcommand = OwnedStr::new(subcommand);
     let reply = CallReply::with(ctx, c"FUNCTION", c"v!EM0", &[&[subcommand.as_str()], words].concat());
     reply.relay(ctx)?;
-    Ok(Reader(reply.text()).one().unwrap_or_default().to_vec())
+    Ok(reply.reader().string().unwrap_or_default().to_vec())
 }
 
 /// The engines of the server.
 #[must_use]
 pub fn engines(ctx: Ctx) -> Vec<Engine> {
     let reply = CallReply::of(ctx, c"FUNCTION", c"vE", &[OwnedStr::new(b"STATS")]);
-    Reader(reply.text()).engines().unwrap_or_default()
+    read_engines(reply.text()).unwrap_or_default()
 }
 
 /// An engine of the server, with its numbers of libraries and functions.
@@ -94,116 +94,53 @@ pub struct Library<'a> {
     pub code: &'a [u8],
 }
 
-/// The reply of FUNCTION LIST. What a later server may add to it is skipped.
+/// The reply of FUNCTION LIST. A field that a later server adds is skipped.
 fn read(text: &[u8]) -> Option<Vec<Library<'_>>> {
-    let mut reader = Reader(text);
-    let Head::Several(count) = reader.head()? else { return None };
-    (0..count).map(|_| reader.library()).collect()
+    let mut reader = Reader::new(text);
+    let count = reader.values()?;
+    (0..count).map(|_| library(&mut reader)).collect()
 }
 
-/// Protocol text, from the front.
-struct Reader<'a>(&'a [u8]);
-
-/// The beginning of a reply.
-enum Head<'a> {
-    /// A line, or a bulk string.
-    One(&'a [u8]),
-    /// This many replies follow; two for each pair of a map.
-    Several(usize),
+fn library<'a>(reader: &mut Reader<'a>) -> Option<Library<'a>> {
+    let mut library = Library::default();
+    for _ in 0..pairs(reader)? {
+        match reader.string()? {
+            b"library_name" => library.name = reader.string()?,
+            b"engine" => library.engine = reader.string()?,
+            b"library_code" => library.code = reader.string()?,
+            _ => reader.skip(1)?,
+        }
+    }
+    Some(library)
 }
 
-impl<'a> Reader<'a> {
-    fn head(&mut self) -> Option<Head<'a>> {
-        let whole = self.line()?;
-        let (kind, line) = whole.split_first()?;
-        match kind {
-            b'*' | b'~' | b'>' => Some(Head::Several(count(line)?)),
-            b'%' => Some(Head::Several(count(line)?.checked_mul(2)?)),
-            b'$' | b'=' | b'!' if line != b"-1" => self.take(count(line)?).map(Head::One),
-            b':' => Some(Head::One(whole)),
-            _ => Some(Head::One(line)),
-        }
-    }
-
-    fn line(&mut self) -> Option<&'a [u8]> {
-        let end = self.0.windows(2).position(|window| window == b"\r\n")?;
-        self.take(end)
-    }
-
-    /// That many bytes; what ends them is skipped.
-    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(len)?;
-        self.0 = rest.strip_prefix(b"\r\n")?;
-        Some(taken)
-    }
-
-    fn one(&mut self) -> Option<&'a [u8]> {
-        match self.head()? {
-            Head::One(text) => Some(text),
-            Head::Several(_) => None,
-        }
-    }
-
-    /// The reply of FUNCTION STATS, from its front.
-    fn engines(&mut self) -> Option<Vec<Engine>> {
-        let Head::Several(fields) = self.head()? else { return None };
-        for _ in 0..fields / 2 {
-            let engines = self.one()? == b"engines";
-            match self.head()? {
-                Head::Several(count) if engines => return (0..count / 2).map(|_| self.engine()).collect(),
-                Head::Several(count) => self.skip(count)?,
-                Head::One(_) => {}
-            }
-        }
-        None
-    }
-
-    fn engine(&mut self) -> Option<Engine> {
-        let mut engine = Engine { name: self.one()?.to_vec(), ..Engine::default() };
-        let Head::Several(fields) = self.head()? else { return None };
-        for _ in 0..fields / 2 {
-            let (name, number) = (self.one()?, parse_i64(self.one()?.strip_prefix(b":")?)?);
-            match name {
-                b"libraries_count" => engine.libraries = number,
-                b"functions_count" => engine.functions = number,
-                _ => {}
-            }
-        }
-        Some(engine)
-    }
-
-    fn library(&mut self) -> Option<Library<'a>> {
-        let Head::Several(fields) = self.head()? else { return None };
-        let mut library = Library::default();
-        for _ in 0..fields / 2 {
-            let Head::One(name) = self.head()? else { return None };
-            match (name, self.head()?) {
-                (b"library_name", Head::One(text)) => library.name = text,
-                (b"engine", Head::One(text)) => library.engine = text,
-                (b"library_code", Head::One(text)) => library.code = text,
-                (_, Head::One(_)) => {}
-                (_, Head::Several(count)) => self.skip(count)?,
-            }
-        }
-        Some(library)
-    }
-
-    fn skip(&mut self, count: usize) -> Option<()> {
-        let mut left = count;
-        while left > 0 {
-            left -= 1;
-            if let Head::Several(count) = self.head()? {
-                left = left.checked_add(count)?;
-            }
-        }
-        Some(())
-    }
+/// The number of fields of a map, which RESP2 writes as an array.
+fn pairs(reader: &mut Reader<'_>) -> Option<usize> {
+    reader.values().map(|values| values / 2)
 }
 
-/// A length; that of a null array is 0.
-fn count(digits: &[u8]) -> Option<usize> {
-    let text = std::str::from_utf8(digits).ok()?;
-    if text == "-1" { Some(0) } else { text.parse().ok() }
+/// The reply of FUNCTION STATS.
+fn read_engines(text: &[u8]) -> Option<Vec<Engine>> {
+    let mut reader = Reader::new(text);
+    for _ in 0..pairs(&mut reader)? {
+        if reader.string()? == b"engines" {
+            return (0..pairs(&mut reader)?).map(|_| engine(&mut reader)).collect();
+        }
+        reader.skip(1)?;
+    }
+    None
+}
+
+fn engine(reader: &mut Reader<'_>) -> Option<Engine> {
+    let mut engine = Engine { name: reader.string()?.to_vec(), ..Engine::default() };
+    for _ in 0..pairs(reader)? {
+        match reader.string()? {
+            b"libraries_count" => engine.libraries = reader.integer()?,
+            b"functions_count" => engine.functions = reader.integer()?,
+            _ => reader.skip(1)?,
+        }
+    }
+    Some(engine)
 }
 
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
