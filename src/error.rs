@@ -70,7 +70,7 @@ impl Error {
         match self {
             Self::Syntax { near } => format!("ERR syntax error near '{}'", quoted(near)),
             Self::Arity => "ERR wrong number of arguments".to_owned(),
-            Self::Range { argument, min, max } => format!("ERR {argument} must be an integer in {min}..={max}"),
+            Self::Range { argument, min, max } => format!("ERR {argument} must be an integer between {min} and {max}"),
             Self::Argument { argument, expected } => format!("ERR {argument} {expected}"),
             Self::WrongType => "WRONGTYPE Operation against a key holding the wrong kind of value".to_owned(),
             Self::ForeignValue { expected } => format!("WRONGTYPE key does not hold {expected}"),
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn wire_texts_start_with_one_code() {
         check(Error::Syntax { near: b"FOO".to_vec() }, "ERR syntax error near 'FOO'");
-        check(Error::Range { argument: "cost", min: 1, max: 9 }, "ERR cost must be an integer in 1..=9");
+        check(Error::Range { argument: "cost", min: 1, max: 9 }, "ERR cost must be an integer between 1 and 9");
         check(Error::Script(b"WRONGTYPE x".to_vec()), "WRONGTYPE x");
         check(Error::Script(b"my message".to_vec()), "ERR my message");
         check(Error::Script(b"".to_vec()), "ERR ");

@@ -12,7 +12,7 @@ local function reserve(keys, args)
   local product, orders = keys[1], keys[2]
   local quantity = whole(args[1])
   if not quantity or quantity == 0 then
-    return redis.error_reply('ERR quantity must be an integer in 1..=999999999999999')
+    return redis.error_reply('ERR quantity must be an integer between 1 and 999999999999999')
   end
   local stock = whole(redis.call('GET', product) or '0')
   local count = whole(redis.call('GET', orders) or '0')

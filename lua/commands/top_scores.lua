@@ -14,7 +14,7 @@ local function increment(keys, args)
   local scores, counters = keys[1], keys[2]
   local count, by = integer(args[1]), integer(args[2] or '1')
   if not count or count < 1 or count > MOST then
-    return redis.error_reply('ERR count must be an integer in 1..=1000')
+    return redis.error_reply('ERR count must be an integer between 1 and 1000')
   end
   if not by or #args > 2 then
     return redis.error_reply('ERR increment must be one integer of at most 15 characters')

@@ -3,7 +3,7 @@
 //! Reply: 1 set, 0 the key holds another value, -1 no such key. Values are compared byte for byte.
 //! TTL: as in SET, a write without an option clears it; KEEPTTL keeps it; a time in the past deletes the key.
 //! Replicates: `SET key new [PXAT t | KEEPTTL]`, or `DEL key`; nothing when nothing changed.
-//! Errors: WRONGTYPE when the key is not a string; `EX|PX|EXAT|PXAT must be an integer in ...`; syntax error.
+//! Errors: WRONGTYPE when the key is not a string; `EX|PX|EXAT|PXAT must be an integer between ...`; syntax error.
 
 use super::spec::{Arg, Command, EXPIRY, KeyFlags, Keys, Spec};
 use crate::error::Result;

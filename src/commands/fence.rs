@@ -5,7 +5,7 @@
 //! TTL: an accepted number with PX lets the key expire `ms` from now; without PX the TTL stays, and a new key has none.
 //! Replicates: `SET key state [PXAT t | KEEPTTL]` for a newer number, `PEXPIREAT key t` for the same one with PX, else nothing.
 //! Above `maxmemory` a new key is refused with OOM; an existing fence keeps working.
-//! Errors: WRONGTYPE when the key holds anything but a fence; `number|PX must be an integer in ...`; syntax error.
+//! Errors: WRONGTYPE when the key holds anything but a fence; `number|PX must be an integer between ...`; syntax error.
 
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::{Error, Result};

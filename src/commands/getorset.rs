@@ -3,7 +3,7 @@
 //! Reply: `[1, default]` when the key was created, `[0, value]` when it existed. Values are any bytes.
 //! TTL: a new key gets that of `EX` or `PX`, or none; an existing key keeps its own.
 //! Replicates: `SET key default [PXAT t]`; nothing when the key existed.
-//! Errors: WRONGTYPE when the key is not a string; `EX|PX must be an integer in ...`; syntax error.
+//! Errors: WRONGTYPE when the key is not a string; `EX|PX must be an integer between ...`; syntax error.
 
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::Result;

@@ -4,7 +4,7 @@
 //! Reply: 1 stored; 0 the token does not hold the request (any more): it is done, its lease expired, or another attempt started;
 //! -1 no such key. TTL: the key expires `ms` from now. Replicates: `SET key state PXAT t` when stored, else nothing.
 //! Works above `maxmemory`, too: the response of a request that ran must be recorded, or the request runs again.
-//! Errors: WRONGTYPE when the key holds anything but an idempotency record; `PX must be an integer in 1..=4611686018427387903`;
+//! Errors: WRONGTYPE when the key holds anything but an idempotency record; `PX must be an integer between 1 and 4611686018427387903`;
 //! syntax error.
 
 use super::idembegin::decode;

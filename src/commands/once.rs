@@ -4,7 +4,7 @@
 //! Reply: `[1, ttl-ms, v]` for the first call, `[0, ttl-ms or -1, stored value]` for a repeated one. A string that another
 //! command stored counts as a first call.
 //! TTL: the key expires `ms` after the first call; later calls keep it. Replicates: `SET key v PXAT t`, for the first call only.
-//! Errors: WRONGTYPE when the key is not a string; `PX is required`; `PX must be an integer in 1..=4611686018427387903`; syntax
+//! Errors: WRONGTYPE when the key is not a string; `PX is required`; `PX must be an integer between 1 and 4611686018427387903`; syntax
 //! error.
 
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};

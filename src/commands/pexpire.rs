@@ -8,7 +8,7 @@
 //!
 //! Reply: 1 the TTL was set, 0 a condition failed, -1 no such key.
 //! Replicates: `PEXPIREAT key t`; nothing when nothing changed.
-//! Errors: WRONGTYPE when the key is not a string; `ms must be an integer in 1..=31536000000`; `IFGT must be a number`, `stored
+//! Errors: WRONGTYPE when the key is not a string; `ms must be an integer between 1 and 31536000000`; `IFGT must be a number`, `stored
 //! value is not a number`; `at least one condition is required`; syntax error.
 
 use super::conditions::{Accepts, ON_STORED, Options};

@@ -3,8 +3,8 @@
 //! Pops up to `COUNT` elements (1..=1000000, 1 by default) and leaves at least `KEEP` (0 by default).
 //! Reply: an array of the elements in the order in which they were popped; empty when none can be popped.
 //! TTL: kept; a list without elements is deleted. Replicates: `LPOP|RPOP key n`; nothing when nothing was popped.
-//! Errors: WRONGTYPE when the key is not a list; `COUNT must be an integer in 1..=1000000`; `KEEP must be an integer in
-//! 0..=9223372036854775807`; syntax error.
+//! Errors: WRONGTYPE when the key is not a list; `COUNT must be an integer between 1 and 1000000`; `KEEP must be an integer between
+//! 0 and 9223372036854775807`; syntax error.
 
 use super::push::{END, MAX_ELEMENTS, end};
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};

@@ -8,8 +8,8 @@
 //! TTL: `PX` is set on every push; without it the TTL stays. Clients that block on the list are served.
 //! Replicates: `RPUSH|LPUSH key v ...`, `PEXPIREAT key t`, `LPOP|RPOP key dropped`, in MULTI/EXEC if more than one; nothing for a
 //! refused push.
-//! Errors: WRONGTYPE when the key is not a list; `maxlen must be an integer in 1..=1000000`; `PX must be an integer in
-//! 1..=4611686018427387903`; syntax error; wrong number of arguments without values.
+//! Errors: WRONGTYPE when the key is not a list; `maxlen must be an integer between 1 and 1000000`; `PX must be an integer between
+//! 1 and 4611686018427387903`; syntax error; wrong number of arguments without values.
 
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::{Error, Result};

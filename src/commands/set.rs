@@ -11,7 +11,7 @@
 //! TTL: as in SET, a write without an option clears it; KEEPTTL keeps it; a time in the past deletes the key.
 //! Replicates: `SET key value [PXAT t | KEEPTTL]`, or `DEL key`; nothing when nothing changed.
 //! Errors: WRONGTYPE when the key is not a string; `IFGT must be a number`, `value must be a number`, `stored value is not a
-//! number`; `at least one condition is required`; `EX|PX|EXAT|PXAT must be an integer in ...`; syntax error.
+//! number`; `at least one condition is required`; `EX|PX|EXAT|PXAT must be an integer between ...`; syntax error.
 
 use super::conditions::{Accepts, GET, ON_BOTH, Options};
 use super::spec::{Arg, Command, EXPIRY, KeyFlags, Keys, Spec};

@@ -6,8 +6,8 @@
 //! Reply: `[applied, source balance, destination balance]`; applied is 1, or 0 when a limit forbids the transfer.
 //! TTL: both are kept. Replicates: `SET key value KEEPTTL` for each key (`SET key value` for a new one), in MULTI/EXEC; nothing
 //! for a refused transfer.
-//! Errors: WRONGTYPE; `value is not an integer or out of range`; `key must not be given twice`; `amount must be an integer in
-//! 0..=9223372036854775807`; syntax error.
+//! Errors: WRONGTYPE; `value is not an integer or out of range`; `key must not be given twice`; `amount must be an integer between
+//! 0 and 9223372036854775807`; syntax error.
 
 use super::counter::{self, MAX, MIN, NOT_A_NUMBER, integer};
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};

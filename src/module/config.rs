@@ -60,7 +60,7 @@ fn value_of(setting: &Setting, text: &[u8]) -> Result<i64> {
         Kind::Switch | Kind::Toggle => Error::Argument { argument, expected: "must be yes or no" },
         Kind::Number | Kind::Bytes => Error::Range { argument, min: setting.min, max: setting.max },
         Kind::AutoBytes => Error::Script(
-            format!("ERR {argument} must be auto or a number of bytes in {}..={}", setting.min, setting.max).into_bytes(),
+            format!("ERR {argument} must be auto or a number of bytes between {} and {}", setting.min, setting.max).into_bytes(),
         ),
     })
 }
@@ -295,12 +295,12 @@ mod tests {
     #[test]
     fn a_value_out_of_range_is_refused_with_its_range() {
         let refusal = value_of(&crate::settings::SCRIPT_BUDGET_MS, b"-1").map_err(|error| error.wire());
-        assert_eq!(refusal, Err("ERR script-budget-ms must be an integer in 0..=86400000".to_owned()));
+        assert_eq!(refusal, Err("ERR script-budget-ms must be an integer between 0 and 86400000".to_owned()));
         let limit = &crate::settings::SCRIPT_MEMORY_LIMIT;
         assert_eq!(["64mb", "auto", "AUTO"].map(|text| value_of(limit, text.as_bytes())), [Ok(64 << 20), Ok(AUTO), Ok(AUTO)]);
         for wrong in ["0", "4194303", "automatic", ""] {
             let refusal = value_of(limit, wrong.as_bytes()).map_err(|error| error.wire());
-            let expected = "ERR script-memory-limit must be auto or a number of bytes in 4194304..=1099511627776";
+            let expected = "ERR script-memory-limit must be auto or a number of bytes between 4194304 and 1099511627776";
             assert_eq!(refusal, Err(expected.to_owned()), "{wrong}");
         }
     }

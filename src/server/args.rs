@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn a_number_out_of_range_names_argument_and_range() {
         let error = integer(b"0", "cost", 1..=9).map_err(|error| error.wire());
-        assert_eq!(error, Err("ERR cost must be an integer in 1..=9".to_owned()));
+        assert_eq!(error, Err("ERR cost must be an integer between 1 and 9".to_owned()));
         assert_eq!(integer(b"9", "cost", 1..=9), Ok(9));
     }
 

@@ -59,9 +59,9 @@ fn the_table_of_settings_is_current() {
         let name = setting.name.to_str().unwrap();
         let (default, range) = match setting.kind {
             Kind::Switch | Kind::Toggle => ((if setting.default == 1 { "yes" } else { "no" }).to_owned(), "yes, no".to_owned()),
-            Kind::Number => (setting.default.to_string(), format!("{}..={}", setting.min, setting.max)),
-            Kind::Bytes => (format!("{} bytes", setting.default), format!("{}..={}", setting.min, setting.max)),
-            Kind::AutoBytes => ("auto".to_owned(), format!("auto, {}..={}", setting.min, setting.max)),
+            Kind::Number => (setting.default.to_string(), format!("{} to {}", setting.min, setting.max)),
+            Kind::Bytes => (format!("{} bytes", setting.default), format!("{} to {}", setting.min, setting.max)),
+            Kind::AutoBytes => ("auto".to_owned(), format!("auto, {} to {}", setting.min, setting.max)),
         };
         format!("| `{name}` | {default} | {range} | {} |\n", setting.doc)
     };

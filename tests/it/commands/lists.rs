@@ -39,11 +39,11 @@ fn a_list_never_grows_beyond_its_length() {
         assert_eq!((server.run("LINDEX k 0"), server.run("LINDEX k -1")), (Value::bulk("value-200"), Value::bulk("value-499")));
         for (call, text) in [
             ("k UP 1 VALUES a", "ERR syntax error near 'UP'"),
-            ("k LEFT 0 VALUES a", "ERR maxlen must be an integer in 1..=1000000"),
-            ("k LEFT 1000001 VALUES a", "ERR maxlen must be an integer in 1..=1000000"),
+            ("k LEFT 0 VALUES a", "ERR maxlen must be an integer between 1 and 1000000"),
+            ("k LEFT 1000001 VALUES a", "ERR maxlen must be an integer between 1 and 1000000"),
             ("k LEFT 1 EVICT REJECT VALUES a", "ERR syntax error near 'REJECT'"),
             ("k LEFT 1 RANGE range VALUES a", "ERR syntax error near 'range'"),
-            ("k LEFT 1 PX 0 VALUES a", "ERR PX must be an integer in 1..=4611686018427387903"),
+            ("k LEFT 1 PX 0 VALUES a", "ERR PX must be an integer between 1 and 4611686018427387903"),
             ("k LEFT 1 a b", "ERR syntax error near 'a'"),
         ] {
             assert_eq!(server.run(&format!("ATOMIC.PUSH {call}")).error(), text, "{call}");
@@ -94,9 +94,9 @@ fn a_pop_keeps_at_least_keep_elements() {
         );
         for (call, text) in [
             ("k UP", "ERR syntax error near 'UP'"),
-            ("k LEFT COUNT 0", "ERR COUNT must be an integer in 1..=1000000"),
-            ("k LEFT COUNT 1000001", "ERR COUNT must be an integer in 1..=1000000"),
-            ("k LEFT KEEP -1", "ERR KEEP must be an integer in 0..=9223372036854775807"),
+            ("k LEFT COUNT 0", "ERR COUNT must be an integer between 1 and 1000000"),
+            ("k LEFT COUNT 1000001", "ERR COUNT must be an integer between 1 and 1000000"),
+            ("k LEFT KEEP -1", "ERR KEEP must be an integer between 0 and 9223372036854775807"),
             ("k LEFT COUNT 1 COUNT 1", "ERR syntax error near 'COUNT'"),
             ("k LEFT 1", "ERR syntax error near '1'"),
         ] {

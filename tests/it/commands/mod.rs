@@ -86,7 +86,7 @@ pub fn expect_range(server: &Server, setup: &str, template: &str, argument: &str
     server.run("FLUSHALL");
     server.run(setup);
     for bad in NO_INTEGERS.iter().copied().chain(outside.iter().map(String::as_str)) {
-        let text = format!("ERR {argument} must be an integer in {min}..={max}");
+        let text = format!("ERR {argument} must be an integer between {min} and {max}");
         expect_refused(server, &[(template.replace('%', bad), text)]);
     }
     for good in [min, min + 1, max - 1, max] {

@@ -172,9 +172,9 @@ fn list_continues_after_a_sha1_and_is_bounded() {
         assert_eq!(pages, expected);
         for (words, error) in [
             ("COUNT", "ERR syntax error near 'COUNT'"),
-            ("COUNT 0", "ERR COUNT must be an integer in 1..=10000"),
-            ("COUNT 10001", "ERR COUNT must be an integer in 1..=10000"),
-            ("COUNT x", "ERR COUNT must be an integer in 1..=10000"),
+            ("COUNT 0", "ERR COUNT must be an integer between 1 and 10000"),
+            ("COUNT 10001", "ERR COUNT must be an integer between 1 and 10000"),
+            ("COUNT x", "ERR COUNT must be an integer between 1 and 10000"),
             ("COUNT 1 COUNT 1", "ERR syntax error near 'COUNT'"),
             ("x", "ERR sha1 must be 40 hexadecimal digits"),
             ("0", "ERR sha1 must be 40 hexadecimal digits"),

@@ -26,7 +26,7 @@ fn error(text: &str) -> Value {
 #[test]
 fn inventory_is_reserved_and_the_order_is_counted_or_neither() {
     let bad_stock = || error("ERR stock and order counter must be whole numbers");
-    let bad_quantity = || error("ERR quantity must be an integer in 1..=999999999999999");
+    let bad_quantity = || error("ERR quantity must be an integer between 1 and 999999999999999");
     let reserve = "INVENTORY.RESERVE {p}stock {p}orders 2";
     let done: &[&str] = &["MULTI", "DECRBY {p}stock 2", "INCR {p}orders", "EXEC"];
     check(&[
@@ -67,9 +67,9 @@ fn integers_at_several_keys_are_added_up() {
         Row(&["SET {p}a 1234567890123456"], "SUM.KEYS 1 {p}a", not_integer(), &[]),
         Row(&["SET {p}a ''"], "SUM.KEYS 1 {p}a", not_integer(), &[]),
         Row(&["SET {p}a 5"], "SUM.KEYS 1 {p}a {p}b", error("ERR numkeys must count all keys"), &[]),
-        Row(&["SET {p}a 5"], "SUM.KEYS 3 {p}a {p}b", error("ERR numkeys must be an integer in 1..=2"), &[]),
-        Row(&["SET {p}a 5"], "SUM.KEYS 0 {p}a", error("ERR numkeys must be an integer in 1..=1"), &[]),
-        Row(&["SET {p}a 5"], "SUM.KEYS x {p}a", error("ERR numkeys must be an integer in 1..=1"), &[]),
+        Row(&["SET {p}a 5"], "SUM.KEYS 3 {p}a {p}b", error("ERR numkeys must be an integer between 1 and 2"), &[]),
+        Row(&["SET {p}a 5"], "SUM.KEYS 0 {p}a", error("ERR numkeys must be an integer between 1 and 1"), &[]),
+        Row(&["SET {p}a 5"], "SUM.KEYS x {p}a", error("ERR numkeys must be an integer between 1 and 1"), &[]),
     ]);
 }
 
@@ -85,7 +85,7 @@ fn counters_of_the_highest_scores_are_incremented() {
     };
     let not_integer = || error("ERR not every counter is an integer of at most 15 characters");
     let bad_increment = || error("ERR increment must be one integer of at most 15 characters");
-    let bad_count = || error("ERR count must be an integer in 1..=1000");
+    let bad_count = || error("ERR count must be an integer between 1 and 1000");
     check(&[
         Row(&[SCORES, "HSET {p}n high 6"], "TOP.INCR {p}scores {p}n 2", reply(&[("high", 7), ("middle", 1)]), stream("1")),
         Row(&[SCORES], "TOP.INCR {p}scores {p}n 2 -5", reply(&[("high", -5), ("middle", -5)]), stream("-5")),

@@ -246,9 +246,9 @@ fn options_may_come_in_any_order_and_only_once() {
     ];
     let table = refused.map(|(options, what)| (format!("ATOMIC.LOCK k me 60000 {options}"), near(what)));
     let wrong_number = [
-        ("ATOMIC.LOCK k me 60000 WAIT ten", "ERR WAIT must be an integer in 0..=31536000000"),
-        ("ATOMIC.LOCK k me 60000 WAIT SHARED", "ERR WAIT must be an integer in 0..=31536000000"),
-        ("ATOMIC.LOCK k me 60000 WAIT 1 MAXQUEUE 0", "ERR MAXQUEUE must be an integer in 1..=1000000"),
+        ("ATOMIC.LOCK k me 60000 WAIT ten", "ERR WAIT must be an integer between 0 and 31536000000"),
+        ("ATOMIC.LOCK k me 60000 WAIT SHARED", "ERR WAIT must be an integer between 0 and 31536000000"),
+        ("ATOMIC.LOCK k me 60000 WAIT 1 MAXQUEUE 0", "ERR MAXQUEUE must be an integer between 1 and 1000000"),
     ];
     each_server(|server| {
         expect_refused(server, &table);
