@@ -77,7 +77,7 @@ fn flags_are_those_that_were_declared() {
     rig.call("g", &[], &[]).unwrap().unwrap();
     let flags: Vec<_> = rig.port.begun.iter().map(|rules| rules.flags.unwrap()).collect();
     assert!(flags[0].no_writes && flags[0].allow_oom && !flags[0].allow_stale);
-    assert_eq!(flags[1], crate::lua::port::Flags::default(), "declared, as an empty list");
+    assert_eq!(flags[1], crate::lua::port::ScriptFlags::default(), "declared, as an empty list");
     let functions = rig.engine.functions();
     assert_eq!(functions.find(b"F").and_then(|function| functions.flags(function)), Some(flags[0]));
 }

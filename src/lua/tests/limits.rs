@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::lua::engine::is_worth_native_code;
-use crate::lua::stats::Runs;
+use crate::lua::run::is_worth_native_code;
+use crate::lua::stats::RunCounters;
 
 const BUDGET: Limits = Limits { budget_ms: 30, ..LIMITS };
 
@@ -280,7 +280,7 @@ fn machine_code_is_made_of_what_ran_long_and_often_enough() {
         (1000, Duration::from_micros(20), true),
         (1, Duration::from_secs(1), true),
     ] {
-        let mut figures = Runs::default();
+        let mut figures = RunCounters::default();
         (0..runs).for_each(|_| figures.add(each, false));
         assert_eq!(is_worth_native_code(&figures, 1000), worth, "{runs} runs of {each:?}");
         assert!(!is_worth_native_code(&figures, 1 << 20), "a source that takes long to compile");

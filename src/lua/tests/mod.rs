@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::port::{Call, LogLevel, NativeCommand, Pause, Port, ReplySink, Rules};
+use super::port::{CommandCall, LogLevel, NativeCommand, Pause, Port, ReplySink, Rules};
 use super::{Digest, Engine, Limits, NumberText, Run, ServerVersion, Version};
 use crate::error::Error;
 
@@ -55,7 +55,7 @@ impl Port for FakePort {
         Ok(())
     }
 
-    fn call(&mut self, call: Call<'_>) -> &[u8] {
+    fn call(&mut self, call: CommandCall<'_>) -> &[u8] {
         let argv = call.argv;
         self.calls.push(argv.iter().map(|arg| arg.to_vec()).collect());
         if argv[0] == b"SET" {
@@ -70,7 +70,7 @@ impl Port for FakePort {
         &self.reply
     }
 
-    fn run(&mut self, native: usize, call: Call<'_>) -> &[u8] {
+    fn run(&mut self, native: usize, call: CommandCall<'_>) -> &[u8] {
         assert_eq!(natives()[native].name.to_bytes(), call.argv[0]);
         self.natives += 1;
         self.keys.push(call.key);
