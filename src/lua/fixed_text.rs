@@ -24,7 +24,13 @@ impl<const N: usize> FixedText<N> {
     }
 
     pub fn extend(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|&byte| self.push(byte));
+        let room = (N - 1).saturating_sub(self.len);
+        let fitting = bytes.get(..room).unwrap_or(bytes);
+        let end = self.len + fitting.len();
+        if let Some(place) = self.bytes.get_mut(self.len..end) {
+            place.copy_from_slice(fitting);
+            self.len = end;
+        }
     }
 
     pub fn bytes(&self) -> &[u8] {

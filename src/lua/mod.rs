@@ -62,6 +62,15 @@ pub fn writes_nothing(source: &[u8]) -> bool {
     flags(source).is_ok_and(|flags| flags.is_some_and(|flags| flags.no_writes))
 }
 
+/// The first line of a library, with its end, if it names the engine Lua, in any case.
+#[must_use]
+pub fn library_line(code: &[u8]) -> Option<&[u8]> {
+    let (shebang, rest) = shebang::split(code);
+    let engine = shebang.engine().filter(|_| shebang::is_present(code))?.strip_prefix(b"#!")?;
+    let is_complete = engine.eq_ignore_ascii_case(b"lua") && !rest.is_empty();
+    code.get(..code.len().saturating_sub(rest.len()).saturating_add(1)).filter(|_| is_complete)
+}
+
 /// Whether a source is refused before it is compiled.
 #[must_use]
 pub fn is_refused(source: &[u8]) -> bool {

@@ -24,7 +24,7 @@ pub enum LogLevel {
 /// The protocol of the replies that a script gets, and of the value that it returns.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Protocol {
-    /// What a run starts with.
+    /// The protocol at the start of a run.
     #[default]
     Resp2,
     /// After `redis.setresp(3)`.
@@ -41,7 +41,7 @@ pub struct Replication {
 }
 
 impl Replication {
-    /// What a run starts with.
+    /// The replication at the start of a run.
     pub const ALL: Self = Self { aof: true, replicas: true };
 }
 
@@ -76,7 +76,7 @@ impl ScriptFlags {
     }
 }
 
-/// What a run may do.
+/// The rules of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
     /// The flags, if the script declares any, if only by an empty list. Otherwise each command is checked when the script calls it.

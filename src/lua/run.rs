@@ -34,6 +34,8 @@ pub(super) struct Callee<'a> {
 
 impl Run<'_> {
     /// Asks the port to admit the run, runs the code, and counts the run. Writes one complete reply, or nothing if the result is an error.
+    // A call of this function, with all of its parameters, costs one hundredth of an empty run.
+    #[inline(always)]
     pub(super) fn execute(
         &self,
         vm: &mut Vm,

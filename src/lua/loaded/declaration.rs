@@ -62,7 +62,7 @@ impl Positions {
     }
 }
 
-/// What a command does with its keys.
+/// How a command accesses its keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// `RO`: reads them.

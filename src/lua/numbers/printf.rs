@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use crate::lua::fixed_text::FixedText;
 
-/// A number as text. The longest one has a sign, a point, 24 digits and an exponent, or a sign and 20 digits.
-pub(in crate::lua) type Text = FixedText<40>;
+/// A number as text. The longest one has a sign, 17 digits, and zeros as far as the point: less than 28 bytes in every layout.
+pub(in crate::lua) type Text = FixedText<32>;
 
 /// The digits of a finite number that is not negative, and the power of ten that the first of them stands for.
 pub(super) struct Decimal {
@@ -30,12 +30,17 @@ impl Decimal {
         let mut text = Text::new();
         // Writing into a fixed text cannot fail.
         let _ = text.write_fmt(scientific);
-        let text = std::str::from_utf8(text.bytes()).unwrap_or_default();
-        let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
-        let significant = mantissa.bytes().rposition(|byte| !matches!(byte, b'0' | b'.')).unwrap_or(0);
+        let mut parts = text.bytes().split(|&byte| byte == b'e');
+        let (mantissa, exponent) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let (whole, fraction) = mantissa.split_at_checked(1).unwrap_or_default();
+        let fraction = fraction.strip_prefix(b".").unwrap_or_default();
+        let significant = fraction.iter().rposition(|&digit| digit != b'0').map_or(0, |last| last + 1);
         let mut digits = Text::new();
-        mantissa.bytes().take(significant + 1).filter(u8::is_ascii_digit).for_each(|digit| digits.push(digit));
-        Self { digits, exponent: exponent.parse().unwrap_or_default() }
+        digits.extend(whole);
+        digits.extend(fraction.get(..significant).unwrap_or_default());
+        let (negative, exponent) = exponent.strip_prefix(b"-").map_or((false, exponent), |exponent| (true, exponent));
+        let exponent = exponent.iter().fold(0, |exponent, digit| exponent * 10 + i32::from(digit & 15));
+        Self { digits, exponent: if negative { -exponent } else { exponent } }
     }
 
     pub fn exponent(&self) -> i32 {
@@ -49,21 +54,22 @@ impl Decimal {
 
     /// `123.4`, with zeros as far as the point.
     pub fn positional(&self, text: &mut Text) {
-        // Digits before the point.
-        let whole = self.exponent.saturating_add(1);
-        if whole <= 0 {
+        let digits = self.digits.bytes();
+        let Ok(whole) = usize::try_from(self.exponent.saturating_add(1)).map(|whole| whole.min(digits.len())) else {
             text.extend(b"0.");
-            (whole..0).for_each(|_| text.push(b'0'));
+            (self.exponent + 1..0).for_each(|_| text.push(b'0'));
+            return text.extend(digits);
+        };
+        let (whole, fraction) = digits.split_at(whole);
+        if whole.is_empty() {
+            text.push(b'0');
         }
-        let mut place = 0;
-        for &digit in self.digits.bytes() {
-            if place == whole && whole > 0 {
-                text.push(b'.');
-            }
-            text.push(digit);
-            place += 1;
+        text.extend(whole);
+        (self.count()..=self.exponent).for_each(|_| text.push(b'0'));
+        if !fraction.is_empty() {
+            text.push(b'.');
+            text.extend(fraction);
         }
-        (place..whole).for_each(|_| text.push(b'0'));
     }
 
     /// `1.234e+05`, with at least `width` digits in the exponent.
@@ -75,12 +81,17 @@ impl Decimal {
             text.extend(rest);
         }
         let sign = if self.exponent < 0 { '-' } else { '+' };
+        // Writing into a fixed text cannot fail.
         let _ = write!(text, "e{sign}{:0width$}", self.exponent.unsigned_abs());
     }
 }
 
+/// The powers of ten up to the highest precision. A call of `powi` takes longer than the rest of a short number.
+const POWERS: [f64; 15] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14];
+
 /// `printf("%.*g", precision, value)`, for a precision of 1 to 14.
 pub(in crate::lua) fn general(value: f64, precision: i32) -> Text {
+    let bound = usize::try_from(precision).ok().and_then(|precision| POWERS.get(precision)).copied().unwrap_or(0.0);
     let mut text = Text::new();
     if value.is_sign_negative() {
         text.push(b'-');
@@ -90,7 +101,7 @@ pub(in crate::lua) fn general(value: f64, precision: i32) -> Text {
         text.extend(b"nan");
     } else if value.is_infinite() {
         text.extend(b"inf");
-    } else if value.trunc() == value && magnitude < 10_f64.powi(precision) {
+    } else if value.trunc() == value && magnitude < bound {
         write_integer(magnitude, &mut text);
     } else {
         let decimal = Decimal::rounded(magnitude, precision);

@@ -1,5 +1,5 @@
-//! What a run costs in the engine. Not a test:
-//! `cargo test --no-default-features --lib script::tests::timing -- --ignored --nocapture`.
+//! The cost of a run in the engine. Not a test:
+//! `cargo test --no-default-features --lib lua::tests::timing -- --ignored --nocapture`.
 
 use std::time::Instant;
 

@@ -11,7 +11,7 @@ use mlua::ffi;
 use super::error_text;
 use super::pinned::Ref;
 use super::run_state::KNOWN_KEYS;
-use super::stack::{CompileOutcome, Quiet, Stack, native, native_with_argument};
+use super::stack::{CompileOutcome, Quiet, Stack, native};
 use super::task::{EntryPoint, Failure, Source, Task};
 use crate::lua::convert;
 use crate::lua::limits::Termination;
@@ -29,7 +29,7 @@ pub(super) struct RunFunctions {
 pub(super) fn set_up(s: Stack<'_>, functions: &RunFunctions) {
     s.push_native(native(on_error), c"on_error");
     functions.handler.set(s.pin());
-    s.push_native(native_with_argument(run_task), c"run");
+    s.push_native(native(run_task), c"run");
     functions.run.set(s.pin());
     sandbox::install(s);
 }
@@ -76,7 +76,15 @@ pub(super) fn use_globals(s: Quiet<'_>, globals: Ref) {
 }
 
 /// The whole of a run. It finds the globals and the names KEYS and ARGV on its stack.
-fn run_task(s: Stack<'_>, task: &Task<'_>) {
+fn run_task(s: Stack<'_>) -> c_int {
+    // SAFETY: `Vm::run` calls this function as a run, which ends after it.
+    if let Some(task) = unsafe { s.context().task() } {
+        run(s, task);
+    }
+    0
+}
+
+fn run(s: Stack<'_>, task: &Task<'_>) {
     let context = s.context();
     let (names, limits) = (context.names.get(), context.limits.get());
     match task.entry {

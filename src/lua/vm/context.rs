@@ -1,4 +1,4 @@
-//! What C functions reach besides their Lua stack: the state of the VM, and the run under way with its port and its sink.
+//! The state that C functions reach besides their Lua stack: that of the VM, and that of the run with its port and its sink.
 //!
 //! One `Context` serves all VMs of an engine, one after the other. Luau holds a plain pointer to it, so it is only ever shared, and
 //! every field that changes is a cell. Code from outside the engine (port and sink) is entered through `with_port` and `with_sink` only,
@@ -15,6 +15,7 @@ use super::compiler::CompilerOptions;
 use super::interrupt::Interrupt;
 use super::pinned::{LibraryTables, Names, Original, Ref};
 use super::run_state::{LOAD_TIME, RunState};
+use super::task::Task;
 use super::watchdog::Watchdog;
 use crate::error::{Error, guarded};
 use crate::lua::limits::{Limits, Termination};
@@ -43,18 +44,19 @@ pub(in crate::lua) struct Context {
     pub run: RunState,
 }
 
-/// A run under way. Its end, on whatever way, takes port and sink out of the context.
+/// A run under way. Its end, on whatever way, takes task, port and sink out of the context.
 struct Running<'r>(&'r Context);
 
 impl<'r> Running<'r> {
     /// # Safety
-    /// Port and sink must be valid, and used in no other way, until the `Running` is dropped.
+    /// Task, port and sink must be valid, and port and sink used in no other way, until the `Running` is dropped.
     unsafe fn start(
         context: &'r Context,
-        loads: bool,
+        task: &Task<'_>,
         port: NonNull<dyn Port + '_>,
         sink: Option<NonNull<dyn ReplySink + '_>>,
     ) -> Self {
+        context.run.task.set(Some(NonNull::from(task).cast()));
         // SAFETY: only the lifetimes of trait objects change. The pointers leave the context when this `Running` is dropped, and until
         // then they are valid, as the caller promises.
         unsafe {
@@ -64,8 +66,7 @@ impl<'r> Running<'r> {
                 .sink
                 .set(sink.map(|sink| std::mem::transmute::<NonNull<dyn ReplySink + '_>, NonNull<dyn ReplySink>>(sink)));
         }
-        context.run.running.set(true);
-        context.run.reset(loads);
+        context.run.reset(task.entry);
         context.allocator.forget_refusal();
         context.allocator.watch_pressure();
         context.watchdog.start();
@@ -76,7 +77,7 @@ impl<'r> Running<'r> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.0.watchdog.end();
-        self.0.run.running.set(false);
+        self.0.run.task.set(None);
         self.0.run.port.set(None);
         self.0.run.sink.set(None);
         if let Some(interrupt) = self.0.interrupt.get() {
@@ -106,10 +107,25 @@ impl Context {
     }
 
     /// Makes `act` a run: port and sink can be used, and the limits hold, until it returns.
-    pub fn with_run<R>(&self, loads: bool, port: &mut dyn Port, sink: Option<&mut dyn ReplySink>, act: impl FnOnce() -> R) -> R {
+    pub fn with_run<R>(
+        &self,
+        task: &Task<'_>,
+        port: &mut dyn Port,
+        sink: Option<&mut dyn ReplySink>,
+        act: impl FnOnce() -> R,
+    ) -> R {
         // SAFETY: the references are borrowed, and not used here, until this function returns, and `_running` is dropped before that.
-        let _running = unsafe { Running::start(self, loads, NonNull::from(port), sink.map(NonNull::from)) };
+        let _running = unsafe { Running::start(self, task, NonNull::from(port), sink.map(NonNull::from)) };
         act()
+    }
+
+    /// The task of the run.
+    ///
+    /// # Safety
+    /// The run must last longer than `'r`.
+    pub unsafe fn task<'r>(&self) -> Option<&'r Task<'r>> {
+        // SAFETY: the pointer is in the cell only while the task is valid, which is as long as the run, as the caller promises.
+        self.run.task.get().map(|task| unsafe { task.cast().as_ref() })
     }
 
     /// Why this run must end, if it must. The first answer other than `None` stays.

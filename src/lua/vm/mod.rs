@@ -338,16 +338,14 @@ impl Vm {
         let state = self.state()?;
         self.limit_memory_of_run();
         use_format(task.numbers);
-        let loads = matches!(task.entry, EntryPoint::Library(..));
-        let result = self.context.with_run(loads, port, sink, || {
+        let result = self.context.with_run(&task, port, sink, || {
             // SAFETY: the state is alive and idle. These slots have their values since `open`, there is room for as many more, and
-            // copying never raises. The task outlives the call, and its type is the one that `run_task` takes.
+            // copying never raises.
             let status = unsafe {
                 for value in RUN_TASK..=LAST {
                     ffi::lua_pushvalue(state, value);
                 }
-                ffi::lua_pushlightuserdatatagged(state, (&raw const task).cast_mut().cast(), 0);
-                ffi::lua_pcall(state, LAST - RUN_TASK + 1, 0, HANDLER)
+                ffi::lua_pcall(state, LAST - RUN_TASK, 0, HANDLER)
             };
             self.outcome(status, name)
         });

@@ -7,7 +7,7 @@ use std::ptr::{self, NonNull};
 use std::time::{Duration, Instant};
 
 use super::random::Lrand48;
-use super::task::{Failure, Registered};
+use super::task::{EntryPoint, Failure, Registered, Task};
 use crate::error::Error;
 use crate::lua::api::cjson::Settings;
 use crate::lua::limits::Termination;
@@ -53,7 +53,8 @@ pub(in crate::lua) struct RunState {
     /// Absent outside a run, and while it is in use.
     pub(super) port: Cell<Option<NonNull<dyn Port>>>,
     pub(super) sink: Cell<Option<NonNull<dyn ReplySink>>>,
-    pub(super) running: Cell<bool>,
+    /// Absent outside a run.
+    pub(super) task: Cell<Option<NonNull<Task<'static>>>>,
 }
 
 impl RunState {
@@ -75,23 +76,23 @@ impl RunState {
             panic: Cell::new(None),
             port: Cell::new(None),
             sink: Cell::new(None),
-            running: Cell::new(false),
+            task: Cell::new(None),
         }
     }
 
     /// Whether a run is under way.
     pub fn is_running(&self) -> bool {
-        self.running.get()
+        self.task.get().is_some()
     }
 
     /// Whether the run loads code.
     pub fn is_loading(&self) -> bool {
-        self.running.get() && self.load_started.get().is_some()
+        self.is_running() && self.load_started.get().is_some()
     }
 
     /// Sets what a run starts with.
-    pub(super) fn reset(&self, loads: bool) {
-        self.load_started.set(loads.then(Instant::now));
+    pub(super) fn reset(&self, entry: EntryPoint) {
+        self.load_started.set(matches!(entry, EntryPoint::Library(..)).then(Instant::now));
         self.ended.set(None);
         self.unreachable.set(false);
         self.protocol.set(Protocol::Resp2);

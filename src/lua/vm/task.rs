@@ -1,4 +1,4 @@
-//! What a VM compiles and runs.
+//! The inputs and results of compilations and runs.
 
 use std::ffi::CStr;
 
@@ -51,13 +51,13 @@ pub(in crate::lua) struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// What it is, in the words of Redis.
+    /// The kind of the source, in the words of Redis.
     pub fn what(&self) -> &'static [u8] {
         if self.library { b"function" } else { b"script (new function)" }
     }
 }
 
-/// What the compiler made of a source.
+/// The result of a compilation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::lua) struct CompiledSource {
     pub function: Ref,

@@ -29,8 +29,8 @@ use std::ops::Deref;
 use mlua::ffi;
 
 pub(in crate::lua) use self::buffer::Buffer;
+pub(in crate::lua::vm) use self::native::call_protected;
 pub(in crate::lua) use self::native::{Native, native, native_with_resume};
-pub(in crate::lua::vm) use self::native::{call_protected, native_with_argument};
 pub(in crate::lua) use self::raising::CompileOutcome;
 
 /// The type of a Lua value, as far as the engine distinguishes them.

@@ -52,15 +52,9 @@ extern "C-unwind" fn resume<R: Fn(Stack<'_>, c_int) -> c_int + Copy + 'static>(
     item::<R>()(unsafe { Stack::new(state) }, status)
 }
 
-/// Makes a C function of a Rust function with an argument. The C function finds a pointer to the argument, as light userdata, in its last
-/// argument and drops that from the stack.
-pub(in crate::lua::vm) const fn native_with_argument<J, F: Fn(Stack<'_>, &J) + Copy + 'static>(_: F) -> Native {
-    Native { function: enter_with::<J, F>, resume: None }
-}
-
 extern "C-unwind" fn enter_with<J, F: Fn(Stack<'_>, &J) + Copy + 'static>(state: *mut ffi::lua_State) -> c_int {
-    // SAFETY: Luau calls this function, so the state is running one; every call of Luau is inside a protected call (`Vm`). The two callers,
-    // `call_protected` and `Vm::run`, pass a pointer to a `J` that outlives the call.
+    // SAFETY: lua_cpcall, which protects the call, runs this function with the pointer that `call_protected` got: to a `J` that outlives
+    // the call.
     unsafe {
         let job = &*ffi::lua_touserdata(state, -1).cast::<J>();
         ffi::lua_settop(state, -2);
@@ -69,15 +63,15 @@ extern "C-unwind" fn enter_with<J, F: Fn(Stack<'_>, &J) + Copy + 'static>(state:
     0
 }
 
-/// Calls `act` with `job` in protected mode and returns the status. If that is not OK, the error is on the top of the stack.
+/// Calls a Rust function with `job` in protected mode and returns the status. If that is not OK, the error is on the top of the stack.
 ///
 /// # Safety
 /// The state must be alive, run no function, and belong to a VM of [`super::super::Vm`].
-pub(in crate::lua::vm) unsafe fn call_protected<J, F>(state: NonNull<ffi::lua_State>, act: F, job: &J) -> c_int
+pub(in crate::lua::vm) unsafe fn call_protected<J, F>(state: NonNull<ffi::lua_State>, _: F, job: &J) -> c_int
 where
     F: Fn(Stack<'_>, &J) + Copy + 'static,
 {
     let job: *mut c_void = ptr::from_ref(job).cast_mut().cast();
     // SAFETY: the state is alive and idle. lua_cpcall pushes the pointer, which is valid until the call returns, as the only argument.
-    unsafe { ffi::lua_cpcall(state.as_ptr(), native_with_argument::<J, F>(act).function, job) }
+    unsafe { ffi::lua_cpcall(state.as_ptr(), enter_with::<J, F>, job) }
 }

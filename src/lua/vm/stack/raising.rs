@@ -9,7 +9,7 @@ use super::{Kind, Native, Stack, lua};
 use crate::lua::source::lua51;
 use crate::lua::vm::pinned::Ref;
 
-/// What the compiler made of a source.
+/// The value that the compiler pushed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::lua) enum CompileOutcome {
     /// A function.
