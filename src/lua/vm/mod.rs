@@ -16,6 +16,8 @@ pub mod random;
 pub mod run_state;
 pub mod stack;
 pub mod task;
+#[cfg(test)]
+mod tests;
 mod watchdog;
 
 use std::ffi::c_int;

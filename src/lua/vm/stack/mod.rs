@@ -14,7 +14,7 @@
 //!
 //! Indices are not types. An index must name a slot of the current function, and a method on tables must get a table. A release build
 //! does not check that. A debug build does: Luau's assertions are compiled in there (`LUAU_ENABLE_ASSERT`) and stop the process, so every
-//! test runs with them. A push without room is an error in every build.
+//! test runs with them, and `vm/tests` checks that it does. A push without room is an error in every build.
 
 mod buffer;
 mod data;
