@@ -66,8 +66,8 @@ impl Engine {
         Ok(digest)
     }
 
-    /// Caches a script that is stored outside the engine, as long as it is stored there; false if it can never compile. It is compiled
-    /// when it is used.
+    /// Caches a script that is stored outside the engine, as long as it is stored there; false if it can never compile. It is
+    /// compiled when it is used.
     pub fn adopt(&mut self, digest: Digest, source: &[u8]) -> bool {
         if sandbox::refusal(source).is_some() {
             return false;
@@ -145,8 +145,8 @@ impl Engine {
         self.command_files.reset_stats();
     }
 
-    /// Runs a script and writes its result into `reply`: one complete reply, or nothing if the result is an error. The script is cached,
-    /// if it compiles, until it is evicted.
+    /// Runs a script and writes its result into `reply`: one complete reply, or nothing if the result is an error. The script is
+    /// cached, if it compiles, until it is evicted.
     pub fn eval(&mut self, source: &[u8], run: &Run<'_>, port: &mut dyn Port, reply: &mut dyn ReplySink) -> Result<()> {
         let digest = Digest::of(source);
         if run.leaves && self.left.contains(digest) {
@@ -186,7 +186,8 @@ impl Engine {
         result
     }
 
-    /// Whether a script runs here as in the server's engine. It is cached, or this is its source; a script that compiles is cached.
+    /// Whether a script runs here as in the server's engine. It is cached, or this is its source; a script that compiles is
+    /// cached.
     pub fn runs_here(&mut self, digest: Digest, source: Option<&[u8]>) -> bool {
         if self.left.contains(digest) {
             return false;

@@ -1,7 +1,7 @@
 //! The Lua engine: a sandboxed Luau VM, its script cache and its limits.
 //!
-//! It knows `port`, `error` and `primitives`, and neither the commands nor the module API, so a fake port tests it without a server.
-//! Its layers; an upper one may use a lower one, never the reverse:
+//! It knows `port`, `error` and `primitives`, and neither the commands nor the module API, so a fake port tests it without a
+//! server. Its layers; an upper one may use a lower one, never the reverse:
 //!
 //! - `engine`: load, run, flush. It joins the layers below.
 //! - `loaded`: code that runs once and stays, which is function libraries and command files. `scripts`: the script cache, the scripts that
@@ -11,10 +11,11 @@
 //! - `convert`: replies and values. `numbers`: numbers as text. `source`: digest, first line, and meaning in Lua 5.1.
 //! - `port`, `limits`, `version`, `fixed_text`: types that all of these use.
 //!
-//! The VM, the sandbox and the functions of `api` use each other, as in every embedded VM. `vm/pinned`, `vm/task`, `vm/arguments` and
-//! `vm/compiler` are leaves below them.
+//! The VM, the sandbox and the functions of `api` use each other, as in every embedded VM. `vm/pinned`, `vm/task`, `vm/arguments`
+//! and `vm/compiler` are leaves below them.
 //!
-//! `unsafe` is in `vm`, in `numbers/text`, which replaces a function of Luau, and in `api/redis`, which reads replies from the port's buffer.
+//! `unsafe` is in `vm`, in `numbers/text`, which replaces a function of Luau, and in `api/redis`, which reads replies from the
+//! port's buffer.
 
 mod api;
 mod convert;

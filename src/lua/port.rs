@@ -1,7 +1,7 @@
 //! The port through which a script reaches the server, and through which its result reaches the client.
 //!
-//! The engine knows these traits and nothing of the module API. `scripting` implements them on a real server, the unit tests on a fake
-//! one. No implementation may call back into the engine.
+//! The engine knows these traits and nothing of the module API. `scripting` implements them on a real server, the unit tests on a
+//! fake one. No implementation may call back into the engine.
 
 use std::ffi::CStr;
 
@@ -79,7 +79,8 @@ impl ScriptFlags {
 /// The rules of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
-    /// The flags, if the script declares any, if only by an empty list. Otherwise each command is checked when the script calls it.
+    /// The flags, if the script declares any, if only by an empty list. Otherwise each command is checked when the script calls
+    /// it.
     pub flags: Option<ScriptFlags>,
     /// The client asked for a run without writes.
     pub read_only: bool,
@@ -136,8 +137,8 @@ impl Strings for &[&[u8]] {
     }
 }
 
-/// The requests of a running script to the server. Only `begin` may fail. A reply is protocol text: one complete, well-formed reply, an
-/// error reply included, that stays valid until the next call.
+/// The requests of a running script to the server. Only `begin` may fail. A reply is protocol text: one complete, well-formed
+/// reply, an error reply included, that stays valid until the next call.
 pub trait Port {
     /// Admits the run or refuses it.
     fn begin(&mut self, rules: Rules) -> Result<()>;
@@ -164,8 +165,8 @@ pub trait Port {
     fn log(&mut self, level: LogLevel, message: &[u8]);
 }
 
-/// The reply to the client. The value of a script is written in the order of the RESP protocol: the header of an aggregate, then its
-/// elements. A RESP2 client gets the server's own down-conversion of the RESP3 types.
+/// The reply to the client. The value of a script is written in the order of the RESP protocol: the header of an aggregate, then
+/// its elements. A RESP2 client gets the server's own down-conversion of the RESP3 types.
 pub trait ReplySink {
     fn integer(&mut self, value: i64);
     fn bulk(&mut self, value: &[u8]);

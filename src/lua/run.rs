@@ -20,8 +20,8 @@ pub struct Run<'a> {
     pub read_only: bool,
     /// How numbers become text.
     pub numbers: NumberText,
-    /// The server's engine can run a script that does not compile here, or that is Lua 5.1 and means something else here. Such a script is
-    /// [`Error::LeftToServer`](crate::error::Error::LeftToServer).
+    /// The server's engine can run a script that does not compile here, or that is Lua 5.1 and means something else here. Such a
+    /// script is [`Error::LeftToServer`](crate::error::Error::LeftToServer).
     pub leaves: bool,
 }
 
@@ -33,7 +33,8 @@ pub(super) struct Callee<'a> {
 }
 
 impl Run<'_> {
-    /// Asks the port to admit the run, runs the code, and counts the run. Writes one complete reply, or nothing if the result is an error.
+    /// Asks the port to admit the run, runs the code, and counts the run. Writes one complete reply, or nothing if the result is
+    /// an error.
     // A call of this function, with all of its parameters, costs one hundredth of an empty run.
     #[inline(always)]
     pub(super) fn execute(

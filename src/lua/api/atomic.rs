@@ -1,8 +1,8 @@
 //! `atomic.*`: the native commands as functions, so a script calls them without the server's dispatch.
 //!
-//! The engine gets the list of commands when it starts. Arguments are those of the command. The last one may be a table: its list, then its
-//! fields as options, `{nx = true, px = 1000}` for `NX PX 1000`. Options come in the order of the command's syntax, because a table has no
-//! order. An unknown field is refused here, since a command might take it for data.
+//! The engine gets the list of commands when it starts. Arguments are those of the command. The last one may be a table: its
+//! list, then its fields as options, `{nx = true, px = 1000}` for `NX PX 1000`. Options come in the order of the command's
+//! syntax, because a table has no order. An unknown field is refused here, since a command might take it for data.
 
 use std::ffi::c_int;
 
@@ -57,7 +57,8 @@ fn call(s: Stack<'_>) -> c_int {
     call_target(s, Target::Native(number))
 }
 
-/// Collects the name of the command and its arguments. Strings in tables stay alive: no Lua runs before the arguments are dropped.
+/// Collects the name of the command and its arguments. Strings in tables stay alive: no Lua runs before the arguments are
+/// dropped.
 pub(super) fn collect<'r>(s: Quiet<'r>, number: usize, arguments: &mut Arguments<'r>) -> Collected<'r> {
     let command = s.context().natives.get(number).ok_or(Refusal::BadArgument)?;
     arguments.push(command.name.to_bytes());

@@ -1,7 +1,7 @@
 //! Functions of the base library that differ from Luau's, for compatibility with Redis or for safety.
 //!
-//! `getfenv` and `setfenv` are here because the functions of the prelude live as long as the VM: a script that changed their globals could
-//! pass data to later scripts.
+//! `getfenv` and `setfenv` are here because the functions of the prelude live as long as the VM: a script that changed their
+//! globals could pass data to later scripts.
 
 use std::ffi::{CStr, c_int};
 
@@ -9,8 +9,8 @@ use crate::lua::sandbox;
 use crate::lua::vm::error_text::in_words_of_redis;
 use crate::lua::vm::stack::{CompileOutcome, Kind, Stack};
 
-/// As in Lua, but of an error that is a table with a field `err` the caller gets that text. With this, Redis keeps scripts working that
-/// were written when errors were strings.
+/// As in Lua, but of an error that is a table with a field `err` the caller gets that text. With this, Redis keeps scripts
+/// working that were written when errors were strings.
 pub(in crate::lua) fn pcall(s: Stack<'_>) -> c_int {
     s.check_any(1);
     s.protected_call_then_resume(s.top() - 1, 0)
@@ -34,8 +34,8 @@ pub(in crate::lua) fn pcall_ended(s: Stack<'_>, status: c_int) -> c_int {
     2 + translate_error(s)
 }
 
-/// Replaces the error on the top by the one that Redis hands to a script. Answers the number of extra values: after a table without a text
-/// Redis leaves the nil that it found there.
+/// Replaces the error on the top by the one that Redis hands to a script. Answers the number of extra values: after a table
+/// without a text Redis leaves the nil that it found there.
 fn translate_error(s: Stack<'_>) -> c_int {
     match s.kind(-1) {
         Kind::Table => {
@@ -60,8 +60,8 @@ fn translate_error(s: Stack<'_>) -> c_int {
     0
 }
 
-/// Compiles text and pushes the function, or nil and the text of the error. No bytecode can be loaded this way: Luau compiles whatever it
-/// gets.
+/// Compiles text and pushes the function, or nil and the text of the error. No bytecode can be loaded this way: Luau compiles
+/// whatever it gets.
 pub(in crate::lua) fn loadstring(s: Stack<'_>) -> c_int {
     let source = s.check_bytes(1);
     let name = if s.kind(2) == Kind::Nil { s.c_string(1) } else { s.c_string(2) };

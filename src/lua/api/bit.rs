@@ -28,8 +28,8 @@ pub(in crate::lua) fn open(s: Stack<'_>) {
     }
 }
 
-/// The argument `n`. Adding 2^52 + 2^51 leaves the integer, rounded to even, in the low bits of the double. LuaBitOp rounds so, and numbers
-/// from 2^51 on lose their last bits.
+/// The argument `n`. Adding 2^52 + 2^51 leaves the integer, rounded to even, in the low bits of the double. LuaBitOp rounds so,
+/// and numbers from 2^51 on lose their last bits.
 fn bits(s: Stack<'_>, n: c_int) -> u32 {
     const MAGIC: f64 = 6_755_399_441_055_744.0;
     let [a, b, c, d, ..] = (s.number(n) + MAGIC).to_le_bytes();

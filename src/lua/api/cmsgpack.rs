@@ -1,8 +1,9 @@
 //! `cmsgpack`: MessagePack, as Redis' lua-cmsgpack 0.4.0 writes and reads it.
 //!
-//! A table whose keys are the integers from 1 to its length is an array, the empty table included. Any other table is a map. A table
-//! inside 16 others is written as nil, so a table that holds itself ends. A number is an integer if it has no fraction and fits in 64
-//! bits, else a float if that loses nothing, else a double. Values that MessagePack does not have, such as functions, are nil.
+//! A table whose keys are the integers from 1 to its length is an array, the empty table included. Any other table is a map. A
+//! table inside 16 others is written as nil, so a table that holds itself ends. A number is an integer if it has no fraction and
+//! fits in 64 bits, else a float if that loses nothing, else a double. Values that MessagePack does not have, such as functions,
+//! are nil.
 //!
 //! Reading knows the format of 2012: strings are bytes, and the binary, extension and timestamp types are an error.
 
@@ -149,8 +150,8 @@ impl Packer<'_> {
         }
     }
 
-    /// Writes the table on the top. Tables that hold the same table many times are large in the output only. Nothing calls Lua here, so the
-    /// limits are checked here.
+    /// Writes the table on the top. Tables that hold the same table many times are large in the output only. Nothing calls Lua
+    /// here, so the limits are checked here.
     fn table(&mut self, level: usize) {
         let s = self.s;
         obey_limits(s);
@@ -176,8 +177,8 @@ impl Packer<'_> {
     }
 }
 
-/// The number of pairs in the table on the top, and whether their keys are the integers from 1 to that number. Keys differ, so it is
-/// enough to compare the largest one.
+/// The number of pairs in the table on the top, and whether their keys are the integers from 1 to that number. Keys differ, so it
+/// is enough to compare the largest one.
 fn shape(s: Stack<'_>) -> (usize, bool) {
     let (mut count, mut largest, mut place) = (0_usize, 0.0_f64, 0);
     let mut integers = true;
@@ -340,8 +341,8 @@ impl<'r> Reader<'r> {
         Ok(())
     }
 
-    /// Pushes an empty table without room for values: a length may be false, and `#` of a list with nils depends on how the list grew.
-    /// Raises if the table is nested too deep, because a level costs C stack.
+    /// Pushes an empty table without room for values: a length may be false, and `#` of a list with nils depends on how the list
+    /// grew. Raises if the table is nested too deep, because a level costs C stack.
     fn open(&self, depth: usize) {
         let s = self.s;
         if depth >= MAX_DEPTH || !s.reserve(4) {

@@ -1,5 +1,5 @@
-//! Functions of Luau's libraries that could work for minutes without a safepoint at which a run can end: searches in long texts, and the
-//! comparisons of a sort. Short work goes to Luau's own function in the same frame, so its errors are Luau's.
+//! Functions of Luau's libraries that could work for minutes without a safepoint at which a run can end: searches in long texts,
+//! and the comparisons of a sort. Short work goes to Luau's own function in the same frame, so its errors are Luau's.
 
 use std::ffi::c_int;
 
@@ -13,8 +13,8 @@ use crate::lua::vm::stack::{Buffer, Kind, Stack, native};
 /// Above this product of the lengths, the search uses an algorithm that is linear in their sum.
 const LONG: usize = 1 << 24;
 
-/// A pattern with a set is refused above this product of its length and that of the text: the set can be nearly as long as the pattern,
-/// and every byte of the text is compared with all of it.
+/// A pattern with a set is refused above this product of its length and that of the text: the set can be nearly as long as the
+/// pattern, and every byte of the text is compared with all of it.
 const TOO_LONG: usize = 1 << 28;
 
 /// Sorts of longer tables, and of longer strings, check the limits between comparisons.
@@ -113,7 +113,8 @@ pub(in crate::lua) fn sort(s: Stack<'_>) -> c_int {
     s.run_original(Original::Sort)
 }
 
-/// Whether comparing the elements of the table may take long. The first element gives the type of all: two types cannot be sorted.
+/// Whether comparing the elements of the table may take long. The first element gives the type of all: two types cannot be
+/// sorted.
 fn is_long(s: Stack<'_>) -> bool {
     let count = s.length(1);
     let long_string = |index| {

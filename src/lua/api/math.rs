@@ -1,7 +1,7 @@
 //! `math.random` and `math.randomseed` on the generator of Redis.
 //!
-//! The generator belongs to the run. Luau's own would carry its state from one script to the next, so a script could steer or foresee the
-//! numbers of another. The generator is seeded when a run first draws from it, so other runs pay nothing.
+//! The generator belongs to the run. Luau's own would carry its state from one script to the next, so a script could steer or
+//! foresee the numbers of another. The generator is seeded when a run first draws from it, so other runs pay nothing.
 
 use std::ffi::c_int;
 use std::hash::{BuildHasher, Hasher, RandomState};

@@ -1,5 +1,5 @@
-//! The functions that scripts can call, one file per namespace. Each namespace has a row in `sandbox`. `library_call` is shared code of
-//! the libraries that Redis has in C.
+//! The functions that scripts can call, one file per namespace. Each namespace has a row in `sandbox`. `library_call` is shared
+//! code of the libraries that Redis has in C.
 
 pub(super) mod atomic;
 pub(super) mod base;

@@ -1,8 +1,8 @@
 //! `redis.*`, which is also `server.*`: the way from a script to the server.
 //!
-//! `call` is the hottest function of the engine. It hands Lua's own strings to the port without a copy, and reads the reply from the port's
-//! buffer; numbers are formatted into a buffer that is kept. Errors are tables with a field `err` that starts with the error's code. The
-//! functions that hold those buffers take a `Quiet`, so no error can skip their destructors.
+//! `call` is the hottest function of the engine. It hands Lua's own strings to the port without a copy, and reads the reply from
+//! the port's buffer; numbers are formatted into a buffer that is kept. Errors are tables with a field `err` that starts with the
+//! error's code. The functions that hold those buffers take a `Quiet`, so no error can skip their destructors.
 
 use std::ffi::{CStr, c_int};
 
@@ -410,8 +410,8 @@ fn debug(_: Stack<'_>) -> c_int {
     0
 }
 
-/// Appends the strings and numbers among the arguments from the second to the `last` one, joined by spaces, up to the length of a line of
-/// the log. Other arguments are skipped.
+/// Appends the strings and numbers among the arguments from the second to the `last` one, joined by spaces, up to the length of a
+/// line of the log. Other arguments are skipped.
 fn join(s: Stack<'_>, last: c_int, line: &mut Buffer<'_>) {
     for index in 2..=last {
         if line.bytes().len() > MESSAGE_BYTES {

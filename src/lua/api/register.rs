@@ -1,4 +1,5 @@
-//! The table `redis` that the code of a function library sees while it loads: `register_function`, the log, and the server's version.
+//! The table `redis` that the code of a function library sees while it loads: `register_function`, the log, and the server's
+//! version.
 
 use std::ffi::c_int;
 
@@ -70,8 +71,8 @@ pub(super) fn register(s: Quiet<'_>, function: Registered) {
     registered.set(all);
 }
 
-/// Checks the name of another function. Names are compared without case: the server takes two functions that differ in case only, and
-/// aborts when such a library is deleted.
+/// Checks the name of another function. Names are compared without case: the server takes two functions that differ in case only,
+/// and aborts when such a library is deleted.
 fn check(s: Quiet<'_>, name: &[u8]) -> Result<(), &'static [u8]> {
     let registered = &s.context().run.registered;
     let all = registered.take();

@@ -8,7 +8,8 @@
 //! | `x`, blank | a zero byte, nothing |
 //! | `s`, `cn` | string that ends with a zero, string of `n` bytes (`c0`: the whole string; in `unpack`, the value before is its length) |
 //!
-//! An integer has 64 bits whatever its size: `pack` fills a wider one with zeros and cuts a narrower one. A format ends at its first NUL.
+//! An integer has 64 bits whatever its size: `pack` fills a wider one with zeros and cuts a narrower one. A format ends at its
+//! first NUL.
 
 use std::ffi::{CStr, c_int};
 

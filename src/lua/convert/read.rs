@@ -18,7 +18,7 @@ pub(in crate::lua) enum Pushed {
     Error,
 }
 
-/// The text is no complete reply, or a reply of absurd depth.
+/// The text is not one complete reply, or it is nested deeper than [`MAX_DEPTH`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::lua) struct Malformed;
 
@@ -101,8 +101,8 @@ fn push_array(s: Stack<'_>, names: &Names, len: usize, reader: &mut Reader<'_>, 
     Ok(())
 }
 
-/// Makes sure that there is stack for one more level. The reader has checked that the text can hold the values of an aggregate, so a
-/// length that lies reserves nothing.
+/// Checks that there is stack for one more level. The reader has checked that the text can hold the values of an aggregate, so a false
+/// length reserves nothing.
 fn check_nesting(s: Stack<'_>, depth: usize) -> Result<(), Malformed> {
     if depth < MAX_DEPTH && s.reserve(SLOTS_PER_LEVEL) { Ok(()) } else { Err(Malformed) }
 }

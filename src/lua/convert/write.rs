@@ -117,8 +117,8 @@ impl Meter<'_> {
             return self.take(s.bytes(-1).map_or(0, <[u8]>::len));
         }
         self.take(0)?;
-        // A table that holds itself twice is a large reply of few bytes. Nothing calls Lua here, so the time limits are checked here.
-        // It takes long to walk a table that was once large, and nothing can stop the writing, which takes as long as this.
+        // A table that holds itself twice is a large reply of few bytes. Nothing calls Lua here, so the time limits are checked
+        // here. It takes long to walk a table that was once large, and nothing can stop the writing, which takes as long as this.
         let is_long = s.context().pause_if_long();
         if s.context().termination().is_some()
             || (is_long && self.long_since.get_or_insert_with(Instant::now).elapsed() > LONGEST)

@@ -42,8 +42,8 @@ impl Chunk {
         Ok(())
     }
 
-    /// Follows up a run of one of its functions: drops functions whose globals changed, and compiles code that computes to machine code.
-    /// `counters` are those of the runs that decide on that.
+    /// Follows up a run of one of its functions: drops functions whose globals changed, and compiles code that computes to
+    /// machine code. `counters` are those of the runs that decide on that.
     pub fn after_run(&mut self, vm: &mut Vm, counters: &RunCounters) {
         // Changed globals would stay with the function. Running the code again makes a new function.
         if vm.take_rebound() {

@@ -1,7 +1,7 @@
 //! Scripted commands: each command file is code that runs once, as the code of a function library does, and declares commands.
 //!
-//! The server knows a command by its registration. Here a command is a number, in the order of registration, with the function of the
-//! file that declares it now, if one does. A file whose VM is gone runs its code again before the next call.
+//! The server knows a command by its registration. Here a command is a number, in the order of registration, with the function of
+//! the file that declares it now, if one does. A file whose VM is gone runs its code again before the next call.
 
 use std::ffi::{CStr, CString};
 

@@ -1,7 +1,7 @@
 //! The declaration of a scripted command, as a command file makes it with `redis.register_command`.
 //!
-//! `api/register_command` reads the Lua table into [`Fields`]. All their rules are here; an error says what was expected. The words of a
-//! call are counted from 0, the name of the command, so the first argument is word 1.
+//! `api/register_command` reads the Lua table into [`Fields`]. All their rules are here; an error says what was expected. The
+//! words of a call are counted from 0, the name of the command, so the first argument is word 1.
 
 use std::ffi::{CStr, CString};
 
@@ -247,7 +247,8 @@ impl Declaration {
         }
     }
 
-    /// The flags as the server takes them. A script cannot run a script, so the server's own scripts cannot call a scripted command.
+    /// The flags as the server takes them. A script cannot run a script, so the server's own scripts cannot call a scripted
+    /// command.
     #[must_use]
     pub fn server_flags(&self) -> CString {
         let mut flags = String::from("deny-script");

@@ -1,7 +1,7 @@
 //! Function libraries: code that runs once and registers functions, which clients then call by name.
 //!
-//! The server stores the code, so nothing here does. A library whose VM is gone runs its code again before the next call of one of its
-//! functions. Values that the code kept between calls are lost then, as after a restart.
+//! The server stores the code, so nothing here does. A library whose VM is gone runs its code again before the next call of one
+//! of its functions. Values that the code kept between calls are lost then, as after a restart.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};

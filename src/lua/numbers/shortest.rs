@@ -1,7 +1,7 @@
 //! A Lua number as text, the way Redis writes the arguments of a command.
 //!
-//! Integral values are written as integers. Others have the fewest digits that read back as the same number, in the layout of Redis'
-//! `fpconv_dtoa` (`0.1`, `1e+20`, `1.5e-7`). Redis 7.0 writes 17 digits here; 7.2 and later write what this does.
+//! Integral values are written as integers. Others have the fewest digits that read back as the same number, in the layout of
+//! Redis' `fpconv_dtoa` (`0.1`, `1e+20`, `1.5e-7`). Redis 7.0 writes 17 digits here; 7.2 and later write what this does.
 
 use super::printf::{Decimal, Text, write_integer};
 

@@ -1,11 +1,13 @@
-//! The text that Luau writes for a number wherever one becomes text: `tostring`, `..`, `table.concat`, `string.format('%s')`, messages.
+//! The text that Luau writes for a number wherever one becomes text: `tostring`, `..`, `table.concat`, `string.format('%s')`,
+//! messages.
 //!
-//! Lua 5.1 writes `%.14g`, Luau the shortest text that reads back as the same number. Applications store ids and members that scripts
-//! make of numbers, so a script must make the same ones here as on the server. Luau has one function for it, in an object file of its own
-//! in the static library. This file defines both symbols of that object, so the linker leaves the object out. If a later Luau adds a third
-//! symbol there, the build fails for two definitions; if it calls another function, the tests fail.
+//! Lua 5.1 writes `%.14g`, Luau the shortest text that reads back as the same number. Applications store ids and members that
+//! scripts make of numbers, so a script must make the same ones here as on the server. Luau has one function for it, in an object
+//! file of its own in the static library. This file defines both symbols of that object, so the linker leaves the object out. If
+//! a later Luau adds a third symbol there, the build fails for two definitions; if it calls another function, the tests fail.
 //!
-//! Rejected: a changed copy of Luau's sources, which someone must carry from release to release, and `--wrap`, which not every linker has.
+//! Rejected: a changed copy of Luau's sources, which someone must carry from release to release, and `--wrap`, which not every
+//! linker has.
 
 use std::cell::Cell;
 use std::ffi::c_char;

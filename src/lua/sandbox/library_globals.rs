@@ -1,8 +1,9 @@
-//! The globals of libraries and command files: those of scripts, without the arguments of a run, and with another `redis` during a load.
+//! The globals of libraries and command files: those of scripts, without the arguments of a run, and with another `redis` during
+//! a load.
 //!
-//! Code may only register functions while it loads, so it sees another table `redis`, and no `atomic`. It may keep values of that table, as
-//! in Redis. When Luau loads code, it resolves imports such as `redis.call`, and uses the result as long as the globals count as safe. So
-//! the code is compiled with the globals of a run, and these do not count as safe during a load.
+//! Code may only register functions while it loads, so it sees another table `redis`, and no `atomic`. It may keep values of that
+//! table, as in Redis. When Luau loads code, it resolves imports such as `redis.call`, and uses the result as long as the globals
+//! count as safe. So the code is compiled with the globals of a run, and these do not count as safe during a load.
 
 use crate::lua::api::{redis, register, register_command};
 use crate::lua::sandbox;

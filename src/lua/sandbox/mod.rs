@@ -1,8 +1,10 @@
-//! The globals of scripts, and the allow lists that they are built from: one row per name, with the reason why the name is allowed.
+//! The globals of scripts, and the allow lists that they are built from: one row per name, with the reason why the name is
+//! allowed.
 //!
-//! The globals are one table, made once per VM and read-only like everything in it. Only `KEYS` and `ARGV` change: the engine sets them
-//! between runs. A name that is in no list does not exist. The libraries are those of Lua 5.1 as Redis offers them. Additions of Luau are
-//! left out, so a script that works here works there. Functions that Luau lacks come from `lua/prelude` or from `api`.
+//! The globals are one table, made once per VM and read-only like everything in it. Only `KEYS` and `ARGV` change: the engine
+//! sets them between runs. A name that is in no list does not exist. The libraries are those of Lua 5.1 as Redis offers them.
+//! Additions of Luau are left out, so a script that works here works there. Functions that Luau lacks come from `lua/prelude` or
+//! from `api`.
 
 pub mod library_globals;
 
@@ -29,8 +31,8 @@ pub(super) fn refusal(source: &[u8]) -> Option<&'static [u8]> {
 /// Globals that change between runs: the compiler must not cache their values.
 pub(super) const MUTABLE_GLOBALS: &[&CStr] = &[c"KEYS", c"ARGV"];
 
-/// Functions that Luau's compiler would replace by instructions of its own, and that scripts must not get: they are not in the lists below,
-/// or the lists have another function of that name.
+/// Functions that Luau's compiler would replace by instructions of its own, and that scripts must not get: they are not in the
+/// lists below, or the lists have another function of that name.
 pub(super) const NO_FAST_CALL: &[&CStr] = &[
     c"typeof",
     c"rawlen",
@@ -229,8 +231,8 @@ pub(super) const PRELUDE_NAME: &[u8] = b"=prelude";
 
 const PRELUDE: &[u8] = include_bytes!("../../../lua/prelude/base.lua");
 
-/// The slots of `install`: Luau's own globals, the functions of the prelude, and the globals of scripts; then, for one library, the first
-/// two again and the table that scripts get.
+/// The slots of `install`: Luau's own globals, the functions of the prelude, and the globals of scripts; then, for one library,
+/// the first two again and the table that scripts get.
 const LUAU: c_int = 1;
 const FROM_PRELUDE: c_int = 2;
 const GLOBALS: c_int = 3;

@@ -1,9 +1,9 @@
 //! The script cache: scripts by the SHA1 of their source.
 //!
-//! A stored script is also in a library of the server. It is cached as long as it is stored: evicting it would gain nothing. All other
-//! scripts are evictable: they are bounded in count and in bytes, and the least recently used one is evicted first. The cache keeps the
-//! sources, so a script outlives the VM that compiled it: a compiled function carries the number of its VM, and a script whose VM is gone
-//! is compiled again when it is used.
+//! A stored script is also in a library of the server. It is cached as long as it is stored: evicting it would gain nothing. All
+//! other scripts are evictable: they are bounded in count and in bytes, and the least recently used one is evicted first. The
+//! cache keeps the sources, so a script outlives the VM that compiled it: a compiled function carries the number of its VM, and a
+//! script whose VM is gone is compiled again when it is used.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Bound;
@@ -19,13 +19,13 @@ pub const EVICTABLE_SCRIPTS: usize = 500;
 /// The most bytes of source in evictable scripts.
 pub const EVICTABLE_BYTES: usize = 16 << 20;
 
-/// The most bytes that a stored script takes besides its source: the library in the server (its names, its function, its entries in two
-/// tables), and the entry here with a short compiled script. Measurements gave 1,900 to 2,450 bytes; `tests/it/script/store/cost.rs`
-/// checks the bound on every server.
+/// The most bytes that a stored script takes besides its source: the library in the server (its names, its function, its entries
+/// in two tables), and the entry here with a short compiled script. Measurements gave 1,900 to 2,450 bytes;
+/// `tests/it/script/store/cost.rs` checks the bound on every server.
 const STORED_OVERHEAD: usize = 2560;
 
-/// The most memory that a stored source takes: the server and the engine each keep a copy, and an allocation may be a quarter larger than
-/// requested.
+/// The most memory that a stored source takes: the server and the engine each keep a copy, and an allocation may be a quarter
+/// larger than requested.
 #[must_use]
 pub const fn stored_memory(source_bytes: usize) -> usize {
     source_bytes.saturating_mul(2).saturating_add(source_bytes / 2).saturating_add(STORED_OVERHEAD)
@@ -183,8 +183,8 @@ impl Cache {
             if script.used == place {
                 break self.remove(digest);
             }
-            // It was used since its insertion. Every other script was used after its own place, so the first script that still has the
-            // place of its last use is the oldest.
+            // It was used since its insertion. Every other script was used after its own place, so the first script that still
+            // has the place of its last use is the oldest.
             script.place = Some(script.used);
             self.evictable.insert(script.used, digest);
         }

@@ -1,7 +1,7 @@
 //! A script as the text of one of the server's function libraries, and back.
 //!
-//! The library `atomic_<sha1>` carries the bytes of the script in a Lua comment. It registers one function of the same name that does
-//! nothing. Every server from 7.0 on loads, saves and replicates it, with or without this module.
+//! The library `atomic_<sha1>` carries the bytes of the script in a Lua comment. It registers one function of the same name that
+//! does nothing. Every server from 7.0 on loads, saves and replicates it, with or without this module.
 //!
 //! ```text
 //! #!lua name=atomic_<sha1>
@@ -11,8 +11,8 @@
 //! redis.register_function('atomic_<sha1>',function()end)
 //! ```
 //!
-//! A user who may load functions can store any text under such a name. So a library carries a script only if its whole text is the one
-//! that this file makes of the script in it: the script has the digest of the name, and nothing else is there.
+//! A user who may load functions can store any text under such a name. So a library carries a script only if its whole text is
+//! the one that this file makes of the script in it: the script has the digest of the name, and nothing else is there.
 
 use std::collections::BTreeSet;
 
@@ -74,8 +74,8 @@ pub fn script(text: &[u8]) -> Option<(Digest, &[u8])> {
     rest.is_empty().then_some((digest, source))
 }
 
-/// The lowest level of a comment, from 1 on, that nothing in `source` closes. (Lua 5.1 refuses a `[[` inside a comment of level 0.) A line
-/// feed follows the source, so its last bytes cannot be part of the closing bracket.
+/// The lowest level of a comment, from 1 on, that nothing in `source` closes. (Lua 5.1 refuses a `[[` inside a comment of level
+/// 0.) A line feed follows the source, so its last bytes cannot be part of the closing bracket.
 fn level(source: &[u8]) -> usize {
     let mut taken = BTreeSet::new();
     let mut signs = None;

@@ -69,8 +69,8 @@ fn digit(nibble: u8) -> u8 {
     if nibble < 10 { b'0' + nibble } else { b'a' + (nibble - 10) }
 }
 
-/// Hashes a digest by mixing its first bytes with a secret. The bytes are uniform already; without the secret a client could choose
-/// scripts that collide.
+/// Hashes a digest by mixing its first bytes with a secret. The bytes are uniform already; without the secret a client could
+/// choose scripts that collide.
 #[derive(Clone)]
 pub(in crate::lua) struct DigestHash {
     secret: u64,

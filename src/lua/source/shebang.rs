@@ -32,7 +32,8 @@ impl<'a> Shebang<'a> {
     }
 }
 
-/// The first line, and the code that the compiler gets. The code starts with the end of that line, so the numbers of lines stay right.
+/// The first line, and the code that the compiler gets. The code starts with the end of that line, so the numbers of lines stay
+/// right.
 pub(in crate::lua) fn split(source: &[u8]) -> (Shebang<'_>, &[u8]) {
     let end = source.iter().position(|&byte| byte == b'\n').unwrap_or(source.len());
     let (line, code) = source.split_at_checked(end).unwrap_or((source, &[]));

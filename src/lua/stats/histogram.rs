@@ -1,7 +1,7 @@
 //! Counts durations so that any quantile is known within a sixteenth.
 //!
-//! The buckets grow with the values: each power of two is cut into eight. Each value below 16 ns has a bucket of its own. Values above 2^42
-//! ns (73 minutes; no run takes that long) share the last one. A counter that is full stays full.
+//! The buckets grow with the values: each power of two is cut into eight. Each value below 16 ns has a bucket of its own. Values
+//! above 2^42 ns (73 minutes; no run takes that long) share the last one. A counter that is full stays full.
 
 /// Buckets per power of two, as a power of two.
 const FINENESS: u32 = 3;

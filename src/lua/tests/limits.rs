@@ -76,7 +76,8 @@ fn the_timeout_spares_a_run_that_has_written() {
 }
 
 impl Rig {
-    /// Runs a script that starts with a write, until the write came before the timeout: on a busy machine the thread may lose its core before.
+    /// Runs a script that starts with a write, until the write came before the timeout: on a busy machine the thread may lose its
+    /// core before.
     fn eval_that_writes_in_time(&mut self, limits: Limits, source: &str) -> Result<String, String> {
         self.engine.set_limits(limits).unwrap();
         let mut attempts = (0..100).map(|_| {

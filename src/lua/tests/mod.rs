@@ -157,8 +157,8 @@ pub(super) const NOTHING: Run<'static> =
     Run { keys: &EMPTY, args: &EMPTY, read_only: false, numbers: NumberText::Lua51, leaves: false };
 const EMPTY: &[&[u8]] = &[];
 
-/// Small limits, so that tests are quick. The time limits are high: on a busy machine anything may take long, so a test sets a short one
-/// only for the run that it must terminate ([`Rig::check_ended`]).
+/// Small limits, so that tests are quick. The time limits are high: on a busy machine anything may take long, so a test sets a
+/// short one only for the run that it must terminate ([`Rig::check_ended`]).
 pub(super) const LIMITS: Limits = Limits {
     memory_bytes: 16 << 20,
     run_memory_bytes: 0,

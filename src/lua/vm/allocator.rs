@@ -1,8 +1,8 @@
 //! The allocator of a VM: counts every byte, refuses growth past a limit, and then makes sure that the run ends.
 //!
 //! Luau turns a refusal into an "out of memory" error, which a script could catch with `pcall`. So a refusal also arms the VM's
-//! interrupt: the handler sees `exceeded` and raises again at every safepoint until the run has ended. The memory itself comes from the
-//! global allocator, so inside a server it is part of `used_memory`.
+//! interrupt: the handler sees `exceeded` and raises again at every safepoint until the run has ended. The memory itself comes
+//! from the global allocator, so inside a server it is part of `used_memory`.
 
 use std::alloc::{self, Layout};
 use std::cell::Cell;
@@ -53,8 +53,9 @@ impl Allocator {
         self.limit.set(bytes);
     }
 
-    /// Sets when the garbage is collected: when half of the free memory is taken, or when garbage outweighs the rest, whichever comes
-    /// first. A large limit is for scripts that need the memory. Luau's own collector works in small steps, which large strings outrun.
+    /// Sets when the garbage is collected: when half of the free memory is taken, or when garbage outweighs the rest, whichever
+    /// comes first. A large limit is for scripts that need the memory. Luau's own collector works in small steps, which large
+    /// strings outrun.
     pub fn watch_pressure(&self) {
         let free = self.limit.get().saturating_sub(self.used.get());
         let garbage = (free / 2).min(self.used.get().max(GARBAGE));

@@ -36,8 +36,8 @@ impl<'a> Arguments<'a> {
         for (index, start) in self.numbers.drain(..).rev() {
             let text: *const [u8] = self.digits.get(start..end).unwrap_or_default();
             if let Some(value) = self.values.get_mut(index) {
-                // SAFETY: an `Argv` never changes its `digits`, and drops or empties `values` with them; it hands out the slices only
-                // as long as it is borrowed.
+                // SAFETY: an `Argv` never changes its `digits`, and drops or empties `values` with them; it hands out the slices
+                // only as long as it is borrowed.
                 *value = unsafe { &*text };
             }
             end = start;

@@ -151,8 +151,8 @@ fn set_arguments(s: Stack<'_>, task: &Task<'_>) {
     s.set_readonly(RUN_GLOBALS, true);
 }
 
-/// Sets KEYS and ARGV to nil. A function resolves globals when it is loaded, and looks up again only those that were nil then, so it must
-/// not see the tables of the run before.
+/// Sets KEYS and ARGV to nil. A function resolves globals when it is loaded, and looks up again only those that were nil then, so
+/// it must not see the tables of the run before.
 fn hide_arguments(s: Stack<'_>) {
     let names = s.context().names.get();
     s.set_readonly(Stack::GLOBALS, false);
@@ -164,8 +164,8 @@ fn hide_arguments(s: Stack<'_>) {
     s.set_readonly(Stack::GLOBALS, true);
 }
 
-/// Pushes the first keys and notes their addresses. They stay on the stack, in the slots after `RUN_ARGV`, so that none is freed, and no
-/// other string gets its address, while the script runs.
+/// Pushes the first keys and notes their addresses. They stay on the stack, in the slots after `RUN_ARGV`, so that none is freed,
+/// and no other string gets its address, while the script runs.
 fn push_known_keys(s: Stack<'_>, keys: &dyn Strings) -> usize {
     let mut places = [ptr::null(); KNOWN_KEYS];
     let known = keys.count().min(KNOWN_KEYS);
@@ -191,8 +191,8 @@ fn push_list(s: Stack<'_>, values: &dyn Strings, pushed: usize) {
     }
 }
 
-/// The error handler of a run: notes the error and its place while the stack of the failure is still there. There may be no memory left
-/// in the VM.
+/// The error handler of a run: notes the error and its place while the stack of the failure is still there. There may be no
+/// memory left in the VM.
 fn on_error(s: Stack<'_>) -> c_int {
     note_failure(s.quiet());
     1
@@ -202,8 +202,8 @@ fn note_failure(s: Quiet<'_>) {
     let context = s.context();
     let mut failure = Failure::default();
     error_text::describe(s, 1, &context.names.get(), &mut failure.message);
-    // As in Redis: the function that raised, or its caller if that is a C function such as `error` or `redis.call`. A function of the
-    // prelude counts as a C function.
+    // As in Redis: the function that raised, or its caller if that is a C function such as `error` or `redis.call`. A function of
+    // the prelude counts as a C function.
     let frame = (1..=3).filter_map(|level| s.frame(level)).find(|frame| !frame.native && frame.source != sandbox::PRELUDE_NAME);
     if let Some(frame) = frame.filter(|frame| frame.line >= 0) {
         failure.place = [frame.source, format!(":{}", frame.line).as_bytes()].concat();

@@ -19,7 +19,8 @@ impl CompilerOptions {
         Self { mutable_globals: list(mutable_globals), disabled_builtins: list(disabled_builtins) }
     }
 
-    /// Optimization level 1, which changes nothing that a script can observe; level 2 inlines. The pointers live as long as `self`.
+    /// Optimization level 1, which changes nothing that a script can observe; level 2 inlines. The pointers live as long as
+    /// `self`.
     pub fn options(&self) -> ffi::lua_CompileOptions {
         let mut options = ffi::lua_CompileOptions::default();
         options.mutableGlobals = self.mutable_globals.as_ptr();

@@ -1,8 +1,8 @@
 //! The state that C functions reach besides their Lua stack: that of the VM, and that of the run with its port and its sink.
 //!
-//! One `Context` serves all VMs of an engine, one after the other. Luau holds a plain pointer to it, so it is only ever shared, and
-//! every field that changes is a cell. Code from outside the engine (port and sink) is entered through `with_port` and `with_sink` only,
-//! which turn a panic into a value, so no panic unwinds into Luau.
+//! One `Context` serves all VMs of an engine, one after the other. Luau holds a plain pointer to it, so it is only ever shared,
+//! and every field that changes is a cell. Code from outside the engine (port and sink) is entered through `with_port` and
+//! `with_sink` only, which turn a panic into a value, so no panic unwinds into Luau.
 
 use std::cell::Cell;
 use std::ptr::NonNull;
@@ -44,7 +44,7 @@ pub(in crate::lua) struct Context {
     pub run: RunState,
 }
 
-/// A run under way. Its end, on whatever way, takes task, port and sink out of the context.
+/// A run under way. Dropping it takes task, port and sink out of the context.
 struct Running<'r>(&'r Context);
 
 impl<'r> Running<'r> {
@@ -57,8 +57,8 @@ impl<'r> Running<'r> {
         sink: Option<NonNull<dyn ReplySink + '_>>,
     ) -> Self {
         context.run.task.set(Some(NonNull::from(task).cast()));
-        // SAFETY: only the lifetimes of trait objects change. The pointers leave the context when this `Running` is dropped, and until
-        // then they are valid, as the caller promises.
+        // SAFETY: only the lifetimes of trait objects change. The pointers leave the context when this `Running` is dropped, and
+        // until then they are valid, as the caller promises.
         unsafe {
             context.run.port.set(Some(std::mem::transmute::<NonNull<dyn Port + '_>, NonNull<dyn Port>>(port)));
             context
@@ -114,7 +114,8 @@ impl Context {
         sink: Option<&mut dyn ReplySink>,
         act: impl FnOnce() -> R,
     ) -> R {
-        // SAFETY: the references are borrowed, and not used here, until this function returns, and `_running` is dropped before that.
+        // SAFETY: the references are borrowed, and not used here, until this function returns, and `_running` is dropped before
+        // that.
         let _running = unsafe { Running::start(self, task, NonNull::from(port), sink.map(NonNull::from)) };
         act()
     }
@@ -190,8 +191,8 @@ impl Context {
     /// Calls `act` with the port. `None` if that panicked, outside a run, or inside another `with_port`.
     pub fn with_port<R>(&self, act: impl FnOnce(&mut dyn Port) -> R) -> Option<R> {
         let mut port = self.run.port.take()?;
-        // SAFETY: `Running::start` stored an exclusive reference, and its end takes it out of the cell. It is out of the cell here too,
-        // so no other reference is made of it meanwhile.
+        // SAFETY: `Running::start` stored an exclusive reference, and its end takes it out of the cell. It is out of the cell
+        // here too, so no other reference is made of it meanwhile.
         let result = self.contain(|| act(unsafe { port.as_mut() }));
         self.run.port.set(Some(port));
         result
@@ -200,8 +201,8 @@ impl Context {
     /// Calls `act` with the sink. `None` if that panicked, outside a run, or inside another `with_sink`.
     pub fn with_sink<R>(&self, act: impl FnOnce(&mut dyn ReplySink) -> R) -> Option<R> {
         let mut sink = self.run.sink.take()?;
-        // SAFETY: `Running::start` stored an exclusive reference, and its end takes it out of the cell. It is out of the cell here too,
-        // so no other reference is made of it meanwhile.
+        // SAFETY: `Running::start` stored an exclusive reference, and its end takes it out of the cell. It is out of the cell
+        // here too, so no other reference is made of it meanwhile.
         let result = self.contain(|| act(unsafe { sink.as_mut() }));
         self.run.sink.set(Some(sink));
         result

@@ -1,7 +1,7 @@
 //! The text of a Lua error, in the words of Redis.
 //!
-//! An error is any Lua value. Redis knows two kinds: tables with a field `err`, whose text starts with a code, and all other values,
-//! which get the general code. Nothing here raises: the error handler uses it when there may be no memory left.
+//! An error is any Lua value. Redis knows two kinds: tables with a field `err`, whose text starts with a code, and all other
+//! values, which get the general code. Nothing here raises: the error handler uses it when there may be no memory left.
 
 use std::ffi::c_int;
 
@@ -35,7 +35,8 @@ fn describe_value(s: Quiet<'_>, index: c_int, into: &mut Vec<u8>) {
     }
 }
 
-/// Luau's text for a write to a read-only table, in the words of Redis, which scripts and tests look for. They differ in one letter.
+/// Luau's text for a write to a read-only table, in the words of Redis, which scripts and tests look for. They differ in one
+/// letter.
 pub(in crate::lua) fn in_words_of_redis(text: &[u8]) -> [&[u8]; 2] {
     match text.strip_suffix(b"attempt to modify a readonly table") {
         Some(position) => [position, b"Attempt to modify a readonly table"],

@@ -1,4 +1,5 @@
-//! The interrupt of a VM: a function pointer that Luau reads at every safepoint (calls, returns, loops, patterns) and calls if it is set.
+//! The interrupt of a VM: a function pointer that Luau reads at every safepoint (calls, returns, loops, patterns) and calls if it
+//! is set.
 
 use std::ffi::{c_int, c_void};
 use std::ptr;
@@ -16,8 +17,8 @@ pub(in crate::lua) struct Interrupt {
     handler: Handler,
 }
 
-// SAFETY: the place is only accessed atomically. The watchdog uses it under a lock, and `Vm::close` takes the interrupt away under that
-// lock before it closes the VM.
+// SAFETY: the place is only accessed atomically. The watchdog uses it under a lock, and `Vm::close` takes the interrupt away
+// under that lock before it closes the VM.
 unsafe impl Send for Interrupt {}
 
 impl Interrupt {
@@ -26,7 +27,8 @@ impl Interrupt {
     /// # Safety
     /// `callbacks` must stay valid as long as the interrupt is used.
     pub unsafe fn new(callbacks: *mut ffi::lua_Callbacks, handler: Handler) -> Self {
-        // SAFETY: the callbacks are valid, as the caller promises. An optional function pointer has the size of a pointer; null is None.
+        // SAFETY: the callbacks are valid, as the caller promises. An optional function pointer has the size of a pointer; null
+        // is None.
         let place = unsafe { &raw mut (*callbacks).interrupt };
         Self { place: place.cast_const().cast(), handler }
     }

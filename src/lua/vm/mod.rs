@@ -1,8 +1,8 @@
 //! Creates a VM, runs scripts in it, and replaces it when it can no longer be trusted.
 //!
-//! A run is one protected call. Inside it `callbacks::run_task` sets the arguments, calls the script and writes its result. An error
-//! unwinds, as a C++ exception, to the one `lua_pcall` in [`Vm::run`] and becomes an `Error` in `outcome`. Nothing that can raise is
-//! called outside a protected call. After a run that hit a memory limit the VM proves that it works, or is replaced.
+//! A run is one protected call. Inside it `callbacks::run_task` sets the arguments, calls the script and writes its result. An
+//! error unwinds, as a C++ exception, to the one `lua_pcall` in [`Vm::run`] and becomes an `Error` in `outcome`. Nothing that can
+//! raise is called outside a protected call. After a run that hit a memory limit the VM proves that it works, or is replaced.
 
 pub mod allocator;
 pub mod arguments;
@@ -46,14 +46,15 @@ use crate::error::{Error, MESSAGE_BYTES, Result};
 /// The collector's step. Luau's own step of 1 KiB is outrun by strings of a few KiB.
 const STEP_KIB: c_int = 64;
 
-/// The source that may be compiled to machine code in one VM: machine code is a multiple of its source, and stays until the VM is closed.
+/// The source that may be compiled to machine code in one VM: machine code is a multiple of its source, and stays until the VM is
+/// closed.
 const NATIVE_SOURCE_BYTES: usize = 256 << 10;
 
 /// Garbage below this is left to Luau's own collector.
 const GARBAGE_BYTES: usize = 4 << 20;
 
-/// Slots of the main stack that always exist: the error handler, the function that runs a task, and the three values that it gets. These are
-/// the globals and the names KEYS and ARGV.
+/// Slots of the main stack that always exist: the error handler, the function that runs a task, and the three values that it
+/// gets. These are the globals and the names KEYS and ARGV.
 const HANDLER: c_int = 1;
 const RUN_TASK: c_int = 2;
 const LAST: c_int = 5;
@@ -254,8 +255,8 @@ impl Vm {
         Err(refusal)
     }
 
-    /// Compiles the code of a command file and runs it, so that it declares its commands. The error is the reason alone, with its line if
-    /// it has one.
+    /// Compiles the code of a command file and runs it, so that it declares its commands. The error is the reason alone, with its
+    /// line if it has one.
     pub fn load_commands(
         &mut self,
         source: Source<'_>,
@@ -304,8 +305,9 @@ impl Vm {
         }
     }
 
-    /// Compiles a function of this VM, and the functions in it, to machine code, which obeys the interrupt too. Answers false if that was
-    /// not attempted: Luau keeps machine code outside the memory limit as long as the VM lives, so its source is bounded.
+    /// Compiles a function of this VM, and the functions in it, to machine code, which obeys the interrupt too. Answers false if
+    /// that was not attempted: Luau keeps machine code outside the memory limit as long as the VM lives, so its source is
+    /// bounded.
     pub fn compile_natively(&mut self, function: Ref, source_bytes: usize) -> bool {
         let Some(left) = self.native_bytes.checked_sub(source_bytes) else { return false };
         self.native_bytes = left;
@@ -341,8 +343,8 @@ impl Vm {
         self.limit_memory_of_run();
         use_format(task.numbers);
         let result = self.context.with_run(&task, port, sink, || {
-            // SAFETY: the state is alive and idle. These slots have their values since `open`, there is room for as many more, and
-            // copying never raises.
+            // SAFETY: the state is alive and idle. These slots have their values since `open`, there is room for as many more,
+            // and copying never raises.
             let status = unsafe {
                 for value in RUN_TASK..=LAST {
                     ffi::lua_pushvalue(state, value);

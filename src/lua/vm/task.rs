@@ -25,7 +25,8 @@ pub(in crate::lua) enum EntryPoint {
     Script(Ref),
     /// A registered function: called with the two lists.
     Function(Ref),
-    /// The code of a library, or of a command file, which only registers functions. The second value is the table `redis` that it sees.
+    /// The code of a library, or of a command file, which only registers functions. The second value is the table `redis` that it
+    /// sees.
     Library(Ref, Ref),
 }
 

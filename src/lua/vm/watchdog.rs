@@ -1,9 +1,9 @@
 //! The thread that enforces the time limits of runs.
 //!
-//! A run pays two atomic stores for its deadlines. It reads no clock and makes no system call: it takes a number when it starts, and the
-//! watchdog, which ticks while there is activity, measures how long it has seen the same number. When a limit has passed, the watchdog
-//! arms the VM's interrupt. The limits that passed are stored with the number of the run, so a later run ignores an interrupt that was
-//! meant for an earlier one and disarms it. Limits are therefore up to two ticks late, and never early.
+//! A run pays two atomic stores for its deadlines. It reads no clock and makes no system call: it takes a number when it starts,
+//! and the watchdog, which ticks while there is activity, measures how long it has seen the same number. When a limit has passed,
+//! the watchdog arms the VM's interrupt. The limits that passed are stored with the number of the run, so a later run ignores an
+//! interrupt that was meant for an earlier one and disarms it. Limits are therefore up to two ticks late, and never early.
 
 use std::cell::OnceCell;
 use std::io;
@@ -90,8 +90,8 @@ impl Watchdog {
         Ok(())
     }
 
-    /// Starts a run. Both this store and the thread's `asleep` are sequentially consistent: either the thread sees the run, or the run
-    /// sees the thread asleep.
+    /// Starts a run. Both this store and the thread's `asleep` are sequentially consistent: either the thread sees the run, or
+    /// the run sees the thread asleep.
     pub fn start(&self) {
         let run = self.shared.run.load(Ordering::Relaxed);
         self.shared.run.store(run.wrapping_add(1), Ordering::SeqCst);

@@ -106,8 +106,8 @@ impl Encoder<'_> {
         }
     }
 
-    /// The last index of the table on the top, if it is an array. A table with an index that C's `int` cannot hold is an object: lua-cjson
-    /// loses elements there, depending on the order of the fields.
+    /// The last index of the table on the top, if it is an array. A table with an index that C's `int` cannot hold is an object:
+    /// lua-cjson loses elements there, depending on the order of the fields.
     fn array_length(&mut self) -> Option<i32> {
         let (mut last, mut items, mut place) = (0_i32, 0_i32, 0);
         while let Some(next) = self.s.entry_from(-1, place) {

@@ -93,7 +93,8 @@ pub(super) fn current(s: Stack<'_>) -> &Cell<Settings> {
     s.own_settings().unwrap_or(&s.context().run.json)
 }
 
-/// Changes the settings to the arguments and pushes the new values. An error leaves the settings before the wrong argument changed.
+/// Changes the settings to the arguments and pushes the new values. An error leaves the settings before the wrong argument
+/// changed.
 fn change(s: Stack<'_>, changed: &[Setting]) -> c_int {
     let settings = current(s);
     let count = c_int::try_from(changed.len()).unwrap_or_default();

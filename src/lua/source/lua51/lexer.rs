@@ -1,5 +1,5 @@
-//! The tokens of Lua 5.1, as `llex.c` reads them. A source that it would refuse is `NotLua51`; so is one with hexadecimal floats, which Luau
-//! refuses. A long string may contain `[[`, as on some servers.
+//! The tokens of Lua 5.1, as `llex.c` reads them. A source that it would refuse is `NotLua51`; so is one with hexadecimal floats,
+//! which Luau refuses. A long string may contain `[[`, as on some servers.
 
 use std::ops::Range;
 

@@ -1,16 +1,16 @@
 //! Sources of Lua 5.1 that mean something else in Luau.
 //!
-//! A source that is Lua 5.1 should mean here what it means on the server. Luau gives nearly all of them that meaning. A parser of 5.1's own
-//! grammar (`lparser.c`) finds the others. It has the limits of that grammar too: a source that it refuses is not 5.1, so it is Luau and
-//! stays as it is. In a source that it accepts:
+//! A source that is Lua 5.1 should mean here what it means on the server. Luau gives nearly all of them that meaning. A parser of
+//! 5.1's own grammar (`lparser.c`) finds the others. It has the limits of that grammar too: a source that it refuses is not 5.1,
+//! so it is Luau and stays as it is. In a source that it accepts:
 //!
 //! - The local `arg` of a function with `...` is declared at the start of the function, in the same line, as 5.1 does.
 //! - An escape that Luau refuses (`\u00e9`) loses its backslash, which means nothing in 5.1.
 //! - Any other difference makes the source one that `differs`. Drop-in mode leaves it to the server's engine; elsewhere docs/lua.md says
 //!   what happens.
 //!
-//! Rejected: Luau's own parser, because its syntax tree is not accessible from C; and a search for words without a grammar, because it takes
-//! names of fields, comments and strings for code.
+//! Rejected: Luau's own parser, because its syntax tree is not accessible from C; and a search for words without a grammar,
+//! because it takes names of fields, comments and strings for code.
 
 mod escapes;
 mod lexer;

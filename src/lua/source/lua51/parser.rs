@@ -453,7 +453,8 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    /// A string. A backslash that starts no escape means nothing in 5.1. Luau has escapes of `x`, `u` and `z`, and refuses malformed ones.
+    /// A string. A backslash that starts no escape means nothing in 5.1. Luau has escapes of `x`, `u` and `z`, and refuses
+    /// malformed ones.
     fn string(&mut self) -> Parsed {
         let token = self.advance()?;
         if token.kind == TokenKind::Long {

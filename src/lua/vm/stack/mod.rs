@@ -1,7 +1,7 @@
 //! Luau's API for code that a running VM calls: two `Copy` handles whose methods are one call of the API each.
 //!
-//! A Lua error is a C++ exception. It unwinds to the protected call of the run and skips every Rust destructor on its way. Two types
-//! keep code that may raise apart from code that must not:
+//! A Lua error is a C++ exception. It unwinds to the protected call of the run and skips every Rust destructor on its way. Two
+//! types keep code that may raise apart from code that must not:
 //!
 //! - [`Stack`] has every method. A Rust function that Luau calls gets one. No value with a destructor may be alive when it calls a
 //!   method that raises.
@@ -9,12 +9,12 @@
 //!   call of a C function). Code that owns memory, or that runs inside `catch_unwind`, takes a `Quiet`, so it cannot raise. A `Stack`
 //!   dereferences to one.
 //!
-//! Both are bound to the call in which Luau handed out the state. So is everything they return: bytes of a string live at most as long
-//! as the call, and only while the string is reachable from the stack or from a table.
+//! Both are bound to the call in which Luau handed out the state. So is everything they return: bytes of a string live at most as
+//! long as the call, and only while the string is reachable from the stack or from a table.
 //!
-//! Indices are not types. An index must name a slot of the current function, and a method on tables must get a table. A release build
-//! does not check that. A debug build does: Luau's assertions are compiled in there (`LUAU_ENABLE_ASSERT`) and stop the process, so every
-//! test runs with them, and `vm/tests` checks that it does. A push without room is an error in every build.
+//! Indices are not types. An index must name a slot of the current function, and a method on tables must get a table. A release
+//! build does not check that. A debug build does: Luau's assertions are compiled in there (`LUAU_ENABLE_ASSERT`) and stop the
+//! process, so every test runs with them, and `vm/tests` checks that it does. A push without room is an error in every build.
 
 mod buffer;
 mod data;
@@ -110,9 +110,9 @@ impl<'r> Deref for Stack<'r> {
 /// One call into Luau.
 macro_rules! lua {
     ($call:expr) => {{
-        // SAFETY: the state is alive and belongs to this thread (`Quiet::new`); a call that may raise is made through a `Stack` only, so
-        // a protected call is around it (`Stack::new`). The indices name slots of the current function, and tables where the call asks
-        // for one, which Luau asserts in debug builds.
+        // SAFETY: the state is alive and belongs to this thread (`Quiet::new`); a call that may raise is made through a `Stack`
+        // only, so a protected call is around it (`Stack::new`). The indices name slots of the current function, and tables where
+        // the call asks for one, which Luau asserts in debug builds.
         unsafe { $call }
     }};
 }

@@ -1,7 +1,7 @@
 //! Rust functions as C functions of Lua.
 //!
-//! A function item has a type of its own and no data, so its type alone says which function to call: each gets a C function that is
-//! compiled for it, and a call costs nothing more than in C.
+//! A function item has a type of its own and no data, so its type alone says which function to call: each gets a C function that
+//! is compiled for it, and a call costs nothing more than in C.
 
 use std::ffi::{c_int, c_void};
 use std::ptr::{self, NonNull};
@@ -23,7 +23,8 @@ pub(in crate::lua) const fn native<F: Fn(Stack<'_>) -> c_int + Copy + 'static>(_
     Native { function: enter::<F>, resume: None }
 }
 
-/// Makes a C function of two Rust functions. The second one runs, with the status, after the protected call that the first one makes.
+/// Makes a C function of two Rust functions. The second one runs, with the status, after the protected call that the first one
+/// makes.
 pub(in crate::lua) const fn native_with_resume<F, R>(_: F, _: R) -> Native
 where
     F: Fn(Stack<'_>) -> c_int + Copy + 'static,
@@ -53,8 +54,8 @@ extern "C-unwind" fn resume<R: Fn(Stack<'_>, c_int) -> c_int + Copy + 'static>(
 }
 
 extern "C-unwind" fn enter_with<J, F: Fn(Stack<'_>, &J) + Copy + 'static>(state: *mut ffi::lua_State) -> c_int {
-    // SAFETY: lua_cpcall, which protects the call, runs this function with the pointer that `call_protected` got: to a `J` that outlives
-    // the call.
+    // SAFETY: lua_cpcall, which protects the call, runs this function with the pointer that `call_protected` got: to a `J` that
+    // outlives the call.
     unsafe {
         let job = &*ffi::lua_touserdata(state, -1).cast::<J>();
         ffi::lua_settop(state, -2);
@@ -63,7 +64,8 @@ extern "C-unwind" fn enter_with<J, F: Fn(Stack<'_>, &J) + Copy + 'static>(state:
     0
 }
 
-/// Calls a Rust function with `job` in protected mode and returns the status. If that is not OK, the error is on the top of the stack.
+/// Calls a Rust function with `job` in protected mode and returns the status. If that is not OK, the error is on the top of the
+/// stack.
 ///
 /// # Safety
 /// The state must be alive, run no function, and belong to a VM of [`super::super::Vm`].
@@ -72,6 +74,7 @@ where
     F: Fn(Stack<'_>, &J) + Copy + 'static,
 {
     let job: *mut c_void = ptr::from_ref(job).cast_mut().cast();
-    // SAFETY: the state is alive and idle. lua_cpcall pushes the pointer, which is valid until the call returns, as the only argument.
+    // SAFETY: the state is alive and idle. lua_cpcall pushes the pointer, which is valid until the call returns, as the only
+    // argument.
     unsafe { ffi::lua_cpcall(state.as_ptr(), enter_with::<J, F>, job) }
 }

@@ -14,7 +14,8 @@ use crate::lua::vm::pinned::{Original, Ref};
 impl<'r> Quiet<'r> {
     /// The engine's side of the VM.
     pub fn context(self) -> &'r Context {
-        // SAFETY: `Vm::open` stored a Context that outlives the VM, and nothing else writes the field. A Context is only ever shared.
+        // SAFETY: `Vm::open` stored a Context that outlives the VM, and nothing else writes the field. A Context is only ever
+        // shared.
         unsafe { &*(*ffi::lua_callbacks(self.state)).userdata.cast::<Context>() }
     }
 
@@ -163,8 +164,8 @@ impl<'r> Quiet<'r> {
         lua!(ffi::lua_rawgeti_(self.state, table, index));
     }
 
-    /// Sets a field of the table at `table` to the top value and drops that. The table is writable and has the field already, so nothing
-    /// is allocated: neither the field nor its name.
+    /// Sets a field of the table at `table` to the top value and drops that. The table is writable and has the field already, so
+    /// nothing is allocated: neither the field nor its name.
     pub fn replace_field(self, table: c_int, name: &CStr) {
         lua!(ffi::lua_rawsetfield(self.state, table, name.as_ptr()));
     }
@@ -174,8 +175,8 @@ impl<'r> Quiet<'r> {
         lua!(ffi::lua_next(self.state, table)) != 0
     }
 
-    /// Pushes the first key and value at or after `place` in the table at `table` and answers the place after them. 0 is the first
-    /// place. At the end pushes nothing and answers `None`.
+    /// Pushes the first key and value at or after `place` in the table at `table` and answers the place after them. 0 is the
+    /// first place. At the end pushes nothing and answers `None`.
     pub fn entry_from(self, table: c_int, place: c_int) -> Option<c_int> {
         let next = lua!(ffi::lua_rawiter(self.state, table, place));
         (next >= 0).then_some(next)
@@ -213,8 +214,8 @@ impl<'r> Quiet<'r> {
 
     /// The function `level` calls up; 0 is the current one.
     pub fn frame(self, level: c_int) -> Option<Frame<'r>> {
-        // SAFETY: the state is alive. The structure is plain data, which Luau fills; "sl" pushes nothing. The name of a chunk is a C
-        // string that lives as long as the function, which is on the call stack.
+        // SAFETY: the state is alive. The structure is plain data, which Luau fills; "sl" pushes nothing. The name of a chunk is
+        // a C string that lives as long as the function, which is on the call stack.
         unsafe {
             let mut ar: ffi::lua_Debug = std::mem::zeroed();
             if ffi::lua_getinfo(self.state, level, c"sl".as_ptr(), &mut ar) == 0 {
@@ -236,8 +237,8 @@ impl<'r> Quiet<'r> {
 
     /// The name of the current function.
     pub fn function_name(self) -> &'r str {
-        // SAFETY: the state is alive. The structure is plain data, which Luau fills; "n" pushes nothing. The name of a C function is the
-        // static string that it was pushed with.
+        // SAFETY: the state is alive. The structure is plain data, which Luau fills; "n" pushes nothing. The name of a C function
+        // is the static string that it was pushed with.
         unsafe {
             let mut ar: ffi::lua_Debug = std::mem::zeroed();
             if ffi::lua_getinfo(self.state, 0, c"n".as_ptr(), &mut ar) == 0 || ar.name.is_null() {

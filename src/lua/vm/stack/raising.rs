@@ -130,8 +130,8 @@ impl<'r> Stack<'r> {
         lua!(ffi::luaL_error(self.state, c"%s".as_ptr(), text.as_ptr()))
     }
 
-    /// Raises a text about the value at `index`, which stands for the `%s` of `format`, with the position of the calling Lua function
-    /// before it.
+    /// Raises a text about the value at `index`, which stands for the `%s` of `format`, with the position of the calling Lua
+    /// function before it.
     pub fn raise_about(self, format: &CStr, index: c_int) -> ! {
         let shown = lua!(ffi::lua_tolstring(self.state, index, ptr::null_mut()));
         let shown = if shown.is_null() { c"?".as_ptr() } else { shown };
@@ -188,8 +188,8 @@ impl<'r> Stack<'r> {
     /// Compiles `source` and pushes the function, with the globals of the thread; or pushes the text of the error.
     pub fn push_compiled(self, source: &[u8], name: &CStr) -> CompileOutcome {
         let mut options = self.context().compiler.options();
-        // SAFETY: the state is alive, and a protected call is around it. A userdata owns the bytecode before anything can raise, so it is
-        // freed in every case. The translation is dropped before the first call that raises.
+        // SAFETY: the state is alive, and a protected call is around it. A userdata owns the bytecode before anything can raise,
+        // so it is freed in every case. The translation is dropped before the first call that raises.
         unsafe {
             let owner = ffi::lua_newuserdatadtor(self.state, size_of::<*mut c_void>(), free_bytecode).cast::<*mut c_void>();
             owner.write(ptr::null_mut());
