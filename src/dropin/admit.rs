@@ -11,7 +11,7 @@
 
 use super::served::{FirstArgument, Served};
 use super::transactions;
-use crate::lua::port::Flags;
+use crate::lua::port::ScriptFlags;
 use crate::lua::{self, Digest};
 use crate::scripting::library_store as functions;
 use crate::scripting::script_store as scripts;
@@ -27,7 +27,7 @@ enum Target {
     /// A script without flags.
     Undeclared,
     /// A script or a function with flags.
-    Declared(Flags),
+    Declared(ScriptFlags),
     /// The server's own engine may know it.
     Unknown,
 }
@@ -77,7 +77,7 @@ fn runs_here(command: &Filtered, served: Served) -> bool {
 }
 
 /// Whether the server would take the command into a transaction, if it is `queued`, and keep it on this node of a cluster.
-fn is_admitted(ctx: Ctx, flags: Flags, queued: Option<bool>) -> bool {
+fn is_admitted(ctx: Ctx, flags: ScriptFlags, queued: Option<bool>) -> bool {
     let server = ctx.flags();
     let writes = !flags.no_writes;
     if writes && server.is_cluster() && server.is_replica() {

@@ -1,62 +1,75 @@
 //! The Lua engine: a sandboxed Luau VM, its script cache and its limits.
 //!
-//! It knows `port`, `error` and `primitives`, and neither the commands nor the module API, so that a fake port tests it
-//! without a server. Its layers, of which an upper one may use a lower one and never the reverse:
+//! It knows `port`, `error` and `primitives`, and neither the commands nor the module API, so a fake port tests it without a
+//! server. Its layers; an upper one may use a lower one, never the reverse:
 //!
-//! - `engine`: load, run, flush; joins the two below.
-//! - `cache` (sources by `digest`) with `runs` and `histogram` (their statistics), `left` (what the server's engine runs), `library` (a script
-//!   as a library of the server), `shebang` (a script's first line), `vm` (one run is one protected call).
-//! - `functions` (libraries of functions, called by name), `command_files` (files of commands) and `declaration` (what such a file may say).
-//! - `sandbox` (what scripts see, `library_globals` what the code of libraries sees), and `api` (what they can call, one file per namespace).
-//! - `lua51` (what a source means on the server), `convert` (replies and values), `fault` (texts of errors), `json`, `number` (of arguments),
-//!   `number_text` (of scripts) and `random` (as Redis has them).
-//! - `context` (what C functions share), `stack` (Luau's API), `line` (short texts), `limits` (time),
-//!   `heap` (memory).
+//! - `engine`: load, run, flush. It joins the layers below.
+//! - `loaded`: code that runs once and stays, which is function libraries and command files. `scripts`: the script cache, the scripts that
+//!   the server's engine runs, and scripts as libraries of the server. `run`: one run, the same for all of them. `stats`: its figures.
+//! - `vm`: one run is one protected call. It owns the memory and time limits.
+//! - `sandbox`: the globals that scripts see. `api`: the functions that they can call, one file per namespace.
+//! - `convert`: replies and values. `numbers`: numbers as text. `source`: digest, first line, and meaning in Lua 5.1.
+//! - `port`, `limits`, `version`, `fixed_text`: types that all of these use.
 //!
-//! `unsafe` is in `vm`, `stack`, `context`, `limits`, `heap` and `number_text`, and in one line of `api/redis`.
+//! The VM, the sandbox and the functions of `api` use each other, as in every embedded VM. `vm/pinned`, `vm/task`, `vm/arguments`
+//! and `vm/compiler` are leaves below them.
+//!
+//! `unsafe` is in `vm`, in `numbers/text`, which replaces a function of Luau, and in `api/redis`, which reads replies from the
+//! port's buffer.
 
 mod api;
 mod convert;
 mod engine;
-#[expect(unsafe_code, reason = "the watchdog sets a callback of Luau")]
+mod fixed_text;
 mod limits;
-mod line;
 mod loaded;
 mod numbers;
 pub mod port;
+mod run;
 mod sandbox;
 mod scripts;
 mod source;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod version;
 #[expect(unsafe_code, reason = "the only code that calls Luau")]
 mod vm;
 
-pub use engine::{Engine, Run, Stats};
+pub use engine::{Engine, Stats};
 pub use limits::{Limits, MAX_DEPTH, VALUE_BYTES};
 pub use loaded::command_files::CommandFile;
 pub use loaded::declaration::{Access, CommandFlags, Declaration, MOST_COMMANDS, NAME_BYTES, Positions};
 pub use loaded::functions::{Candidate, FunctionId, Functions};
 pub use numbers::text::NumberText;
+pub use run::Run;
 pub use sandbox::SOURCE_BYTES;
 pub use scripts::cache::{CacheStats, EVICTABLE_BYTES, EVICTABLE_SCRIPTS, Listed, ScriptStats, stored_memory};
 pub use scripts::library;
 pub use source::digest::Digest;
 pub use stats::RunFigures;
-pub use vm::context::{ServerVersion, Version};
+pub use version::{ServerVersion, Version};
 
 use source::{lua51, shebang};
 
-/// The flags that a script declares, if it declares any. The error is that of a first line which says something else.
-pub fn flags(source: &[u8]) -> crate::error::Result<Option<port::Flags>> {
-    shebang::read(source).map(|header| header.flags)
+/// The flags that a script declares, if it declares any. Fails if its first line is a shebang that cannot be read.
+pub fn flags(source: &[u8]) -> crate::error::Result<Option<port::ScriptFlags>> {
+    shebang::read(source).map(|script| script.flags)
 }
 
 /// Whether a script declares that it writes nothing.
 #[must_use]
 pub fn writes_nothing(source: &[u8]) -> bool {
     flags(source).is_ok_and(|flags| flags.is_some_and(|flags| flags.no_writes))
+}
+
+/// The first line of a library, with its end, if it names the engine Lua, in any case.
+#[must_use]
+pub fn library_line(code: &[u8]) -> Option<&[u8]> {
+    let (shebang, rest) = shebang::split(code);
+    let engine = shebang.engine().filter(|_| shebang::is_present(code))?.strip_prefix(b"#!")?;
+    let is_complete = engine.eq_ignore_ascii_case(b"lua") && !rest.is_empty();
+    code.get(..code.len().saturating_sub(rest.len()).saturating_add(1)).filter(|_| is_complete)
 }
 
 /// Whether a source is refused before it is compiled.
@@ -68,6 +81,6 @@ pub fn is_refused(source: &[u8]) -> bool {
 /// Whether a script, or the code of a library, is Lua 5.1 and means something else here.
 #[must_use]
 pub fn differs(source: &[u8]) -> bool {
-    let first = source.iter().position(|&byte| byte == b'\n').filter(|_| source.starts_with(b"#!")).unwrap_or(0);
-    lua51::translate(source.get(first..).unwrap_or_default()).differs
+    let code = if shebang::is_present(source) { shebang::split(source).1 } else { source };
+    lua51::translate(code).differs
 }

@@ -1,14 +1,14 @@
 //! The port through which a script reaches the server, and through which its result reaches the client.
 //!
-//! The engine knows these two traits and nothing of the module API; `scripting` implements them on a real server, the
-//! unit tests on a fake one. Neither trait may call back into the engine.
+//! The engine knows these traits and nothing of the module API. `scripting` implements them on a real server, the unit tests on a
+//! fake one. No implementation may call back into the engine.
 
 use std::ffi::CStr;
 
-use super::scripts::cache::Digest;
+use super::source::digest::Digest;
 use crate::error::Result;
 
-/// Severity of a `redis.log` line, as the server names it.
+/// The level of a line of `redis.log`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogLevel {
     /// `redis.LOG_DEBUG`
@@ -21,36 +21,36 @@ pub enum LogLevel {
     Warning,
 }
 
-/// The protocol in which commands reply to a script, and in which the script's own value is read.
+/// The protocol of the replies that a script gets, and of the value that it returns.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Protocol {
-    /// What a run starts with.
+    /// The protocol at the start of a run.
     #[default]
     Resp2,
     /// After `redis.setresp(3)`.
     Resp3,
 }
 
-/// Where the writes of a script go besides this server's data.
+/// Where the writes of a script are replicated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Replication {
-    /// Into the append-only file.
+    /// To the append-only file.
     pub aof: bool,
     /// To the replicas.
     pub replicas: bool,
 }
 
 impl Replication {
-    /// What a run starts with.
+    /// The replication at the start of a run.
     pub const ALL: Self = Self { aof: true, replicas: true };
 }
 
-/// The flags that the first line of a script declares.
+/// The flags that a script declares in its first line, or a function when it is registered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Flags {
-    /// `no-writes`: runs where nothing may be written, and writes nothing.
+pub struct ScriptFlags {
+    /// `no-writes`: runs where writes are refused, and writes nothing.
     pub no_writes: bool,
-    /// `allow-oom`: runs, and writes, when the server is out of memory.
+    /// `allow-oom`: runs and writes when the server is out of memory.
     pub allow_oom: bool,
     /// `allow-stale`: runs on a replica whose data is stale.
     pub allow_stale: bool,
@@ -60,8 +60,8 @@ pub struct Flags {
     pub allow_cross_slot_keys: bool,
 }
 
-impl Flags {
-    /// Sets the flag of this name; false if there is none.
+impl ScriptFlags {
+    /// Sets the flag with this name; false if there is none.
     pub(super) fn set(&mut self, name: &[u8]) -> bool {
         let place = match name {
             b"no-writes" => &mut self.no_writes,
@@ -76,55 +76,54 @@ impl Flags {
     }
 }
 
-/// What a run may do.
+/// The rules of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
-    /// The flags of a script that declares some, if only by an empty list. Without them each command is checked for itself.
-    pub flags: Option<Flags>,
-    /// The caller wants nothing written.
+    /// The flags, if the script declares any, if only by an empty list. Otherwise each command is checked when the script calls
+    /// it.
+    pub flags: Option<ScriptFlags>,
+    /// The client asked for a run without writes.
     pub read_only: bool,
-    /// The script; `None` for a function of a library.
+    /// The script; `None` for a registered function.
     pub digest: Option<Digest>,
 }
 
-/// A command that a script runs.
+/// A command that a script calls.
 #[derive(Debug, Clone, Copy)]
-pub struct Call<'a> {
+pub struct CommandCall<'a> {
     /// The name and the arguments.
     pub argv: &'a [&'a [u8]],
-    /// The first argument is this one of the run's `KEYS`, counted from 0, if the engine knows.
+    /// The index in the run's `KEYS` of the first argument, counted from 0, if the engine knows it.
     pub key: Option<usize>,
     /// The protocol of the reply.
     pub protocol: Protocol,
-    /// Where its effect goes.
+    /// Where its effect is replicated.
     pub replication: Replication,
 }
 
 /// A command that scripts can call as a function of the table `atomic`: `ATOMIC.SEMINFO` as `atomic.seminfo`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NativeCommand {
-    /// Its name.
     pub name: &'static CStr,
-    /// The words by which its options begin, in upper case and in an order in which they may stand.
+    /// The first words of its options, in upper case and in an order that the command accepts.
     pub options: Vec<&'static [u8]>,
 }
 
-/// What became of [`Port::pause`].
+/// The result of [`Port::pause`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pause {
     /// The run goes on.
     Done,
-    /// Somebody asked to end the run, which has written nothing, with this command.
+    /// A client killed the run, which has not written, with this command.
     Killed(&'static str),
-    /// Nobody can be let in during this run.
+    /// No other client can be served during this run.
     Unreachable,
 }
 
-/// Strings by their number, whoever holds them.
+/// Strings by their index, in whatever memory.
 pub trait Strings {
-    /// How many there are.
     fn count(&self) -> usize;
-    /// One of them; empty beyond the last.
+    /// The string at an index; empty beyond the last.
     fn string(&self, index: usize) -> &[u8];
 }
 
@@ -138,40 +137,38 @@ impl Strings for &[&[u8]] {
     }
 }
 
-/// What a running script may ask of the server. Only `begin` may fail; replies are protocol text: always one complete, well-formed
+/// The requests of a running script to the server. Only `begin` may fail. A reply is protocol text: one complete, well-formed
 /// reply, an error reply included, that stays valid until the next call.
 pub trait Port {
-    /// Refuses the run, or starts it.
+    /// Admits the run or refuses it.
     fn begin(&mut self, rules: Rules) -> Result<()>;
 
-    /// Runs one command as the calling user, in script mode, and replicates its effect.
-    fn call(&mut self, call: Call<'_>) -> &[u8];
+    /// Runs one command as the user of the client, in script mode, and replicates its effect.
+    fn call(&mut self, call: CommandCall<'_>) -> &[u8];
 
-    /// Does what one of the native commands does, by its number; `call` is the command itself. The answer is that of [`Port::call`].
-    fn run(&mut self, native: usize, call: Call<'_>) -> &[u8];
+    /// Runs one of the native commands, by its number; `call` is the command itself. The reply is that of [`Port::call`].
+    fn run(&mut self, native: usize, call: CommandCall<'_>) -> &[u8];
 
-    /// Whether the calling user may run a command. The error is the server's refusal to say, of a command that does not exist.
+    /// Whether the user of the client may run a command. The error is the server's, for a command that does not exist.
     fn may_call(&mut self, argv: &[&[u8]]) -> std::result::Result<bool, &[u8]>;
 
-    /// A refusal of the engine, given in the words of Redis, in those of the server. Valid until the next call.
+    /// Translates a refusal of the engine from the words of Redis into those of this server. Valid until the next call.
     fn refusal(&mut self, text: &'static [u8]) -> &[u8];
 
-    /// How many commands that may write have been applied by this run so far.
+    /// The number of commands that may write that this run has applied so far.
     fn writes(&self) -> u64;
 
-    /// Lets the server see to its other clients, one of which may ask to end this run.
+    /// Lets the server serve other clients. One of them may kill this run.
     fn pause(&mut self) -> Pause;
 
-    /// Writes one line into the server's log.
+    /// Writes one line to the server's log.
     fn log(&mut self, level: LogLevel, message: &[u8]);
 }
 
-/// Where the value that a script returns is written, in the order of the RESP protocol: an aggregate's header, then its
-/// elements. A RESP2 client gets the server's own down-conversion of the RESP3 types.
+/// The reply to the client. The value of a script is written in the order of the RESP protocol: the header of an aggregate, then
+/// its elements. A RESP2 client gets the server's own down-conversion of the RESP3 types.
 pub trait ReplySink {
-    /// An integer.
     fn integer(&mut self, value: i64);
-    /// A bulk string.
     fn bulk(&mut self, value: &[u8]);
     /// A status reply. The text is rendered to printable ASCII.
     fn status(&mut self, value: &[u8]);
@@ -181,13 +178,12 @@ pub trait ReplySink {
     fn boolean(&mut self, value: bool);
     /// The null of the client's protocol.
     fn null(&mut self);
-    /// The head of an array; `len` replies follow.
+    /// The header of an array; `len` replies follow.
     fn array(&mut self, len: usize);
-    /// The head of a map; `len` pairs of replies follow.
+    /// The header of a map; `len` pairs of replies follow.
     fn map(&mut self, len: usize);
-    /// The head of a set; `len` replies follow.
+    /// The header of a set; `len` replies follow.
     fn set(&mut self, len: usize);
-    /// A double.
     fn double(&mut self, value: f64);
     /// A big number, as its digits.
     fn big_number(&mut self, digits: &[u8]);

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use redis_module::raw;
 
 use crate::error::{Error, Result};
-use crate::lua::port::Flags;
+use crate::lua::port::ScriptFlags;
 use crate::server::events;
 use crate::server::module_api::Ctx;
 use crate::server::state::ContextFlags;
@@ -43,7 +43,7 @@ pub fn admit_undeclared(ctx: Ctx) -> Result<()> {
 }
 
 /// Admits a script by the flags that it declares.
-pub fn admit(ctx: Ctx, server: ContextFlags, flags: Flags, read_only: bool) -> Result<()> {
+pub fn admit(ctx: Ctx, server: ContextFlags, flags: ScriptFlags, read_only: bool) -> Result<()> {
     let refuse = |text| Err(Error::Text(text));
     if !flags.no_writes && !flags.allow_oom && server.is_out_of_memory() {
         return refuse("OOM command not allowed when used memory > 'maxmemory'.");

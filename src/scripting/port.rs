@@ -5,7 +5,7 @@ use super::calls::{CallRules, Calls, Invocation, Natives};
 use super::words::{INVALID_ARITY, INVALID_COMMAND, Wording};
 use super::{ServerFacts, admission};
 use crate::error::{MESSAGE_BYTES, Result, printable};
-use crate::lua::port::{Call, LogLevel, Pause, Port, Protocol, Rules};
+use crate::lua::port::{CommandCall, LogLevel, Pause, Port, Protocol, Rules};
 use crate::server::module_api::{Ctx, Str};
 use crate::server::slots::{Allowed, Slots};
 
@@ -33,7 +33,7 @@ impl<'a> ServerPort<'a> {
     }
 }
 
-fn invocation<'c>(keys: &'c [Str<'c>], call: Call<'c>) -> Invocation<'c> {
+fn invocation<'c>(keys: &'c [Str<'c>], call: CommandCall<'c>) -> Invocation<'c> {
     Invocation {
         argv: call.argv,
         key: call.key.and_then(|index| keys.get(index).copied()),
@@ -65,11 +65,11 @@ impl Port for ServerPort<'_> {
         Ok(())
     }
 
-    fn call(&mut self, call: Call<'_>) -> &[u8] {
+    fn call(&mut self, call: CommandCall<'_>) -> &[u8] {
         self.words.of_reply(self.ctx, self.calls.call(&invocation(self.keys, call)))
     }
 
-    fn run(&mut self, native: usize, call: Call<'_>) -> &[u8] {
+    fn run(&mut self, native: usize, call: CommandCall<'_>) -> &[u8] {
         self.words.of_reply(self.ctx, self.calls.run(self.natives, native, &invocation(self.keys, call)))
     }
 

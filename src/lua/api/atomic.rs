@@ -1,41 +1,41 @@
-//! `atomic.*`: the native commands as functions, so that a script runs them without the server's dispatch.
+//! `atomic.*`: the native commands as functions, so a script calls them without the server's dispatch.
 //!
-//! Which there are the engine is told. Arguments are those of the command. The last one may be a table: its list, and behind it its
-//! fields as options, `{nx = true, px = 1000}` for `NX PX 1000`. Options come in the order of the command's syntax, so that the order of a
-//! table, which has none, cannot matter; a field that is no option is refused here, since a command might take it for data.
+//! The engine gets the list of commands when it starts. Arguments are those of the command. The last one may be a table: its
+//! list, then its fields as options, `{nx = true, px = 1000}` for `NX PX 1000`. Options come in the order of the command's
+//! syntax, because a table has no order. An unknown field is refused here, since a command might take it for data.
 
 use std::ffi::c_int;
 
 use super::redis::{Target, call_target, take};
 use crate::error::{Error, QUOTED_BYTES};
-use crate::lua::convert::truncated;
-use crate::lua::line::Line;
-use crate::lua::vm::context::{Arguments, Context};
-use crate::lua::vm::stack::{Kind, Stack, native};
+use crate::lua::fixed_text::FixedText;
+use crate::lua::numbers::truncated;
+use crate::lua::vm::arguments::Arguments;
+use crate::lua::vm::stack::{Kind, Quiet, Stack, native};
 
-/// Arguments of one call, as many as `unpack` gives to `redis.call`.
+/// The most arguments of one call, as many as `unpack` gives to `redis.call`.
 const MAX_ARGUMENTS: usize = 8000;
 
-/// Options of one call.
+/// The most options of one call.
 const MAX_OPTIONS: usize = 32;
 
-/// Slots of the Lua stack that reading a table takes: a field, and an element of its list.
+/// Slots of the Lua stack for reading a table: a field, and an element of its list, with a reserve.
 const SLOTS: c_int = 8;
 
 /// Why arguments do not make a command.
-pub(super) enum Refusal {
-    /// One is of a wrong type.
+pub(super) enum Refusal<'r> {
+    /// An argument has a wrong type.
     BadArgument,
     /// There are more than [`MAX_ARGUMENTS`], or options than [`MAX_OPTIONS`].
     TooMany,
     /// The command does not have this option.
-    Unknown(&'static [u8]),
+    Unknown(&'r [u8]),
 }
 
-type Collected = Result<(), Refusal>;
+type Collected<'r> = Result<(), Refusal<'r>>;
 
 /// Pushes the table.
-pub(in crate::lua) fn open(s: Stack) {
+pub(in crate::lua) fn open(s: Stack<'_>) {
     let natives = &s.context().natives;
     s.push_table(0, natives.len());
     for (number, command) in (0_u32..).zip(natives) {
@@ -51,15 +51,16 @@ fn function_name(command: &[u8]) -> &[u8] {
     command.iter().position(|&byte| byte == b'.').and_then(|dot| command.get(dot + 1..)).unwrap_or(command)
 }
 
-fn call(s: Stack) -> c_int {
-    // A number that is none is beyond the last function.
+fn call(s: Stack<'_>) -> c_int {
+    // No other number can be there.
     let number = usize::try_from(truncated(s.own_number())).unwrap_or(usize::MAX);
     call_target(s, Target::Native(number))
 }
 
-/// The name of the command and its arguments. Never raises. Strings in tables stay alive: no Lua runs before the arguments are dropped.
-pub(super) fn collect(s: Stack, context: &'static Context, number: usize, arguments: &mut Arguments) -> Collected {
-    let command = context.natives.get(number).ok_or(Refusal::BadArgument)?;
+/// Collects the name of the command and its arguments. Strings in tables stay alive: no Lua runs before the arguments are
+/// dropped.
+pub(super) fn collect<'r>(s: Quiet<'r>, number: usize, arguments: &mut Arguments<'r>) -> Collected<'r> {
+    let command = s.context().natives.get(number).ok_or(Refusal::BadArgument)?;
     arguments.push(command.name.to_bytes());
     let last = s.top();
     for index in 1..=last {
@@ -75,19 +76,19 @@ pub(super) fn collect(s: Stack, context: &'static Context, number: usize, argume
 
 /// A field that is an option.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Field {
-    /// Where the option stands in the syntax.
+struct Field<'r> {
+    /// The place of the option in the syntax.
     rank: usize,
-    /// As the script writes it: of `px` and `PX` one is first.
-    name: &'static [u8],
-    /// Where the table has it.
+    /// As the script writes it, so that `px` and `PX` have an order.
+    name: &'r [u8],
+    /// The place of the field in the table.
     place: c_int,
 }
 
 /// Takes the table on the top.
-fn take_table(s: Stack, options: &[&'static [u8]], arguments: &mut Arguments) -> Collected {
+fn take_table<'r>(s: Quiet<'r>, options: &[&'r [u8]], arguments: &mut Arguments<'r>) -> Collected<'r> {
     let table = s.top();
-    let (mut fields, mut count) = ([None::<Field>; MAX_OPTIONS], 0);
+    let (mut fields, mut count) = ([None::<Field<'r>>; MAX_OPTIONS], 0);
     take_list(s, arguments, |name, place| {
         let rank = options.iter().position(|option| option.eq_ignore_ascii_case(name)).ok_or(Refusal::Unknown(name))?;
         let free = fields.get_mut(count).ok_or(Refusal::TooMany)?;
@@ -107,7 +108,7 @@ fn take_table(s: Stack, options: &[&'static [u8]], arguments: &mut Arguments) ->
 }
 
 /// Takes an option whose value is on the top.
-fn take_option(s: Stack, word: &'static [u8], arguments: &mut Arguments) -> Collected {
+fn take_option<'r>(s: Quiet<'r>, word: &'r [u8], arguments: &mut Arguments<'r>) -> Collected<'r> {
     let value = s.top();
     match s.kind(value) {
         Kind::Boolean if !s.truth(value) => return Ok(()),
@@ -121,8 +122,12 @@ fn take_option(s: Stack, word: &'static [u8], arguments: &mut Arguments) -> Coll
     }
 }
 
-/// Takes the list of the table on the top, which has no holes, and shows each named field and its place to `named`.
-fn take_list(s: Stack, arguments: &mut Arguments, mut named: impl FnMut(&'static [u8], c_int) -> Collected) -> Collected {
+/// Takes the list of the table on the top, which must have no holes, and passes each named field and its place to `named`.
+fn take_list<'r>(
+    s: Quiet<'r>,
+    arguments: &mut Arguments<'r>,
+    mut named: impl FnMut(&'r [u8], c_int) -> Collected<'r>,
+) -> Collected<'r> {
     let (table, len) = (s.top(), s.length(s.top()));
     if len > MAX_ARGUMENTS.saturating_sub(arguments.len()) {
         return Err(Refusal::TooMany);
@@ -137,7 +142,7 @@ fn take_list(s: Stack, arguments: &mut Arguments, mut named: impl FnMut(&'static
         s.set_top(table);
         place = next;
     }
-    // With all elements there, nothing but them is numbered.
+    // If all these elements exist, no other numbered field does.
     for index in 1..=c_int::try_from(len).unwrap_or(c_int::MAX) {
         s.raw_get_element(table, index);
         if !take(s, table + 1, arguments) {
@@ -149,9 +154,9 @@ fn take_list(s: Stack, arguments: &mut Arguments, mut named: impl FnMut(&'static
 }
 
 /// The refusal of an option, in the words of the commands.
-pub(super) fn unknown(name: &[u8]) -> Line<320> {
+pub(super) fn unknown(name: &[u8]) -> FixedText<320> {
     let near = name.get(..=QUOTED_BYTES).unwrap_or(name).to_ascii_uppercase();
-    let mut text = Line::new();
+    let mut text = FixedText::new();
     text.extend(Error::Syntax { near }.wire().as_bytes());
     text
 }

@@ -1,23 +1,23 @@
-//! Functions of the base library that differ from Luau's, because Redis or safety asks for it.
+//! Functions of the base library that differ from Luau's, for compatibility with Redis or for safety.
 //!
-//! `getfenv` and `setfenv` are here because the functions of the prelude live as long as the VM: were a script able to change
-//! their globals, it could talk to the scripts that run after it.
+//! `getfenv` and `setfenv` are here because the functions of the prelude live as long as the VM: a script that changed their
+//! globals could pass data to later scripts.
 
 use std::ffi::{CStr, c_int};
 
 use crate::lua::sandbox;
-use crate::lua::vm::fault::in_words_of_redis;
-use crate::lua::vm::stack::{Kind, Stack};
+use crate::lua::vm::error_text::in_words_of_redis;
+use crate::lua::vm::stack::{CompileOutcome, Kind, Stack};
 
-/// As Lua's, but an error that is a table with a field `err` reaches the caller as that text: so Redis keeps scripts working
-/// that were written when errors were strings.
-pub(in crate::lua) fn pcall(s: Stack) -> c_int {
+/// As in Lua, but of an error that is a table with a field `err` the caller gets that text. With this, Redis keeps scripts
+/// working that were written when errors were strings.
+pub(in crate::lua) fn pcall(s: Stack<'_>) -> c_int {
     s.check_any(1);
     s.protected_call_then_resume(s.top() - 1, 0)
 }
 
 /// Runs when the call that `pcall` protects has ended.
-pub(in crate::lua) fn pcall_ended(s: Stack, status: c_int) -> c_int {
+pub(in crate::lua) fn pcall_ended(s: Stack<'_>, status: c_int) -> c_int {
     if !s.reserve(4) {
         s.raise_text(c"stack overflow");
     }
@@ -27,16 +27,16 @@ pub(in crate::lua) fn pcall_ended(s: Stack, status: c_int) -> c_int {
         return s.top();
     }
     s.insert(-2);
-    // A limit that was hit ends the run: no script goes on after it.
-    if s.context().verdict().is_some() {
+    // No script continues after a limit.
+    if s.context().termination().is_some() {
         s.raise();
     }
     2 + translate_error(s)
 }
 
-/// Replaces the error on the top by what Redis hands to a script. Behind a table without a text Redis leaves the nil that it found there:
-/// the number of values more.
-fn translate_error(s: Stack) -> c_int {
+/// Replaces the error on the top by the one that Redis hands to a script. Answers the number of extra values: after a table
+/// without a text Redis leaves the nil that it found there.
+fn translate_error(s: Stack<'_>) -> c_int {
     match s.kind(-1) {
         Kind::Table => {
             s.push_ref(s.context().names.get().err);
@@ -60,9 +60,9 @@ fn translate_error(s: Stack) -> c_int {
     0
 }
 
-/// Compiles text: the function, or nil and the error's text. Luau has no way to load bytecode from here: it compiles whatever
-/// it is given.
-pub(in crate::lua) fn loadstring(s: Stack) -> c_int {
+/// Compiles text and pushes the function, or nil and the text of the error. No bytecode can be loaded this way: Luau compiles
+/// whatever it gets.
+pub(in crate::lua) fn loadstring(s: Stack<'_>) -> c_int {
     let source = s.check_bytes(1);
     let name = if s.kind(2) == Kind::Nil { s.c_string(1) } else { s.c_string(2) };
     if let Some(refusal) = sandbox::refusal(source) {
@@ -70,7 +70,7 @@ pub(in crate::lua) fn loadstring(s: Stack) -> c_int {
         s.push_bytes(refusal);
         return 2;
     }
-    if s.push_compiled(source, name.unwrap_or(c"=?")) {
+    if s.push_compiled(source, name.unwrap_or(c"=?")) != CompileOutcome::Error {
         return 1;
     }
     s.push_nil();
@@ -78,19 +78,19 @@ pub(in crate::lua) fn loadstring(s: Stack) -> c_int {
     2
 }
 
-/// `count` works; the rest would let one script slow down or starve the others, and answers 0.
-pub(in crate::lua) fn collectgarbage(s: Stack) -> c_int {
+/// `count` works. All other options answer 0 and do nothing: with them one script could slow down the others.
+pub(in crate::lua) fn collectgarbage(s: Stack<'_>) -> c_int {
     const COUNT: &[u8] = b"count";
     let option = if s.kind(1) == Kind::Nil { b"collect" } else { s.check_bytes(1) };
-    // Nobody has that many bytes of memory that the conversion would lose some.
+    // No machine has 2^53 bytes of memory, so the conversion is exact.
     #[allow(clippy::cast_precision_loss)]
-    let used = s.context().heap.used() as f64;
+    let used = s.context().allocator.used() as f64;
     s.push_number(if option == COUNT { used / 1024.0 } else { 0.0 });
     1
 }
 
-/// The globals of a function, or of the function a number of levels up.
-pub(in crate::lua) fn getfenv(s: Stack) -> c_int {
+/// Pushes the globals of a function, or of the function a number of levels up.
+pub(in crate::lua) fn getfenv(s: Stack<'_>) -> c_int {
     push_function(s, 1.0);
     if s.is_lua_function(-1) && !is_ours(s) {
         s.push_globals_of(-1);
@@ -101,10 +101,10 @@ pub(in crate::lua) fn getfenv(s: Stack) -> c_int {
 }
 
 /// Changes the globals of a function of the script, or (level 0) of the thread.
-pub(in crate::lua) fn setfenv(s: Stack) -> c_int {
+pub(in crate::lua) fn setfenv(s: Stack<'_>) -> c_int {
     const REFUSED: &CStr = c"'setfenv' cannot change environment of given object";
     s.check_table(2);
-    s.context().rebound.set(true);
+    s.context().run.rebound.set(true);
     if s.kind(1) == Kind::Number && s.number(1) == 0.0 {
         s.push_thread();
         s.push_copy(2);
@@ -120,14 +120,14 @@ pub(in crate::lua) fn setfenv(s: Stack) -> c_int {
     1
 }
 
-/// Pushes the function that the first argument names; a missing one means `level`.
-fn push_function(s: Stack, level: f64) {
+/// Pushes the function that the first argument names. If it is missing, `level` is used.
+fn push_function(s: Stack<'_>, level: f64) {
     if s.kind(1) == Kind::Function {
         s.push_copy(1);
         return;
     }
     let level = if s.kind(1) == Kind::Nil && !level.is_nan() { level } else { s.check_number(1) };
-    // The stack has 20,000 frames at most; a level beyond that is as wrong as a negative one.
+    // The stack has at most 20,000 frames. A level beyond that is as invalid as a negative one.
     let found = (0.0..=20_000.0).contains(&level) && {
         #[allow(clippy::cast_possible_truncation)]
         let level = level as c_int;
@@ -138,8 +138,8 @@ fn push_function(s: Stack, level: f64) {
     }
 }
 
-/// Whether the function on the top belongs to the prelude, which is known by its globals.
-fn is_ours(s: Stack) -> bool {
+/// Whether the function on the top belongs to the prelude. It does if its globals are those of the prelude.
+fn is_ours(s: Stack<'_>) -> bool {
     s.push_globals_of(-1);
     s.push_ref(s.context().names.get().prelude_globals);
     let ours = s.same(-1, -2);

@@ -20,7 +20,7 @@ const FUNCTIONS: &[(&CStr, Native)] = &[
 ];
 
 /// Pushes the table.
-pub(in crate::lua) fn open(s: Stack) {
+pub(in crate::lua) fn open(s: Stack<'_>) {
     s.push_table(0, FUNCTIONS.len());
     for &(name, function) in FUNCTIONS {
         s.push_native(function, name);
@@ -28,9 +28,9 @@ pub(in crate::lua) fn open(s: Stack) {
     }
 }
 
-/// The argument `n`. Adding 2^52 + 2^51 leaves the integer, rounded to even, in the low bits of the double: so LuaBitOp
-/// rounds, and numbers from 2^51 on lose their last bits.
-fn bits(s: Stack, n: c_int) -> u32 {
+/// The argument `n`. Adding 2^52 + 2^51 leaves the integer, rounded to even, in the low bits of the double. LuaBitOp rounds so,
+/// and numbers from 2^51 on lose their last bits.
+fn bits(s: Stack<'_>, n: c_int) -> u32 {
     const MAGIC: f64 = 6_755_399_441_055_744.0;
     let [a, b, c, d, ..] = (s.number(n) + MAGIC).to_le_bytes();
     let value = u32::from_le_bytes([a, b, c, d]);
@@ -40,69 +40,69 @@ fn bits(s: Stack, n: c_int) -> u32 {
     value
 }
 
-fn answer(s: Stack, value: u32) -> c_int {
+fn answer(s: Stack<'_>, value: u32) -> c_int {
     s.push_number(f64::from(value.cast_signed()));
     1
 }
 
-fn tobit(s: Stack) -> c_int {
+fn tobit(s: Stack<'_>) -> c_int {
     answer(s, bits(s, 1))
 }
 
-fn bnot(s: Stack) -> c_int {
+fn bnot(s: Stack<'_>) -> c_int {
     answer(s, !bits(s, 1))
 }
 
-/// Joins all arguments, the last of them first.
-fn fold(s: Stack, join: impl Fn(u32, u32) -> u32) -> c_int {
+/// Joins all arguments, starting with the last one.
+fn fold(s: Stack<'_>, join: impl Fn(u32, u32) -> u32) -> c_int {
     let first = bits(s, 1);
     answer(s, (2..=s.top()).rev().fold(first, |value, n| join(value, bits(s, n))))
 }
 
-fn band(s: Stack) -> c_int {
+fn band(s: Stack<'_>) -> c_int {
     fold(s, |a, b| a & b)
 }
 
-fn bor(s: Stack) -> c_int {
+fn bor(s: Stack<'_>) -> c_int {
     fold(s, |a, b| a | b)
 }
 
-fn bxor(s: Stack) -> c_int {
+fn bxor(s: Stack<'_>) -> c_int {
     fold(s, |a, b| a ^ b)
 }
 
 /// Only the lower five bits of the second argument count.
-fn shift(s: Stack, act: impl Fn(u32, u32) -> u32) -> c_int {
+fn shift(s: Stack<'_>, act: impl Fn(u32, u32) -> u32) -> c_int {
     let value = bits(s, 1);
     answer(s, act(value, bits(s, 2) & 31))
 }
 
-fn lshift(s: Stack) -> c_int {
+fn lshift(s: Stack<'_>) -> c_int {
     shift(s, u32::wrapping_shl)
 }
 
-fn rshift(s: Stack) -> c_int {
+fn rshift(s: Stack<'_>) -> c_int {
     shift(s, u32::wrapping_shr)
 }
 
-fn arshift(s: Stack) -> c_int {
+fn arshift(s: Stack<'_>) -> c_int {
     shift(s, |value, n| value.cast_signed().wrapping_shr(n).cast_unsigned())
 }
 
-fn rol(s: Stack) -> c_int {
+fn rol(s: Stack<'_>) -> c_int {
     shift(s, u32::rotate_left)
 }
 
-fn ror(s: Stack) -> c_int {
+fn ror(s: Stack<'_>) -> c_int {
     shift(s, u32::rotate_right)
 }
 
-fn bswap(s: Stack) -> c_int {
+fn bswap(s: Stack<'_>) -> c_int {
     answer(s, bits(s, 1).swap_bytes())
 }
 
-/// The last digits, eight or as many as the second argument says; a negative number asks for capital letters.
-fn tohex(s: Stack) -> c_int {
+/// The last eight digits, or as many as the second argument says; a negative number means upper case.
+fn tohex(s: Stack<'_>) -> c_int {
     let mut value = bits(s, 1);
     let count = if s.top() < 2 { 8 } else { bits(s, 2).cast_signed() };
     let alphabet: &[u8; 16] = if count < 0 { b"0123456789ABCDEF" } else { b"0123456789abcdef" };

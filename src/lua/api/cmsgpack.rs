@@ -1,17 +1,18 @@
 //! `cmsgpack`: MessagePack, as Redis' lua-cmsgpack 0.4.0 writes and reads it.
 //!
-//! A table whose keys are the integers from 1 to its length is an array, the empty table included; any other is a map. A table
-//! inside 16 others is nil, so that one which holds itself ends. A number is an integer if it has no fraction and fits in 64
-//! bits, else a float if that loses nothing, else a double. What MessagePack cannot say, such as a function, is nil.
+//! A table whose keys are the integers from 1 to its length is an array, the empty table included. Any other table is a map. A
+//! table inside 16 others is written as nil, so a table that holds itself ends. A number is an integer if it has no fraction and
+//! fits in 64 bits, else a float if that loses nothing, else a double. Values that MessagePack does not have, such as functions,
+//! are nil.
 //!
 //! Reading knows the format of 2012: strings are bytes, and the binary, extension and timestamp types are an error.
 
 use std::ffi::{CStr, c_int};
 
-use super::call::{Call, Pace, obey_limits, reserve};
-use crate::lua::convert::truncated;
+use super::library_call::{LibraryCall, Pace, obey_limits, reserve};
 use crate::lua::limits::MAX_DEPTH;
-use crate::lua::vm::stack::{Kind, Native, Stack, Text, native};
+use crate::lua::numbers::truncated;
+use crate::lua::vm::stack::{Buffer, Kind, Native, Stack, native};
 
 const FUNCTIONS: &[(&CStr, Native)] = &[
     (c"pack", native(pack)),
@@ -27,14 +28,14 @@ const TEXTS: &[(&CStr, &[u8])] = &[
     (c"_DESCRIPTION", b"MessagePack C implementation for Lua"),
 ];
 
-/// Tables around a value that is written.
+/// The most tables around a value that is written.
 const MAX_NESTING: usize = 16;
 
-/// What writing a table takes of the Lua stack, and some.
+/// Slots of the Lua stack for one table that is written, with a reserve.
 const SLOTS_PER_LEVEL: c_int = 10;
 
 /// Pushes the table.
-pub(in crate::lua) fn open(s: Stack) {
+pub(in crate::lua) fn open(s: Stack<'_>) {
     s.push_table(0, FUNCTIONS.len() + TEXTS.len());
     for &(name, function) in FUNCTIONS {
         s.push_native(function, name);
@@ -47,8 +48,8 @@ pub(in crate::lua) fn open(s: Stack) {
 }
 
 /// `cmsgpack.pack(...)`: the values one after the other, as one string.
-fn pack(s: Stack) -> c_int {
-    let call = Call::new(s, "pack");
+fn pack(s: Stack<'_>) -> c_int {
+    let call = LibraryCall::new(s, "pack");
     let count = s.top();
     if count == 0 {
         call.refuse(0, format_args!("MessagePack pack needs input."));
@@ -56,7 +57,7 @@ fn pack(s: Stack) -> c_int {
     if !reserve(s, count) {
         call.refuse(0, format_args!("Too many arguments for MessagePack pack."));
     }
-    let mut packer = Packer { s, output: Text::new(s) };
+    let mut packer = Packer { s, output: Buffer::new(s) };
     for index in 1..=count {
         s.push_copy(index);
         packer.value(0);
@@ -65,12 +66,12 @@ fn pack(s: Stack) -> c_int {
     1
 }
 
-struct Packer {
-    s: Stack,
-    output: Text,
+struct Packer<'r> {
+    s: Stack<'r>,
+    output: Buffer<'r>,
 }
 
-impl Packer {
+impl Packer<'_> {
     /// Writes the value on the top and drops it.
     fn value(&mut self, level: usize) {
         let s = self.s;
@@ -141,7 +142,7 @@ impl Packer {
         }
     }
 
-    /// A string has at most 1 GiB and a table fewer elements than that: every length fits.
+    /// Every length fits: a string has at most 1 GiB, and a table has fewer elements than that.
     fn long_length(&mut self, len: usize, tag16: u8, tag32: u8) {
         match u16::try_from(len) {
             Ok(len) => self.tagged(tag16, &len.to_be_bytes()),
@@ -149,8 +150,8 @@ impl Packer {
         }
     }
 
-    /// Writes the table on the top. Tables that hold the same one many times are large in the output only: the time limits
-    /// must see that, and nothing calls Lua here.
+    /// Writes the table on the top. Tables that hold the same table many times are large in the output only. Nothing calls Lua
+    /// here, so the limits are checked here.
     fn table(&mut self, level: usize) {
         let s = self.s;
         obey_limits(s);
@@ -176,9 +177,9 @@ impl Packer {
     }
 }
 
-/// How many pairs the table on the top has, and whether their keys are the integers from 1 to that number: keys differ, so
-/// that it is enough to know the largest.
-fn shape(s: Stack) -> (usize, bool) {
+/// The number of pairs in the table on the top, and whether their keys are the integers from 1 to that number. Keys differ, so it
+/// is enough to compare the largest one.
+fn shape(s: Stack<'_>) -> (usize, bool) {
     let (mut count, mut largest, mut place) = (0_usize, 0.0_f64, 0);
     let mut integers = true;
     while let Some(next) = s.entry_from(-1, place) {
@@ -194,31 +195,31 @@ fn shape(s: Stack) -> (usize, bool) {
     (count, integers && dense)
 }
 
-/// `cmsgpack.unpack(data)`: all values in the data.
-fn unpack(s: Stack) -> c_int {
-    unpack_from(s, Call::new(s, "unpack"), 0, 0)
+/// `cmsgpack.unpack(data)`: pushes all values in the data.
+fn unpack(s: Stack<'_>) -> c_int {
+    unpack_from(s, LibraryCall::new(s, "unpack"), 0, 0)
 }
 
-/// `cmsgpack.unpack_one(data [, offset])`: where the next value begins, or -1, and the value at the offset.
-fn unpack_one(s: Stack) -> c_int {
-    let call = Call::new(s, "unpack_one");
+/// `cmsgpack.unpack_one(data [, offset])`: pushes the offset of the next value, or -1, and the value at `offset`.
+fn unpack_one(s: Stack<'_>) -> c_int {
+    let call = LibraryCall::new(s, "unpack_one");
     let offset = call.integer_or(2, 0);
     s.set_top(s.top().min(1));
     unpack_from(s, call, 1, offset)
 }
 
-/// `cmsgpack.unpack_limit(data, limit [, offset])`: the same for at most that many values. Limit and offset 0 are `unpack`.
-fn unpack_limit(s: Stack) -> c_int {
-    let call = Call::new(s, "unpack_limit");
+/// `cmsgpack.unpack_limit(data, limit [, offset])`: the same for at most `limit` values. With limit and offset 0 it is `unpack`.
+fn unpack_limit(s: Stack<'_>) -> c_int {
+    let call = LibraryCall::new(s, "unpack_limit");
     let limit = call.integer(2);
     let offset = call.integer_or(3, 0);
     s.set_top(s.top().min(1));
     unpack_from(s, call, limit, offset)
 }
 
-fn unpack_from(s: Stack, call: Call, limit: i64, offset: i64) -> c_int {
+fn unpack_from(s: Stack<'_>, call: LibraryCall<'_>, limit: i64, offset: i64) -> c_int {
     let data = call.bytes(1);
-    // The original prints them as C integers of 32 bits, and the length where it says limit.
+    // The original prints them as C integers of 32 bits, and calls the length a limit.
     #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)]
     let (shown, len) = (offset as i32, data.len() as i32);
     if offset < 0 || limit < 0 {
@@ -254,18 +255,18 @@ fn unpack_from(s: Stack, call: Call, limit: i64, offset: i64) -> c_int {
 enum Malformed {
     /// It ends inside a value.
     Truncated,
-    /// A type that 2012 did not know.
+    /// A type that the format of 2012 does not have.
     Unknown,
 }
 
-struct Reader<'a> {
-    s: Stack,
-    rest: &'a [u8],
+struct Reader<'r> {
+    s: Stack<'r>,
+    rest: &'r [u8],
     pace: Pace,
 }
 
-impl<'a> Reader<'a> {
-    /// Pushes the next value. What was pushed of a malformed one stays.
+impl<'r> Reader<'r> {
+    /// Pushes the next value. If it is malformed, the values pushed so far stay.
     fn value(&mut self, depth: usize) -> Result<(), Malformed> {
         let s = self.s;
         let [tag] = self.chunk()?;
@@ -333,15 +334,15 @@ impl<'a> Reader<'a> {
     }
 
     fn string(&mut self, len: u32) -> Result<(), Malformed> {
-        let text: Option<(&'a [u8], _)> = usize::try_from(len).ok().and_then(|len| self.rest.split_at_checked(len));
+        let text: Option<(&'r [u8], _)> = usize::try_from(len).ok().and_then(|len| self.rest.split_at_checked(len));
         let (text, rest) = text.ok_or(Malformed::Truncated)?;
         self.rest = rest;
         self.s.push_bytes(text);
         Ok(())
     }
 
-    /// Pushes an empty table, with no room made: a length may lie, and `#` of a list with nils in it depends on how the list
-    /// grew. Raises if the table is too deep, because a level costs C stack.
+    /// Pushes an empty table without room for values: a length may be false, and `#` of a list with nils depends on how the list
+    /// grew. Raises if the table is nested too deep, because a level costs C stack.
     fn open(&self, depth: usize) {
         let s = self.s;
         if depth >= MAX_DEPTH || !s.reserve(4) {
@@ -352,7 +353,7 @@ impl<'a> Reader<'a> {
 
     fn array(&mut self, len: u32, depth: usize) -> Result<(), Malformed> {
         self.open(depth);
-        // Data has fewer bytes than the conversion saturates at: it ends before.
+        // The conversion saturates above the number of bytes that data can have.
         for index in 1..=c_int::try_from(len).unwrap_or(c_int::MAX) {
             self.value(depth + 1)?;
             self.s.raw_set_element(-2, index);

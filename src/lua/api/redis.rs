@@ -1,19 +1,21 @@
 //! `redis.*`, which is also `server.*`: the way from a script to the server.
 //!
-//! `call` is the hottest function of the engine. It hands Lua's own strings to the port, without a copy, and reads the reply
-//! from the port's buffer; numbers are formatted into a buffer that is kept. Errors are tables with a field `err` that starts
-//! with the error's code. Here, as everywhere, a Lua error is raised only when no Rust value with a destructor is alive.
+//! `call` is the hottest function of the engine. It hands Lua's own strings to the port without a copy, and reads the reply from
+//! the port's buffer; numbers are formatted into a buffer that is kept. Errors are tables with a field `err` that starts with the
+//! error's code. The functions that hold those buffers take a `Quiet`, so no error can skip their destructors.
 
 use std::ffi::{CStr, c_int};
 
 use crate::error::MESSAGE_BYTES;
 use crate::lua::convert::{self, Pushed};
-use crate::lua::limits::Verdict;
-use crate::lua::numbers::shortest;
-use crate::lua::port::{Call, LogLevel, Protocol, Replication};
-use crate::lua::scripts::cache::Digest;
-use crate::lua::vm::context::{Arguments, Context, Version};
-use crate::lua::vm::stack::{Kind, Native, Stack, Text, native};
+use crate::lua::limits::Termination;
+use crate::lua::numbers::{shortest, truncated};
+use crate::lua::port::{CommandCall, LogLevel, Protocol, Replication};
+use crate::lua::source::digest::Digest;
+use crate::lua::version::Version;
+use crate::lua::vm::arguments::Arguments;
+use crate::lua::vm::context::Context;
+use crate::lua::vm::stack::{Buffer, Kind, Native, Quiet, Stack, native};
 
 use super::atomic::{self, Refusal};
 
@@ -34,11 +36,11 @@ const FUNCTIONS: &[(&CStr, Native)] = &[
     (c"acl_check_cmd", native(acl_check_cmd)),
 ];
 
-/// What functions of libraries do not have.
+/// Functions that scripts have and registered functions do not.
 const OF_SCRIPTS: &[(&CStr, Native)] =
     &[(c"replicate_commands", native(replicate_commands)), (c"breakpoint", native(breakpoint)), (c"debug", native(debug))];
 
-/// Where writes go, as the bits that `set_repl` takes.
+/// Where writes are replicated, as the bits that `set_repl` takes.
 const REPLICATIONS: &[(&CStr, u8)] = &[
     (c"REPL_NONE", 0),
     (c"REPL_AOF", AOF),
@@ -49,7 +51,7 @@ const REPLICATIONS: &[(&CStr, u8)] = &[
 const AOF: u8 = 1;
 const REPLICAS: u8 = 2;
 
-/// The levels of `redis.log`; a level's number is its place here.
+/// The levels of `redis.log`. The number of a level is its place here.
 const LEVELS: &[(&CStr, LogLevel)] = &[
     (c"LOG_DEBUG", LogLevel::Debug),
     (c"LOG_VERBOSE", LogLevel::Verbose),
@@ -58,7 +60,7 @@ const LEVELS: &[(&CStr, LogLevel)] = &[
 ];
 
 /// Pushes the table that scripts have.
-pub(in crate::lua) fn open(s: Stack) {
+pub(in crate::lua) fn open(s: Stack<'_>) {
     open_for_functions(s);
     for &(name, function) in OF_SCRIPTS {
         s.push_native(function, name);
@@ -66,8 +68,8 @@ pub(in crate::lua) fn open(s: Stack) {
     }
 }
 
-/// Pushes the table that functions of libraries have.
-pub(in crate::lua) fn open_for_functions(s: Stack) {
+/// Pushes the table that registered functions have.
+pub(in crate::lua) fn open_for_functions(s: Stack<'_>) {
     s.push_table(0, FUNCTIONS.len() + OF_SCRIPTS.len() + LEVELS.len() + REPLICATIONS.len() + 6);
     for &(name, function) in FUNCTIONS {
         s.push_native(function, name);
@@ -80,8 +82,8 @@ pub(in crate::lua) fn open_for_functions(s: Stack) {
     set_always(s);
 }
 
-/// Sets in the table on the top what is there at any time: the log, and what server this is.
-pub(super) fn set_always(s: Stack) {
+/// Sets the fields that exist at any time in the table on the top: the log, and the server's version.
+pub(super) fn set_always(s: Stack<'_>) {
     let version = &s.context().version;
     s.push_native(native(log), c"log");
     s.raw_set_field(-2, c"log");
@@ -97,7 +99,7 @@ pub(super) fn set_always(s: Stack) {
     }
 }
 
-fn set_version(s: Stack, version: &Version, text: &CStr, number: &CStr) {
+fn set_version(s: Stack<'_>, version: &Version, text: &CStr, number: &CStr) {
     s.push_bytes(version.text.as_bytes());
     s.raw_set_field(-2, text);
     s.push_number(f64::from(version.number));
@@ -105,12 +107,12 @@ fn set_version(s: Stack, version: &Version, text: &CStr, number: &CStr) {
 }
 
 /// Runs a command; an error is raised.
-fn call(s: Stack) -> c_int {
+fn call(s: Stack<'_>) -> c_int {
     call_target(s, Target::Command)
 }
 
 /// Runs a command, or a function of `atomic`; an error is raised.
-pub(super) fn call_target(s: Stack, target: Target) -> c_int {
+pub(super) fn call_target(s: Stack<'_>, target: Target) -> c_int {
     if dispatch(s, target) == Pushed::Error {
         s.raise();
     }
@@ -118,20 +120,20 @@ pub(super) fn call_target(s: Stack, target: Target) -> c_int {
 }
 
 /// Runs a command; an error is returned.
-fn pcall(s: Stack) -> c_int {
+fn pcall(s: Stack<'_>) -> c_int {
     dispatch(s, Target::Command);
     1
 }
 
-/// What became of a command, as plain data: whoever holds it may raise.
-enum Outcome {
+/// The result of a command, as plain data without a destructor.
+enum CallOutcome<'r> {
     Reply(*const [u8]),
-    Refused(Refusal),
-    /// The run is over: a limit was hit, or the port panicked.
+    Refused(Refusal<'r>),
+    /// The run must end: a limit was hit, or the port panicked.
     Ended,
 }
 
-/// What a call is about.
+/// The command of a call.
 #[derive(Clone, Copy)]
 pub(super) enum Target {
     /// The command that the first argument names.
@@ -140,27 +142,27 @@ pub(super) enum Target {
     Native(usize),
 }
 
-/// Runs the command that the arguments are about and pushes what it replied.
-fn dispatch(s: Stack, target: Target) -> Pushed {
+/// Runs the command and pushes its reply.
+fn dispatch(s: Stack<'_>, target: Target) -> Pushed {
     let context = s.context();
-    if context.verdict().is_some() {
+    if context.termination().is_some() {
         s.push_nil();
         s.raise();
     }
     if s.top() == 0 && matches!(target, Target::Command) {
         return push_refusal(s, NO_ARGUMENTS);
     }
-    match run(s, context, target) {
-        Outcome::Refused(Refusal::BadArgument) => push_refusal(s, BAD_ARGUMENT),
-        Outcome::Refused(Refusal::TooMany) => push_refusal(s, TOO_MANY),
-        Outcome::Refused(Refusal::Unknown(name)) => push_error(s, atomic::unknown(name).bytes()),
-        Outcome::Ended => {
-            // The engine reports why; this only ends the run.
+    match run(s.quiet(), context, target) {
+        CallOutcome::Refused(Refusal::BadArgument) => push_refusal(s, BAD_ARGUMENT),
+        CallOutcome::Refused(Refusal::TooMany) => push_refusal(s, TOO_MANY),
+        CallOutcome::Refused(Refusal::Unknown(name)) => push_error(s, atomic::unknown(name).bytes()),
+        CallOutcome::Ended => {
+            // `Vm` reports why. This only ends the run.
             s.push_nil();
             s.raise()
         }
-        Outcome::Reply(reply) => {
-            // SAFETY: the port keeps the text until its next call, which only `run` makes.
+        CallOutcome::Reply(reply) => {
+            // SAFETY: the port keeps the text until its next call, and `push_reply` makes none.
             let reply = unsafe { &*reply };
             match convert::push_reply(s, &context.names.get(), reply) {
                 Ok(pushed) => pushed,
@@ -170,26 +172,26 @@ fn dispatch(s: Stack, target: Target) -> Pushed {
     }
 }
 
-/// Never raises.
-fn run(s: Stack, context: &'static Context, target: Target) -> Outcome {
+fn run<'r>(s: Quiet<'r>, context: &Context, target: Target) -> CallOutcome<'r> {
     let mut arguments = context.arguments.take();
     let collected = match target {
         Target::Command => collect(s, &mut arguments).then_some(()).ok_or(Refusal::BadArgument),
-        Target::Native(index) => atomic::collect(s, context, index, &mut arguments),
+        Target::Native(index) => atomic::collect(s, index, &mut arguments),
     };
+    let too_large = arguments.bytes() > context.limits.get().argument_bytes;
+    let argv = arguments.finish();
     let outcome = match collected {
-        Err(refusal) => Outcome::Refused(refusal),
-        Ok(()) if arguments.bytes() > context.limits.get().argument_bytes => {
-            context.end_with(Verdict::Arguments);
-            Outcome::Ended
+        Err(refusal) => CallOutcome::Refused(refusal),
+        Ok(()) if too_large => {
+            context.end_with(Termination::Arguments);
+            CallOutcome::Ended
         }
         Ok(()) => {
-            let argv = arguments.values();
-            let call = Call {
-                argv,
-                key: known_key(context, argv),
-                protocol: context.protocol.get(),
-                replication: context.replication.get(),
+            let call = CommandCall {
+                argv: argv.values(),
+                key: known_key(context, argv.values()),
+                protocol: context.run.protocol.get(),
+                replication: context.run.replication.get(),
             };
             let reply = context.with_port(|port| -> *const [u8] {
                 match target {
@@ -197,27 +199,26 @@ fn run(s: Stack, context: &'static Context, target: Target) -> Outcome {
                     Target::Native(index) => port.run(index, call),
                 }
             });
-            reply.map_or(Outcome::Ended, Outcome::Reply)
+            reply.map_or(CallOutcome::Ended, CallOutcome::Reply)
         }
     };
-    arguments.clear();
-    context.arguments.set(arguments);
+    context.arguments.set(argv.recycle());
     outcome
 }
 
-/// Which of the run's keys the first argument is. Strings are interned, so one is known by its place.
+/// The index of the first argument among the run's keys. Strings are interned, so an address identifies one.
 fn known_key(context: &Context, argv: &[&[u8]]) -> Option<usize> {
     let place = argv.get(1)?.as_ptr();
-    context.keys.get().iter().position(|&key| key == place)
+    context.run.keys.get().iter().position(|&key| key == place)
 }
 
-/// False if an argument is neither string nor number. Never raises.
-fn collect(s: Stack, arguments: &mut Arguments) -> bool {
+/// Collects the arguments; false if one is neither a string nor a number.
+fn collect<'r>(s: Quiet<'r>, arguments: &mut Arguments<'r>) -> bool {
     (1..=s.top()).all(|index| take(s, index, arguments))
 }
 
-/// Takes the string or number at `index`, which must stay alive, as an argument; false if it is neither. Never raises.
-pub(super) fn take(s: Stack, index: c_int, arguments: &mut Arguments) -> bool {
+/// Takes the string or number at `index` as an argument; false if it is neither. A string must stay alive.
+pub(super) fn take<'r>(s: Quiet<'r>, index: c_int, arguments: &mut Arguments<'r>) -> bool {
     match s.kind(index) {
         Kind::String => arguments.push(s.bytes(index).unwrap_or_default()),
         Kind::Number => arguments.push_written(|digits| shortest::write(s.number(index), digits)),
@@ -226,15 +227,15 @@ pub(super) fn take(s: Stack, index: c_int, arguments: &mut Arguments) -> bool {
     true
 }
 
-/// Pushes an error that no command gave, in the words of the server.
-fn push_refusal(s: Stack, text: &'static [u8]) -> Pushed {
+/// Pushes an error of the engine in the words of the server.
+fn push_refusal(s: Stack<'_>, text: &'static [u8]) -> Pushed {
     let words = s.context().with_port(|port| -> *const [u8] { port.refusal(text) });
     // SAFETY: the port keeps the text until its next call, and nothing below makes one.
     push_error(s, words.map_or(text, |words| unsafe { &*words }))
 }
 
 /// Pushes an error.
-fn push_error(s: Stack, text: &[u8]) -> Pushed {
+fn push_error(s: Stack<'_>, text: &[u8]) -> Pushed {
     s.push_table(0, 1);
     s.push_ref(s.context().names.get().err);
     s.push_bytes(text);
@@ -242,20 +243,20 @@ fn push_error(s: Stack, text: &[u8]) -> Pushed {
     Pushed::Error
 }
 
-/// Raises an error that no command gave.
-pub(super) fn refuse(s: Stack, text: &'static [u8]) -> ! {
+/// Raises an error of the engine in the words of the server.
+pub(super) fn refuse(s: Stack<'_>, text: &'static [u8]) -> ! {
     push_refusal(s, text);
     s.raise()
 }
 
-/// `{err = text}`. A leading `-` is dropped; a text of one word gets the general code.
-fn error_reply(s: Stack) -> c_int {
+/// `{err = text}`. A leading `-` is dropped. A text of one word gets the general code.
+fn error_reply(s: Stack<'_>) -> c_int {
     if s.top() != 1 || s.kind(1) != Kind::String {
         push_refusal(s, WRONG_ARGUMENTS);
         return 1;
     }
     let text = s.bytes(1).unwrap_or_default();
-    let text = text.strip_prefix(b"-").unwrap_or(text).trim_suffix_of_line();
+    let text = without_line_end(text.strip_prefix(b"-").unwrap_or(text));
     s.push_table(0, 1);
     s.push_ref(s.context().names.get().err);
     if text.contains(&b' ') {
@@ -267,20 +268,13 @@ fn error_reply(s: Stack) -> c_int {
     1
 }
 
-/// Bytes as a line.
-trait Line {
-    fn trim_suffix_of_line(&self) -> &Self;
-}
-
-impl Line for [u8] {
-    fn trim_suffix_of_line(&self) -> &Self {
-        let end = self.iter().rposition(|b| !matches!(b, b'\r' | b'\n')).map_or(0, |last| last + 1);
-        self.get(..end).unwrap_or_default()
-    }
+fn without_line_end(text: &[u8]) -> &[u8] {
+    let end = text.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n')).map_or(0, |last| last + 1);
+    text.get(..end).unwrap_or_default()
 }
 
 /// `{ok = text}`.
-fn status_reply(s: Stack) -> c_int {
+fn status_reply(s: Stack<'_>) -> c_int {
     if s.top() != 1 || s.kind(1) != Kind::String {
         push_refusal(s, WRONG_ARGUMENTS);
         return 1;
@@ -292,7 +286,7 @@ fn status_reply(s: Stack) -> c_int {
 }
 
 /// The SHA1 of a string in hexadecimal.
-fn sha1hex(s: Stack) -> c_int {
+fn sha1hex(s: Stack<'_>) -> c_int {
     if s.top() != 1 {
         refuse(s, b"ERR wrong number of arguments");
     }
@@ -301,20 +295,21 @@ fn sha1hex(s: Stack) -> c_int {
     1
 }
 
-/// Writes its arguments, joined by spaces, into the server's log.
-fn log(s: Stack) -> c_int {
+/// Writes its arguments, joined by spaces, to the server's log.
+fn log(s: Stack<'_>) -> c_int {
     if s.top() < 2 {
         refuse(s, b"ERR redis.log() requires two arguments or more.");
     }
     if !s.is_number(1) {
         refuse(s, b"ERR First argument must be a number (log level).");
     }
-    let level = usize::try_from(convert::truncated(s.number(1))).ok().and_then(|n| LEVELS.get(n));
+    let level = usize::try_from(truncated(s.number(1))).ok().and_then(|n| LEVELS.get(n));
     let Some(&(_, level)) = level else {
         refuse(s, b"ERR Invalid debug level.");
     };
-    let mut line = Text::new(s);
-    join(s, &mut line);
+    let last = s.top();
+    let mut line = Buffer::new(s);
+    join(s, last, &mut line);
     let line = line.bytes();
     if s.context().with_port(|port| port.log(level, line)).is_none() {
         s.push_nil();
@@ -323,12 +318,12 @@ fn log(s: Stack) -> c_int {
     0
 }
 
-/// The protocol of the replies from here on, and of the script's own: 2 or 3.
-fn setresp(s: Stack) -> c_int {
+/// Sets the protocol of the following replies, and of the value that the script returns: 2 or 3.
+fn setresp(s: Stack<'_>) -> c_int {
     if s.top() != 1 {
         refuse(s, b"ERR redis.setresp() requires one argument.");
     }
-    s.context().protocol.set(match convert::truncated(s.number(1)) {
+    s.context().run.protocol.set(match truncated(s.number(1)) {
         2 => Protocol::Resp2,
         3 => Protocol::Resp3,
         _ => refuse(s, b"ERR RESP version must be 2 or 3."),
@@ -336,41 +331,33 @@ fn setresp(s: Stack) -> c_int {
     0
 }
 
-/// Where the writes from here on go.
-fn set_repl(s: Stack) -> c_int {
+/// Sets where the following writes are replicated.
+fn set_repl(s: Stack<'_>) -> c_int {
     if s.top() != 1 {
         refuse(s, b"ERR redis.set_repl() requires one argument.");
     }
-    let bits = u8::try_from(convert::truncated(s.number(1))).ok().filter(|bits| bits & !(AOF | REPLICAS) == 0);
+    let bits = u8::try_from(truncated(s.number(1))).ok().filter(|bits| bits & !(AOF | REPLICAS) == 0);
     let Some(bits) = bits else {
         refuse(s, b"ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.");
     };
-    s.context().replication.set(Replication { aof: bits & AOF != 0, replicas: bits & REPLICAS != 0 });
+    s.context().run.replication.set(Replication { aof: bits & AOF != 0, replicas: bits & REPLICAS != 0 });
     0
 }
 
-/// Whether the calling user may run the command that the arguments are.
-fn acl_check_cmd(s: Stack) -> c_int {
-    let context = s.context();
+/// Whether the user of the client may run the command in the arguments.
+fn acl_check_cmd(s: Stack<'_>) -> c_int {
     if s.top() == 0 {
         refuse(s, NO_ARGUMENTS);
     }
-    let mut arguments = context.arguments.take();
-    let collected = collect(s, &mut arguments);
-    let answer = context.with_port(|port| -> std::result::Result<bool, *const [u8]> {
-        if collected { port.may_call(arguments.values()).map_err(std::ptr::from_ref) } else { Ok(false) }
-    });
-    arguments.clear();
-    context.arguments.set(arguments);
-    match answer {
-        _ if !collected => refuse(s, BAD_ARGUMENT),
-        Some(Ok(allowed)) => s.push_bool(allowed),
-        Some(Err(refusal)) => {
+    match may_call(s.quiet()) {
+        Permission::BadArgument => refuse(s, BAD_ARGUMENT),
+        Permission::Known(allowed) => s.push_bool(allowed),
+        Permission::Refused(refusal) => {
             // SAFETY: the port keeps the text until its next call, and nothing below makes one.
             push_error(s, unsafe { &*refusal });
             s.raise();
         }
-        None => {
+        Permission::Ended => {
             s.push_nil();
             s.raise();
         }
@@ -378,27 +365,55 @@ fn acl_check_cmd(s: Stack) -> c_int {
     1
 }
 
-/// Since Redis 7 commands are all that is ever replicated.
-fn replicate_commands(s: Stack) -> c_int {
+/// The answer to `acl_check_cmd`, as plain data without a destructor.
+enum Permission {
+    Known(bool),
+    /// The server refuses to answer, with this text.
+    Refused(*const [u8]),
+    BadArgument,
+    /// The port panicked.
+    Ended,
+}
+
+fn may_call(s: Quiet<'_>) -> Permission {
+    let context = s.context();
+    let mut arguments = context.arguments.take();
+    let collected = collect(s, &mut arguments);
+    let argv = arguments.finish();
+    let permission = if collected {
+        let answer = context.with_port(|port| match port.may_call(argv.values()) {
+            Ok(allowed) => Permission::Known(allowed),
+            Err(refusal) => Permission::Refused(refusal),
+        });
+        answer.unwrap_or(Permission::Ended)
+    } else {
+        Permission::BadArgument
+    };
+    context.arguments.set(argv.recycle());
+    permission
+}
+
+/// Since Redis 7 only commands are replicated, never scripts.
+fn replicate_commands(s: Stack<'_>) -> c_int {
     s.push_bool(true);
     1
 }
 
-/// Nobody debugs.
-fn breakpoint(s: Stack) -> c_int {
+/// Debug sessions are not supported.
+fn breakpoint(s: Stack<'_>) -> c_int {
     s.push_bool(false);
     1
 }
 
-/// Nobody debugs.
-fn debug(_: Stack) -> c_int {
+/// Debug sessions are not supported.
+fn debug(_: Stack<'_>) -> c_int {
     0
 }
 
-/// Appends the strings and numbers from the second argument on, joined by spaces, as far as a line of the log goes; other arguments count
-/// as nothing.
-fn join(s: Stack, line: &mut Text) {
-    for index in 2..s.top() {
+/// Appends the strings and numbers among the arguments from the second to the `last` one, joined by spaces, up to the length of a
+/// line of the log. Other arguments are skipped.
+fn join(s: Stack<'_>, last: c_int, line: &mut Buffer<'_>) {
+    for index in 2..=last {
         if line.bytes().len() > MESSAGE_BYTES {
             return;
         }

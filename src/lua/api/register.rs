@@ -1,18 +1,19 @@
-//! What the code of a function library sees as `redis` while it is loaded: `register_function`, the log, and what server this is.
+//! The table `redis` that the code of a function library sees while it loads: `register_function`, the log, and the server's
+//! version.
 
 use std::ffi::c_int;
 
-use crate::lua::port::Flags;
-use crate::lua::vm::context::{Entry, Registered, Task};
-use crate::lua::vm::stack::{Kind, Stack, native};
+use crate::lua::port::ScriptFlags;
+use crate::lua::vm::stack::{Kind, Quiet, Stack, native};
+use crate::lua::vm::task::Registered;
 
 use super::redis;
 
-/// More functions are refused: their names lie outside of the VM's memory.
+/// The most functions of a library: their names are not in the VM's memory.
 const MOST_FUNCTIONS: usize = 4096;
 
 /// Pushes the table.
-pub(in crate::lua) fn open(s: Stack) {
+pub(in crate::lua) fn open(s: Stack<'_>) {
     s.push_table(0, 12);
     s.push_native(native(register_function), c"register_function");
     s.raw_set_field(-2, c"register_function");
@@ -23,30 +24,29 @@ pub(in crate::lua) fn open(s: Stack) {
     }
 }
 
-/// From 9.1 on, Valkey itself crashes on a log line of code that it loads, and it loads all that we do.
+/// From this version on, Valkey crashes on a log line of code that it loads, and it loads every library that this engine loads.
 const CRASHES_ON_LOG: u32 = 0x0009_0100;
 
-fn no_log(s: Stack) -> c_int {
+fn no_log(s: Stack<'_>) -> c_int {
     redis::refuse(s, b"ERR redis.log() cannot be called while this server loads a library")
 }
 
-/// Where the callback is, whichever way it was given.
+/// The slot of the callback, in both forms of the call.
 const CALLBACK: c_int = 2;
-/// Where the name is, when it was given by name: text that was made of a number is nowhere else.
+/// The slot of the name in the form with named arguments. It keeps text alive that was made of a number.
 const NAME: c_int = 3;
 
-/// What a call says about a function, as plain data: whoever holds it may raise. The name is a string of the VM in a slot
-/// that does not change any more.
+/// A declared function as plain data without a destructor. The name is a string of the VM in a slot that does not change.
 #[derive(Clone, Copy, Default)]
-struct Declared {
-    name: &'static [u8],
-    flags: Flags,
+struct Declared<'r> {
+    name: &'r [u8],
+    flags: ScriptFlags,
 }
 
 /// `redis.register_function(name, callback)`, or with one table of named arguments.
-fn register_function(s: Stack) -> c_int {
-    // Code can keep this function, and call it when it is too late.
-    if !matches!(s.context().task.get(), Some(Task { entry: Entry::Library(..), .. })) {
+fn register_function(s: Stack<'_>) -> c_int {
+    // Code can keep this function and call it after the load.
+    if !s.context().run.is_loading() {
         redis::refuse(s, b"ERR redis.register_function can only be called on FUNCTION LOAD command");
     }
     let declared = match s.top() {
@@ -54,24 +54,30 @@ fn register_function(s: Stack) -> c_int {
         2 => positional(s),
         _ => redis::refuse(s, b"ERR wrong number of arguments to redis.register_function"),
     };
-    if let Err(refusal) = check(s, declared.name) {
+    if let Err(refusal) = check(s.quiet(), declared.name) {
         redis::refuse(s, refusal);
     }
     s.push_copy(CALLBACK);
-    // What is pinned is unpinned by whoever takes the list.
+    // `Vm::unload` unpins it.
     let callback = s.pin();
-    let mut all = s.context().registered.take();
-    all.push(Registered { name: declared.name.into(), callback, flags: declared.flags });
-    s.context().registered.set(all);
+    register(s.quiet(), Registered { name: declared.name.into(), callback, flags: declared.flags });
     0
 }
 
-/// What there is against another function of this name. In another case it is the same function, and the server's own engine, which takes
-/// both, aborts when such a library goes.
-fn check(s: Stack, name: &[u8]) -> Result<(), &'static [u8]> {
-    let all = s.context().registered.take();
+pub(super) fn register(s: Quiet<'_>, function: Registered) {
+    let registered = &s.context().run.registered;
+    let mut all = registered.take();
+    all.push(function);
+    registered.set(all);
+}
+
+/// Checks the name of another function. Names are compared without case: the server takes two functions that differ in case only,
+/// and aborts when such a library is deleted.
+fn check(s: Quiet<'_>, name: &[u8]) -> Result<(), &'static [u8]> {
+    let registered = &s.context().run.registered;
+    let all = registered.take();
     let (taken, count) = (all.iter().any(|other| other.name.eq_ignore_ascii_case(name)), all.len());
-    s.context().registered.set(all);
+    registered.set(all);
     if name.is_empty() || !name.iter().all(|&byte| byte == b'_' || byte.is_ascii_alphanumeric()) {
         Err(b"ERR Library names can only contain letters, numbers, or underscores(_) and must be at least one character long")
     } else if taken {
@@ -83,17 +89,17 @@ fn check(s: Stack, name: &[u8]) -> Result<(), &'static [u8]> {
     }
 }
 
-fn positional(s: Stack) -> Declared {
+fn positional(s: Stack<'_>) -> Declared<'_> {
     if s.coerced_bytes(1).is_none() {
         redis::refuse(s, b"ERR first argument to redis.register_function must be a string");
     }
     if s.kind(CALLBACK) != Kind::Function {
         redis::refuse(s, b"ERR second argument to redis.register_function must be a function");
     }
-    Declared { name: s.bytes(1).unwrap_or_default(), flags: Flags::default() }
+    Declared { name: s.bytes(1).unwrap_or_default(), flags: ScriptFlags::default() }
 }
 
-fn named(s: Stack) -> Declared {
+fn named(s: Stack<'_>) -> Declared<'_> {
     if s.kind(1) != Kind::Table {
         redis::refuse(
             s,
@@ -101,7 +107,7 @@ fn named(s: Stack) -> Declared {
         );
     }
     let mut declared = Declared::default();
-    // The two slots, and the key before the first.
+    // Makes the two slots, and pushes the key before the first one.
     s.set_top(NAME);
     s.push_nil();
     while s.next(1) {
@@ -121,7 +127,7 @@ fn named(s: Stack) -> Declared {
 }
 
 /// Reads the named argument whose name and value are on the top.
-fn read(s: Stack, declared: &mut Declared) {
+fn read<'r>(s: Stack<'r>, declared: &mut Declared<'r>) {
     let name = s.bytes(-2).unwrap_or_default();
     let is = |word: &[u8]| name.eq_ignore_ascii_case(word);
     let kind = s.kind(-1);
@@ -152,8 +158,8 @@ fn read(s: Stack, declared: &mut Declared) {
 }
 
 /// The flags in the list on the top.
-fn flags(s: Stack) -> Flags {
-    let mut flags = Flags::default();
+fn flags(s: Stack<'_>) -> ScriptFlags {
+    let mut flags = ScriptFlags::default();
     for place in 1.. {
         s.raw_get_element(-1, place);
         let known = match s.kind(-1) {

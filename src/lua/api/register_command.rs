@@ -1,19 +1,20 @@
-//! What a file of commands sees as `redis` while it is loaded: `register_command`, the log, and what server this is.
+//! The table `redis` that a command file sees while it loads: `register_command`, the log, and the server's version.
 //!
-//! Its errors name the file and the line of the call, and say what was expected.
+//! Errors name the file and the line of the call, and say what was expected.
 
 use std::ffi::c_int;
 use std::fmt;
 
 use crate::lua::loaded::declaration::{CommandFlags, Declaration, Fields, MOST_COMMANDS};
-use crate::lua::port::Flags;
-use crate::lua::vm::context::{Entry, Registered, Task};
-use crate::lua::vm::stack::{Kind, Ref, Stack, native};
+use crate::lua::port::ScriptFlags;
+use crate::lua::vm::pinned::Ref;
+use crate::lua::vm::stack::{Kind, Quiet, Stack, native};
+use crate::lua::vm::task::Registered;
 
-use super::redis;
+use super::{redis, register};
 
 /// Pushes the table.
-pub(in crate::lua) fn open(s: Stack) {
+pub(in crate::lua) fn open(s: Stack<'_>) {
     s.push_table(0, 12);
     s.push_native(native(register_command), c"register_command");
     s.raw_set_field(-2, c"register_command");
@@ -21,9 +22,9 @@ pub(in crate::lua) fn open(s: Stack) {
 }
 
 /// `redis.register_command{name = ..., callback = ..., ...}`
-fn register_command(s: Stack) -> c_int {
-    // Code can keep this function, and call it when it is too late.
-    if !matches!(s.context().task.get(), Some(Task { entry: Entry::Library(..), .. })) {
+fn register_command(s: Stack<'_>) -> c_int {
+    // Code can keep this function and call it after the load.
+    if !s.context().run.is_loading() {
         refuse(s, format_args!("can only be called while a file is being loaded"));
     }
     if s.top() != 1 || s.kind(1) != Kind::Table {
@@ -35,23 +36,23 @@ fn register_command(s: Stack) -> c_int {
         read(s, &mut fields);
         s.pop(1);
     }
-    if let Err(expected) = check(s, &fields) {
+    if let Err(expected) = check(s.quiet(), &fields) {
         refuse(s, format_args!("{expected}"));
     }
     s.raw_get_field(1, c"callback");
     let callback = s.pin();
-    declare(s, &fields, callback);
+    declare(s.quiet(), &fields, callback);
     0
 }
 
-/// What was expected, if the declaration is wrong. Never raises.
-fn check(s: Stack, fields: &Fields<'_>) -> Result<(), &'static str> {
+/// Checks a declaration. The error says what was expected.
+fn check(s: Quiet<'_>, fields: &Fields<'_>) -> Result<(), &'static str> {
     let declaration = fields.declaration()?;
-    let context = s.context();
-    let all = context.declared.take();
+    let declared = &s.context().run.declared;
+    let all = declared.take();
     let twice = all.iter().any(|other| other.name == declaration.name);
     let full = all.len() >= MOST_COMMANDS;
-    context.declared.set(all);
+    declared.set(all);
     if twice {
         Err("this file already declares this name")
     } else if full {
@@ -61,21 +62,21 @@ fn check(s: Stack, fields: &Fields<'_>) -> Result<(), &'static str> {
     }
 }
 
-/// Notes a declaration that was checked. Never raises.
-fn declare(s: Stack, fields: &Fields<'_>, callback: Ref) {
+/// Adds a declaration that was checked.
+fn declare(s: Quiet<'_>, fields: &Fields<'_>, callback: Ref) {
     let line = s.frame(1).and_then(|caller| u32::try_from(caller.line).ok()).unwrap_or_default();
     if let Ok(declaration) = fields.declaration() {
-        let context = s.context();
-        let (mut functions, mut all) = (context.registered.take(), context.declared.take());
-        functions.push(Registered { name: declaration.name.to_bytes().into(), callback, flags: Flags::default() });
+        let name = declaration.name.to_bytes().into();
+        register::register(s, Registered { name, callback, flags: ScriptFlags::default() });
+        let declared = &s.context().run.declared;
+        let mut all = declared.take();
         all.push(Declaration { line, ..declaration });
-        context.registered.set(functions);
-        context.declared.set(all);
+        declared.set(all);
     }
 }
 
 /// Reads the field whose name and value are on the top.
-fn read(s: Stack, fields: &mut Fields<'static>) {
+fn read<'r>(s: Stack<'r>, fields: &mut Fields<'r>) {
     match s.bytes(-2).filter(|_| s.kind(-2) == Kind::String).unwrap_or_default() {
         b"name" => fields.name = Some(text(s, "name")),
         b"summary" => fields.summary = text(s, "summary"),
@@ -101,14 +102,14 @@ fn read(s: Stack, fields: &mut Fields<'static>) {
     }
 }
 
-fn text(s: Stack, field: &str) -> &'static [u8] {
+fn text<'r>(s: Stack<'r>, field: &str) -> &'r [u8] {
     if s.kind(-1) != Kind::String {
         refuse_type(s, field, "a string");
     }
     s.bytes(-1).unwrap_or_default()
 }
 
-fn number(s: Stack, field: &str) -> f64 {
+fn number(s: Stack<'_>, field: &str) -> f64 {
     if s.kind(-1) != Kind::Number {
         refuse_type(s, field, "an integer");
     }
@@ -116,7 +117,7 @@ fn number(s: Stack, field: &str) -> f64 {
 }
 
 /// The three numbers in the list on the top.
-fn keys(s: Stack) -> [f64; 3] {
+fn keys(s: Stack<'_>) -> [f64; 3] {
     if s.kind(-1) != Kind::Table || entries(s) != 3 {
         refuse_type(s, "keys", "{first, last, step}");
     }
@@ -133,7 +134,7 @@ fn keys(s: Stack) -> [f64; 3] {
 }
 
 /// The flags in the list on the top.
-fn flags(s: Stack) -> CommandFlags {
+fn flags(s: Stack<'_>) -> CommandFlags {
     if s.kind(-1) != Kind::Table {
         refuse_type(s, "flags", "a list of strings");
     }
@@ -161,8 +162,8 @@ fn flags(s: Stack) -> CommandFlags {
     flags
 }
 
-/// How many entries the table on the top has, by whatever keys.
-fn entries(s: Stack) -> usize {
+/// The number of entries in the table on the top, whatever their keys.
+fn entries(s: Stack<'_>) -> usize {
     let table = s.top();
     let mut count = 0;
     s.push_nil();
@@ -173,11 +174,11 @@ fn entries(s: Stack) -> usize {
     count
 }
 
-fn refuse_type(s: Stack, field: &str, expected: &str) -> ! {
-    refuse(s, format_args!("{field} must be {expected}, got a {}", s.type_text(-1)))
+fn refuse_type(s: Stack<'_>, field: &str, expected: &str) -> ! {
+    refuse(s, format_args!("{field} must be {expected}, got a {}", s.type_name(-1)))
 }
 
-/// Raises an error at the caller's line.
-fn refuse(s: Stack, expected: fmt::Arguments<'_>) -> ! {
+/// Raises an error with the line of the call.
+fn refuse(s: Stack<'_>, expected: fmt::Arguments<'_>) -> ! {
     s.raise_line(format_args!("redis.register_command: {expected}"))
 }

@@ -1,21 +1,21 @@
-//! `struct`: values to bytes and back, by a format. As Roberto Ierusalimschy's library, which Redis has.
+//! `struct`: values to bytes and back, by a format. It is Roberto Ierusalimschy's library, as Redis has it.
 //!
-//! | letter | what |
+//! | letter | meaning |
 //! |---|---|
-//! | `<` `>` `!n` | little endian (the default), big endian, alignment to at most `n` bytes (8 without `n`, 1 at first) |
+//! | `<` `>` `!n` | little endian (the default), big endian, alignment to at most `n` bytes (8 if `n` is missing; the default is 1) |
 //! | `b` `h` `i` `l` `T`, `in` | integer of 1, 2, 4, 8, 8 or `n` bytes, signed; capitals are unsigned; at most 32 bytes |
 //! | `f` `d` | float, double |
 //! | `x`, blank | a zero byte, nothing |
-//! | `s`, `cn` | string that ends with a zero, string of `n` bytes (`c0`: all of it; unpacking, as long as the number before) |
+//! | `s`, `cn` | string that ends with a zero, string of `n` bytes (`c0`: the whole string; in `unpack`, the value before is its length) |
 //!
-//! An integer has 64 bits whatever its size: what is wider is cut, what is shorter is filled with zeros. A format ends at its
+//! An integer has 64 bits whatever its size: `pack` fills a wider one with zeros and cuts a narrower one. A format ends at its
 //! first NUL.
 
 use std::ffi::{CStr, c_int};
 
-use super::call::{Call, Pace, reserve};
-use crate::lua::convert::truncated;
-use crate::lua::vm::stack::{Native, Stack, Text, native};
+use super::library_call::{LibraryCall, Pace, reserve};
+use crate::lua::numbers::truncated;
+use crate::lua::vm::stack::{Buffer, Native, Stack, native};
 
 const FUNCTIONS: &[(&CStr, Native)] = &[(c"pack", native(pack)), (c"size", native(size)), (c"unpack", native(unpack))];
 
@@ -29,7 +29,7 @@ const MAX_NUMBER: usize = 0x7fff_ffff;
 const NATIVE_ALIGNMENT: usize = 8;
 
 /// Pushes the table.
-pub(in crate::lua) fn open(s: Stack) {
+pub(in crate::lua) fn open(s: Stack<'_>) {
     s.push_table(0, FUNCTIONS.len());
     for &(name, function) in FUNCTIONS {
         s.push_native(function, name);
@@ -37,25 +37,25 @@ pub(in crate::lua) fn open(s: Stack) {
     }
 }
 
-/// A format as it is read, and what its control letters have set.
-struct Format<'a> {
-    s: Stack,
-    call: Call,
-    rest: &'a [u8],
+/// A format that is being read, and the state that its control letters set.
+struct Format<'r> {
+    s: Stack<'r>,
+    call: LibraryCall<'r>,
+    rest: &'r [u8],
     big_endian: bool,
     alignment: usize,
     pace: Pace,
 }
 
-impl Format<'_> {
-    /// The first argument.
-    fn of(s: Stack, call: Call) -> Self {
+impl<'r> Format<'r> {
+    /// The format in the first argument.
+    fn of(s: Stack<'r>, call: LibraryCall<'r>) -> Self {
         let text = call.bytes(1);
         let rest = text.split(|&byte| byte == 0).next().unwrap_or_default();
         Self { s, call, rest, big_endian: false, alignment: 1, pace: Pace::default() }
     }
 
-    /// The next letter and the size that it stands for, 0 if it has none of its own.
+    /// The next letter and its size, 0 if the letter has none.
     fn next(&mut self) -> Option<(u8, usize)> {
         self.pace.step(self.s);
         let (&letter, rest) = self.rest.split_first()?;
@@ -72,7 +72,7 @@ impl Format<'_> {
         Some((letter, size))
     }
 
-    /// The number that follows, if one does.
+    /// The number that follows, or `default`.
     fn number(&mut self, default: usize) -> usize {
         let digits = self.rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
         let (digits, rest) = self.rest.split_at_checked(digits).unwrap_or_default();
@@ -108,7 +108,7 @@ impl Format<'_> {
         size.wrapping_sub(at & mask) & mask
     }
 
-    /// Obeys a letter that is no value; raises if it is unknown.
+    /// Applies a control letter; raises if it is unknown.
     fn control(&mut self, letter: u8) {
         match letter {
             b' ' => {}
@@ -133,13 +133,13 @@ impl Format<'_> {
     }
 }
 
-/// `struct.pack(format, ...)`: the bytes of the values.
-fn pack(s: Stack) -> c_int {
-    let call = Call::new(s, "pack");
+/// `struct.pack(format, ...)`: pushes the bytes of the values.
+fn pack(s: Stack<'_>) -> c_int {
+    let call = LibraryCall::new(s, "pack");
     let mut format = Format::of(s, call);
-    // An argument too few reads as nil, as in the original, which marks the end of its arguments so.
+    // A missing argument reads as nil, as in the original, which marks the end of its arguments with one.
     s.push_nil();
-    let mut output = Text::new(s);
+    let mut output = Buffer::new(s);
     let mut argument = 2;
     let mut at = 0_usize;
     while let Some((letter, mut size)) = format.next() {
@@ -181,12 +181,12 @@ fn pack(s: Stack) -> c_int {
     1
 }
 
-/// Writes a string and answers how many bytes that were.
-fn push_string(output: &mut Text, call: Call, argument: c_int, letter: u8, size: usize) -> usize {
+/// Writes a string and answers the number of bytes written.
+fn push_string(output: &mut Buffer<'_>, call: LibraryCall<'_>, argument: c_int, letter: u8, size: usize) -> usize {
     let text = call.bytes(argument);
     let size = if size == 0 { text.len() } else { size };
     let Some(text) = text.get(..size) else {
-        // The original has already gone on to the next argument when it complains about this one.
+        // The original names the next argument in this error.
         call.refuse(argument + 1, format_args!("string too short"));
     };
     output.extend(text);
@@ -197,13 +197,13 @@ fn push_string(output: &mut Text, call: Call, argument: c_int, letter: u8, size:
     size
 }
 
-/// `struct.unpack(format, data [, offset])`: the values in the data, and the offset behind them.
+/// `struct.unpack(format, data [, offset])`: pushes the values in the data, and the offset after them.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_possible_wrap, clippy::cast_precision_loss)]
-fn unpack(s: Stack) -> c_int {
-    let call = Call::new(s, "unpack");
+fn unpack(s: Stack<'_>) -> c_int {
+    let call = LibraryCall::new(s, "unpack");
     let mut format = Format::of(s, call);
     let data = call.bytes(2);
-    // A negative offset becomes one that no data reaches.
+    // A negative offset becomes one beyond all data.
     let start = call.integer_or(3, 1) as usize;
     if start == 0 {
         call.refuse(3, format_args!("offset must be 1 or greater"));
@@ -251,17 +251,17 @@ fn unpack(s: Stack) -> c_int {
 }
 
 /// The bytes of a value.
-fn field(call: Call, data: &[u8], at: usize, size: usize) -> &[u8] {
+fn field<'a>(call: LibraryCall<'_>, data: &'a [u8], at: usize, size: usize) -> &'a [u8] {
     match at.checked_add(size).and_then(|end| data.get(at..end)) {
         Some(field) => field,
         None => call.refuse(2, format_args!("data string too short")),
     }
 }
 
-/// `struct.size(format)`: the bytes that the format takes. Letters and digits that mean nothing count nothing here.
+/// `struct.size(format)`: pushes the number of bytes that the format takes. Unknown letters and digits count nothing here.
 #[allow(clippy::cast_precision_loss)]
-fn size(s: Stack) -> c_int {
-    let call = Call::new(s, "size");
+fn size(s: Stack<'_>) -> c_int {
+    let call = LibraryCall::new(s, "size");
     let mut format = Format::of(s, call);
     let mut at = 0_usize;
     while let Some((letter, size)) = format.next() {
@@ -278,14 +278,14 @@ fn size(s: Stack) -> c_int {
     1
 }
 
-/// The 64 bits of a number, as a C compiler's cast on x86-64 gives them also where C leaves that open.
+/// The 64 bits of a number, as the cast of a C compiler on x86-64 gives them, also where C leaves the result open.
 #[allow(clippy::cast_sign_loss)]
 fn unsigned(number: f64) -> u64 {
     const HALF: f64 = 9_223_372_036_854_775_808.0;
     if number >= HALF { truncated(number - HALF) as u64 ^ (1 << 63) } else { truncated(number) as u64 }
 }
 
-/// The number that the bytes are.
+/// The integer that the bytes hold.
 #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_precision_loss)]
 fn integer(bytes: &[u8], big_endian: bool, signed: bool) -> f64 {
     let join = |value: u64, &byte: &u8| value << 8 | u64::from(byte);
@@ -293,7 +293,7 @@ fn integer(bytes: &[u8], big_endian: bool, signed: bool) -> f64 {
     if !signed {
         return value as f64;
     }
-    // The sign of an integer wider than 64 bits is looked for where the processor's shift puts it, as in the original.
+    // Of an integer wider than 64 bits the sign bit is where the processor's shift puts it, as in the original.
     let sign = u64::MAX.wrapping_shl((bytes.len() * 8).wrapping_sub(1) as u32);
     let value = if value & sign == 0 { value } else { value | sign };
     value as i64 as f64

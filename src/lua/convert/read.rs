@@ -2,39 +2,39 @@
 
 use std::ffi::c_int;
 
-use super::{Names, SLOTS_PER_LEVEL};
-use crate::lua::vm::stack::{Ref, Stack};
+use super::SLOTS_PER_LEVEL;
+use crate::lua::vm::pinned::{Names, Ref};
+use crate::lua::vm::stack::Stack;
 use crate::primitives::resp::{Part, Reader};
 
 /// Levels of nesting in the reply of a command. No command has more than a few.
 const MAX_DEPTH: usize = 128;
 
-/// What a command replied.
+/// The kind of a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::lua) enum Pushed {
-    /// A value.
     Value,
     /// An error, as a table.
     Error,
 }
 
-/// The text is no complete reply, or a reply of absurd depth.
+/// The text is not one complete reply, or it is nested deeper than [`MAX_DEPTH`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::lua) struct Malformed;
 
-/// Pushes the one value that the protocol text `reply` holds. What was pushed of a malformed one stays.
-pub(in crate::lua) fn push_reply(s: Stack, names: &Names, reply: &[u8]) -> Result<Pushed, Malformed> {
+/// Pushes the one value that the protocol text `reply` holds. If it is malformed, the values pushed so far stay.
+pub(in crate::lua) fn push_reply(s: Stack<'_>, names: &Names, reply: &[u8]) -> Result<Pushed, Malformed> {
     let mut reader = Reader::new(reply);
     let pushed = push_value(s, names, &mut reader, 0)?;
     if reader.is_at_end() { Ok(pushed) } else { Err(Malformed) }
 }
 
-fn push_value(s: Stack, names: &Names, reader: &mut Reader<'_>, depth: usize) -> Result<Pushed, Malformed> {
+fn push_value(s: Stack<'_>, names: &Names, reader: &mut Reader<'_>, depth: usize) -> Result<Pushed, Malformed> {
     match reader.part().ok_or(Malformed)? {
         Part::Bulk(text) => s.push_bytes(text),
         Part::Absent => s.push_bool(false),
         Part::Integer(number) => push_integer(s, number),
-        // Most commands that write say so, and a copy is made faster than a table.
+        // Most commands that write reply with it, and a copy is faster than a new table.
         Part::Status(b"OK") => s.push_copy_of_table(names.ok_reply),
         Part::Status(text) => push_field(s, names.ok, |s| s.push_bytes(text)),
         Part::Array(len) => push_array(s, names, len, reader, depth)?,
@@ -49,28 +49,28 @@ fn push_value(s: Stack, names: &Names, reader: &mut Reader<'_>, depth: usize) ->
         Part::Verbatim { format, text } => push_verbatim(s, names, format, text),
         Part::Map(pairs) => push_map(s, names, pairs, reader, depth)?,
         Part::Set(len) => push_set(s, names, len, reader, depth)?,
-        Part::Attributes(pairs) => return push_behind_attributes(s, names, pairs, reader, depth),
+        Part::Attributes(pairs) => return push_after_attributes(s, names, pairs, reader, depth),
         Part::Push(_) => return Err(Malformed),
     }
     Ok(Pushed::Value)
 }
 
 /// Pushes a table with one field, whose value `push` pushes.
-fn push_field(s: Stack, name: Ref, push: impl FnOnce(Stack)) {
+fn push_field(s: Stack<'_>, name: Ref, push: impl FnOnce(Stack<'_>)) {
     s.push_table(0, 1);
     s.push_ref(name);
     push(s);
     s.raw_set(-3);
 }
 
-/// Lua has only doubles: an integer beyond 2^53 loses its last digits, as in Redis.
+/// Lua has only doubles, so an integer beyond 2^53 loses its last digits, as in Redis.
 #[allow(clippy::cast_precision_loss)]
-fn push_integer(s: Stack, number: i64) {
+fn push_integer(s: Stack<'_>, number: i64) {
     s.push_number(number as f64);
 }
 
-/// The server has counted this error when the command failed, which the mark says.
-fn push_error(s: Stack, names: &Names, text: &[u8]) {
+/// The field `ignore_error_stats_update` says that the server counted this error when the command failed.
+fn push_error(s: Stack<'_>, names: &Names, text: &[u8]) {
     s.push_table(0, 2);
     s.push_ref(names.err);
     if text.contains(&b' ') {
@@ -84,14 +84,14 @@ fn push_error(s: Stack, names: &Names, text: &[u8]) {
     s.raw_set(-3);
 }
 
-/// An error text without a code, behind the general one.
-pub(in crate::lua) fn push_with_code(s: Stack, text: &[u8]) {
+/// Pushes the text of an error that has no code, with the general code before it.
+pub(in crate::lua) fn push_with_code(s: Stack<'_>, text: &[u8]) {
     s.push_bytes(b"ERR ");
     s.push_bytes(text);
     s.concat(2);
 }
 
-fn push_array(s: Stack, names: &Names, len: usize, reader: &mut Reader<'_>, depth: usize) -> Result<(), Malformed> {
+fn push_array(s: Stack<'_>, names: &Names, len: usize, reader: &mut Reader<'_>, depth: usize) -> Result<(), Malformed> {
     check_nesting(s, depth)?;
     s.push_table(len, 0);
     for index in 1..=c_int::try_from(len).map_err(|_| Malformed)? {
@@ -101,21 +101,21 @@ fn push_array(s: Stack, names: &Names, len: usize, reader: &mut Reader<'_>, dept
     Ok(())
 }
 
-/// Makes sure that there is stack for one more level. The reader has checked that the text can hold the values of an aggregate, so a
-/// length that lies reserves nothing.
-fn check_nesting(s: Stack, depth: usize) -> Result<(), Malformed> {
+/// Checks that there is stack for one more level. The reader has checked that the text can hold the values of an aggregate, so a false
+/// length reserves nothing.
+fn check_nesting(s: Stack<'_>, depth: usize) -> Result<(), Malformed> {
     if depth < MAX_DEPTH && s.reserve(SLOTS_PER_LEVEL) { Ok(()) } else { Err(Malformed) }
 }
 
 /// `{double = number}`
-fn push_double(s: Stack, names: &Names, text: &[u8]) -> Result<(), Malformed> {
+fn push_double(s: Stack<'_>, names: &Names, text: &[u8]) -> Result<(), Malformed> {
     let number: f64 = std::str::from_utf8(text).map_err(|_| Malformed)?.parse().map_err(|_| Malformed)?;
     push_field(s, names.double, |s| s.push_number(number));
     Ok(())
 }
 
 /// `{verbatim_string = {format = 'txt', string = text}}`
-fn push_verbatim(s: Stack, names: &Names, format: &[u8], text: &[u8]) {
+fn push_verbatim(s: Stack<'_>, names: &Names, format: &[u8], text: &[u8]) {
     push_field(s, names.verbatim_string, |s| {
         s.push_table(0, 2);
         for (name, value) in [(names.format, format), (names.string, text)] {
@@ -127,7 +127,7 @@ fn push_verbatim(s: Stack, names: &Names, format: &[u8], text: &[u8]) {
 }
 
 /// `{map = {key = value, ...}}`
-fn push_map(s: Stack, names: &Names, pairs: usize, reader: &mut Reader<'_>, depth: usize) -> Result<(), Malformed> {
+fn push_map(s: Stack<'_>, names: &Names, pairs: usize, reader: &mut Reader<'_>, depth: usize) -> Result<(), Malformed> {
     check_nesting(s, depth)?;
     s.push_table(0, 1);
     s.push_ref(names.map);
@@ -142,7 +142,7 @@ fn push_map(s: Stack, names: &Names, pairs: usize, reader: &mut Reader<'_>, dept
 }
 
 /// `{set = {member = true, ...}}`
-fn push_set(s: Stack, names: &Names, len: usize, reader: &mut Reader<'_>, depth: usize) -> Result<(), Malformed> {
+fn push_set(s: Stack<'_>, names: &Names, len: usize, reader: &mut Reader<'_>, depth: usize) -> Result<(), Malformed> {
     check_nesting(s, depth)?;
     s.push_table(0, 1);
     s.push_ref(names.set);
@@ -156,9 +156,9 @@ fn push_set(s: Stack, names: &Names, len: usize, reader: &mut Reader<'_>, depth:
     Ok(())
 }
 
-/// Attributes are read and dropped, as in Redis.
-fn push_behind_attributes(
-    s: Stack,
+/// Reads attributes and drops them, as in Redis.
+fn push_after_attributes(
+    s: Stack<'_>,
     names: &Names,
     pairs: usize,
     reader: &mut Reader<'_>,

@@ -1,20 +1,22 @@
 //! The value that a script returns becomes a reply.
 //!
-//! It is written in two passes, `measure` and `write`, so that nothing is written of a reply that is too large. Both read tables
-//! raw: no metamethod runs, so nothing can change between them.
+//! It takes two passes, `measure` and `write`, so that nothing is written of a reply that is too large. Both read tables raw: no
+//! metamethod runs, so nothing changes between them. `measure` may raise; `write` cannot.
 
 use std::ffi::c_int;
 use std::time::{Duration, Instant};
 
-use super::{Names, SLOTS_PER_LEVEL, truncated};
+use super::SLOTS_PER_LEVEL;
 use crate::lua::limits::{Limits, MAX_DEPTH, VALUE_BYTES};
+use crate::lua::numbers::truncated;
 use crate::lua::port::{Protocol, ReplySink};
-use crate::lua::vm::stack::{Kind, Ref, Stack};
+use crate::lua::vm::pinned::{Names, Ref};
+use crate::lua::vm::stack::{Kind, Quiet, Stack};
 
-/// A reply that takes longer to look through counts as too large. A gigabyte takes a few seconds.
+/// A reply that takes longer to measure counts as too large. A gigabyte takes a few seconds.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// What stands in a reply for what lies deeper than the limit.
+/// Replaces values that are nested deeper than the limit.
 const TOO_DEEP: &[u8] = b"ERR reached lua stack limit";
 
 /// How a table is written.
@@ -30,7 +32,7 @@ enum Shape {
     Array,
 }
 
-/// The shapes that a field makes, in the order in which Redis looks for them, and the type that the field must have.
+/// The fields that give a table its shape, in the order in which Redis looks for them, and the type that each must have.
 fn fields(names: &Names) -> [(Ref, Kind, Shape); 7] {
     [
         (names.err, Kind::String, Shape::Error),
@@ -43,11 +45,11 @@ fn fields(names: &Names) -> [(Ref, Kind, Shape); 7] {
     ]
 }
 
-/// Up to this length, looking at every key is faster than looking for the fields.
+/// Up to this length it is faster to look at every key than to look up each field.
 const SHORT: usize = 8;
 
-/// Whether the table on the top is short and has no field, which is what most tables are.
-fn is_short_list(s: Stack) -> bool {
+/// Whether the table on the top is short and has no named field, as most tables are.
+fn is_short_list(s: Quiet<'_>) -> bool {
     if s.length(-1) > SHORT {
         return false;
     }
@@ -63,8 +65,8 @@ fn is_short_list(s: Stack) -> bool {
     true
 }
 
-/// The shape of the table on the top. The field that makes it, if one does, is pushed.
-fn shape(s: Stack, names: &Names) -> Shape {
+/// The shape of the table on the top. Pushes the field that decides it, if one does.
+fn shape(s: Quiet<'_>, names: &Names) -> Shape {
     if is_short_list(s) {
         return Shape::Array;
     }
@@ -79,7 +81,7 @@ fn shape(s: Stack, names: &Names) -> Shape {
     Shape::Array
 }
 
-fn is_verbatim(s: Stack, names: &Names) -> bool {
+fn is_verbatim(s: Quiet<'_>, names: &Names) -> bool {
     let is_string = |name| {
         s.push_ref(name);
         s.raw_get(-2);
@@ -90,16 +92,16 @@ fn is_verbatim(s: Stack, names: &Names) -> bool {
     is_string(names.format) && is_string(names.string)
 }
 
-/// The reply is larger than the limit, or measuring it took longer than the run may.
+/// The reply is larger than the limit, or measuring it took too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::lua) struct TooLarge;
 
-/// What is left of the limits while a reply is measured.
+/// The rest of the limits while a reply is measured.
 struct Meter<'a> {
     names: &'a Names,
     bytes: usize,
     depth: usize,
-    /// When the run was first seen to take long.
+    /// When this first saw that the run is long.
     long_since: Option<Instant>,
 }
 
@@ -110,15 +112,17 @@ impl Meter<'_> {
     }
 
     /// Measures the value on the top.
-    fn value(&mut self, s: Stack, depth: usize) -> Result<(), TooLarge> {
+    fn value(&mut self, s: Stack<'_>, depth: usize) -> Result<(), TooLarge> {
         if s.kind(-1) != Kind::Table {
             return self.take(s.bytes(-1).map_or(0, <[u8]>::len));
         }
         self.take(0)?;
-        // A table that holds itself twice is a large reply of few bytes: the time limits must see it, and nothing calls Lua here.
-        // Looking through a table that was large once takes long, and nothing can stop the writing: it takes as long as this.
+        // A table that holds itself twice is a large reply of few bytes. Nothing calls Lua here, so the time limits are checked
+        // here. It takes long to walk a table that was once large, and nothing can stop the writing, which takes as long as this.
         let is_long = s.context().pause_if_long();
-        if s.context().verdict().is_some() || (is_long && self.long_since.get_or_insert_with(Instant::now).elapsed() > LONGEST) {
+        if s.context().termination().is_some()
+            || (is_long && self.long_since.get_or_insert_with(Instant::now).elapsed() > LONGEST)
+        {
             return Err(TooLarge);
         }
         if depth >= self.depth {
@@ -128,7 +132,7 @@ impl Meter<'_> {
             s.raise_text(c"not enough memory for the reply");
         }
         let top = s.top();
-        let measured = match shape(s, self.names) {
+        let measured = match shape(s.quiet(), self.names) {
             Shape::Array => self.elements(s, depth),
             Shape::Map | Shape::Set => self.pairs(s, depth),
             Shape::Verbatim => self.pairs(s, self.depth),
@@ -138,7 +142,7 @@ impl Meter<'_> {
         measured
     }
 
-    fn elements(&mut self, s: Stack, depth: usize) -> Result<(), TooLarge> {
+    fn elements(&mut self, s: Stack<'_>, depth: usize) -> Result<(), TooLarge> {
         for index in 1.. {
             s.raw_get_element(-1, index);
             if s.kind(-1) == Kind::Nil {
@@ -151,7 +155,7 @@ impl Meter<'_> {
     }
 
     /// Measures the keys and values of the table on the top.
-    fn pairs(&mut self, s: Stack, depth: usize) -> Result<(), TooLarge> {
+    fn pairs(&mut self, s: Stack<'_>, depth: usize) -> Result<(), TooLarge> {
         s.push_nil();
         while s.next(-2) {
             self.value(s, depth + 1)?;
@@ -162,8 +166,8 @@ impl Meter<'_> {
     }
 }
 
-/// Makes sure that the value on the top can be written, and that there is stack to do it.
-pub(in crate::lua) fn measure(s: Stack, names: &Names, limits: &Limits) -> Result<(), TooLarge> {
+/// Checks that the value on the top can be written within the limits.
+pub(in crate::lua) fn measure(s: Stack<'_>, names: &Names, limits: &Limits) -> Result<(), TooLarge> {
     if s.kind(-1) != Kind::Table {
         let fits = s.bytes(-1).is_none_or(|bytes| bytes.len().saturating_add(VALUE_BYTES) <= limits.reply_bytes);
         return if fits { Ok(()) } else { Err(TooLarge) };
@@ -171,22 +175,22 @@ pub(in crate::lua) fn measure(s: Stack, names: &Names, limits: &Limits) -> Resul
     Meter { names, bytes: limits.reply_bytes, depth: limits.reply_depth.min(MAX_DEPTH), long_since: None }.value(s, 0)
 }
 
-/// Writes the value on the top, which was measured before. Never raises.
-pub(in crate::lua) fn write(s: Stack, names: &Names, limits: &Limits, sink: &mut dyn ReplySink) {
-    let typed = s.context().protocol.get() == Protocol::Resp3;
+/// Writes the value on the top, which was measured before.
+pub(in crate::lua) fn write(s: Quiet<'_>, names: &Names, limits: &Limits, sink: &mut dyn ReplySink) {
+    let typed = s.context().run.protocol.get() == Protocol::Resp3;
     Writer { names, depth: limits.reply_depth.min(MAX_DEPTH), typed, sink }.value(s, 0);
 }
 
 struct Writer<'a> {
     names: &'a Names,
     depth: usize,
-    /// The script speaks RESP3: its booleans are booleans.
+    /// The script speaks RESP3, so its booleans are booleans.
     typed: bool,
     sink: &'a mut dyn ReplySink,
 }
 
 impl Writer<'_> {
-    fn value(&mut self, s: Stack, depth: usize) {
+    fn value(&mut self, s: Quiet<'_>, depth: usize) {
         match s.kind(-1) {
             Kind::String => self.sink.bulk(s.bytes(-1).unwrap_or_default()),
             Kind::Number => self.sink.integer(truncated(s.number(-1))),
@@ -198,7 +202,7 @@ impl Writer<'_> {
         }
     }
 
-    fn table(&mut self, s: Stack, depth: usize) {
+    fn table(&mut self, s: Quiet<'_>, depth: usize) {
         let top = s.top();
         match shape(s, self.names) {
             Shape::Error => self.sink.error(s.bytes(-1).unwrap_or_default()),
@@ -213,7 +217,7 @@ impl Writer<'_> {
         s.set_top(top);
     }
 
-    fn verbatim(&mut self, s: Stack) {
+    fn verbatim(&mut self, s: Quiet<'_>) {
         s.push_ref(self.names.format);
         s.raw_get(-2);
         s.push_ref(self.names.string);
@@ -221,7 +225,7 @@ impl Writer<'_> {
         self.sink.verbatim(s.bytes(-2).unwrap_or_default(), s.bytes(-1).unwrap_or_default());
     }
 
-    fn map(&mut self, s: Stack, depth: usize) {
+    fn map(&mut self, s: Quiet<'_>, depth: usize) {
         self.sink.map(count_pairs(s));
         s.push_nil();
         while s.next(-2) {
@@ -233,7 +237,7 @@ impl Writer<'_> {
         }
     }
 
-    fn set(&mut self, s: Stack, depth: usize) {
+    fn set(&mut self, s: Quiet<'_>, depth: usize) {
         self.sink.set(count_pairs(s));
         s.push_nil();
         while s.next(-2) {
@@ -242,7 +246,7 @@ impl Writer<'_> {
         }
     }
 
-    fn array(&mut self, s: Stack, depth: usize) {
+    fn array(&mut self, s: Quiet<'_>, depth: usize) {
         let count = count_elements(s);
         self.sink.array(usize::try_from(count).unwrap_or_default());
         for index in 1..=count {
@@ -253,8 +257,8 @@ impl Writer<'_> {
     }
 }
 
-/// Elements of the table on the top before the first nil.
-fn count_elements(s: Stack) -> c_int {
+/// The number of elements in the table on the top before the first nil.
+fn count_elements(s: Quiet<'_>) -> c_int {
     let mut count = 0;
     loop {
         s.raw_get_element(-1, count + 1);
@@ -267,8 +271,8 @@ fn count_elements(s: Stack) -> c_int {
     }
 }
 
-/// Pairs in the table on the top.
-fn count_pairs(s: Stack) -> usize {
+/// The number of pairs in the table on the top.
+fn count_pairs(s: Quiet<'_>) -> usize {
     let mut count = 0;
     s.push_nil();
     while s.next(-2) {

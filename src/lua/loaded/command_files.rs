@@ -1,91 +1,89 @@
-//! Commands that files declare: each file is code that runs once, as that of a function library does, and declares commands.
+//! Scripted commands: each command file is code that runs once, as the code of a function library does, and declares commands.
 //!
-//! What the server was told of a command is not known here: a command is a number, in the order in which they were registered, and has the
-//! function of the file that declares it now, if one does. A file whose VM is gone runs its code again before the next call.
+//! The server knows a command by its registration. Here a command is a number, in the order of registration, with the function of
+//! the file that declares it now, if one does. A file whose VM is gone runs its code again before the next call.
 
 use std::ffi::{CStr, CString};
-use std::time::Instant;
 
+use super::chunk::Chunk;
 use super::declaration::Declaration;
-use super::resident::Resident;
 use crate::error::{Error, Result};
-use crate::lua::engine::Run;
-use crate::lua::port::{Port, ReplySink, Rules};
-use crate::lua::stats::{RunFigures, Runs};
-use crate::lua::vm::context::{Entry, Registered, Source, Task};
-use crate::lua::vm::{Loaded, Name, Vm};
+use crate::lua::port::{Port, ReplySink};
+use crate::lua::run::{Callee, Run};
+use crate::lua::source::shebang;
+use crate::lua::stats::{RunCounters, RunFigures};
+use crate::lua::vm::Vm;
+use crate::lua::vm::task::{EntryPoint, LoadedChunk, Registered, RunName, Source};
 
-/// A file whose code has run.
+/// A command file whose code has run.
 #[derive(Debug)]
 pub struct CommandFile {
-    /// Its name behind an `@`, as Luau wants it.
-    chunk: CString,
-    resident: Resident,
-    /// As many as there are functions, in their order.
+    /// Its name after an `@`, as Luau wants it.
+    chunk_name: CString,
+    chunk: Chunk,
+    /// One for each function, in their order.
     declarations: Vec<Declaration>,
 }
 
 impl CommandFile {
-    /// Runs the code of a file, whose name may have no odd characters.
+    /// Runs the code of a command file. Its name must not have odd characters.
     pub(in crate::lua) fn load(vm: &mut Vm, name: &CStr, code: &[u8], port: &mut dyn Port) -> Result<Self> {
-        let chunk =
+        let chunk_name =
             CString::new([b"@", name.to_bytes()].concat()).map_err(|_| Error::Text("ERR the file name contains a NUL byte"))?;
-        let (loaded, declarations) = load(vm, &chunk, code, port)?;
-        Ok(Self { chunk, resident: Resident::new(code, loaded), declarations })
+        let (loaded, declarations) = load(vm, &chunk_name, code, port)?;
+        Ok(Self { chunk_name, chunk: Chunk::new(code, loaded), declarations })
     }
 
-    /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
-        shown(&self.chunk)
+        shown(&self.chunk_name)
     }
 
-    /// What it declares.
     pub fn declarations(&self) -> impl Iterator<Item = &Declaration> {
         self.declarations.iter()
     }
 
-    /// Forgets what was loaded.
+    /// Releases its functions.
     pub(in crate::lua) fn discard(&self, vm: &mut Vm) {
-        self.resident.discard(vm);
+        self.chunk.discard(vm);
     }
 
     /// Runs the code again if the VM in which it ran is gone.
-    fn be_ready(&mut self, vm: &mut Vm, port: &mut dyn Port) -> Result<()> {
-        let Self { chunk, resident, declarations } = self;
-        resident.be_ready(vm, |vm, old| {
-            let (loaded, declared) = load(vm, chunk, &old.code, port)?;
-            // Code could declare something else each time; what the server was told is what there is.
+    fn prepare(&mut self, vm: &mut Vm, port: &mut dyn Port) -> Result<()> {
+        let Self { chunk_name, chunk, declarations } = self;
+        chunk.prepare(vm, |vm, old| {
+            let (loaded, declared) = load(vm, chunk_name, &old.code, port)?;
+            // Code could declare something else each time, but the server knows what it declared first.
             if declared == *declarations {
                 return Ok(loaded);
             }
             vm.unload(&loaded);
-            Err(refusal(chunk, b"no longer declares the same commands"))
+            Err(refusal(chunk_name, b"no longer declares the same commands"))
         })
     }
 }
 
-/// The files in use, and the commands.
+/// The command files in use, and the commands.
 #[derive(Default)]
 pub(in crate::lua) struct CommandFiles {
     files: Vec<CommandFile>,
-    commands: Vec<Command>,
+    commands: Vec<ScriptedCommand>,
 }
 
 #[derive(Default)]
-struct Command {
+struct ScriptedCommand {
     /// Its file, and its place among the declarations there.
     place: Option<(usize, usize)>,
-    runs: Runs,
+    counters: RunCounters,
 }
 
 impl CommandFiles {
-    /// Puts files in use, in place of all others. The commands have these names, by their numbers.
+    /// Puts files in use. They replace all others. `names` are the names of the commands in the order of their numbers.
     pub fn put<'n>(&mut self, vm: &mut Vm, names: impl Iterator<Item = &'n CStr>, files: Vec<CommandFile>) {
         std::mem::replace(&mut self.files, files).iter().for_each(|file| file.discard(vm));
         for (number, name) in names.enumerate() {
             if number == self.commands.len() {
-                self.commands.push(Command::default());
+                self.commands.push(ScriptedCommand::default());
             }
             let place = self.files.iter().enumerate().find_map(|(file, loaded)| {
                 let place = loaded.declarations.iter().position(|declaration| *declaration.name == *name)?;
@@ -97,7 +95,7 @@ impl CommandFiles {
         }
     }
 
-    /// Runs a command and writes its result into `reply`. `name` is for errors.
+    /// Runs a command. `name` is for errors.
     pub fn call(
         &mut self,
         vm: &mut Vm,
@@ -110,14 +108,11 @@ impl CommandFiles {
         let command = self.commands.get_mut(number).ok_or(REMOVED)?;
         let (file, place) = command.place.ok_or(REMOVED)?;
         let file = self.files.get_mut(file).ok_or(REMOVED)?;
-        file.be_ready(vm, port)?;
-        let callback = file.resident.loaded.functions.get(place).map(|function: &Registered| function.callback).ok_or(REMOVED)?;
-        let started = Instant::now();
-        let task = Task { entry: Entry::Function(callback), keys: run.keys, args: run.args, numbers: run.numbers };
-        let admitted = port.begin(Rules { flags: None, read_only: run.read_only, digest: None });
-        let result = admitted.and_then(|()| vm.run(task, Name::Function(name), port, Some(reply)));
-        command.runs.add(started.elapsed(), result.is_err());
-        file.resident.settle(vm, &command.runs);
+        file.prepare(vm, port)?;
+        let &Registered { callback, .. } = file.chunk.loaded.functions.get(place).ok_or(REMOVED)?;
+        let callee = Callee { entry: EntryPoint::Function(callback), name: RunName::Function(name), flags: None };
+        let result = run.execute(vm, &callee, &mut command.counters, port, reply);
+        file.chunk.after_run(vm, &command.counters);
         result
     }
 
@@ -128,41 +123,37 @@ impl CommandFiles {
         Some((file.name(), file.declarations.get(place)?.line))
     }
 
-    /// The runs of a command.
+    /// The figures of a command.
     pub fn figures(&self, number: usize) -> RunFigures {
-        self.commands.get(number).map(|command| command.runs.figures()).unwrap_or_default()
+        self.commands.get(number).map(|command| command.counters.figures()).unwrap_or_default()
     }
 
-    /// Starts to count anew.
+    /// Sets all counters to zero.
     pub fn reset_stats(&mut self) {
-        self.commands.iter_mut().for_each(|command| command.runs = Runs::default());
+        self.commands.iter_mut().for_each(|command| command.counters = RunCounters::default());
     }
 }
 
-fn load(vm: &mut Vm, chunk: &CStr, code: &[u8], port: &mut dyn Port) -> Result<(Loaded, Vec<Declaration>)> {
-    let end = code.iter().position(|&byte| byte == b'\n').unwrap_or(code.len());
-    let (first, code) = code.split_at_checked(end).unwrap_or_default();
-    if !is_first_line(first) {
-        return Err(refusal(chunk, b"1: the first line must be #!lua name=<letters, digits and _>"));
+fn load(vm: &mut Vm, chunk_name: &CStr, code: &[u8], port: &mut dyn Port) -> Result<(LoadedChunk, Vec<Declaration>)> {
+    let (first_line, code) = shebang::split(code);
+    if !first_line.only_name().is_some_and(is_library_name) {
+        return Err(refusal(chunk_name, b"1: the first line must be #!lua name=<letters, digits and _>"));
     }
-    vm.load_commands(Source { code, name: chunk, library: true }, port).map_err(|why| refusal(chunk, &why))
+    vm.load_commands(Source { code, name: chunk_name, library: true }, port).map_err(|why| refusal(chunk_name, &why))
 }
 
-fn is_first_line(line: &[u8]) -> bool {
-    let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
-    let name = (words.next() == Some(b"#!lua")).then(|| words.next()).flatten();
-    let name = name.and_then(|word| word.strip_prefix(b"name=")).filter(|name| !name.is_empty());
-    words.next().is_none() && name.is_some_and(|name| name.iter().all(|&byte| byte == b'_' || byte.is_ascii_alphanumeric()))
+fn is_library_name(name: &[u8]) -> bool {
+    !name.is_empty() && name.iter().all(|&byte| byte == b'_' || byte.is_ascii_alphanumeric())
 }
 
-/// What is wrong with a file. What starts with a line's number follows its name closely.
-fn refusal(chunk: &CStr, what: &[u8]) -> Error {
-    let name = shown(chunk).as_bytes();
+/// The error about a file. A reason that starts with a line number follows the file's name without a space.
+fn refusal(chunk_name: &CStr, what: &[u8]) -> Error {
+    let name = shown(chunk_name).as_bytes();
     let space: &[u8] = if what.first().is_some_and(u8::is_ascii_digit) { b"" } else { b" " };
     Error::Script([b"ERR commands-dir: ", name, b":", space, what].concat())
 }
 
-/// A name without the sign before it.
-fn shown(chunk: &CStr) -> &str {
-    chunk.to_str().unwrap_or_default().trim_start_matches('@')
+/// The name without the `@`.
+fn shown(chunk_name: &CStr) -> &str {
+    chunk_name.to_str().unwrap_or_default().trim_start_matches('@')
 }

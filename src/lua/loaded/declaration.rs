@@ -1,49 +1,43 @@
-//! What a file may say about a command with `redis.register_command`, and what it means.
+//! The declaration of a scripted command, as a command file makes it with `redis.register_command`.
 //!
-//! `api/register_command` reads the Lua table into [`Fields`]; everything that can be wrong with them is said here, once, as what was
-//! expected. The words of a call are counted from 0, the name of the command; so the first argument is word 1.
+//! `api/register_command` reads the Lua table into [`Fields`]. All their rules are here; an error says what was expected. The
+//! words of a call are counted from 0, the name of the command, so the first argument is word 1.
 
 use std::ffi::{CStr, CString};
 
-/// More commands are refused: each takes a place in the server's tables, of which ACL has about a thousand.
+/// The most commands: each takes a place in the server's tables, and the ACL table has about a thousand.
 pub const MOST_COMMANDS: usize = 256;
 
-/// The longest name of a command.
+/// The longest name of a command, in bytes.
 pub const NAME_BYTES: usize = 64;
-/// The longest text of the docs.
+/// The longest text of the docs, in bytes.
 const TEXT_BYTES: usize = 1024;
 /// The largest arity and position.
 const MOST_WORDS: i32 = 1024;
 
-/// What a command says about itself.
+/// A declared command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Declaration {
     /// Its name, in lower case.
     pub name: CString,
-    /// For the docs; empty if it says none.
+    /// For the docs, as `complexity` and `since`. Empty if the file declares none.
     pub summary: CString,
-    /// For the docs; empty if it says none.
     pub complexity: CString,
-    /// For the docs; empty if it says none.
     pub since: CString,
     /// The number of words of a call; negative for "at least".
     pub arity: i32,
-    /// Where its keys are.
     pub keys: Positions,
-    /// What it does with them.
     pub access: Access,
-    /// What it asks of the server.
     pub flags: CommandFlags,
-    /// The line of the declaration.
+    /// The line of the declaration in the file.
     pub line: u32,
 }
 
 /// Where the keys of a command are among the words of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Positions {
-    /// There are none.
     None,
-    /// From `first` to `last`, each `step` words. A negative `last` counts from the end: -1 is the last word.
+    /// From `first` to `last`, every `step` words. A negative `last` counts from the end: -1 is the last word.
     Range {
         /// 1 or more.
         first: i32,
@@ -52,12 +46,12 @@ pub enum Positions {
         /// 1 or more.
         step: i32,
     },
-    /// As many as the word at this position says, behind it. At least one.
+    /// The word at this position is the number of keys, which follow it. At least one.
     Counted(i32),
 }
 
 impl Positions {
-    /// How many words a call has at least, so that there is a key wherever one is declared.
+    /// The fewest words of a call in which every declared key exists.
     fn least(self) -> i32 {
         match self {
             Self::None => 1,
@@ -68,7 +62,7 @@ impl Positions {
     }
 }
 
-/// What a command does with its keys.
+/// How a command accesses its keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// `RO`: reads them.
@@ -85,12 +79,12 @@ const FLAGS: [&str; 8] = ["write", "readonly", "deny-oom", "fast", "admin", "all
 const WRITE: u8 = 1;
 const READONLY: u8 = 1 << 1;
 
-/// Flags of a command.
+/// A set of flags.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CommandFlags(u8);
 
 impl CommandFlags {
-    /// These and one more; `None` if there is none of that name.
+    /// Adds the flag with this name; `None` if there is none.
     pub(in crate::lua) fn with(self, name: &[u8]) -> Option<Self> {
         let at = FLAGS.iter().position(|flag| flag.as_bytes() == name)?;
         Some(Self(self.0 | 1 << at))
@@ -102,13 +96,12 @@ impl CommandFlags {
         self.0 & WRITE != 0
     }
 
-    /// The names.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         FLAGS.into_iter().enumerate().filter(move |(at, _)| self.0 & 1 << at != 0).map(|(_, name)| name)
     }
 }
 
-/// The fields of a declaration as plain data: whoever holds them may raise. The texts are strings of the VM that the table keeps alive.
+/// The fields of a declaration as plain data without a destructor. The texts are strings of the VM that the table keeps alive.
 #[derive(Clone, Copy, Default)]
 pub(in crate::lua) struct Fields<'a> {
     pub name: Option<&'a [u8]>,
@@ -124,7 +117,7 @@ pub(in crate::lua) struct Fields<'a> {
 }
 
 impl Fields<'_> {
-    /// The declaration, or what was expected. It does not know its line.
+    /// The declaration, without its line; or the text that says what was expected.
     pub fn declaration(&self) -> Result<Declaration, &'static str> {
         if !self.callback {
             return Err("field 'callback' is required: a function");
@@ -201,7 +194,7 @@ impl Fields<'_> {
     }
 }
 
-/// A name that the server takes, in lower case: it compares names without case.
+/// A name that the server accepts, in lower case, since it compares names without case.
 fn name(name: &[u8]) -> Result<CString, &'static str> {
     const RULE: &str = "name must be 1 to 64 characters of printable ASCII, without space and without any of | @ = ,";
     let allowed = |byte: &u8| byte.is_ascii_graphic() && !b"|@=,".contains(byte);
@@ -232,13 +225,13 @@ impl Declaration {
         self.name.to_string_lossy().to_uppercase()
     }
 
-    /// Whether the cluster client of redis-py refuses the name, which it takes for `module.command`.
+    /// Whether the cluster client of redis-py refuses the name, which it reads as `module.command`.
     #[must_use]
     pub fn has_several_dots(&self) -> bool {
         self.name.to_bytes().iter().filter(|&&byte| byte == b'.').count() > 1
     }
 
-    /// What the server was told once and cannot be told again, if that differs: its name, and how it was and is.
+    /// The first property that differs from `now` and that the server takes only once, at registration.
     #[must_use]
     pub fn fixed_difference(&self, now: &Self) -> Option<&'static str> {
         if self.arity != now.arity {
@@ -254,7 +247,8 @@ impl Declaration {
         }
     }
 
-    /// The flags as the server takes them. A script cannot run a script, so the server's own scripts cannot, either.
+    /// The flags as the server takes them. A script cannot run a script, so the server's own scripts cannot call a scripted
+    /// command.
     #[must_use]
     pub fn server_flags(&self) -> CString {
         let mut flags = String::from("deny-script");
@@ -372,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_was_told_is_compared_and_nothing_else() {
+    fn only_properties_that_the_server_takes_once_are_compared() {
         let one = Fields { keys: Some([1.0; 3]), flags: write(), ..fields() };
         let was = one.declaration().unwrap();
         for (now, difference) in [

@@ -1,6 +1,6 @@
-//! Code that runs once and stays: function libraries and the files of scripted commands.
+//! Code that runs once and stays: function libraries and command files.
 
+mod chunk;
 pub mod command_files;
 pub mod declaration;
 pub mod functions;
-pub mod resident;

@@ -1,65 +1,39 @@
 //! A Lua number as text, the way Redis writes the arguments of a command.
 //!
-//! Integral values are written as integers; others with the fewest digits that read back as the same number, in the layout of
-//! Redis' `fpconv_dtoa` (`0.1`, `1e+20`, `1.5e-7`). Redis 7.0 wrote 17 digits here; what it meant is what 7.2 does.
+//! Integral values are written as integers. Others have the fewest digits that read back as the same number, in the layout of
+//! Redis' `fpconv_dtoa` (`0.1`, `1e+20`, `1.5e-7`). Redis 7.0 writes 17 digits here; 7.2 and later write what this does.
 
-use std::io::Write as _;
+use super::printf::{Decimal, Text, write_integer};
 
-/// Up to here a double that is integral is written as an integer (as `double2ll` in Redis).
+/// Up to here Redis writes an integral double as an integer (`double2ll`).
 const INTEGRAL: f64 = 4_611_686_018_427_387_904.0;
 
 /// Appends `value`.
 pub(in crate::lua) fn write(value: f64, into: &mut Vec<u8>) {
-    if value.abs() <= INTEGRAL && value.trunc() == value {
-        // In range, so that nothing saturates.
-        #[allow(clippy::cast_possible_truncation)]
-        let integer = value as i64;
-        // Writing into a Vec cannot fail.
-        let _ = write!(into, "{integer}");
+    let mut text = Text::new();
+    // Zero has no sign here. NaN has one, as the C library of the servers prints it.
+    if value.is_sign_negative() && value != 0.0 {
+        text.push(b'-');
+    }
+    let magnitude = value.abs();
+    if magnitude <= INTEGRAL && magnitude.trunc() == magnitude {
+        write_integer(magnitude, &mut text);
     } else if value.is_nan() {
-        // As the C library prints it, which the servers use.
-        into.extend_from_slice(if value.is_sign_negative() { b"-nan" } else { b"nan" });
+        text.extend(b"nan");
     } else if value.is_infinite() {
-        into.extend_from_slice(if value > 0.0 { b"inf" } else { b"-inf" });
+        text.extend(b"inf");
     } else {
-        write_shortest(value, into);
+        lay_out(&Decimal::shortest(magnitude), &mut text);
     }
+    into.extend_from_slice(text.bytes());
 }
 
-/// The shortest digits come from `{:e}` (`d.ddde-7`); what remains is the layout.
-fn write_shortest(value: f64, into: &mut Vec<u8>) {
-    let text = format!("{:e}", value.abs());
-    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or_default();
-    let digits: String = mantissa.chars().filter(|&c| c != '.').collect();
-    if value < 0.0 {
-        into.push(b'-');
-    }
-    lay_out(&digits, exponent, into);
-}
-
-/// `digits` with the point after the first one, times ten to the power of `exponent`.
-fn lay_out(digits: &str, exponent: i32, into: &mut Vec<u8>) {
-    let count = i32::try_from(digits.len()).unwrap_or(i32::MAX);
+fn lay_out(decimal: &Decimal, text: &mut Text) {
+    let (count, exponent) = (decimal.count(), decimal.exponent());
+    // The power of ten that the last digit stands for.
     let scale = exponent - (count - 1);
-    // Writing into a Vec cannot fail.
-    let _ = if scale >= 0 && exponent < count + 7 {
-        write!(into, "{digits}{}", zeros(scale))
-    } else if scale < 0 && (scale > -7 || exponent.abs() < 4) {
-        let point = usize::try_from(count + scale).unwrap_or(0);
-        match digits.split_at_checked(point) {
-            Some((whole, fraction)) if point > 0 => write!(into, "{whole}.{fraction}"),
-            _ => write!(into, "0.{}{digits}", zeros(-(count + scale))),
-        }
-    } else {
-        let (first, rest) = digits.split_at_checked(1).unwrap_or((digits, ""));
-        let point = if rest.is_empty() { "" } else { "." };
-        write!(into, "{first}{point}{rest}e{exponent:+}")
-    };
-}
-
-fn zeros(count: i32) -> String {
-    "0".repeat(usize::try_from(count).unwrap_or(0))
+    let positional = if scale >= 0 { exponent < count + 7 } else { scale > -7 || exponent.abs() < 4 };
+    if positional { decimal.positional(text) } else { decimal.scientific(1, text) }
 }
 
 #[cfg(test)]

@@ -1,20 +1,23 @@
-//! What Luau writes for a number, wherever one becomes text: `tostring`, `..`, `table.concat`, `string.format('%s')`, messages.
+//! The text that Luau writes for a number wherever one becomes text: `tostring`, `..`, `table.concat`, `string.format('%s')`,
+//! messages.
 //!
-//! Lua 5.1 writes `%.14g`, Luau the shortest text that reads back as the same number. Ids and members that scripts make of numbers are in
-//! the data of applications, so a script must make the same ones here as on the server. Luau has one function for it, in an object of its
-//! own in the static library: this file defines both symbols of that object, so the linker has no use for the object and leaves it out. Were
-//! there a third one some day, the build would fail for two definitions; were Luau to call another function, the tests would.
+//! Lua 5.1 writes `%.14g`, Luau the shortest text that reads back as the same number. Applications store ids and members that
+//! scripts make of numbers, so a script must make the same ones here as on the server. Luau has one function for it, in an object
+//! file of its own in the static library. This file defines both symbols of that object, so the linker leaves the object out. If
+//! a later Luau adds a third symbol there, the build fails for two definitions; if it calls another function, the tests fail.
 //!
-//! Rejected: a changed copy of Luau's sources, which someone must carry from release to release, and `--wrap`, which not every linker has.
+//! Rejected: a changed copy of Luau's sources, which someone must carry from release to release, and `--wrap`, which not every
+//! linker has.
 
 use std::cell::Cell;
 use std::ffi::c_char;
-use std::fmt::{self, Write as _};
+
+use super::printf::{self, Decimal, Text, write_digits, write_integer};
 
 /// How numbers become text.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum NumberText {
-    /// With 14 digits at most, as in Lua 5.1.
+    /// With at most 14 digits, as in Lua 5.1.
     #[default]
     Lua51,
     /// In full, as in Luau.
@@ -32,168 +35,83 @@ pub(in crate::lua) fn use_format(format: NumberText) {
 
 /// Appends the text of a number.
 pub(in crate::lua) fn write(number: f64, into: &mut Vec<u8>) {
-    let mut text = Text::default();
-    text.number(number, FORMAT.get());
-    into.extend_from_slice(text.as_bytes());
+    into.extend_from_slice(text_of(number, FORMAT.get()).bytes());
 }
 
-/// Longer than every text here, and shorter than Luau's buffers (`LUAI_MAXNUM2STR`, `LUAI_MAXINT2STR`).
+/// No text here is longer. Luau's buffers (`LUAI_MAXNUM2STR`, `LUAI_MAXINT2STR`) are.
 const LONGEST: usize = 28;
 
 /// Luau's `char* luai_num2str(char* buf, double n)`: writes the text and returns its end.
-// SAFETY: it has the signature and the contract of the function that it replaces, whose object is not linked.
+// SAFETY: it has the signature and the contract of the function that it replaces, whose object file is not linked.
 #[unsafe(export_name = "_Z12luai_num2strPcd")]
 unsafe extern "C" fn number(buffer: *mut c_char, number: f64) -> *mut c_char {
-    let mut text = Text::default();
-    text.number(number, FORMAT.get());
     // SAFETY: Luau gives a buffer of more than `LONGEST` bytes.
-    unsafe { text.copy_to(buffer) }
+    unsafe { copy_to(&text_of(number, FORMAT.get()), buffer) }
 }
 
-/// Luau's `char* luai_int2str(char* buf, int64_t n)`, in the same object.
-// SAFETY: as above.
+/// Luau's `char* luai_int2str(char* buf, int64_t n)`: writes the text and returns its end.
+// SAFETY: it has the signature and the contract of the function that it replaces, whose object file is not linked.
 #[unsafe(export_name = "_Z12luai_int2strPcl")]
 unsafe extern "C" fn integer(buffer: *mut c_char, number: i64) -> *mut c_char {
-    let mut text = Text::default();
-    text.integer(number < 0, number.unsigned_abs());
     // SAFETY: Luau gives a buffer of more than `LONGEST` bytes.
-    unsafe { text.copy_to(buffer) }
+    unsafe { copy_to(&text_of_integer(number), buffer) }
 }
 
-/// A text under construction. What does not fit is left out; nothing here is as long.
-#[derive(Default)]
-struct Text {
-    bytes: [u8; LONGEST],
-    len: usize,
-}
-
-impl fmt::Write for Text {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.push(text.as_bytes());
-        Ok(())
+/// Copies the text and returns the place after it.
+///
+/// # Safety
+/// `buffer` has room for `LONGEST` bytes.
+unsafe fn copy_to(text: &Text, buffer: *mut c_char) -> *mut c_char {
+    let text = text.bytes().get(..LONGEST).unwrap_or(text.bytes());
+    // SAFETY: the text has at most `LONGEST` bytes, for which the caller's buffer has room; it is not part of the text.
+    unsafe {
+        buffer.cast::<u8>().copy_from_nonoverlapping(text.as_ptr(), text.len());
+        buffer.add(text.len())
     }
 }
 
-impl Text {
-    fn push(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            if let Some(place) = self.bytes.get_mut(self.len) {
-                *place = byte;
-                self.len += 1;
-            }
-        }
+fn text_of_integer(value: i64) -> Text {
+    let mut text = Text::new();
+    if value < 0 {
+        text.push(b'-');
     }
+    write_digits(value.unsigned_abs(), &mut text);
+    text
+}
 
-    fn zeros(&mut self, count: i32) {
-        (0..count).for_each(|_| self.push(b"0"));
+fn text_of(value: f64, format: NumberText) -> Text {
+    match format {
+        NumberText::Lua51 => printf::general(value, 14),
+        NumberText::Exact => exact(value),
     }
+}
 
-    fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
+/// As Luau writes it.
+fn exact(value: f64) -> Text {
+    /// Integers below are written by their digits alone.
+    const SHORT: f64 = 1e14;
+    let mut text = Text::new();
+    if value.is_nan() {
+        text.extend(b"nan");
+        return text;
     }
-
-    /// Copies the text and returns the place after it.
-    ///
-    /// # Safety
-    ///
-    /// `buffer` has room for `LONGEST` bytes.
-    unsafe fn copy_to(&self, buffer: *mut c_char) -> *mut c_char {
-        // SAFETY: `len` is at most `LONGEST`, and the buffer is the caller's, not ours.
-        unsafe {
-            buffer.cast::<u8>().copy_from_nonoverlapping(self.bytes.as_ptr(), self.len);
-            buffer.add(self.len)
-        }
+    if value.is_sign_negative() {
+        text.push(b'-');
     }
-
-    fn number(&mut self, number: f64, format: NumberText) {
-        /// Integers below have 14 digits at most.
-        const SHORT: f64 = 1e14;
-        if number.is_nan() {
-            // As printf shows it, which Lua 5.1 uses: a result that is no number has a sign on x86.
-            let signed = number.is_sign_negative() && format == NumberText::Lua51;
-            return self.push(if signed { b"-nan" } else { b"nan" });
-        }
-        if number.abs() < SHORT && number.trunc() == number {
-            // In range, so that nothing is lost.
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-            return self.integer(number.is_sign_negative(), number.abs() as u64);
-        }
-        if number.is_sign_negative() {
-            self.push(b"-");
-        }
-        if number.is_infinite() {
-            return self.push(b"inf");
-        }
-        // `d.ddde-7`: the digits are right, what remains is the layout.
-        let mut scientific = Self::default();
-        // Writing here cannot fail.
-        let (fixed, _) = match format {
-            NumberText::Lua51 => (-4..14, write!(scientific, "{:.13e}", number.abs())),
-            NumberText::Exact => (-6..21, write!(scientific, "{:e}", number.abs())),
-        };
-        let text = scientific.as_bytes();
-        let end_of_digits = text.iter().position(|&byte| byte == b'e').unwrap_or(text.len());
-        let exponent = text.get(end_of_digits.saturating_add(1)..).and_then(|exponent| std::str::from_utf8(exponent).ok());
-        let exponent: i32 = exponent.and_then(|exponent| exponent.parse().ok()).unwrap_or(0);
-        let mut digits = Self::default();
-        let all = text.iter().take(end_of_digits).filter(|byte| byte.is_ascii_digit());
-        all.for_each(|digit| digits.push(&[*digit]));
-        let significant = digits.as_bytes();
-        let last = significant.iter().rposition(|&digit| digit != b'0').unwrap_or(0);
-        let significant = significant.get(..=last).unwrap_or_default();
-        if fixed.contains(&exponent) { self.fixed(significant, exponent) } else { self.scientific(significant, exponent) }
-    }
-
-    fn integer(&mut self, negative: bool, mut value: u64) {
-        /// `u64::MAX` has 20.
-        const DIGITS: usize = 20;
-        let mut digits = [0_u8; DIGITS];
-        let mut first = DIGITS;
-        for (place, digit) in digits.iter_mut().enumerate().rev() {
-            *digit = b"0123456789".get((value % 10) as usize).copied().unwrap_or(b'0');
-            value /= 10;
-            first = place;
-            if value == 0 {
-                break;
-            }
-        }
-        if negative {
-            self.push(b"-");
-        }
-        self.push(digits.get(first..).unwrap_or_default());
-    }
-
-    /// The digits, of which the first stands for this power of ten, with a point where it belongs.
-    fn fixed(&mut self, digits: &[u8], exponent: i32) {
-        let Ok(before) = usize::try_from(exponent.saturating_add(1)).map(|before| before.min(digits.len())) else {
-            self.push(b"0.");
-            self.zeros(-1 - exponent);
-            return self.push(digits);
-        };
-        let (whole, fraction) = digits.split_at(before);
-        if whole.is_empty() {
-            self.push(b"0");
-        }
-        self.push(whole);
-        self.zeros(exponent.saturating_add(1).saturating_sub(i32::try_from(before).unwrap_or(0)));
-        if !fraction.is_empty() {
-            self.push(b".");
-            self.push(fraction);
+    let magnitude = value.abs();
+    if value.is_infinite() {
+        text.extend(b"inf");
+    } else if magnitude < SHORT && magnitude.trunc() == magnitude {
+        write_integer(magnitude, &mut text);
+    } else {
+        let decimal = Decimal::shortest(magnitude);
+        if (-6..21).contains(&decimal.exponent()) {
+            decimal.positional(&mut text);
+        } else {
+            decimal.scientific(2, &mut text);
         }
     }
-
-    /// One digit before the point, and an exponent of two digits or more.
-    fn scientific(&mut self, digits: &[u8], exponent: i32) {
-        let (first, rest) = digits.split_at_checked(1).unwrap_or((digits, b""));
-        self.push(first);
-        if !rest.is_empty() {
-            self.push(b".");
-            self.push(rest);
-        }
-        let sign = if exponent < 0 { '-' } else { '+' };
-        // Writing here cannot fail.
-        let _ = write!(self, "e{sign}{:02}", exponent.abs());
-    }
+    text
 }
 
 #[cfg(test)]
@@ -206,9 +124,7 @@ mod tests {
     use super::*;
 
     fn text(value: f64, format: NumberText) -> String {
-        let mut text = Text::default();
-        text.number(value, format);
-        String::from_utf8(text.as_bytes().to_vec()).unwrap()
+        String::from_utf8(text_of(value, format).bytes().to_vec()).unwrap()
     }
 
     #[track_caller]
@@ -259,9 +175,7 @@ mod tests {
     #[test]
     fn integers_are_whole() {
         for value in [0, 7, -7, i64::MAX, i64::MIN] {
-            let mut text = Text::default();
-            text.integer(value < 0, value.unsigned_abs());
-            assert_eq!(text.as_bytes(), value.to_string().as_bytes());
+            assert_eq!(text_of_integer(value).bytes(), value.to_string().as_bytes());
         }
     }
 

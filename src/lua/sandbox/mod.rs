@@ -1,24 +1,23 @@
-//! What a script can see: allow lists, one row per name with the reason why it is there, and the globals that are built from
-//! them.
+//! The globals of scripts, and the allow lists that they are built from: one row per name, with the reason why the name is
+//! allowed.
 //!
-//! The globals are one table, made once per VM and read-only like everything in it; only `KEYS` and `ARGV` change, by our
-//! hand, between runs. What is not in a list does not exist. Libraries are those of Lua 5.1 as Redis offers them: what Luau
-//! adds is left out, so that a script which works here works there. What Luau lacks comes from `lua/prelude` or from `api`.
+//! The globals are one table, made once per VM and read-only like everything in it. Only `KEYS` and `ARGV` change: the engine
+//! sets them between runs. A name that is in no list does not exist. The libraries are those of Lua 5.1 as Redis offers them.
+//! Additions of Luau are left out, so a script that works here works there. Functions that Luau lacks come from `lua/prelude` or
+//! from `api`.
 
 pub mod library_globals;
+
 use std::ffi::{CStr, c_int};
 
-use mlua::ffi;
-
-use self::library_globals::Tables;
 use super::api::{atomic, base, bit, cjson, cmsgpack, guarded, math, redis, structs};
-use super::convert::Names;
-use super::vm::stack::{Native, Stack, native, native_with_resume};
+use super::vm::pinned::{LibraryTables, Names, Original};
+use super::vm::stack::{CompileOutcome, Native, Stack, native, native_with_resume};
 
-/// Longer sources are refused: the compiler cannot be interrupted, and takes some fifty times their memory.
+/// The longest source, in bytes: the compiler cannot be interrupted, and takes about fifty times the memory of the source.
 pub const SOURCE_BYTES: usize = 1 << 20;
 
-/// Why a source is not given to the compiler, if it is not. Luau takes a NUL for the end of the source and would drop the rest.
+/// Why a source does not go to the compiler, if it does not. Luau takes a NUL for the end of the source and would drop the rest.
 pub(super) fn refusal(source: &[u8]) -> Option<&'static [u8]> {
     if source.len() > SOURCE_BYTES {
         Some(b"the source is longer than 1048576 bytes")
@@ -29,11 +28,11 @@ pub(super) fn refusal(source: &[u8]) -> Option<&'static [u8]> {
     }
 }
 
-/// Globals whose value changes between runs: the compiler must not cache what is in them.
+/// Globals that change between runs: the compiler must not cache their values.
 pub(super) const MUTABLE_GLOBALS: &[&CStr] = &[c"KEYS", c"ARGV"];
 
-/// The functions that Luau's compiler may replace by instructions of its own and that a script of ours must not get: they are
-/// not in the lists below, or not Luau's.
+/// Functions that Luau's compiler would replace by instructions of its own, and that scripts must not get: they are not in the
+/// lists below, or the lists have another function of that name.
 pub(super) const NO_FAST_CALL: &[&CStr] = &[
     c"typeof",
     c"rawlen",
@@ -77,48 +76,28 @@ pub(super) const NO_FAST_CALL: &[&CStr] = &[
     c"integer.create",
 ];
 
-/// Where a function comes from.
+/// The origin of a function.
 #[derive(Clone, Copy)]
 enum Origin {
     /// Luau's library of the same name.
     Luau,
     /// `lua/prelude`.
     Prelude,
-    /// A function of ours.
+    /// A function of `api`.
     Ours(Native),
-    /// A function of ours before Luau's.
+    /// A function of `api` that wraps Luau's.
     Guarded(Native, Original),
 }
 use Origin::{Guarded, Luau, Ours, Prelude};
 
-/// A function of Luau's libraries that one of ours stands before.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Original {
-    /// `string.find`
-    Find,
-    /// `string.match`
-    Match,
-    /// `string.gmatch`
-    GMatch,
-    /// `string.gsub`
-    GSub,
-    /// `table.sort`
-    Sort,
-}
+/// A name and the reason why it is allowed.
+struct Allowed(&'static CStr, Origin, #[expect(dead_code, reason = "for the reader of the list")] &'static str);
 
-impl Original {
-    /// How many there are.
-    pub const COUNT: usize = 5;
-}
-
-/// A name and why it may be seen.
-struct Allowed(&'static CStr, Origin, #[expect(dead_code, reason = "for who reads the list")] &'static str);
-
-/// A library of Lua: its name (empty for the globals themselves) and what is in it.
+/// A library of Lua: its name (empty for the globals themselves) and its functions.
 struct Library(&'static CStr, &'static [Allowed]);
 
-/// A table of ours: its names and the function that makes it.
-struct Namespace(&'static [&'static CStr], fn(Stack));
+/// A table of `api`: its names and the function that pushes it.
+struct Namespace(&'static [&'static CStr], fn(Stack<'_>));
 
 const NAMESPACES: &[Namespace] = &[
     Namespace(&[c"cjson"], cjson::open),
@@ -138,30 +117,30 @@ const LIBRARIES: &[Library] = &[
     Library(c"os", OS),
 ];
 
-const SEARCH: &str = "obeys the interrupt, bounds its recursion, and is not begun when it would take too long";
+const SEARCH: &str = "obeys the interrupt, bounds its recursion, and refuses searches that would take too long";
 const PURE: &str = "computes from its arguments only";
 const RAW: &str = "obeys read-only tables";
-const CALLER: &str = "calls what the caller gave it, and obeys the interrupt";
+const CALLER: &str = "calls functions of the script, and obeys the interrupt";
 
 const BASE: &[Allowed] = &[
     Allowed(c"assert", Luau, PURE),
-    Allowed(c"collectgarbage", Ours(native(base::collectgarbage)), "counts; must not let a script run the collector"),
+    Allowed(c"collectgarbage", Ours(native(base::collectgarbage)), "counts; a script must not run the collector"),
     Allowed(c"error", Luau, PURE),
     Allowed(c"gcinfo", Luau, "counts"),
     Allowed(c"getfenv", Ours(native(base::getfenv)), "hides the globals of the prelude"),
     Allowed(c"getmetatable", Luau, "metatables that outlive a run are read-only"),
     Allowed(c"ipairs", Luau, PURE),
-    Allowed(c"load", Prelude, "text only; takes a function as in Lua 5.1, which Luau has not"),
+    Allowed(c"load", Prelude, "text only; takes a function as in Lua 5.1, unlike Luau"),
     Allowed(c"loadstring", Ours(native(base::loadstring)), "text only"),
     Allowed(c"newproxy", Luau, "Luau has no finalizers"),
     Allowed(c"next", Luau, PURE),
     Allowed(c"pairs", Luau, PURE),
-    Allowed(c"pcall", Ours(native_with_resume(base::pcall, base::pcall_ended)), "hands errors over as Redis does"),
+    Allowed(c"pcall", Ours(native_with_resume(base::pcall, base::pcall_ended)), "converts errors as Redis does"),
     Allowed(c"rawequal", Luau, PURE),
     Allowed(c"rawget", Luau, PURE),
     Allowed(c"rawset", Luau, RAW),
     Allowed(c"select", Luau, PURE),
-    Allowed(c"setfenv", Ours(native(base::setfenv)), "spares the functions of the prelude"),
+    Allowed(c"setfenv", Ours(native(base::setfenv)), "refuses the functions of the prelude"),
     Allowed(c"setmetatable", Luau, RAW),
     Allowed(c"tonumber", Luau, PURE),
     Allowed(c"tostring", Luau, PURE),
@@ -170,7 +149,7 @@ const BASE: &[Allowed] = &[
     Allowed(c"xpcall", Luau, CALLER),
 ];
 
-/// What servers hide from scripts unless their operator wants it, as `lua-enable-deprecated-api` or `lua-enable-insecure-api`.
+/// Functions that servers hide unless `lua-enable-deprecated-api` or `lua-enable-insecure-api` is set.
 const DEPRECATED: &[&CStr] = &[c"getfenv", c"newproxy", c"setfenv"];
 
 const STRING: &[Allowed] = &[
@@ -198,7 +177,7 @@ const TABLE: &[Allowed] = &[
     Allowed(c"insert", Luau, RAW),
     Allowed(c"maxn", Luau, PURE),
     Allowed(c"remove", Luau, RAW),
-    Allowed(c"setn", Prelude, "tells that it is obsolete, as in Lua 5.1"),
+    Allowed(c"setn", Prelude, "raises that it is obsolete, as in Lua 5.1"),
     Allowed(c"sort", Guarded(native(guarded::sort), Original::Sort), "notices a comparator that changes the table"),
 ];
 
@@ -227,7 +206,7 @@ const MATH: &[Allowed] = &[
     Allowed(c"pi", Luau, "a constant"),
     Allowed(c"pow", Luau, PURE),
     Allowed(c"rad", Luau, PURE),
-    Allowed(c"random", Ours(native(math::random)), "the sequence of Redis, with a state that ends with the run"),
+    Allowed(c"random", Ours(native(math::random)), "the sequence of Redis; its state ends with the run"),
     Allowed(c"randomseed", Ours(native(math::randomseed)), "seeds this run only"),
     Allowed(c"sin", Luau, PURE),
     Allowed(c"sinh", Luau, PURE),
@@ -245,84 +224,118 @@ const COROUTINE: &[Allowed] = &[
     Allowed(c"yield", Luau, PURE),
 ];
 
-const OS: &[Allowed] = &[Allowed(c"clock", Luau, "measures; there is no way from here to the system")];
-
-/// The libraries of Luau that the lists draw on.
-const OPENED: &[ffi::lua_CFunction] =
-    &[ffi::luaopen_base, ffi::luaopen_string, ffi::luaopen_table, ffi::luaopen_math, ffi::luaopen_coroutine, ffi::luaopen_os];
+const OS: &[Allowed] = &[Allowed(c"clock", Luau, "measures time; gives no access to the system")];
 
 /// The chunk name of the prelude.
 pub(super) const PRELUDE_NAME: &[u8] = b"=prelude";
 
 const PRELUDE: &[u8] = include_bytes!("../../../lua/prelude/base.lua");
 
-/// Builds the globals of a new VM and makes them the thread's.
-pub(super) fn install(s: Stack) -> c_int {
-    for &open in OPENED {
-        s.push_native(Native { function: open, resume: None }, c"open");
-        s.call(0, 0);
-    }
+/// The slots of `install`: Luau's own globals, the functions of the prelude, and the globals of scripts; then, for one library,
+/// the first two again and the table that scripts get.
+const LUAU: c_int = 1;
+const FROM_PRELUDE: c_int = 2;
+const GLOBALS: c_int = 3;
+const LUAU_LIBRARY: c_int = 4;
+const PRELUDE_LIBRARY: c_int = 5;
+const LIBRARY: c_int = 6;
+
+/// Builds the globals of a new VM and makes them those of the thread. The stack is empty.
+pub(super) fn install(s: Stack<'_>) {
+    s.open_luau_libraries();
     s.push_nil();
     s.raw_set_field(Stack::REGISTRY, c"_LOADED");
     s.push_copy(Stack::GLOBALS);
     push_prelude(s);
-    // From here on: 1 Luau's own globals, 2 what the prelude made, 3 the globals of scripts.
     s.push_table(0, 64);
     LIBRARIES.iter().for_each(|library| push_library(s, library));
     NAMESPACES.iter().for_each(|namespace| push_namespace(s, namespace));
     set_constants(s);
     guard_strings(s);
     guard(s);
-    s.set_safe_globals(3, true);
-    s.remove(2);
+    s.set_safe_globals(GLOBALS, true);
     s.context().names.set(Names::pin(s));
-    s.context().libraries.set(Tables::pin(s));
-    s.set_readonly(1, true);
-    s.push_copy(2);
+    s.context().libraries.set(LibraryTables::pin(s));
+    s.set_readonly(LUAU, true);
+    s.push_copy(GLOBALS);
     s.replace(Stack::GLOBALS);
-    0
 }
 
-/// Runs the prelude in Luau's own globals, which are then the mark of its functions.
-fn push_prelude(s: Stack) {
+impl Names {
+    /// Pins the names, and the two tables of globals.
+    fn pin(s: Stack<'_>) -> Self {
+        let name = |text: &[u8]| {
+            s.push_bytes(text);
+            s.pin()
+        };
+        let global = |slot| {
+            s.push_copy(slot);
+            s.pin()
+        };
+        Self {
+            globals: global(GLOBALS),
+            prelude_globals: global(LUAU),
+            keys: name(b"KEYS"),
+            argv: name(b"ARGV"),
+            err: name(b"err"),
+            ignore_error_stats_update: name(b"ignore_error_stats_update"),
+            ok: name(b"ok"),
+            double: name(b"double"),
+            big_number: name(b"big_number"),
+            verbatim_string: name(b"verbatim_string"),
+            map: name(b"map"),
+            set: name(b"set"),
+            format: name(b"format"),
+            string: name(b"string"),
+            ok_reply: {
+                s.push_table(0, 1);
+                s.push_bytes(b"OK");
+                s.raw_set_field(-2, c"ok");
+                s.pin()
+            },
+        }
+    }
+}
+
+/// Runs the prelude in Luau's own globals. These identify its functions later.
+fn push_prelude(s: Stack<'_>) {
     s.set_safe_globals(Stack::GLOBALS, true);
-    if !s.push_compiled(PRELUDE, c"=prelude") {
+    if s.push_compiled(PRELUDE, c"=prelude") == CompileOutcome::Error {
         s.raise();
     }
     s.push_native(native(base::loadstring), c"loadstring");
     s.call(1, 1);
 }
 
-/// Puts a library into the globals of scripts, or its functions if it has no name.
-fn push_library(s: Stack, &Library(name, allowed): &Library) {
+/// Puts a library into the globals of scripts, or its functions alone if it has no name.
+fn push_library(s: Stack<'_>, &Library(name, allowed): &Library) {
     if name.is_empty() {
         let hides = !s.context().limits.get().deprecated_api;
         for entry in allowed.iter().filter(|entry| !(hides && DEPRECATED.contains(&entry.0))) {
-            push_allowed(s, 1, 2, entry);
-            s.raw_set_field(3, entry.0);
+            push_allowed(s, LUAU, FROM_PRELUDE, entry);
+            s.raw_set_field(GLOBALS, entry.0);
         }
         return;
     }
-    s.raw_get_field(1, name);
-    s.raw_get_field(2, name);
+    s.raw_get_field(LUAU, name);
+    s.raw_get_field(FROM_PRELUDE, name);
     s.push_table(0, allowed.len());
     for entry in allowed {
-        push_allowed(s, 4, 5, entry);
-        s.raw_set_field(6, entry.0);
+        push_allowed(s, LUAU_LIBRARY, PRELUDE_LIBRARY, entry);
+        s.raw_set_field(LIBRARY, entry.0);
     }
-    s.set_readonly(6, true);
-    s.raw_set_field(3, name);
-    s.set_top(3);
+    s.set_readonly(LIBRARY, true);
+    s.raw_set_field(GLOBALS, name);
+    s.set_top(GLOBALS);
 }
 
-fn push_allowed(s: Stack, luau: c_int, prelude: c_int, &Allowed(name, from, _): &Allowed) {
+fn push_allowed(s: Stack<'_>, luau: c_int, prelude: c_int, &Allowed(name, from, _): &Allowed) {
     match from {
         Luau => s.raw_get_field(luau, name),
-        // The base functions of the prelude have a table of their own.
         Prelude => s.raw_get_field(prelude, name),
         Ours(function) => s.push_native(function, name),
         Guarded(function, original) => {
-            // The name of Lua 5.0 has the same function behind it.
+            // The name of Lua 5.0 stands for the same function.
             s.raw_get_field(luau, if name == c"gfind" { c"gmatch" } else { name });
             s.keep_original(original);
             s.push_native(function, name);
@@ -330,36 +343,36 @@ fn push_allowed(s: Stack, luau: c_int, prelude: c_int, &Allowed(name, from, _): 
     }
 }
 
-fn push_namespace(s: Stack, &Namespace(names, open): &Namespace) {
+fn push_namespace(s: Stack<'_>, &Namespace(names, open): &Namespace) {
     open(s);
     s.set_readonly(-1, true);
     for name in names {
         s.push_copy(-1);
-        s.raw_set_field(3, name);
+        s.raw_set_field(GLOBALS, name);
     }
     s.pop(1);
 }
 
-fn set_constants(s: Stack) {
+fn set_constants(s: Stack<'_>) {
     s.push_bytes(b"Lua 5.1");
-    s.raw_set_field(3, c"_VERSION");
-    s.push_copy(3);
-    s.raw_set_field(3, c"_G");
+    s.raw_set_field(GLOBALS, c"_VERSION");
+    s.push_copy(GLOBALS);
+    s.raw_set_field(GLOBALS, c"_G");
 }
 
-/// Methods of strings are those of the library that scripts see.
-fn guard_strings(s: Stack) {
+/// Makes the library that scripts see the methods of strings.
+fn guard_strings(s: Stack<'_>) {
     s.push_bytes(b"");
     if s.push_metatable(-1) {
-        s.raw_get_field(3, c"string");
+        s.raw_get_field(GLOBALS, c"string");
         s.raw_set_field(-2, c"__index");
         s.set_readonly(-1, true);
     }
-    s.set_top(3);
+    s.set_top(GLOBALS);
 }
 
-/// In the table on the top a name that is missing is an error from now on, and nothing can be changed.
-pub(super) fn guard(s: Stack) {
+/// Makes the table on the top read-only, and access to a missing name in it an error.
+pub(super) fn guard(s: Stack<'_>) {
     s.push_table(0, 2);
     s.push_native(native(missing_global), c"__index");
     s.raw_set_field(-2, c"__index");
@@ -370,15 +383,15 @@ pub(super) fn guard(s: Stack) {
     s.set_readonly(-1, true);
 }
 
-/// Outside a run it is the loader that asks: what is nil then is looked up again in the run.
-fn missing_global(s: Stack) -> c_int {
-    if s.context().task.get().is_none() {
+/// Outside a run the loader looks up a global. A global that is nil then is looked up again in the run.
+fn missing_global(s: Stack<'_>) -> c_int {
+    if !s.context().run.is_running() {
         s.push_nil();
         return 1;
     }
     s.raise_about(c"Script attempted to access nonexistent global variable '%s'", 2)
 }
 
-fn new_global(s: Stack) -> c_int {
+fn new_global(s: Stack<'_>) -> c_int {
     s.raise_text(c"Attempt to modify a readonly table")
 }

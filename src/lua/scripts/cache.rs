@@ -1,32 +1,31 @@
-//! The scripts that the engine knows, by the SHA1 of their source.
+//! The script cache: scripts by the SHA1 of their source.
 //!
-//! A script that is stored outside, in a library of the server, stays as long as it is there: forgetting it would gain nothing. All
-//! others are evictable: they are bounded in count and in bytes, and the least recently used goes first. Sources are kept, so that a
-//! script outlives the VM it was compiled in: what is compiled carries the VM's number and is compiled again, when it is used, if
-//! that is not the current one.
+//! A stored script is also in a library of the server. It is cached as long as it is stored: evicting it would gain nothing. All
+//! other scripts are evictable: they are bounded in count and in bytes, and the least recently used one is evicted first. The
+//! cache keeps the sources, so a script outlives the VM that compiled it: a compiled function carries the number of its VM, and a
+//! script whose VM is gone is compiled again when it is used.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Bound;
 
-use crate::lua::port::Flags;
-pub use crate::lua::source::digest::Digest;
-use crate::lua::source::digest::DigestHash;
-use crate::lua::stats::{RunFigures, Runs};
-use crate::lua::vm::stack::Ref;
+use crate::lua::port::ScriptFlags;
+use crate::lua::source::digest::{Digest, DigestHash};
+use crate::lua::stats::{RunCounters, RunFigures};
+use crate::lua::vm::pinned::Ref;
 
-/// At most this many evictable scripts, as in Redis.
+/// The most evictable scripts, as in Redis.
 pub const EVICTABLE_SCRIPTS: usize = 500;
 
-/// At most this many bytes of source in evictable scripts.
+/// The most bytes of source in evictable scripts.
 pub const EVICTABLE_BYTES: usize = 16 << 20;
 
-/// What a stored script takes beside its source, at most: the library in the server (its names, its function, its entries in two tables)
-/// and the entry here, with what a short script is compiled to. Measured were 1,900 to 2,450 bytes; `tests/it/script/store/cost.rs` checks it
-/// on every server.
+/// The most bytes that a stored script takes besides its source: the library in the server (its names, its function, its entries
+/// in two tables), and the entry here with a short compiled script. Measurements gave 1,900 to 2,450 bytes;
+/// `tests/it/script/store/cost.rs` checks the bound on every server.
 const STORED_OVERHEAD: usize = 2560;
 
-/// The memory that storing a source takes, at most: the server keeps one copy of it and the engine another, and an allocation has up to a
-/// quarter more than was asked for.
+/// The most memory that a stored source takes: the server and the engine each keep a copy, and an allocation may be a quarter
+/// larger than requested.
 #[must_use]
 pub const fn stored_memory(source_bytes: usize) -> usize {
     source_bytes.saturating_mul(2).saturating_add(source_bytes / 2).saturating_add(STORED_OVERHEAD)
@@ -35,77 +34,66 @@ pub const fn stored_memory(source_bytes: usize) -> usize {
 /// A function in a VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::lua) struct Compiled {
-    /// The VM's number.
+    /// The number of the VM.
     pub vm: u64,
-    /// The function.
     pub function: Ref,
-    /// What the script declares.
-    pub flags: Option<Flags>,
-    /// What the VM's memory grew by.
+    /// The flags that the script declares.
+    pub flags: Option<ScriptFlags>,
+    /// Bytes by which the memory of the VM grew.
     pub bytes: usize,
     /// The script means something else in Lua 5.1.
     pub differs: bool,
-    /// Machine code was made of it, if Luau could.
+    /// It was compiled to machine code, as far as Luau can.
     pub native: bool,
-    /// Machine code was asked for.
+    /// Machine code was attempted.
     pub tried_natively: bool,
 }
 
-/// A script.
 pub(in crate::lua) struct Script {
-    /// Its source.
     pub source: Box<[u8]>,
-    /// The function, if it was compiled.
     pub compiled: Option<Compiled>,
-    /// Its runs.
-    pub runs: Runs,
+    pub counters: RunCounters,
     used: u64,
-    /// Its place in the order of eviction; a script that is stored has none.
+    /// Its place in the order of eviction; a stored script has none.
     place: Option<u64>,
 }
 
-/// What LIST shows of a script.
+/// The row of a script in LIST.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listed {
-    /// Its digest.
     pub digest: Digest,
     /// Bytes of its source.
     pub bytes: usize,
-    /// Whether it is in a library.
     pub stored: bool,
-    /// Its runs.
     pub calls: u64,
 }
 
-/// What STATS shows of a script.
+/// The figures of a script in STATS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScriptStats {
     /// Bytes of its source.
     pub bytes: usize,
-    /// Whether it is in a library.
     pub stored: bool,
-    /// What compiling it took in the VM, about; 0 if it is not compiled.
+    /// Roughly the bytes that the compiled script takes in the VM; 0 if it is not compiled.
     pub memory: usize,
-    /// Whether it runs as machine code.
+    /// It runs as machine code.
     pub native: bool,
-    /// Its runs.
     pub runs: RunFigures,
 }
 
-/// What INFO shows.
+/// The figures of the cache in INFO.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CacheStats {
-    /// Scripts.
     pub scripts: usize,
-    /// Bytes of their sources.
+    /// Bytes of source.
     pub bytes: usize,
-    /// Scripts that are in libraries.
+    /// Stored scripts.
     pub stored: usize,
-    /// Bytes of their sources.
+    /// Bytes of source in stored scripts.
     pub stored_bytes: usize,
-    /// The memory that they take, here and in the server: the sum of [`stored_memory`].
+    /// The memory of stored scripts, here and in the server: the sum of [`stored_memory`].
     pub stored_memory: usize,
-    /// Scripts that were evicted since the engine started or its statistics were reset.
+    /// Scripts evicted since the engine started or its statistics were reset.
     pub evicted: u64,
 }
 
@@ -117,7 +105,7 @@ pub(in crate::lua) struct Cache {
     order: BTreeSet<Digest>,
     clock: u64,
     bytes: usize,
-    /// The evictable scripts by the time at which they were used, as of when they were put here: using a script costs nothing here.
+    /// The evictable scripts by time of use, as of their insertion here: a use does not move a script, eviction does.
     evictable: BTreeMap<u64, Digest>,
     evictable_bytes: usize,
     stored_memory: usize,
@@ -125,22 +113,20 @@ pub(in crate::lua) struct Cache {
 }
 
 impl Cache {
-    /// Whether the script is known.
     pub fn contains(&self, digest: Digest) -> bool {
         self.scripts.contains_key(&digest)
     }
 
-    /// Whether the script is known and stored.
+    /// Whether the script is cached and stored.
     pub fn is_stored(&self, digest: Digest) -> bool {
         self.scripts.get(&digest).is_some_and(|script| script.place.is_none())
     }
 
-    /// The source of a script.
     pub fn source(&self, digest: Digest) -> Option<&[u8]> {
         self.scripts.get(&digest).map(|script| &*script.source)
     }
 
-    /// The script, which has now been used.
+    /// The script. This counts as a use.
     pub fn get(&mut self, digest: Digest) -> Option<&mut Script> {
         self.clock += 1;
         let script = self.scripts.get_mut(&digest)?;
@@ -148,7 +134,7 @@ impl Cache {
         Some(script)
     }
 
-    /// Adds a script that is not known yet.
+    /// Adds a script that is not cached yet.
     pub fn insert(&mut self, digest: Digest, source: &[u8], compiled: Option<Compiled>) {
         self.clock += 1;
         let (used, place) = (self.clock, Some(self.clock));
@@ -156,10 +142,10 @@ impl Cache {
         self.evictable.insert(used, digest);
         self.evictable_bytes += source.len();
         self.order.insert(digest);
-        self.scripts.insert(digest, Script { source: source.into(), compiled, runs: Runs::default(), used, place });
+        self.scripts.insert(digest, Script { source: source.into(), compiled, counters: RunCounters::default(), used, place });
     }
 
-    /// Notes that a known script is stored: it is not evicted from now on.
+    /// Notes that a cached script is stored, so it is no longer evictable.
     pub fn set_stored(&mut self, digest: Digest) {
         let Some(script) = self.scripts.get_mut(&digest) else { return };
         if let Some(place) = script.place.take() {
@@ -169,7 +155,7 @@ impl Cache {
         }
     }
 
-    /// Notes that a script is not stored any more: it can be evicted.
+    /// Notes that a script is no longer stored, so it is evictable.
     pub fn set_evictable(&mut self, digest: Digest) {
         let Some(script) = self.scripts.get_mut(&digest).filter(|script| script.place.is_none()) else { return };
         script.place = Some(script.used);
@@ -178,14 +164,14 @@ impl Cache {
         self.stored_memory -= stored_memory(script.source.len());
     }
 
-    /// Notes that of the known scripts these are stored, and no others.
+    /// Notes that of the cached scripts exactly these are stored.
     pub fn set_all_stored(&mut self, stored: &HashSet<Digest>) {
         let gone: Vec<_> = self.stored().filter(|digest| !stored.contains(digest)).collect();
         gone.into_iter().for_each(|digest| self.set_evictable(digest));
         stored.iter().for_each(|&digest| self.set_stored(digest));
     }
 
-    /// Removes the least recently used evictable script while there are too many. The one used last is never removed.
+    /// Removes the least recently used evictable script if there are too many. Never removes the one that was used last.
     pub fn evict(&mut self) -> Option<Script> {
         let count = self.evictable.len();
         if count <= 1 || (count <= EVICTABLE_SCRIPTS && self.evictable_bytes <= EVICTABLE_BYTES) {
@@ -197,7 +183,8 @@ impl Cache {
             if script.used == place {
                 break self.remove(digest);
             }
-            // It was used since. No other was used before its old place, so the first that is where it belongs is the oldest of all.
+            // It was used since its insertion. Every other script was used after its own place, so the first script that still
+            // has the place of its last use is the oldest.
             script.place = Some(script.used);
             self.evictable.insert(script.used, digest);
         }
@@ -212,12 +199,11 @@ impl Cache {
         Some(script)
     }
 
-    /// Forgets all scripts.
+    /// Removes all scripts.
     pub fn clear(&mut self) {
         *self = Self { evicted: self.evicted, ..Self::default() };
     }
 
-    /// What there is.
     pub fn stats(&self) -> CacheStats {
         CacheStats {
             scripts: self.scripts.len(),
@@ -229,34 +215,34 @@ impl Cache {
         }
     }
 
-    /// At most `count` scripts behind a digest, or from the first one on, in the order of their digests.
+    /// At most `count` scripts after a digest, or from the first one on, in the order of their digests.
     pub fn list(&self, after: Option<Digest>, count: usize) -> Vec<Listed> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let listed = |&digest: &Digest| {
-            let Script { source, runs, place, .. } = self.scripts.get(&digest)?;
-            Some(Listed { digest, bytes: source.len(), stored: place.is_none(), calls: runs.calls() })
+            let Script { source, counters, place, .. } = self.scripts.get(&digest)?;
+            Some(Listed { digest, bytes: source.len(), stored: place.is_none(), calls: counters.calls() })
         };
         self.order.range((from, Bound::Unbounded)).filter_map(listed).take(count).collect()
     }
 
-    /// The scripts that are stored, in no order.
+    /// The stored scripts, in no particular order.
     pub fn stored(&self) -> impl Iterator<Item = Digest> {
         self.scripts.iter().filter(|(_, script)| script.place.is_none()).map(|(&digest, _)| digest)
     }
 
-    /// What there is of one script. `vm` is the number of the VM whose functions count.
+    /// The figures of one script. `vm` is the number of the current VM.
     pub fn script_stats(&self, digest: Digest, vm: u64) -> Option<ScriptStats> {
-        let Script { source, compiled, runs, place, .. } = self.scripts.get(&digest)?;
+        let Script { source, compiled, counters, place, .. } = self.scripts.get(&digest)?;
         let compiled = compiled.filter(|compiled| compiled.vm == vm);
         let memory = compiled.map_or(0, |compiled| compiled.bytes);
         let native = compiled.is_some_and(|compiled| compiled.native);
-        Some(ScriptStats { bytes: source.len(), stored: place.is_none(), memory, native, runs: runs.figures() })
+        Some(ScriptStats { bytes: source.len(), stored: place.is_none(), memory, native, runs: counters.figures() })
     }
 
-    /// Starts to count anew.
+    /// Sets all counters to zero.
     pub fn reset_stats(&mut self) {
         self.evicted = 0;
-        self.scripts.values_mut().for_each(|script| script.runs = Runs::default());
+        self.scripts.values_mut().for_each(|script| script.counters = RunCounters::default());
     }
 }
 
@@ -342,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stored_no_longer_is_evictable_again() {
+    fn a_script_that_is_no_longer_stored_is_evictable() {
         let mut cache = Cache::default();
         let [a, b, c] = [&b"a"[..], b"bb", b"ccc"].map(|source| add(&mut cache, source));
         cache.set_all_stored(&HashSet::from([a, b, Digest::of(b"unknown")]));
@@ -358,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_goes_on_behind_a_digest_whether_that_is_there_or_not() {
+    fn a_list_continues_after_a_digest_that_may_be_gone() {
         let mut cache = Cache::default();
         let mut digests: Vec<_> = (0..100).map(|i| add(&mut cache, format!("return {i}").as_bytes())).collect();
         digests.sort_unstable();
@@ -382,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_script_counts_with_what_it_takes_in_the_server() {
+    fn a_stored_script_counts_its_memory_in_the_server() {
         let mut cache = Cache::default();
         let [a, b, _] = [&b"a"[..], b"bb", b"ccc"].map(|source| add(&mut cache, source));
         cache.set_stored(a);
@@ -398,7 +384,7 @@ mod tests {
     fn figures_of_a_script_can_be_reset() {
         let mut cache = Cache::default();
         let digest = add(&mut cache, b"return 1");
-        cache.get(digest).unwrap().runs.add(std::time::Duration::from_nanos(5), true);
+        cache.get(digest).unwrap().counters.add(std::time::Duration::from_nanos(5), true);
         let stats = cache.script_stats(digest, 0).unwrap();
         assert_eq!((stats.bytes, stats.stored, stats.memory, stats.runs.calls, stats.runs.errors), (8, false, 3, 1, 1));
         assert_eq!(cache.script_stats(digest, 1).unwrap().memory, 0, "compiled in another VM");

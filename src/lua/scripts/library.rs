@@ -1,7 +1,7 @@
-//! A script as the text of one of the server's own function libraries, and back.
+//! A script as the text of one of the server's function libraries, and back.
 //!
-//! The library `atomic_<sha1>` carries the bytes of the script in a Lua comment and registers one function of the same name that does
-//! nothing. Every server from 7.0 on loads, saves and replicates it, with this module or without.
+//! The library `atomic_<sha1>` carries the bytes of the script in a Lua comment. It registers one function of the same name that
+//! does nothing. Every server from 7.0 on loads, saves and replicates it, with or without this module.
 //!
 //! ```text
 //! #!lua name=atomic_<sha1>
@@ -11,20 +11,20 @@
 //! redis.register_function('atomic_<sha1>',function()end)
 //! ```
 //!
-//! Whoever may load functions can store any text under such a name. So a library is one of ours only if all of its text is what this file
-//! makes of the script in it: it carries the script of its digest, and nothing else.
+//! A user who may load functions can store any text under such a name. So a library carries a script only if its whole text is
+//! the one that this file makes of the script in it: the script has the digest of the name, and nothing else is there.
 
 use std::collections::BTreeSet;
 
-use super::cache::Digest;
+use crate::lua::source::digest::Digest;
 
-/// What the names of these libraries match, and few others.
+/// Matches the names of these libraries, and few others.
 pub const PATTERN: &str = "atomic_*";
 
 const PREFIX: &[u8] = b"atomic_";
 const HEAD: &[u8] = b"#!lua name=atomic_";
 
-/// What registers the function, around its name. The server loads this form in half the time of the one with a table.
+/// The call that registers the function, around its name. The server loads this form in half the time of the form with a table.
 const BEFORE: &[u8] = b"redis.register_function('";
 const AFTER: &[u8] = b"',function()end)\n";
 
@@ -49,14 +49,14 @@ pub fn text(digest: Digest, source: &[u8]) -> Vec<u8> {
     text
 }
 
-/// The text up to the function.
+/// The text before the function.
 fn comment(digest: Digest, source: &[u8]) -> Vec<u8> {
     let signs = vec![b'='; level(source)];
     let parts: &[&[u8]] = &[b"#!lua name=", &name(digest), b"\n--[", &signs, b"[\n", source, b"\n]", &signs, b"]\n"];
     parts.concat()
 }
 
-/// The script that the text of one of our libraries carries, and its digest; `None` for any other text.
+/// The script that the text of a library carries, and its digest; `None` for any other text.
 #[must_use]
 pub fn script(text: &[u8]) -> Option<(Digest, &[u8])> {
     let (hex, rest) = text.strip_prefix(HEAD)?.split_first_chunk::<40>()?;
@@ -74,8 +74,8 @@ pub fn script(text: &[u8]) -> Option<(Digest, &[u8])> {
     rest.is_empty().then_some((digest, source))
 }
 
-/// The lowest level of a comment, from 1 on, that nothing in `source` closes. (Lua 5.1 refuses a `[[` inside a comment of level 0.) A line
-/// feed stands between the source and the end of the comment, so that its last bytes cannot be part of a bracket.
+/// The lowest level of a comment, from 1 on, that nothing in `source` closes. (Lua 5.1 refuses a `[[` inside a comment of level
+/// 0.) A line feed follows the source, so its last bytes cannot be part of the closing bracket.
 fn level(source: &[u8]) -> usize {
     let mut taken = BTreeSet::new();
     let mut signs = None;

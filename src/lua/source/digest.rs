@@ -1,4 +1,4 @@
-//! The SHA1 of a script, which names it: read from what clients send, written, and hashed.
+//! The SHA1 of a script, which is its name: parsing, formatting and hashing.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -44,7 +44,7 @@ impl Digest {
     }
 }
 
-/// A bit that no digit has.
+/// A bit that no value of a digit has.
 const NO_DIGIT: u8 = 0x80;
 
 /// The values of hexadecimal digits. Every EVALSHA reads forty.
@@ -69,7 +69,7 @@ fn digit(nibble: u8) -> u8 {
     if nibble < 10 { b'0' + nibble } else { b'a' + (nibble - 10) }
 }
 
-/// Hashes a digest by mixing its first bytes with a secret: the bytes are uniform already, and without the secret nobody can
+/// Hashes a digest by mixing its first bytes with a secret. The bytes are uniform already; without the secret a client could
 /// choose scripts that collide.
 #[derive(Clone)]
 pub(in crate::lua) struct DigestHash {
@@ -103,7 +103,7 @@ impl Hasher for DigestHasher {
         self.hash ^= u64::from_le_bytes([a, b, c, d, e, f, g, h]) ^ u64::from_le_bytes(rest);
     }
 
-    /// The length that a hashed array writes first: always the same.
+    /// A hashed array writes its length first, which is always the same.
     fn write_usize(&mut self, _: usize) {}
 
     fn finish(&self) -> u64 {

@@ -1,4 +1,4 @@
-//! What a source is before it runs: its digest, its first line, and what it means in Lua 5.1.
+//! A source before it runs: its digest, its first line, and its meaning in Lua 5.1.
 
 pub mod digest;
 pub mod lua51;

@@ -1,7 +1,7 @@
-//! Counts durations so that any quantile can be told within a sixteenth.
+//! Counts durations so that any quantile is known within a sixteenth.
 //!
-//! The buckets grow with the values: each power of two is cut into eight. What is below 16 ns has a bucket of its own, what is above 2^42
-//! ns (73 minutes; no run takes that long) shares the last one. A counter that is full stays full.
+//! The buckets grow with the values: each power of two is cut into eight. Each value below 16 ns has a bucket of its own. Values
+//! above 2^42 ns (73 minutes; no run takes that long) share the last one. A counter that is full stays full.
 
 /// Buckets per power of two, as a power of two.
 const FINENESS: u32 = 3;
@@ -28,7 +28,7 @@ impl Histogram {
         }
     }
 
-    /// The value that `percent` of all do not exceed: the middle of its bucket. 0 when nothing was counted.
+    /// `percent` of all values are at most this one, which is the middle of a bucket. 0 if nothing was counted.
     pub fn quantile(&self, percent: u64) -> u64 {
         let total: u64 = self.0.iter().map(|&count| u64::from(count)).sum();
         let rank = total.saturating_mul(percent).div_ceil(100).max(1);
@@ -45,7 +45,7 @@ impl Histogram {
 
 fn bucket(value: u64) -> usize {
     let value = value.min((1 << BITS) - 1);
-    // How many of the low bits do not count.
+    // The number of low bits that do not count.
     let shift = (u64::BITS - value.leading_zeros()).saturating_sub(FINENESS + 1);
     let index = (u64::from(shift) << FINENESS) + (value >> shift);
     usize::try_from(index).unwrap_or(BUCKETS)

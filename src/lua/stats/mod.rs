@@ -1,13 +1,14 @@
-//! What is known of the runs of one script: how many, how many failed, how long they took.
+//! The figures of the runs of one script, library or command: how many, how many failed, how long they took.
 
-pub mod histogram;
+mod histogram;
+
 use std::time::Duration;
 
 use self::histogram::Histogram;
 
-/// See the module's documentation. The histogram is the larger part, so a script that never ran has none.
+/// See the module's documentation. The histogram is the larger part, so it is made by the first run.
 #[derive(Default)]
-pub(super) struct Runs {
+pub(super) struct RunCounters {
     calls: u64,
     errors: u64,
     total: u64,
@@ -15,25 +16,24 @@ pub(super) struct Runs {
     times: Option<Box<Histogram>>,
 }
 
-/// The figures of a script's runs. Times are in nanoseconds; `p50 <= p99 <= max`.
+/// The figures. Times are in nanoseconds; `p50 <= p99 <= max`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RunFigures {
-    /// Runs.
     pub calls: u64,
-    /// Runs that ended with an error.
+    /// Runs that failed.
     pub errors: u64,
     /// The time of all runs.
     pub total: u64,
     /// The longest run.
     pub max: u64,
-    /// The time that half of the runs did not exceed, within a sixteenth.
+    /// Half of the runs took at most this time, within a sixteenth.
     pub p50: u64,
-    /// The time that 99 of 100 runs did not exceed, within a sixteenth.
+    /// 99 of 100 runs took at most this time, within a sixteenth.
     pub p99: u64,
 }
 
-impl Runs {
-    /// Notes a run.
+impl RunCounters {
+    /// Counts a run.
     pub fn add(&mut self, took: Duration, failed: bool) {
         let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.calls = self.calls.saturating_add(1);
@@ -43,7 +43,6 @@ impl Runs {
         self.times.get_or_insert_default().add(took);
     }
 
-    /// How many runs were noted.
     pub fn calls(&self) -> u64 {
         self.calls
     }
@@ -53,12 +52,11 @@ impl Runs {
         Duration::from_nanos(self.total)
     }
 
-    /// The time of a run on average.
+    /// The average time of a run.
     pub fn mean(&self) -> Duration {
         Duration::from_nanos(self.total.checked_div(self.calls).unwrap_or(0))
     }
 
-    /// What was noted.
     pub fn figures(&self) -> RunFigures {
         let quantile = |percent| self.times.as_ref().map_or(0, |times| times.quantile(percent)).min(self.max);
         let Self { calls, errors, total, max, .. } = *self;
@@ -72,7 +70,7 @@ mod tests {
 
     #[test]
     fn runs_are_counted_and_their_times_are_in_order() {
-        let mut runs = Runs::default();
+        let mut runs = RunCounters::default();
         assert_eq!(runs.figures(), RunFigures::default());
         runs.add(Duration::from_nanos(1031), true);
         let one = RunFigures { calls: 1, errors: 1, total: 1031, max: 1031, p50: 1031, p99: 1031 };

@@ -1,4 +1,4 @@
-//! `atomic.*` with a fake port: which functions there are, how tables become arguments, and how refusals are raised.
+//! `atomic.*` with a fake port: the list of functions, tables as arguments, and refusals as errors.
 
 use super::*;
 
@@ -80,7 +80,7 @@ fn a_table_is_its_list_and_then_its_options_in_the_order_of_the_syntax() {
 }
 
 #[test]
-fn what_is_no_option_of_the_command_is_refused_and_never_data() {
+fn unknown_options_are_refused_and_never_taken_for_data() {
     for (script, near) in [
         ("atomic.buy('k', {price = 1})", "PRICE"),
         ("atomic.buy('k', {at = 1, zones = 2})", "ZONES"),

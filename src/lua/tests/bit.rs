@@ -1,4 +1,4 @@
-//! `bit`: what LuaBitOp answers.
+//! `bit`: the results of LuaBitOp.
 
 use super::*;
 
@@ -48,7 +48,7 @@ fn results_are_signed_and_numbers_are_taken_modulo_two_to_the_32() {
 }
 
 #[test]
-fn what_is_no_number_is_refused() {
+fn arguments_that_are_not_numbers_are_refused() {
     let mut rig = Rig::new();
     for function in ["tobit", "bnot", "band", "bor", "bxor", "lshift", "rshift", "arshift", "rol", "ror", "bswap", "tohex"] {
         for (value, kind) in [

@@ -42,7 +42,7 @@ fn eval_remembers_and_flush_forgets() {
 }
 
 #[test]
-fn only_what_is_not_stored_is_evicted() {
+fn stored_scripts_are_not_evicted() {
     let mut rig = Rig::new();
     let loaded = rig.engine.load(b"return 'loaded'").unwrap().hex();
     let kept = adopt(&mut rig, b"return 'kept'");
@@ -98,7 +98,7 @@ fn an_adopted_script_is_compiled_when_it_is_used() {
 }
 
 #[test]
-fn what_is_stored_no_longer_is_evicted_at_once_if_there_is_too_much() {
+fn a_script_that_is_no_longer_stored_is_evicted_at_once_above_the_limit() {
     let mut rig = Rig::new();
     let sources: Vec<_> = (0..=EVICTABLE_SCRIPTS).map(|i| format!("return {i}")).collect();
     for source in &sources {

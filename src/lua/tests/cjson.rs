@@ -1,4 +1,4 @@
-//! `cjson`: what lua-cjson answers, and what a hostile script can try.
+//! `cjson`: the results of lua-cjson, and hostile scripts.
 
 use super::*;
 
@@ -123,7 +123,7 @@ fn errors_are_those_of_lua_cjson() {
 }
 
 #[test]
-fn settings_do_what_they_say() {
+fn every_setting_has_its_effect() {
     let mut rig = Rig::new();
     for (script, reply) in [
         ("return {cjson.encode_sparse_array()}", "*3 _ :2 :10"),
@@ -200,7 +200,7 @@ fn nesting_is_bounded_whatever_the_settings() {
 }
 
 #[test]
-fn memory_and_time_end_what_is_too_large() {
+fn limits_of_memory_and_time_hold() {
     let memory = "memory limit";
     let mut rig = Rig::new();
     rig.check_fails("local s = ('\\1'):rep(4000000) return #cjson.encode(s)", memory);
@@ -217,7 +217,7 @@ fn memory_and_time_end_what_is_too_large() {
 }
 
 #[test]
-fn what_was_written_is_read_again() {
+fn encoded_values_are_decoded_again() {
     let mut rig = Rig::new();
     rig.check(
         "local all = {} for i = 0, 255 do all[#all + 1] = string.char(i) end
@@ -249,7 +249,7 @@ fn any_memory_limit_leaves_a_working_engine() {
     }
 }
 
-/// Texts made of pieces that mean something, and of any bytes.
+/// Texts made of JSON tokens, and of any bytes.
 #[test]
 fn any_text_is_read_or_refused() {
     const PIECES: &[&[u8]] = &[

@@ -1,15 +1,15 @@
-//! `cmsgpack`: the bytes, round trips, and data that lies.
+//! `cmsgpack`: the bytes, round trips, and malformed data.
 
 use std::fmt::Write as _;
 
 use super::*;
 
-/// What `cmsgpack.pack` makes of the arguments, in hexadecimal.
+/// The result of `cmsgpack.pack`, in hexadecimal.
 fn packed(arguments: &str) -> String {
     format!("return (cmsgpack.pack({arguments}):gsub('.', function(c) return ('%02x'):format(c:byte()) end))")
 }
 
-/// What `cmsgpack.unpack` makes of bytes in hexadecimal.
+/// The result of `cmsgpack.unpack` for bytes in hexadecimal.
 fn unpacked(hex: &str) -> String {
     format!("return {{cmsgpack.unpack((('{hex}'):gsub('..', function(h) return string.char(tonumber(h, 16)) end)))}}")
 }
@@ -68,7 +68,7 @@ fn long_strings_and_tables_have_long_lengths() {
 }
 
 #[test]
-fn what_is_packed_is_unpacked() {
+fn packed_values_are_unpacked_again() {
     let mut rig = Rig::new();
     for value in [
         "1",
@@ -195,7 +195,7 @@ fn nesting_is_bounded_in_both_directions() {
     for tag in ["\\145", "\\129\\1", "\\129"] {
         rig.check_fails(&format!("cmsgpack.unpack(('{tag}'):rep(100000))"), "user_script:1: stack overflow (");
     }
-    // Below as many C calls as Luau allows.
+    // Below the number of C calls that Luau allows.
     rig.check(
         "local s, deep, done = ('\\145'):rep(999) .. '\\1', 0
          local function f()

@@ -79,7 +79,7 @@ fn large_replies_are_refused_before_anything_is_written() {
     rig.check_fails("return {err = ('x'):rep(1000)}", refused);
 }
 
-/// What a script sees of a reply.
+/// A reply as a script sees it.
 const SHOW: &str = "local function show(v)
   if type(v) ~= 'table' then return type(v) .. ':' .. tostring(v) end
   if v.ok then return 'ok:' .. v.ok end
@@ -153,7 +153,7 @@ fn keys_and_arguments_are_ordinary_tables() {
 }
 
 #[test]
-fn a_status_belongs_to_who_got_it() {
+fn each_status_reply_is_a_table_of_its_own() {
     let mut rig = Rig::new();
     rig.check(
         "local a, b = redis.call('SET'), redis.call('SET') a.ok, a.x = 'mine', 1 return {b.ok, b.x == nil, redis.call('SET').ok}",

@@ -1,4 +1,4 @@
-//! The texts of errors, which are those of Redis 7 where a comment does not say otherwise.
+//! The texts of errors. They are those of Redis 7 unless a comment says otherwise.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn errors_of_scripts_read_as_in_redis() {
     rig.check_error("error('msg')", "ERR user_script:1: msg @");
     rig.check_error("error('msg', 0)", "ERR msg @");
     rig.check_error("error({err = 'MYERR boo'})", "MYERR boo @");
-    // Redis 7.0 writes the text without a code; every error of ours has one.
+    // Redis 7.0 writes the text without a code; every error of this engine has one.
     rig.check_error("error({err = 'boo'})", "ERR boo @");
     rig.check_error("error({err = 5})", "ERR 5 @");
     // Redis 7.0 aborts on this one.

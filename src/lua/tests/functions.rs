@@ -1,4 +1,4 @@
-//! Function libraries without a server: how they are loaded, called and made anew.
+//! Function libraries without a server: loading, calling and reloading.
 
 use super::{LIMITS, Record, Rig};
 use crate::lua::{Limits, NumberText, Run};
@@ -11,7 +11,7 @@ impl Rig {
         Ok(())
     }
 
-    /// The reply of a function, or its error; `None` if there is none of this name.
+    /// The reply of a function, or its error; `None` if no function has this name.
     fn call(&mut self, name: &str, keys: &[&[u8]], args: &[&[u8]]) -> Option<Result<String, String>> {
         let mut record = Record::default();
         let run = Run { keys: &keys, args: &args, read_only: false, numbers: NumberText::Lua51, leaves: false };
@@ -77,7 +77,7 @@ fn flags_are_those_that_were_declared() {
     rig.call("g", &[], &[]).unwrap().unwrap();
     let flags: Vec<_> = rig.port.begun.iter().map(|rules| rules.flags.unwrap()).collect();
     assert!(flags[0].no_writes && flags[0].allow_oom && !flags[0].allow_stale);
-    assert_eq!(flags[1], crate::lua::port::Flags::default(), "declared, as an empty list");
+    assert_eq!(flags[1], crate::lua::port::ScriptFlags::default(), "declared, as an empty list");
     let functions = rig.engine.functions();
     assert_eq!(functions.find(b"F").and_then(|function| functions.flags(function)), Some(flags[0]));
 }
@@ -110,7 +110,7 @@ fn errors_name_the_function_and_its_line() {
 }
 
 #[test]
-fn the_code_runs_again_in_a_new_vm_and_what_it_kept_is_gone() {
+fn the_code_runs_again_in_a_new_vm_and_its_values_are_gone() {
     let mut rig = Rig::new();
     rig.load("lib", COUNTER).unwrap();
     rig.expect("count", ":1");
@@ -146,7 +146,7 @@ fn code_that_registers_something_else_each_time_is_refused_once_its_vm_is_gone()
 #[test]
 fn a_name_that_was_a_number_is_that_number() {
     let mut rig = Rig::new();
-    // Argument names are read in any case, so there may be many, and each number in one becomes text, too.
+    // Argument names are read without case, so there may be many; and each number among them becomes text.
     let fields: String = (0..200_u32)
         .map(|bits| {
             let letter =
@@ -195,7 +195,7 @@ fn other_globals_do_not_last() {
 }
 
 #[test]
-fn what_is_loaded_calls_nothing_whatever_it_keeps() {
+fn code_under_load_cannot_call_commands_later_either() {
     let mut rig = Rig::new();
     rig.load(
         "lib",

@@ -1,4 +1,4 @@
-//! What scripts find in the libraries.
+//! The libraries that scripts have.
 
 use super::*;
 
@@ -66,7 +66,7 @@ fn lua_5_1_is_complete() {
 #[test]
 fn random_numbers_are_those_of_redis_and_belong_to_the_run() {
     let mut rig = Rig::new();
-    // From a Redis 7.0.15.
+    // The output of Redis 7.0.15.
     rig.check("math.randomseed(1) return {math.random(1000000), math.random(1000000), math.random(5, 9)}", REDIS_SEQUENCE);
     rig.check("math.randomseed(1) return tostring(math.random())", "$0.041630344484761");
     let draw = "return tostring(math.random()) .. tostring(math.random())";

@@ -1,10 +1,10 @@
-//! Every limit, in every form in which a script may try to outlive it; and the engine works afterwards.
+//! Every limit, against every way in which a script may try to survive it. The engine works afterwards.
 
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::lua::engine::is_worth_native_code;
-use crate::lua::stats::Runs;
+use crate::lua::run::is_worth_native_code;
+use crate::lua::stats::RunCounters;
 
 const BUDGET: Limits = Limits { budget_ms: 30, ..LIMITS };
 
@@ -76,7 +76,8 @@ fn the_timeout_spares_a_run_that_has_written() {
 }
 
 impl Rig {
-    /// Runs a script whose first act is a write, until that came before the timeout: on a busy machine the core may be gone before it.
+    /// Runs a script that starts with a write, until the write came before the timeout: on a busy machine the thread may lose its
+    /// core before.
     fn eval_that_writes_in_time(&mut self, limits: Limits, source: &str) -> Result<String, String> {
         self.engine.set_limits(limits).unwrap();
         let mut attempts = (0..100).map(|_| {
@@ -99,7 +100,7 @@ fn a_late_interrupt_never_hits_the_next_run() {
         ended += usize::from(rig.eval(&spin).is_err());
         let start = Instant::now();
         let reply = rig.eval("return 1");
-        // On a busy machine the core may be gone for longer than the budget.
+        // On a busy machine the thread may lose its core for longer than the budget.
         assert!(reply.as_deref() == Ok(":1") || start.elapsed() >= Duration::from_millis(2), "{reply:?}");
     }
     assert!(ended > 0);
@@ -108,7 +109,7 @@ fn a_late_interrupt_never_hits_the_next_run() {
 #[test]
 fn the_watchdog_wakes_up_again() {
     let mut rig = Rig::with(BUDGET);
-    // It may be ended: the core may be gone.
+    // It may be terminated: the thread may lose its core.
     drop(rig.eval("return 1"));
     std::thread::sleep(Duration::from_millis(1400));
     let ended = rig.eval("while true do end").unwrap_err();
@@ -217,7 +218,7 @@ fn work_of_libraries_is_ended_too() {
     for function in patterns {
         rig.check_fails(&format!("string.{function}(('x'):rep(1e5), '[' .. ('y'):rep(1e5) .. 'x]*', '')"), "pattern too complex");
     }
-    // Each would compute for many seconds if it took the square of its lengths.
+    // Each would compute for many seconds if its time grew with the product of the lengths.
     let computed = cpu_time() - cpu;
     assert!(computed < Duration::from_secs(3), "{computed:?}");
     rig.check("local t = {'b', 'a', ('c'):rep(2000)} table.sort(t) return t[1] .. t[2]", "$ab");
@@ -236,7 +237,7 @@ fn a_run_pauses_for_other_clients_and_one_may_end_it() {
 }
 
 #[test]
-fn a_run_that_nobody_can_end_has_a_budget_of_its_own() {
+fn a_run_that_no_client_can_kill_has_a_budget_of_its_own() {
     let mut rig = Rig::with(Limits { unreachable_budget_ms: 100, ..LIMITS });
     rig.port.pauses = [Pause::Unreachable].into();
     rig.check_fails(
@@ -248,7 +249,7 @@ fn a_run_that_nobody_can_end_has_a_budget_of_its_own() {
 }
 
 #[test]
-fn machine_code_is_made_of_what_computes_and_obeys_the_limits() {
+fn scripts_that_compute_become_machine_code_that_obeys_the_limits() {
     let mut rig = Rig::new();
     let compute =
         "local n = 0 for i = 1, tonumber(ARGV[1]) do n = n + i % 7 if i % 1000 == 0 then n = n - #ARGV end end return n";
@@ -271,7 +272,7 @@ fn machine_code_is_made_of_what_computes_and_obeys_the_limits() {
 }
 
 #[test]
-fn machine_code_is_made_of_what_ran_long_and_often_enough() {
+fn machine_code_takes_runs_that_are_long_and_frequent_enough() {
     for (runs, each, worth) in [
         (1000, Duration::from_micros(1), false),   // short
         (25_000, Duration::from_micros(1), false), // long in all, but each run waits for commands or does little
@@ -280,7 +281,7 @@ fn machine_code_is_made_of_what_ran_long_and_often_enough() {
         (1000, Duration::from_micros(20), true),
         (1, Duration::from_secs(1), true),
     ] {
-        let mut figures = Runs::default();
+        let mut figures = RunCounters::default();
         (0..runs).for_each(|_| figures.add(each, false));
         assert_eq!(is_worth_native_code(&figures, 1000), worth, "{runs} runs of {each:?}");
         assert!(!is_worth_native_code(&figures, 1 << 20), "a source that takes long to compile");
@@ -290,7 +291,7 @@ fn machine_code_is_made_of_what_ran_long_and_often_enough() {
 #[test]
 fn machine_code_is_as_closed_as_the_rest() {
     let mut rig = Rig::new();
-    // Each is run until it is machine code, and then once more.
+    // Each runs until it is machine code, and then once more.
     for (source, reply) in [
         ("for i = 1, 30000 do local x = i * 2 end return tostring(pcall(function() x = 1 end))", "$false"),
         ("for i = 1, 30000 do local x = i * 2 end return tostring(pcall(function() return nosuch end))", "$false"),
@@ -312,7 +313,7 @@ fn machine_code_is_as_closed_as_the_rest() {
 }
 
 #[test]
-fn a_limit_of_one_run_does_not_limit_what_comes_after() {
+fn the_limit_of_one_run_does_not_limit_the_next() {
     let mut rig = Rig::with(Limits { run_memory_bytes: 1 << 20, ..LIMITS });
     for i in 0..20 {
         rig.check("local t = {} for i = 1, 3000 do t[i] = ('x'):rep(100) .. i end return #t", ":3000");
@@ -336,7 +337,7 @@ fn a_line_of_the_log_is_not_made_of_a_million_pieces() {
 fn a_reply_that_takes_long_to_look_through_is_ended() {
     let mut rig = Rig::new();
     let large = Limits { reply_bytes: 512 << 20, memory_bytes: 128 << 20, ..LIMITS };
-    // Empty tables that were large once take long to look through, and few bytes of a reply.
+    // It takes long to walk empty tables that were once large, and they are few bytes of a reply.
     let script = "local h = {} for i = 1, 4e5 do h['k' .. i] = 1 end for k in pairs(h) do h[k] = nil end \
                   local t = {} for i = 1, 1e6 do t[i] = h end return t";
     rig.check_ended(Limits { budget_ms: 200, ..large }, script, "ERR script exceeded the time limit of 200 ms");

@@ -1,13 +1,12 @@
 //! The engine with a fake server: conversions, errors, sandbox, limits and cache.
 //!
-//! `Rig` is an engine with a port that replies what a test tells it to and a sink that records what it gets as one line of
-//! text.
+//! `Rig` is an engine with a port whose replies a test sets, and a sink that records the reply as one line of text.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::port::{Call, LogLevel, NativeCommand, Pause, Port, ReplySink, Rules};
+use super::port::{CommandCall, LogLevel, NativeCommand, Pause, Port, ReplySink, Rules};
 use super::{Digest, Engine, Limits, NumberText, Run, ServerVersion, Version};
 use crate::error::Error;
 
@@ -27,7 +26,7 @@ mod sandbox;
 mod structs;
 mod timing;
 
-/// Replies in turn, and the last one from then on. The reply `PANIC` panics; the command ECHO gives back its argument.
+/// Gives the replies in turn, then `OK`. The reply `PANIC` panics. The command ECHO returns its argument.
 #[derive(Default)]
 pub(super) struct FakePort {
     pub replies: VecDeque<Vec<u8>>,
@@ -41,7 +40,7 @@ pub(super) struct FakePort {
     reply: Vec<u8>,
 }
 
-/// The native commands: no command and no option of them is one of ours.
+/// The native commands. The module has no such commands or options.
 pub(super) fn natives() -> Vec<NativeCommand> {
     vec![
         NativeCommand { name: c"atomic.buy", options: vec![b"ZONE", b"AT", b"GIFT", b"ALL"] },
@@ -55,7 +54,7 @@ impl Port for FakePort {
         Ok(())
     }
 
-    fn call(&mut self, call: Call<'_>) -> &[u8] {
+    fn call(&mut self, call: CommandCall<'_>) -> &[u8] {
         let argv = call.argv;
         self.calls.push(argv.iter().map(|arg| arg.to_vec()).collect());
         if argv[0] == b"SET" {
@@ -70,7 +69,7 @@ impl Port for FakePort {
         &self.reply
     }
 
-    fn run(&mut self, native: usize, call: Call<'_>) -> &[u8] {
+    fn run(&mut self, native: usize, call: CommandCall<'_>) -> &[u8] {
         assert_eq!(natives()[native].name.to_bytes(), call.argv[0]);
         self.natives += 1;
         self.keys.push(call.key);
@@ -98,7 +97,7 @@ impl Port for FakePort {
     }
 }
 
-/// What was written, as text.
+/// The written values as text.
 #[derive(Default)]
 pub(super) struct Record(Vec<String>);
 
@@ -158,8 +157,8 @@ pub(super) const NOTHING: Run<'static> =
     Run { keys: &EMPTY, args: &EMPTY, read_only: false, numbers: NumberText::Lua51, leaves: false };
 const EMPTY: &[&[u8]] = &[];
 
-/// Small limits, so that tests are quick. The time limits are far off: on a busy machine anything may take long, so a short one is set
-/// for the run alone that it must end ([`Rig::check_ended`]).
+/// Small limits, so that tests are quick. The time limits are high: on a busy machine anything may take long, so a test sets a
+/// short one only for the run that it must terminate ([`Rig::check_ended`]).
 pub(super) const LIMITS: Limits = Limits {
     memory_bytes: 16 << 20,
     run_memory_bytes: 0,
@@ -204,7 +203,7 @@ impl Rig {
         assert_eq!(self.eval(source).as_deref(), Ok(expected), "{source}");
     }
 
-    /// The error's text; `@` in what is expected stands for the position that Redis adds, in line 1.
+    /// Checks the text of an error. `@` in `expected` stands for the position that Redis adds, in line 1.
     #[track_caller]
     pub fn check_error(&mut self, source: &str, expected: &str) {
         let sha = String::from_utf8(Digest::of(source.as_bytes()).hex().to_vec()).unwrap();
@@ -212,7 +211,7 @@ impl Rig {
         assert_eq!(self.eval(source), Err(expected), "{source}");
     }
 
-    /// These limits end the script with an error that contains `part`, and the engine works afterwards.
+    /// Checks that these limits terminate the script with an error that contains `part`, and that the engine works afterwards.
     #[track_caller]
     pub fn check_ended(&mut self, limits: Limits, source: &str, part: &str) {
         self.engine.set_limits(limits).unwrap();
@@ -222,7 +221,7 @@ impl Rig {
         self.check_works();
     }
 
-    /// The script fails with an error that contains `part`, and the engine works afterwards.
+    /// Checks that the script fails with an error that contains `part`, and that the engine works afterwards.
     #[track_caller]
     pub fn check_fails(&mut self, source: &str, part: &str) {
         match self.eval(source) {
@@ -238,7 +237,7 @@ impl Rig {
     }
 }
 
-/// The processor time that this thread has had. A load on the machine does not stretch it, so a bound on it holds.
+/// The processor time of this thread. Load on the machine does not stretch it, so a bound on it holds.
 pub(super) fn cpu_time() -> Duration {
     let figures = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     Duration::from_nanos(figures.split(' ').next().unwrap().parse().unwrap())

@@ -1,4 +1,4 @@
-//! What scripts cannot reach, and that nothing of a run is left for the next one.
+//! Scripts reach nothing outside the sandbox, and a run leaves nothing for the next one.
 
 use super::*;
 
@@ -43,7 +43,7 @@ fn only_what_is_listed_exists() {
     ] {
         rig.check(&format!("return tostring({name})"), "$nil");
     }
-    // The compiler has instructions for these, which must not make them exist.
+    // The compiler has instructions for these. They must not exist nevertheless.
     rig.check_fails("return bit32.band(1, 3)", "nonexistent global variable 'bit32'");
     rig.check_fails("return vector.create(1, 2, 3)", "nonexistent global variable 'vector'");
     rig.check_fails("return typeof(1)", "nonexistent global variable 'typeof'");
@@ -52,7 +52,7 @@ fn only_what_is_listed_exists() {
 }
 
 #[test]
-fn what_outlives_a_run_is_read_only() {
+fn tables_that_outlive_a_run_are_read_only() {
     let mut rig = Rig::new();
     for attack in [
         "x = 1",
@@ -92,7 +92,7 @@ fn what_outlives_a_run_is_read_only() {
     );
 }
 
-/// First scripts that leave something behind, and a second one that looks for it.
+/// Scripts that try to leave something for later runs, and a script that looks for it.
 #[test]
 fn nothing_is_left_for_the_next_run() {
     let mut rig = Rig::new();
@@ -152,7 +152,7 @@ fn bytecode_cannot_be_loaded() {
 }
 
 #[test]
-fn code_that_is_loaded_lives_in_the_sandbox() {
+fn code_of_loadstring_stays_in_the_sandbox() {
     let mut rig = Rig::new();
     rig.check_fails("loadstring('x = 1')()", "Attempt to modify a readonly table");
     rig.check_fails("load(function() return nil end)() loadstring('return print')()", "nonexistent global variable 'print'");

@@ -1,8 +1,8 @@
-//! `struct`: formats, alignment, and formats that lie.
+//! `struct`: formats, alignment, and malformed data.
 
 use super::*;
 
-/// What `struct.pack` makes of the arguments, in hexadecimal.
+/// The result of `struct.pack`, in hexadecimal.
 fn packed(arguments: &str) -> String {
     format!("return (struct.pack({arguments}):gsub('.', function(c) return ('%02x'):format(c:byte()) end))")
 }
@@ -82,7 +82,7 @@ fn bytes_become_values() {
 }
 
 #[test]
-fn sizes_count_what_a_format_takes() {
+fn size_counts_the_bytes_of_a_format() {
     let mut rig = Rig::new();
     for (format, size) in [
         ("", 0),

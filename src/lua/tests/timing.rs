@@ -1,5 +1,5 @@
-//! What a run costs in the engine. Not a test:
-//! `cargo test --no-default-features --lib script::tests::timing -- --ignored --nocapture`.
+//! The cost of a run in the engine. Not a test:
+//! `cargo test --no-default-features --lib lua::tests::timing -- --ignored --nocapture`.
 
 use std::time::Instant;
 
@@ -11,10 +11,10 @@ impl Port for Null {
     fn begin(&mut self, _: Rules) -> Result<(), Error> {
         Ok(())
     }
-    fn call(&mut self, _: Call<'_>) -> &[u8] {
+    fn call(&mut self, _: CommandCall<'_>) -> &[u8] {
         b"$5\r\nvalue\r\n"
     }
-    fn run(&mut self, _: usize, call: Call<'_>) -> &[u8] {
+    fn run(&mut self, _: usize, call: CommandCall<'_>) -> &[u8] {
         self.call(call)
     }
     fn may_call(&mut self, _: &[&[u8]]) -> Result<bool, &[u8]> {

@@ -1,79 +1,63 @@
 //! Creates a VM, runs scripts in it, and replaces it when it can no longer be trusted.
 //!
-//! A run is one protected call. Inside it `run_task` sets the arguments, calls the script and writes its result; whatever
-//! goes wrong there unwinds to the one `lua_pcall` here, as a C++ exception, and becomes an `Error` in `outcome`. Nothing
-//! that can raise is called outside of a protected call. After a limit was hit the VM proves that it works, or is replaced.
+//! A run is one protected call. Inside it `callbacks::run_task` sets the arguments, calls the script and writes its result. An
+//! error unwinds, as a C++ exception, to the one `lua_pcall` in [`Vm::run`] and becomes an `Error` in `outcome`. Nothing that can
+//! raise is called outside a protected call. After a run that hit a memory limit the VM proves that it works, or is replaced.
 
+pub mod allocator;
+pub mod arguments;
+mod callbacks;
+mod compiler;
 pub mod context;
-pub mod fault;
-pub mod heap;
-mod inside;
+pub mod error_text;
+mod interrupt;
+pub mod pinned;
 pub mod random;
+pub mod run_state;
 pub mod stack;
+pub mod task;
+#[cfg(test)]
+mod tests;
+mod watchdog;
 
 use std::ffi::c_int;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 use std::rc::Rc;
 
 use mlua::ffi;
 
-use self::context::{Context, Entry, Failure, Registered, ServerVersion, Source, Task};
-use self::heap::allocate;
-use self::inside::{compile_natively, compile_source, interrupt, prove, set_up, use_globals};
-use self::stack::{Native, Ref, Stack, native};
-use super::limits::{Limits, Slot, Verdict};
+use self::allocator::allocate;
+use self::callbacks::{Compilation, RunFunctions, compile, compile_natively, on_interrupt, prove, set_up, use_globals};
+use self::compiler::CompilerOptions;
+use self::context::Context;
+use self::interrupt::Interrupt;
+use self::pinned::Ref;
+use self::stack::{Quiet, Stack, call_protected};
+use self::task::{CompiledSource, EntryPoint, Failure, LoadedChunk, RunName, Source, Task};
+use super::limits::{Limits, Termination};
 use super::loaded::declaration::Declaration;
 use super::numbers::text::{NumberText, use_format};
 use super::port::{NativeCommand, Port, ReplySink};
-use super::sandbox;
-use super::sandbox::library_globals;
-use super::scripts::cache::Digest;
+use super::sandbox::{self, library_globals};
+use super::version::ServerVersion;
 use crate::error::{Error, MESSAGE_BYTES, Result};
 
-/// How much the collector does at a time. Luau's own 1 KiB is outrun by strings of a few of them.
+/// The collector's step. Luau's own step of 1 KiB is outrun by strings of a few KiB.
 const STEP_KIB: c_int = 64;
 
-/// Machine code is a multiple of its source, and stays until the VM is closed.
+/// The source that may be compiled to machine code in one VM: machine code is a multiple of its source, and stays until the VM is
+/// closed.
 const NATIVE_SOURCE_BYTES: usize = 256 << 10;
 
 /// Garbage below this is left to Luau's own collector.
 const GARBAGE_BYTES: usize = 4 << 20;
 
-/// Slots of the main stack that are always there.
+/// Slots of the main stack that always exist: the error handler, the function that runs a task, and the three values that it
+/// gets. These are the globals and the names KEYS and ARGV.
 const HANDLER: c_int = 1;
 const RUN_TASK: c_int = 2;
-// Then what every run begins with on its stack: the globals, and the names KEYS and ARGV.
 const LAST: c_int = 5;
-
-/// What errors call a run.
-#[derive(Clone, Copy)]
-pub(super) enum Name<'a> {
-    /// A script.
-    Script(Digest),
-    /// A function.
-    Function(&'a [u8]),
-    /// The code of a library, whose errors are told apart otherwise.
-    Nothing,
-    /// The code of a file, whose errors are told apart by their lines.
-    File,
-}
-
-/// The code of a library, which has run in the VM of this number.
-#[derive(Debug)]
-pub(super) struct Loaded {
-    /// The VM.
-    pub vm: u64,
-    /// The code itself.
-    pub code: Ref,
-    /// What it registered.
-    pub functions: Vec<Registered>,
-}
-
-impl Loaded {
-    /// The number of no VM.
-    pub const GONE: u64 = u64::MAX;
-}
 
 /// See the module's documentation.
 pub(super) struct Vm {
@@ -82,30 +66,31 @@ pub(super) struct Vm {
     number: u64,
     baseline: usize,
     collect_above: usize,
-    /// The last run was a function's, and gave one other globals.
+    /// The last run was one of a registered function, and changed the globals of a function.
     rebound: bool,
-    /// Machine code may be made of so many bytes of source; 0 where this machine, or the settings, have none.
+    /// Bytes of source that may still be compiled to machine code; 0 if the machine or the settings exclude that.
     native_bytes: usize,
 }
 
 impl Vm {
     /// A VM that is ready to run scripts.
     pub fn new(limits: Limits, version: ServerVersion, natives: Vec<NativeCommand>) -> Result<Self> {
-        let context = Rc::new(Context::new(limits, version, natives));
+        let compiler = CompilerOptions::new(sandbox::MUTABLE_GLOBALS, sandbox::NO_FAST_CALL);
+        let context = Rc::new(Context::new(limits, version, natives, compiler));
         let mut vm = Self { context, state: None, number: 0, baseline: 0, collect_above: 0, rebound: false, native_bytes: 0 };
         vm.set_limits(limits)?;
         vm.replace()?;
         Ok(vm)
     }
 
-    /// The VM's number: functions of another number are gone.
+    /// The number of the current VM. Functions of a VM with another number are gone.
     pub fn number(&self) -> u64 {
         self.number
     }
 
     /// Bytes in use.
     pub fn used(&self) -> usize {
-        self.context.heap.used()
+        self.context.allocator.used()
     }
 
     /// Bytes of all values, garbage included. Finer than [`Vm::used`]: Luau takes memory for small values by the page.
@@ -117,7 +102,7 @@ impl Vm {
         count(kilobytes).saturating_mul(1024).saturating_add(count(rest))
     }
 
-    /// Sets the limits for the runs to come.
+    /// Sets the limits of the next runs.
     pub fn set_limits(&mut self, limits: Limits) -> Result<()> {
         let started = self.context.watchdog.set_limits(&limits);
         started.map_err(|e| Error::Internal(format!("the watchdog thread cannot be started: {e}")))?;
@@ -131,41 +116,41 @@ impl Vm {
 
     fn apply_memory_limit(&mut self) {
         let limit = self.context.limits.get().memory_bytes;
-        self.context.heap.set_limit(self.baseline.saturating_add(limit));
+        self.context.allocator.set_limit(self.baseline.saturating_add(limit));
         self.collect_above = self.used().saturating_add(GARBAGE_BYTES.min(limit / 2));
     }
 
-    /// The heap may grow to the limit of the VM or of the run, whichever comes first.
+    /// Lets the memory grow to the limit of the VM or of the run, whichever comes first.
     fn limit_memory_of_run(&self) {
         let limits = self.context.limits.get();
         if limits.run_memory_bytes > 0 {
             let of_vm = self.baseline.saturating_add(limits.memory_bytes);
-            self.context.heap.set_limit(of_vm.min(self.used().saturating_add(limits.run_memory_bytes)));
+            self.context.allocator.set_limit(of_vm.min(self.used().saturating_add(limits.run_memory_bytes)));
         }
     }
 
     /// Replaces the VM by a new one. All functions are gone.
     pub fn replace(&mut self) -> Result<()> {
         self.close();
-        // What could not be set up is not used; the next compilation tries again.
+        // A VM that could not be set up is not used. The next compilation tries again.
         self.open().inspect_err(|_| self.close())
     }
 
     fn open(&mut self) -> Result<()> {
         let context = Rc::as_ptr(&self.context);
-        self.context.heap.set_limit(usize::MAX);
-        // SAFETY: the heap is part of the context, which outlives the VM: `close` runs before it is dropped.
-        let state = unsafe { ffi::lua_newstate(allocate, (&raw const (*context).heap).cast_mut().cast()) };
+        self.context.allocator.set_limit(usize::MAX);
+        // SAFETY: the allocator is part of the context, which outlives the VM: `close` runs before the context is dropped.
+        let state = unsafe { ffi::lua_newstate(allocate, (&raw const (*context).allocator).cast_mut().cast()) };
         let state = NonNull::new(state).ok_or_else(|| Error::Internal("no memory for a Lua VM".to_owned()))?;
         self.state = Some(state);
         self.number += 1;
-        // SAFETY: the state was just made; its callbacks live as long as it does, and the slot is withdrawn in `close`.
-        let slot = unsafe {
+        // SAFETY: the state was just made. Its callbacks live as long as it does, and `close` takes the interrupt away before.
+        let interrupt = unsafe {
             let callbacks = ffi::lua_callbacks(state.as_ptr());
             (*callbacks).userdata = context.cast_mut().cast();
-            // What `tostring` shows of a table is no address.
+            // `tostring` of a table must not show its address.
             ffi::lua_setpointerencodekey(state.as_ptr(), secret(), secret(), secret(), secret());
-            Slot::new(callbacks, interrupt)
+            Interrupt::new(callbacks, on_interrupt)
         };
         // SAFETY: the state was just made, and no function was compiled in it.
         self.native_bytes = unsafe {
@@ -176,20 +161,20 @@ impl Vm {
                 0
             }
         };
-        self.protected(native(set_up)).map_err(|text| Error::Internal(text.unwrap_or_default()))?;
+        let functions = RunFunctions::default();
+        self.protected(set_up, &functions).map_err(|text| Error::Internal(text.unwrap_or_default()))?;
+        // SAFETY: the state is alive and idle; setting a number neither collects nor raises.
+        unsafe { ffi::lua_gc(state.as_ptr(), ffi::LUA_GCSETSTEPSIZE, STEP_KIB) };
+        // SAFETY: the state is alive, idle, and one of this VM.
+        let s = unsafe { Quiet::new(state.as_ptr()) };
+        s.set_top(0);
         let names = self.context.names.get();
-        // SAFETY: the registry keeps all of these; a new state has room for them, and pushing a pinned value never raises.
-        unsafe {
-            ffi::lua_settop(state.as_ptr(), 0);
-            ffi::lua_rawgetfield(state.as_ptr(), ffi::LUA_REGISTRYINDEX, c"atomic.handler".as_ptr());
-            ffi::lua_rawgetfield(state.as_ptr(), ffi::LUA_REGISTRYINDEX, c"atomic.run".as_ptr());
-            let s = Stack::of_running(state.as_ptr());
-            ffi::lua_gc(state.as_ptr(), ffi::LUA_GCSETSTEPSIZE, STEP_KIB);
-            [names.globals, names.keys, names.argv].into_iter().for_each(|name| s.push_ref(name));
+        for pinned in [functions.handler.get(), functions.run.get(), names.globals, names.keys, names.argv] {
+            s.push_ref(pinned);
         }
-        self.context.slot.set(Some(slot));
-        self.context.heap.arm_on_refusal(slot);
-        self.context.watchdog.watch(Some(slot));
+        self.context.interrupt.set(Some(interrupt));
+        self.context.allocator.set_interrupt(Some(interrupt));
+        self.context.watchdog.watch(Some(interrupt));
         self.baseline = self.used();
         self.apply_memory_limit();
         Ok(())
@@ -197,10 +182,10 @@ impl Vm {
 
     fn close(&mut self) {
         self.context.watchdog.watch(None);
-        self.context.heap.disarm();
-        self.context.slot.set(None);
+        self.context.allocator.set_interrupt(None);
+        self.context.interrupt.set(None);
         if let Some(state) = self.state.take() {
-            // SAFETY: nothing refers to the state any more: the watchdog and the heap have just been told.
+            // SAFETY: nothing refers to the state any more: watchdog and allocator have just lost its interrupt.
             unsafe { ffi::lua_close(state.as_ptr()) };
         }
     }
@@ -209,68 +194,57 @@ impl Vm {
         self.state.map(NonNull::as_ptr).ok_or_else(|| Error::Internal("there is no Lua VM".to_owned()))
     }
 
-    /// Calls a C function without arguments in protected mode. The error is its text, if it is one.
-    fn protected(&self, function: Native) -> std::result::Result<(), Option<String>> {
-        let state = self.state.ok_or(None)?.as_ptr();
-        // SAFETY: the state is alive and idle; lua_cpcall protects the call, and what follows never raises: the error is read
-        // only if it is a string.
-        unsafe {
-            if ffi::lua_cpcall(state, function.function, ptr::null_mut()) == ffi::LUA_OK {
-                return Ok(());
-            }
-            let mut len = 0;
-            let text = ffi::lua_tolstringatom(state, -1, &mut len, ptr::null_mut());
-            let text = (!text.is_null())
-                .then(|| String::from_utf8_lossy(std::slice::from_raw_parts(text.cast::<u8>(), len)).into_owned());
-            ffi::lua_settop(state, -2);
-            Err(text)
+    /// Calls `act` with `job` in protected mode. The error is its text, if it is a string.
+    fn protected<J, F>(&self, act: F, job: &J) -> std::result::Result<(), Option<String>>
+    where
+        F: Fn(Stack<'_>, &J) + Copy + 'static,
+    {
+        let state = self.state.ok_or(None)?;
+        // SAFETY: the state is alive, idle, and one of this VM.
+        if unsafe { call_protected(state, act, job) } == ffi::LUA_OK {
+            return Ok(());
         }
+        // SAFETY: the state is alive, idle, and one of this VM.
+        let s = unsafe { Quiet::new(state.as_ptr()) };
+        let text = s.bytes(-1).map(|text| String::from_utf8_lossy(text).into_owned());
+        s.pop(1);
+        Err(text)
     }
 
-    /// Compiles a script, or the code of a library. The error says why not, and where.
-    pub fn compile(&mut self, source: Source<'_>) -> Result<Ref> {
+    /// Compiles a script, or the code of a library. The error says why that failed, and where.
+    pub fn compile(&mut self, source: Source<'_>) -> Result<CompiledSource> {
         let refusal = |why: Vec<u8>| Error::Script([b"ERR Error compiling ", source.what(), b": ", why.as_slice()].concat());
         self.try_compile(source).map_err(refusal)
     }
 
-    /// Compiles something. The error is the reason alone.
-    fn try_compile(&mut self, source: Source<'_>) -> std::result::Result<Ref, Vec<u8>> {
+    /// Compiles a source. The error is the reason alone.
+    fn try_compile(&mut self, source: Source<'_>) -> std::result::Result<CompiledSource, Vec<u8>> {
         if let Some(why) = sandbox::refusal(source.code) {
             return Err(why.to_vec());
         }
-        self.context.heap.forget_refusal();
+        self.context.allocator.forget_refusal();
         self.context.set_ended(None);
-        // SAFETY: only the lifetime changes; the cell is emptied below, before the source can go.
-        self.context.source.set(Some(unsafe { std::mem::transmute::<Source<'_>, Source<'static>>(source) }));
-        let done = self.protected(native(compile_source));
-        self.context.source.set(None);
-        let failure = self.context.failure.take();
-        let compiled = self.context.compiled.take();
-        if self.context.heap.exceeded() || done.is_err() {
-            // A VM that is missing is made by the next compilation.
+        let compilation = Compilation::new(source);
+        let done = self.protected(compile, &compilation);
+        if self.context.allocator.exceeded() || done.is_err() {
+            // The next compilation makes a VM if there is none.
             let _ = self.recover();
-            self.context.set_ended(Some(Verdict::Memory));
+            self.context.set_ended(Some(Termination::Memory));
             return Err(b"not enough memory".to_vec());
         }
-        compiled.ok_or_else(|| {
-            let mut message = failure.message;
+        let Some((function, differs)) = compilation.function.get() else {
+            let mut message = compilation.message.take();
             message.truncate(MESSAGE_BYTES);
-            message
-        })
-    }
-
-    /// Whether what was compiled last means something else in Lua 5.1.
-    pub fn differs(&self) -> bool {
-        self.context.differs.get()
+            return Err(message);
+        };
+        Ok(CompiledSource { function, differs })
     }
 
     /// Compiles the code of a library and runs it, so that it registers its functions.
-    pub fn load(&mut self, source: Source<'_>, port: &mut dyn Port) -> Result<Loaded> {
-        let code = self.compile(source)?;
-        let vm = self.number;
-        self.context.registered.take();
-        let result = self.run_library(code, self.context.libraries.get().loading_functions, Name::Nothing, port);
-        let loaded = Loaded { vm, code, functions: self.context.registered.take() };
+    pub fn load(&mut self, source: Source<'_>, port: &mut dyn Port) -> Result<LoadedChunk> {
+        let code = self.compile(source)?.function;
+        let redis = self.context.libraries.get().loading_functions;
+        let (loaded, _, result) = self.run_library(code, redis, RunName::Library, port);
         let refusal = match result {
             Ok(()) if !loaded.functions.is_empty() => return Ok(loaded),
             Ok(()) => Error::Text("ERR No functions registered"),
@@ -281,24 +255,21 @@ impl Vm {
         Err(refusal)
     }
 
-    /// Compiles the code of a file and runs it, so that it declares its commands. The error is the reason alone, with its line if it has one.
+    /// Compiles the code of a command file and runs it, so that it declares its commands. The error is the reason alone, with its
+    /// line if it has one.
     pub fn load_commands(
         &mut self,
         source: Source<'_>,
         port: &mut dyn Port,
-    ) -> std::result::Result<(Loaded, Vec<Declaration>), Vec<u8>> {
+    ) -> std::result::Result<(LoadedChunk, Vec<Declaration>), Vec<u8>> {
         let without_name = |why: &[u8]| {
             let why = why.strip_prefix(b"ERR ").unwrap_or(why);
             let file = source.name.to_bytes().strip_prefix(b"@").unwrap_or_default();
             why.strip_prefix(file).and_then(|rest| rest.strip_prefix(b":")).unwrap_or(why).to_vec()
         };
-        let code = self.try_compile(source).map_err(|why| without_name(&why))?;
-        let vm = self.number;
-        self.context.registered.take();
-        self.context.declared.take();
-        let result = self.run_library(code, self.context.libraries.get().loading_commands, Name::File, port);
-        let loaded = Loaded { vm, code, functions: self.context.registered.take() };
-        let declared = self.context.declared.take();
+        let code = self.try_compile(source).map_err(|why| without_name(&why))?.function;
+        let redis = self.context.libraries.get().loading_commands;
+        let (loaded, declared, result) = self.run_library(code, redis, RunName::CommandFile, port);
         let why = match result {
             Ok(()) if !declared.is_empty() => return Ok((loaded, declared)),
             Ok(()) => b"declares no command with redis.register_command".to_vec(),
@@ -308,125 +279,145 @@ impl Vm {
         Err(why)
     }
 
-    /// Runs the compiled code of a library, which sees this table as `redis`. The error has no position of its own.
-    fn run_library(&mut self, code: Ref, redis: Ref, name: Name<'_>, port: &mut dyn Port) -> Result<()> {
+    /// Runs compiled code that sees this table as `redis`. Returns what it registered and declared, also if it failed.
+    fn run_library(
+        &mut self,
+        code: Ref,
+        redis: Ref,
+        name: RunName<'_>,
+        port: &mut dyn Port,
+    ) -> (LoadedChunk, Vec<Declaration>, Result<()>) {
         let nothing: &[&[u8]] = &[];
-        let task = Task { entry: Entry::Library(code, redis), keys: &nothing, args: &nothing, numbers: NumberText::default() };
-        self.run(task, name, port, None)
+        let entry = EntryPoint::Library(code, redis);
+        let task = Task { entry, keys: &nothing, args: &nothing, numbers: NumberText::default() };
+        let vm = self.number;
+        self.context.run.take_loaded();
+        let result = self.run(task, name, port, None);
+        let (functions, declared) = self.context.run.take_loaded();
+        (LoadedChunk { vm, code, functions }, declared, result)
     }
 
-    /// Forgets what was loaded.
-    pub fn unload(&mut self, loaded: &Loaded) {
+    /// Releases code and the functions that it registered.
+    pub fn unload(&mut self, loaded: &LoadedChunk) {
         if loaded.vm == self.number {
             self.release(loaded.code);
             loaded.functions.iter().for_each(|function| self.release(function.callback));
         }
     }
 
-    /// Has machine code made of a script of this VM, and of the functions in it, which obeys the interrupt as before; false if it is not
-    /// asked for. Luau keeps that code, outside of the memory limit, as long as the VM: so there is a bound to how much source it is made of.
+    /// Compiles a function of this VM, and the functions in it, to machine code, which obeys the interrupt too. Answers false if
+    /// that was not attempted: Luau keeps machine code outside the memory limit as long as the VM lives, so its source is
+    /// bounded.
     pub fn compile_natively(&mut self, function: Ref, source_bytes: usize) -> bool {
         let Some(left) = self.native_bytes.checked_sub(source_bytes) else { return false };
         self.native_bytes = left;
-        self.context.compiled.set(Some(function));
-        let done = self.protected(native(compile_natively)).is_ok();
-        self.context.compiled.set(None);
-        done
+        self.protected(compile_natively, &function).is_ok()
     }
 
-    /// Whether a limit ended the last run, or the compiler had too little memory.
-    pub fn ended_by_limit(&self) -> bool {
+    /// Whether the last run, or compilation, was terminated.
+    pub fn was_terminated(&self) -> bool {
         self.context.has_ended()
     }
 
-    /// Whether the last run was a function's that gave one other globals; asked once.
+    /// Whether the last run was one of a registered function and changed the globals of a function. The answer is given once.
     pub fn take_rebound(&mut self) -> bool {
         std::mem::take(&mut self.rebound)
     }
 
-    /// Forgets a function of this VM.
+    /// Releases a function of this VM.
     pub fn release(&mut self, function: Ref) {
         if let Some(state) = self.state {
             function.unpin(state);
         }
     }
 
-    /// Runs something compiled. Its name is for errors.
-    pub fn run(&mut self, task: Task<'_>, name: Name<'_>, port: &mut dyn Port, sink: Option<&mut dyn ReplySink>) -> Result<()> {
+    /// Runs compiled code.
+    pub fn run(
+        &mut self,
+        task: Task<'_>,
+        name: RunName<'_>,
+        port: &mut dyn Port,
+        sink: Option<&mut dyn ReplySink>,
+    ) -> Result<()> {
         let state = self.state()?;
         self.limit_memory_of_run();
         use_format(task.numbers);
-        self.context.enter(task, port, sink);
-        // SAFETY: the values lie at these slots since `open`; there is room for as many more, and copying never raises.
-        let status = unsafe {
-            for value in RUN_TASK..=LAST {
-                ffi::lua_pushvalue(state, value);
-            }
-            ffi::lua_pcall(state, LAST - RUN_TASK, 0, HANDLER)
-        };
-        let result = self.outcome(status, name);
-        self.context.leave();
-        // SAFETY: shrinking the stack never raises, nor does pushing pinned values for which it has room. A number that is no function
-        // any more gets no globals.
-        unsafe {
-            ffi::lua_settop(state, LAST);
-            let (s, rebound) = (Stack::of_running(state), self.context.rebound.take());
-            self.rebound = rebound && matches!(task.entry, Entry::Function(_));
-            match task.entry {
-                Entry::Script(_) if !rebound => {}
-                Entry::Script(script) => {
-                    use_globals(s, self.context.names.get().globals);
-                    s.push_ref(script);
-                    s.push_copy(Stack::GLOBALS);
-                    s.set_globals_of(-2);
+        let result = self.context.with_run(&task, port, sink, || {
+            // SAFETY: the state is alive and idle. These slots have their values since `open`, there is room for as many more,
+            // and copying never raises.
+            let status = unsafe {
+                for value in RUN_TASK..=LAST {
+                    ffi::lua_pushvalue(state, value);
                 }
-                Entry::Function(_) => use_globals(s, self.context.names.get().globals),
-                Entry::Library(..) => {
-                    library_globals::end(s);
-                    use_globals(s, self.context.names.get().globals);
-                }
-            }
-            ffi::lua_settop(state, LAST);
-        }
+                ffi::lua_pcall(state, LAST - RUN_TASK, 0, HANDLER)
+            };
+            self.outcome(status, name)
+        });
+        let rebound = self.context.run.rebound.take();
+        self.rebound = rebound && matches!(task.entry, EntryPoint::Function(_));
+        // SAFETY: the state is alive, idle, and one of this VM.
+        self.restore_globals(unsafe { Quiet::new(state) }, task.entry, rebound);
         self.tidy(result)
     }
 
-    /// What a run that ended with `status` came to. The port can still be asked.
-    fn outcome(&self, status: c_int, name: Name<'_>) -> Result<()> {
-        if let Some(text) = self.context.take_panic() {
-            return Err(Error::Internal(text));
+    /// Gives the thread, and a script that was given others, the globals of scripts.
+    fn restore_globals(&self, s: Quiet<'_>, entry: EntryPoint, rebound: bool) {
+        s.set_top(LAST);
+        let globals = self.context.names.get().globals;
+        match entry {
+            EntryPoint::Script(_) if !rebound => {}
+            EntryPoint::Script(script) => {
+                use_globals(s, globals);
+                s.push_ref(script);
+                s.push_copy(Quiet::GLOBALS);
+                s.set_globals_of(-2);
+            }
+            EntryPoint::Function(_) => use_globals(s, globals),
+            EntryPoint::Library(..) => {
+                library_globals::end(s);
+                use_globals(s, globals);
+            }
+        }
+        s.set_top(LAST);
+    }
+
+    /// The result of a run that ended with `status`. The port can still be asked.
+    fn outcome(&self, status: c_int, name: RunName<'_>) -> Result<()> {
+        if let Some(panic) = self.context.take_panic() {
+            return Err(panic);
         }
         if status == ffi::LUA_OK {
             return Ok(());
         }
-        let mut failure = self.context.failure.take();
-        if let Some(verdict) = self.context.verdict() {
-            failure.message = match (verdict, name) {
-                (Verdict::Load, Name::File) => b"ERR loading took more than 500 ms".to_vec(),
-                _ => verdict.text(&self.context.limits.get(), self.context.writes()).into_bytes(),
+        let mut failure = self.context.run.failure.take();
+        let limits = self.context.limits.get();
+        if let Some(termination) = self.context.termination() {
+            failure.message = match (termination, name) {
+                (Termination::Load, RunName::CommandFile) => b"ERR loading took more than 500 ms".to_vec(),
+                _ => termination.text(&limits, self.context.writes()).into_bytes(),
             };
         } else if failure.message.is_empty() {
             failure.message = b"ERR error in error handling".to_vec();
-        } else if failure.message.len() > self.context.limits.get().reply_bytes {
-            failure.message = Verdict::Reply.text(&self.context.limits.get(), self.context.writes()).into_bytes();
+        } else if failure.message.len() > limits.reply_bytes {
+            failure.message = Termination::Reply.text(&limits, self.context.writes()).into_bytes();
         }
         Err(Error::Script(with_place(&failure, name)))
     }
 
-    /// Cleans up after a run: what it left behind must not limit the next one.
+    /// Cleans up after a run, so that its garbage does not limit the next one.
     fn tidy(&mut self, result: Result<()>) -> Result<()> {
-        if self.context.heap.exceeded() || self.used() > self.collect_above {
-            // The reply may be out already. A VM that is missing is made by the next compilation.
+        if self.context.allocator.exceeded() || self.used() > self.collect_above {
+            // The reply may be written already. The next compilation makes a VM if there is none.
             let _ = self.recover();
         }
-        self.context.heap.set_limit(self.baseline.saturating_add(self.context.limits.get().memory_bytes));
+        self.context.allocator.set_limit(self.baseline.saturating_add(self.context.limits.get().memory_bytes));
         result
     }
 
-    /// Collects all garbage and makes the VM prove that it works; replaces it if it does not, or if too little is free.
+    /// Collects all garbage and makes the VM prove that it works. Replaces it if it does not, or if too little memory is free.
     fn recover(&mut self) -> Result<()> {
-        self.context.heap.set_limit(usize::MAX);
-        let healthy = self.protected(native(prove)).is_ok();
+        self.context.allocator.set_limit(usize::MAX);
+        let healthy = self.protected(prove, &()).is_ok();
         let limit = self.context.limits.get().memory_bytes;
         if !healthy || self.used() > self.baseline.saturating_add(limit / 2) {
             return self.replace();
@@ -443,12 +434,12 @@ impl Drop for Vm {
     }
 }
 
-/// Random bits: the keys of the standard library's hash maps are that.
+/// Random bits. The standard library's hash maps take their keys from the same source.
 fn secret() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// The message behind its position, unless it has that already.
+/// The message with its position before it, unless it has that already.
 fn with_line(message: &[u8], place: &[u8]) -> Vec<u8> {
     let place = place.strip_prefix(b"@").unwrap_or(place);
     let file = place.rsplitn(2, |&byte| byte == b':').nth(1).unwrap_or_default();
@@ -457,17 +448,17 @@ fn with_line(message: &[u8], place: &[u8]) -> Vec<u8> {
 }
 
 /// The message, with the position that Redis adds.
-fn with_place(failure: &Failure, name: Name<'_>) -> Vec<u8> {
+fn with_place(failure: &Failure, name: RunName<'_>) -> Vec<u8> {
     let mut text = failure.message.clone();
     let hex;
     let name = match name {
-        Name::Script(digest) => {
+        RunName::Script(digest) => {
             hex = digest.hex();
             Some(&hex[..])
         }
-        Name::Function(name) => Some(name),
-        Name::Nothing => None,
-        Name::File => return with_line(&text, &failure.place),
+        RunName::Function(name) => Some(name),
+        RunName::Library => None,
+        RunName::CommandFile => return with_line(&text, &failure.place),
     };
     if let Some(name) = name.filter(|_| !failure.place.is_empty()) {
         text.extend_from_slice(b" script: ");

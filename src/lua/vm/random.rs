@@ -1,6 +1,6 @@
-//! The generator behind `math.random`: the `lrand48` of Redis, so that a seed gives the same sequence there and here.
+//! The generator of `math.random`: the `lrand48` of Redis, so a seed gives the same sequence in both.
 
-/// As in Redis, the divisor is the largest 31-bit number.
+/// The divisor is the largest 31-bit number, as in Redis.
 const MAX: f64 = 2_147_483_647.0;
 const MULTIPLIER: u64 = 0x5_DEEC_E66D;
 const INCREMENT: u64 = 0xB;
@@ -16,7 +16,7 @@ impl Lrand48 {
         Self((u64::from(seed) << 16) | 0x330E)
     }
 
-    /// A number in 0 (included) to 1 (excluded).
+    /// A number from 0, included, to 1, excluded.
     pub fn next(&mut self) -> f64 {
         self.0 = self.0.wrapping_mul(MULTIPLIER).wrapping_add(INCREMENT) & BITS_48;
         let bits = u32::try_from(self.0 >> 17).unwrap_or_default();

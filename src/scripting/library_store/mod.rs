@@ -82,13 +82,6 @@ fn is_lua(engine: &[u8]) -> bool {
     engine.eq_ignore_ascii_case(b"lua")
 }
 
-/// The first line with its line feed, if it names the Lua engine.
-fn our_line(code: &[u8]) -> Option<&[u8]> {
-    let line = code.split_inclusive(|&byte| byte == b'\n').next().filter(|line| line.ends_with(b"\n"))?;
-    let engine = line.strip_prefix(b"#!")?.split(u8::is_ascii_whitespace).next()?;
-    is_lua(engine).then_some(line)
-}
-
 /// Lets the server check the arguments before the code and the first line. A library without code always fails, so that failure is
 /// expected.
 fn check_line(ctx: Ctx, before: &[Str<'_>], line: &[u8]) -> Result<()> {
@@ -102,7 +95,7 @@ fn check_line(ctx: Ctx, before: &[Str<'_>], line: &[u8]) -> Result<()> {
 /// `[REPLACE] code`
 pub fn load(ctx: Ctx, scripting: &mut Scripting, words: &[Str<'_>]) -> Result<()> {
     let (code, before) = words.split_last().map_or((None, words), |(code, before)| (Some(code.bytes()), before));
-    let line = code.and_then(our_line);
+    let line = code.and_then(lua::library_line);
     if let Some(line) = line {
         check_line(ctx, before, line)?;
     }

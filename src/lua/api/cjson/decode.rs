@@ -2,13 +2,13 @@
 
 use std::ffi::c_int;
 
-use super::{SLOTS_PER_LEVEL, settings};
-use crate::lua::api::call::Pace;
+use super::{SLOTS_PER_LEVEL, Settings, settings};
+use crate::lua::api::library_call::Pace;
 use crate::lua::limits::MAX_DEPTH;
-use crate::lua::numbers::json::{self, Settings};
-use crate::lua::vm::stack::{Kind, Stack, Text};
+use crate::lua::numbers::strtod;
+use crate::lua::vm::stack::{Buffer, Kind, Stack};
 
-pub(super) fn decode(s: Stack) -> c_int {
+pub(super) fn decode(s: Stack<'_>) -> c_int {
     if s.top() != 1 {
         s.raise_bad_argument(1, format_args!("expected 1 argument"));
     }
@@ -21,9 +21,17 @@ pub(super) fn decode(s: Stack) -> c_int {
     {
         s.raise_text(c"JSON parser does not support UTF-16 or UTF-32");
     }
-    let settings = settings(s).get();
-    let mut decoder =
-        Decoder { s, settings, text, at: 0, depth: 0, pace: Pace::default(), string: Piece::Plain(&[]), unescaped: Text::new(s) };
+    let settings = settings::current(s).get();
+    let mut decoder = Decoder {
+        s,
+        settings,
+        text,
+        at: 0,
+        depth: 0,
+        pace: Pace::default(),
+        string: Piece::Plain(&[]),
+        unescaped: Buffer::new(s),
+    };
     let token = decoder.next();
     decoder.value(token);
     let token = decoder.next();
@@ -84,15 +92,15 @@ struct Token {
     at: usize,
 }
 
-struct Decoder<'a> {
-    s: Stack,
+struct Decoder<'r> {
+    s: Stack<'r>,
     settings: Settings,
-    text: &'a [u8],
+    text: &'r [u8],
     at: usize,
     depth: i32,
     pace: Pace,
-    string: Piece<'a>,
-    unescaped: Text,
+    string: Piece<'r>,
+    unescaped: Buffer<'r>,
 }
 
 impl Decoder<'_> {
@@ -136,9 +144,11 @@ impl Decoder<'_> {
     fn object(&mut self) {
         self.descend();
         let mut token = self.next();
-        let mut first = true;
-        while !(first && matches!(token.what, What::ObjectEnd)) {
-            first = false;
+        if matches!(token.what, What::ObjectEnd) {
+            self.depth -= 1;
+            return;
+        }
+        loop {
             if !matches!(token.what, What::String) {
                 self.refuse("object key string", token);
             }
@@ -168,7 +178,11 @@ impl Decoder<'_> {
         }
         let mut token = self.next();
         let mut index: c_int = 0;
-        while !(index == 0 && matches!(token.what, What::ArrayEnd)) {
+        if matches!(token.what, What::ArrayEnd) {
+            self.depth -= 1;
+            return;
+        }
+        loop {
             self.value(token);
             index = index.saturating_add(1);
             self.s.raw_set_element(-2, index);
@@ -182,7 +196,7 @@ impl Decoder<'_> {
         self.depth -= 1;
     }
 
-    /// The byte `ahead` of where we are; behind the text there is a NUL.
+    /// The byte `ahead` of the position; a NUL follows the text.
     fn byte(&self, ahead: usize) -> u8 {
         self.text.get(self.at.saturating_add(ahead)).copied().unwrap_or_default()
     }
@@ -191,7 +205,7 @@ impl Decoder<'_> {
         self.text.get(self.at..).unwrap_or_default()
     }
 
-    /// Reads a token; one that is wrong is not passed.
+    /// Reads a token. The position stays at one that is wrong.
     fn next(&mut self) -> Token {
         while matches!(self.byte(0), b' ' | b'\t' | b'\n' | b'\r') {
             self.at += 1;
@@ -236,7 +250,7 @@ impl Decoder<'_> {
         }
     }
 
-    /// Whether a number that can be read is none of JSON's.
+    /// Whether a number can be read here that JSON does not have.
     fn is_invalid_number(&self) -> bool {
         let digits = usize::from(self.byte(0) == b'-');
         let after = self.byte(digits + 1);
@@ -249,13 +263,13 @@ impl Decoder<'_> {
     }
 
     fn number(&mut self) -> What {
-        match json::number(self.rest()) {
+        match strtod::number(self.rest()) {
             Some((value, len)) => self.pass(len, What::Number(value)),
             None => What::Wrong("invalid number"),
         }
     }
 
-    /// Reads a string; where it is wrong we stay.
+    /// Reads a string. The position stays where it is wrong.
     fn string(&mut self) -> Result<(), &'static str> {
         self.at += 1;
         let start = self.at;
@@ -282,7 +296,7 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    /// Passes bytes that stand for themselves, and answers where they end.
+    /// Passes bytes that are not escaped and answers where they end.
     fn plain(&mut self) -> usize {
         let rest = self.rest();
         self.at += rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0)).unwrap_or(rest.len());
@@ -305,7 +319,7 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    /// Reads `\uXXXX`, or two of them that are a surrogate pair.
+    /// Reads `\uXXXX`, or two of them for a surrogate pair.
     fn unicode(&mut self) -> Option<()> {
         let mut code = self.hex(2)?;
         let mut len = 6;

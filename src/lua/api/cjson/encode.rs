@@ -2,33 +2,33 @@
 
 use std::ffi::c_int;
 
-use super::{SLOTS_PER_LEVEL, settings};
-use crate::lua::api::call::Pace;
+use super::{SLOTS_PER_LEVEL, Settings, settings};
+use crate::lua::api::library_call::Pace;
 use crate::lua::limits::MAX_DEPTH;
-use crate::lua::numbers::json::{self, Settings};
-use crate::lua::vm::stack::{Kind, Stack, Text};
+use crate::lua::numbers::{printf, truncated};
+use crate::lua::vm::stack::{Buffer, Kind, Stack};
 
-pub(super) fn encode(s: Stack) -> c_int {
+pub(super) fn encode(s: Stack<'_>) -> c_int {
     if s.top() != 1 {
         s.raise_bad_argument(1, format_args!("expected 1 argument"));
     }
-    let mut encoder = Encoder { s, settings: settings(s).get(), text: Text::new(s), pace: Pace::default() };
+    let mut encoder = Encoder { s, settings: settings::current(s).get(), text: Buffer::new(s), pace: Pace::default() };
     s.push_copy(1);
     encoder.value(0);
     s.push_bytes(encoder.text.bytes());
     1
 }
 
-struct Encoder {
-    s: Stack,
+struct Encoder<'r> {
+    s: Stack<'r>,
     settings: Settings,
-    text: Text,
+    text: Buffer<'r>,
     pace: Pace,
 }
 
-impl Encoder {
+impl Encoder<'_> {
     fn refuse(&self, index: c_int, reason: &str) -> ! {
-        self.s.raise_line(format_args!("Cannot serialise {}: {reason}", self.s.type_text(index)))
+        self.s.raise_line(format_args!("Cannot serialise {}: {reason}", self.s.type_name(index)))
     }
 
     /// Writes the value on the top.
@@ -85,11 +85,13 @@ impl Encoder {
         if !value.is_finite() {
             match self.settings.encode_invalid {
                 0 => self.refuse(index, "must not be NaN or Inf"),
+                // The original writes NaN without its sign.
+                1 if value.is_nan() => return self.text.extend(b"nan"),
                 1 => {}
                 _ => return self.text.extend(b"null"),
             }
         }
-        self.text.extend(json::general(value, self.settings.precision).bytes());
+        self.text.extend(printf::general(value, self.settings.precision).bytes());
     }
 
     fn table(&mut self, depth: i32) {
@@ -104,8 +106,8 @@ impl Encoder {
         }
     }
 
-    /// The last index of the table on the top, if it is an array. An index that C's `int` cannot hold makes an object: there
-    /// lua-cjson loses elements, depending on the order of the fields.
+    /// The last index of the table on the top, if it is an array. A table with an index that C's `int` cannot hold is an object:
+    /// lua-cjson loses elements there, depending on the order of the fields.
     fn array_length(&mut self) -> Option<i32> {
         let (mut last, mut items, mut place) = (0_i32, 0_i32, 0);
         while let Some(next) = self.s.entry_from(-1, place) {
@@ -116,7 +118,7 @@ impl Encoder {
             if !(1.0..=f64::from(i32::MAX)).contains(&key) || key.floor() != key {
                 return None;
             }
-            last = last.max(truncated(key));
+            last = last.max(i32::try_from(truncated(key)).unwrap_or(i32::MAX));
             items = items.saturating_add(1);
         }
         let Settings { sparse_convert, sparse_ratio, sparse_safe, .. } = self.settings;
@@ -129,7 +131,7 @@ impl Encoder {
         Some(last)
     }
 
-    /// Whether the table on the top was read as an array, with `decode_array_with_array_mt`.
+    /// Whether the table on the top was read as an array while `decode_array_with_array_mt` was on.
     fn is_marked(&self) -> bool {
         self.s.push_metatable(-1) && {
             self.s.push_ref(self.s.context().json_array.get());
@@ -181,11 +183,4 @@ impl Encoder {
 
 fn is_escaped(byte: u8) -> bool {
     byte < 0x20 || matches!(byte, b'"' | b'/' | b'\\' | 0x7f)
-}
-
-/// An integral double that is in range as an integer.
-fn truncated(value: f64) -> i32 {
-    #[allow(clippy::cast_possible_truncation)]
-    let integer = value as i32;
-    integer
 }

@@ -1,18 +1,18 @@
-//! Escapes in strings. A backslash before what is no escape in Lua 5.1 means nothing there.
+//! Escapes in strings. A backslash that starts no escape means nothing in Lua 5.1.
 
-/// What an escape is to Luau.
+/// How Luau reads an escape.
 pub(super) enum Escape {
-    /// What it is to 5.1.
+    /// As 5.1 does.
     Same,
-    /// What it is to neither.
+    /// Both refuse it.
     Bad,
-    /// Something else.
+    /// It means something else to Luau.
     Differs,
-    /// An error.
+    /// Luau refuses it, and 5.1 does not.
     Refused,
 }
 
-/// Of the escape whose backslash is before this.
+/// How Luau reads the escape whose backslash is before `text`.
 pub(super) fn escape_of(text: &[u8]) -> Escape {
     let valid = match text {
         [b'x', high, low, ..] => high.is_ascii_hexdigit() && low.is_ascii_hexdigit(),

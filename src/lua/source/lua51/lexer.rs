@@ -1,5 +1,5 @@
-//! The tokens of Lua 5.1, as `llex.c` reads them. What it would refuse is `NotLua51`, and so are hexadecimal floats, which Luau refuses. A
-//! long string may contain `[[`, as on some servers.
+//! The tokens of Lua 5.1, as `llex.c` reads them. A source that it would refuse is `NotLua51`; so is one with hexadecimal floats,
+//! which Luau refuses. A long string may contain `[[`, as on some servers.
 
 use std::ops::Range;
 
@@ -7,31 +7,28 @@ use std::ops::Range;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NotLua51;
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// A name that is no reserved word.
+pub(super) enum TokenKind {
+    /// A name that is not a reserved word.
     Name,
-    /// A number.
     Number,
     /// A string in quotes.
     Quoted,
     /// A string in long brackets.
     Long,
-    /// A reserved word, or a symbol: its text says which.
+    /// A reserved word or a symbol. Its text says which.
     Fixed,
     /// The end of the source.
     End,
 }
 
-/// A token and where it is.
+/// A token with its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Token<'a> {
-    /// What it is.
-    pub kind: Kind,
-    /// Its text.
+    pub kind: TokenKind,
     pub text: &'a [u8],
-    /// Where it begins.
+    /// The offset of its first byte.
     pub start: usize,
     /// It is the first of its line.
     pub first_of_line: bool,
@@ -40,12 +37,12 @@ pub(super) struct Token<'a> {
 impl Token<'_> {
     /// Whether it is this reserved word or symbol.
     pub fn is(&self, text: &[u8]) -> bool {
-        self.kind == Kind::Fixed && self.text == text
+        self.kind == TokenKind::Fixed && self.text == text
     }
 
-    /// How strongly a binary operator binds to its left and to its right.
+    /// The precedence of a binary operator to its left and to its right.
     pub fn priorities(&self) -> Option<(u8, u8)> {
-        if self.kind != Kind::Fixed {
+        if self.kind != TokenKind::Fixed {
             return None;
         }
         Some(match self.text {
@@ -60,13 +57,13 @@ impl Token<'_> {
         })
     }
 
-    /// The byte after it.
+    /// The offset after its last byte.
     pub fn end(&self) -> usize {
         self.start.saturating_add(self.text.len())
     }
 }
 
-/// Reads tokens one after the other.
+/// Reads the tokens of a source.
 pub(super) struct Lexer<'a> {
     source: &'a [u8],
     at: usize,
@@ -108,7 +105,6 @@ fn is_newline(byte: u8) -> bool {
 }
 
 impl<'a> Lexer<'a> {
-    /// At the start of the source.
     pub fn new(source: &'a [u8]) -> Self {
         Self { source, at: 0 }
     }
@@ -132,32 +128,32 @@ impl<'a> Lexer<'a> {
         let first_of_line = self.skip_blanks()?;
         let start = self.at;
         let kind = match self.peek(0) {
-            None => Kind::End,
+            None => TokenKind::End,
             Some(byte) if byte.is_ascii_alphabetic() || byte == b'_' => {
                 self.skip_while(is_of_name);
-                if is_reserved(self.slice(start..self.at)) { Kind::Fixed } else { Kind::Name }
+                if is_reserved(self.slice(start..self.at)) { TokenKind::Fixed } else { TokenKind::Name }
             }
             Some(byte) if byte.is_ascii_digit() || (byte == b'.' && self.peek(1).is_some_and(|next| next.is_ascii_digit())) => {
                 self.number()?;
-                Kind::Number
+                TokenKind::Number
             }
             Some(quote @ (b'"' | b'\'')) => {
                 self.quoted(quote)?;
-                Kind::Quoted
+                TokenKind::Quoted
             }
             Some(b'[') if self.level().is_some() => {
                 self.long_bracket()?;
-                Kind::Long
+                TokenKind::Long
             }
             Some(_) => {
                 self.at += self.symbol()?;
-                Kind::Fixed
+                TokenKind::Fixed
             }
         };
         Ok(Token { kind, text: self.slice(start..self.at), start, first_of_line })
     }
 
-    /// Skips what is between tokens; tells whether a line ended there.
+    /// Skips blanks and comments. Answers whether a line ended there.
     fn skip_blanks(&mut self) -> Result<bool, NotLua51> {
         let mut line_ended = false;
         while let Some(byte) = self.peek(0) {
@@ -198,7 +194,7 @@ impl<'a> Lexer<'a> {
         loop {
             match self.peek(0) {
                 Some(byte) if byte == quote => break self.at += 1,
-                // A line end behind a backslash may have two bytes.
+                // A line end after a backslash may have two bytes.
                 Some(b'\\') => {
                     let two = matches!((self.peek(1), self.peek(2)), (Some(b'\r'), Some(b'\n')) | (Some(b'\n'), Some(b'\r')));
                     self.at += if two { 3 } else { 2 };
@@ -211,7 +207,7 @@ impl<'a> Lexer<'a> {
         Ok(())
     }
 
-    /// The number of `=` in the long bracket that opens here.
+    /// The number of `=` in the long bracket that opens here, if one does.
     fn level(&self) -> Option<usize> {
         let level = self.source.get(self.at.saturating_add(1)..)?.iter().take_while(|&&byte| byte == b'=').count();
         (self.peek(level.saturating_add(1)) == Some(b'[')).then_some(level)
@@ -263,6 +259,6 @@ pub(super) fn value(text: &[u8]) -> Option<f64> {
         });
         return value.filter(|_| !digits.is_empty());
     }
-    // Names of what is no number begin with a letter, and so are none of ours.
+    // `inf` and `nan` cannot be here: a token of this kind starts with a digit or a point.
     text.parse().ok()
 }

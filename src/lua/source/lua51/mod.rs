@@ -1,15 +1,16 @@
-//! What a source means in Lua 5.1, where that is not what it means in Luau.
+//! Sources of Lua 5.1 that mean something else in Luau.
 //!
-//! A source that is Lua 5.1 should mean here what it means on the server. Luau reads nearly all of it so. The rest is found by a parser of
-//! 5.1's own grammar (`lparser.c`), which has its limits too: so a source is either understood as the server understands it, or not 5.1, and
-//! then it is Luau and stays as it is. What is understood and means something else:
+//! A source that is Lua 5.1 should mean here what it means on the server. Luau gives nearly all of them that meaning. A parser of
+//! 5.1's own grammar (`lparser.c`) finds the others. It has the limits of that grammar too: a source that it refuses is not 5.1,
+//! so it is Luau and stays as it is. In a source that it accepts:
 //!
-//! - the local `arg` of a function with `...`: it is declared at the start of the function, as 5.1 does, in the same line;
-//! - an escape that Luau refuses (`\u00e9`): it loses its backslash, which means nothing in 5.1;
-//! - the rest `differs`. Drop-in mode leaves it to the server's engine; elsewhere docs/lua.md says what happens.
+//! - The local `arg` of a function with `...` is declared at the start of the function, in the same line, as 5.1 does.
+//! - An escape that Luau refuses (`\u00e9`) loses its backslash, which means nothing in 5.1.
+//! - Any other difference makes the source one that `differs`. Drop-in mode leaves it to the server's engine; elsewhere docs/lua.md says
+//!   what happens.
 //!
-//! Rejected: Luau's own parser, of which no syntax tree can be had from C; and searching for words without a grammar, which takes names of
-//! fields, comments and strings for code.
+//! Rejected: Luau's own parser, because its syntax tree is not accessible from C; and a search for words without a grammar,
+//! because it takes names of fields, comments and strings for code.
 
 mod escapes;
 mod lexer;
@@ -27,13 +28,13 @@ use self::parser::Parser;
 /// A source for Luau's compiler.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::lua) struct Translation<'a> {
-    /// The text, in which every line has its number.
+    /// The text. Every line keeps its number.
     pub text: Cow<'a, [u8]>,
-    /// Something in it means something else in Lua 5.1. False for what only runs here, since it uses `atomic`.
+    /// Something in it means something else in Lua 5.1. False for a source that only runs here, since it uses `atomic`.
     pub differs: bool,
 }
 
-/// The source for Luau's compiler.
+/// Translates a source for Luau's compiler.
 pub(in crate::lua) fn translate(source: &[u8]) -> Translation<'_> {
     let mut parser = Parser::new(source);
     if parser.source().is_err() {
@@ -55,13 +56,13 @@ struct Edit {
 enum Change {
     /// Declare `arg`, with all arguments in it.
     Arguments,
-    /// Declare `arg`, which is nil: so it is in a function that uses `...` itself.
+    /// Declare `arg`, which is nil in a function that uses `...` itself.
     Nil,
     /// Leave out the byte here.
     Remove,
 }
 
-/// Room for the declarations.
+/// Room for one declaration, in bytes.
 const DECLARATION: usize = 64;
 
 fn edited(source: &[u8], mut edits: Vec<Edit>) -> Vec<u8> {
@@ -86,7 +87,7 @@ fn edited(source: &[u8], mut edits: Vec<Edit>) -> Vec<u8> {
     text
 }
 
-/// A name that is nowhere in the source.
+/// A name that does not occur in the source.
 fn unused_name(source: &[u8]) -> String {
     let mut name = "select_".to_owned();
     while memmem::find(source, name.as_bytes()).is_some() {

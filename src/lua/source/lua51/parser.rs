@@ -1,11 +1,11 @@
-//! The grammar of Lua 5.1, as `lparser.c` has it: finds what to edit, and what differs.
+//! The grammar of Lua 5.1, as `lparser.c` has it. The parser finds the places to edit and the differences.
 
 use super::escapes::{Escape, escape_of};
-use super::lexer::{Kind, Lexer, NotLua51, Token, value};
+use super::lexer::{Lexer, NotLua51, Token, TokenKind, value};
 use super::shapes::{Function, Named, Shape, is_library};
 use super::{Change, Edit};
 
-/// So deep blocks and expressions may be nested, together (`LUAI_MAXCCALLS`).
+/// The deepest nesting of blocks and expressions together (`LUAI_MAXCCALLS`).
 const MOST_LEVELS: u16 = 200;
 
 pub(super) type Parsed<T = ()> = Result<T, NotLua51>;
@@ -17,7 +17,7 @@ pub(super) struct Parser<'a> {
     ahead: Option<Token<'a>>,
     levels: u16,
     functions: Vec<Function<'a>>,
-    /// What the function that begins here is assigned to.
+    /// The name that the function that starts here is assigned to.
     naming: Option<Named<'a>>,
     pub edits: Vec<Edit>,
     /// Something in it means something else in Luau.
@@ -26,9 +26,8 @@ pub(super) struct Parser<'a> {
 }
 
 impl<'a> Parser<'a> {
-    /// Before a source.
     pub fn new(source: &'a [u8]) -> Self {
-        let token = Token { kind: Kind::End, text: b"", start: 0, first_of_line: true };
+        let token = Token { kind: TokenKind::End, text: b"", start: 0, first_of_line: true };
         let main = Function { vararg: true, is_main: true, ..Function::default() };
         Self {
             lexer: Lexer::new(source),
@@ -47,7 +46,7 @@ impl<'a> Parser<'a> {
     pub fn source(&mut self) -> Parsed {
         self.advance()?;
         self.block()?;
-        if self.token.kind == Kind::End { Ok(()) } else { Err(NotLua51) }
+        if self.token.kind == TokenKind::End { Ok(()) } else { Err(NotLua51) }
     }
 
     fn advance(&mut self) -> Parsed<Token<'a>> {
@@ -78,7 +77,7 @@ impl<'a> Parser<'a> {
     }
 
     fn name(&mut self) -> Parsed<&'a [u8]> {
-        if self.token.kind == Kind::Name { Ok(self.advance()?.text) } else { Err(NotLua51) }
+        if self.token.kind == TokenKind::Name { Ok(self.advance()?.text) } else { Err(NotLua51) }
     }
 
     fn enter(&mut self) -> Parsed {
@@ -87,7 +86,7 @@ impl<'a> Parser<'a> {
     }
 
     fn block_ends(&self) -> bool {
-        self.token.kind == Kind::End || [&b"else"[..], b"elseif", b"end", b"until"].iter().any(|word| self.token.is(word))
+        self.token.kind == TokenKind::End || [&b"else"[..], b"elseif", b"end", b"until"].iter().any(|word| self.token.is(word))
     }
 
     fn block(&mut self) -> Parsed {
@@ -103,9 +102,9 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    /// One statement; tells whether it can only be the last of its block.
+    /// One statement. Answers whether it can only be the last one of its block.
     fn statement(&mut self) -> Parsed<bool> {
-        if self.token.kind != Kind::Fixed {
+        if self.token.kind != TokenKind::Fixed {
             return self.expression_statement().map(|()| false);
         }
         match self.token.text {
@@ -213,7 +212,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    /// A function that calls itself last needs no memory for that in 5.1, and here 20,000 calls are the most.
+    /// `return`. In 5.1 a function that calls itself in a tail call needs no memory for that; here 20,000 calls are the limit.
     fn return_statement(&mut self) -> Parsed {
         self.advance()?;
         if self.block_ends() || self.token.is(b";") {
@@ -230,7 +229,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    /// A call or an assignment. Of two values for one name 5.1 keeps the first, Luau the last.
+    /// A call or an assignment. Of two values for one name 5.1 keeps the first one, Luau the last one.
     fn expression_statement(&mut self) -> Parsed {
         let first = self.primary()?;
         if matches!(first, Shape::Call(_)) {
@@ -259,7 +258,7 @@ impl<'a> Parser<'a> {
         self.expressions()
     }
 
-    /// If a function begins here it has this name.
+    /// Gives this name to the function that starts here, if one does.
     fn name_function(&mut self, name: Option<Named<'a>>) {
         self.naming = name.filter(|_| self.token.is(b"function"));
     }
@@ -276,7 +275,7 @@ impl<'a> Parser<'a> {
         self.operation(0)
     }
 
-    /// An expression whose operators bind stronger than `limit`.
+    /// An expression whose operators have a higher precedence than `limit`.
     fn operation(&mut self, limit: u8) -> Parsed<Shape<'a>> {
         const UNARY: u8 = 8;
         self.enter()?;
@@ -298,13 +297,13 @@ impl<'a> Parser<'a> {
 
     fn simple(&mut self) -> Parsed<Shape<'a>> {
         match self.token.kind {
-            Kind::Number => return Ok(Shape::Number(self.advance()?.text)),
-            Kind::Quoted | Kind::Long => {
+            TokenKind::Number => return Ok(Shape::Number(self.advance()?.text)),
+            TokenKind::Quoted | TokenKind::Long => {
                 self.string()?;
                 return Ok(Shape::Other);
             }
-            Kind::Fixed => {}
-            Kind::Name | Kind::End => return self.primary(),
+            TokenKind::Fixed => {}
+            TokenKind::Name | TokenKind::End => return self.primary(),
         }
         match self.token.text {
             b"nil" | b"true" | b"false" => drop(self.advance()?),
@@ -326,7 +325,7 @@ impl<'a> Parser<'a> {
 
     fn use_name(&mut self, name: &[u8]) {
         match name {
-            // The function that declares it, unless a local of the same name is nearer, which comes to the same.
+            // The function that declares it. A local of the same name may be nearer; then the declaration has no effect.
             b"arg" => {
                 let declares = self.functions.iter_mut().rev().find(|function| function.vararg && !function.is_main);
                 if let Some(function) = declares {
@@ -339,7 +338,7 @@ impl<'a> Parser<'a> {
     }
 
     fn primary(&mut self) -> Parsed<Shape<'a>> {
-        let (mut shape, mut callee, mut is_ours) = if self.token.kind == Kind::Name {
+        let (mut shape, mut callee, mut is_ours) = if self.token.kind == TokenKind::Name {
             let name = self.advance()?.text;
             self.use_name(name);
             (Shape::Name(name), Some(Named::Variable(name)), !is_library(name))
@@ -351,27 +350,27 @@ impl<'a> Parser<'a> {
         };
         loop {
             match (self.token.kind, self.token.text) {
-                (Kind::Fixed, b".") => {
+                (TokenKind::Fixed, b".") => {
                     self.advance()?;
                     let name = self.name()?;
                     callee = is_ours.then_some(Named::Field(name));
                     shape = Shape::Index(Some(name));
                 }
-                (Kind::Fixed, b"[") => {
+                (TokenKind::Fixed, b"[") => {
                     self.advance()?;
                     self.expression()?;
                     self.need(b"]")?;
                     callee = None;
                     shape = Shape::Index(None);
                 }
-                (Kind::Fixed, b":") => {
+                (TokenKind::Fixed, b":") => {
                     self.advance()?;
                     let name = self.name()?;
                     self.arguments()?;
                     shape = Shape::Call(Some(Named::Field(name)));
                     (callee, is_ours) = (None, true);
                 }
-                (Kind::Fixed, b"(" | b"{") | (Kind::Quoted | Kind::Long, _) => {
+                (TokenKind::Fixed, b"(" | b"{") | (TokenKind::Quoted | TokenKind::Long, _) => {
                     self.arguments()?;
                     shape = Shape::Call(callee.take());
                     is_ours = true;
@@ -383,10 +382,10 @@ impl<'a> Parser<'a> {
 
     fn arguments(&mut self) -> Parsed {
         match (self.token.kind, self.token.text) {
-            (Kind::Quoted | Kind::Long, _) => self.string(),
-            (Kind::Fixed, b"{") => self.table(),
+            (TokenKind::Quoted | TokenKind::Long, _) => self.string(),
+            (TokenKind::Fixed, b"{") => self.table(),
             // It could be the start of a statement.
-            (Kind::Fixed, b"(") if !self.token.first_of_line => {
+            (TokenKind::Fixed, b"(") if !self.token.first_of_line => {
                 self.advance()?;
                 if !self.token.is(b")") {
                     self.expressions()?;
@@ -397,12 +396,12 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// A table. Of two values for one place 5.1 keeps that which has no key, Luau the last.
+    /// A table. Of two values for one place 5.1 keeps the one without a key, Luau the last one.
     fn table(&mut self) -> Parsed {
         self.advance()?;
         let (mut items, mut keys) = (0.0, Vec::new());
         while !self.token.is(b"}") {
-            if self.token.kind == Kind::Name && self.ahead_is(b"=")? {
+            if self.token.kind == TokenKind::Name && self.ahead_is(b"=")? {
                 let name = self.name()?;
                 self.advance()?;
                 self.name_function(Some(Named::Field(name)));
@@ -454,11 +453,11 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    /// A string. A backslash before what is no escape in 5.1 means nothing there; Luau has escapes of `x`, `u` and `z`, and refuses them
-    /// unless what follows fits.
+    /// A string. A backslash that starts no escape means nothing in 5.1. Luau has escapes of `x`, `u` and `z`, and refuses
+    /// malformed ones.
     fn string(&mut self) -> Parsed {
         let token = self.advance()?;
-        if token.kind == Kind::Long {
+        if token.kind == TokenKind::Long {
             return Ok(());
         }
         let mut rest = token.text;

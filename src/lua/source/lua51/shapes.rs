@@ -1,24 +1,22 @@
-//! What the parser keeps of expressions and functions.
+//! The properties of expressions and functions that the parser keeps.
 
-/// What an expression is, as far as that matters.
+/// The form of an expression, as far as it matters.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape<'a> {
     /// A name, which can be assigned to.
     Name(&'a [u8]),
     /// An index, which can be assigned to, with the field's name.
     Index(Option<&'a [u8]>),
-    /// A call, and what is called.
+    /// A call, with the name of the function.
     Call(Option<Named<'a>>),
-    /// A number.
     Number(&'a [u8]),
     /// Anything else.
     Other,
 }
 
-/// What a function is called by.
+/// The name by which a function is called.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Named<'a> {
-    /// A variable.
     Variable(&'a [u8]),
     /// A field, or a method, of whatever table.
     Field(&'a [u8]),
@@ -27,11 +25,11 @@ pub(super) enum Named<'a> {
 /// A function around the current place.
 #[derive(Default)]
 pub(super) struct Function<'a> {
-    /// What it was assigned to.
+    /// The variable or field that it was assigned to.
     pub name: Option<Named<'a>>,
     /// It takes `...`.
     pub vararg: bool,
-    /// It is the whole source, which takes `...` and has no `arg`.
+    /// It is the whole source. That takes `...` and has no `arg`.
     pub is_main: bool,
     /// It uses `...`.
     pub uses_dots: bool,
@@ -39,7 +37,7 @@ pub(super) struct Function<'a> {
     pub mentions_arg: bool,
 }
 
-/// Whether the fields of this table are functions of the server: no script has put its own there.
+/// Whether the fields of this table are functions of the server. A script cannot put its own there.
 pub(super) fn is_library(name: &[u8]) -> bool {
     [&b"redis"[..], b"server", b"string", b"table", b"math", b"cjson", b"cmsgpack", b"bit", b"struct", b"coroutine", b"os"]
         .contains(&name)

@@ -1,10 +1,10 @@
-//! What is found in sources, and what is Lua 5.1.
+//! Differences that are found in sources, and sources that are not Lua 5.1.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 use proptest::prelude::*;
 
 use super::*;
 
-/// What a source is to the server.
+/// The outcome for a source.
 fn is_lua51(source: &str) -> bool {
     Parser::new(source.as_bytes()).source().is_ok()
 }
@@ -42,7 +42,7 @@ fn a_function_with_dots_declares_arg_when_somebody_means_it() {
 }
 
 #[test]
-fn what_is_no_variable_of_such_a_function_is_left_alone() {
+fn other_names_arg_are_left_alone() {
     for source in [
         "return arg, ...",
         "function f(arg) return arg end",
@@ -66,7 +66,7 @@ fn an_escape_that_luau_refuses_is_the_letter() {
 }
 
 #[test]
-fn what_means_something_else_differs() {
+fn other_differences_are_reported() {
     let differs = |source: &str| translate(source.as_bytes()).differs;
     for source in [
         r"return '\x41'",

@@ -1,4 +1,4 @@
-//! The scripts that the server's engine runs, in drop-in mode: nobody tries again here, until SCRIPT FLUSH.
+//! The scripts that the server's engine runs in drop-in mode. This engine does not try them again until SCRIPT FLUSH.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -12,7 +12,7 @@ pub(in crate::lua) struct LeftToServer {
 }
 
 impl LeftToServer {
-    /// One that was forgotten is only compiled once more.
+    /// The most digests. A forgotten script is only compiled once more.
     const MOST: usize = 4096;
 
     /// Whether the script is one of them.
@@ -20,7 +20,7 @@ impl LeftToServer {
         !self.order.is_empty() && self.digests.contains(&digest)
     }
 
-    /// Adds a script, and forgets the oldest if there are too many.
+    /// Adds a script, and drops the oldest if there are too many.
     pub fn add(&mut self, digest: Digest) {
         if !self.digests.insert(digest) {
             return;
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_the_scripts_left_to_the_server_the_last_are_known() {
+    fn only_the_last_scripts_are_kept() {
         let digest = |number: usize| Digest::of(&number.to_le_bytes());
         let mut left = LeftToServer::default();
         for number in 0..LeftToServer::MOST + 10 {

@@ -1,111 +1,6 @@
-//! What `cjson` knows of JSON apart from Lua: its settings, and numbers as C writes and reads them.
+//! Numbers as C's `strtod` reads them: decimal, hexadecimal, infinity and NaN. `cjson` reads numbers so.
 
-use std::fmt::Write as _;
-
-use crate::lua::line::Line;
-
-/// The settings of one `cjson` table. The defaults are those of lua-cjson 2.1.0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::lua) struct Settings {
-    /// An excessively sparse array becomes an object (1), or is an error (0).
-    pub sparse_convert: i32,
-    /// An array is sparse if its last index is more than so many times the number of its elements; 0: no array is.
-    pub sparse_ratio: i32,
-    /// Up to this index an array is never sparse.
-    pub sparse_safe: i32,
-    /// Levels of nesting to write.
-    pub encode_depth: i32,
-    /// Levels of nesting to read.
-    pub decode_depth: i32,
-    /// Digits of a number.
-    pub precision: i32,
-    /// Kept for those who ask; the buffer belongs to the VM.
-    pub keep_buffer: i32,
-    /// NaN and infinities are written: 0 an error, 1 as C does it, 2 as `null`.
-    pub encode_invalid: i32,
-    /// Numbers that JSON has not (hexadecimal, NaN, ...) are read.
-    pub decode_invalid: i32,
-    /// Arrays that were read are known as such when they are empty.
-    pub array_mt: i32,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            sparse_convert: 0,
-            sparse_ratio: 2,
-            sparse_safe: 10,
-            encode_depth: 1000,
-            decode_depth: 1000,
-            precision: 14,
-            keep_buffer: 1,
-            encode_invalid: 0,
-            decode_invalid: 1,
-            array_mt: 0,
-        }
-    }
-}
-
-/// A number as text: sign, 14 digits, point, four zeros, exponent.
-pub(in crate::lua) type Number = Line<40>;
-
-/// `printf("%.*g", precision, value)`.
-pub(in crate::lua) fn general(value: f64, precision: i32) -> Number {
-    let mut text = Number::new();
-    if value.is_nan() {
-        text.extend(b"nan");
-        return text;
-    }
-    if value.is_sign_negative() {
-        text.push(b'-');
-    }
-    if value.is_infinite() {
-        text.extend(b"inf");
-        return text;
-    }
-    // Up to 14 digits are exact.
-    if value.fract() == 0.0 && value.abs() < 10_f64.powi(precision) {
-        #[allow(clippy::cast_possible_truncation)]
-        let integer = value.abs() as i64;
-        // Writing into a line cannot fail.
-        let _ = write!(text, "{integer}");
-        return text;
-    }
-    let mut scientific = Number::new();
-    let places = usize::try_from(precision - 1).unwrap_or_default();
-    let _ = write!(scientific, "{:.*e}", places, value.abs());
-    let shown = std::str::from_utf8(scientific.bytes()).unwrap_or_default();
-    let (mantissa, exponent) = shown.split_once('e').unwrap_or((shown, "0"));
-    lay_out(mantissa.trim_end_matches('0'), exponent.parse().unwrap_or_default(), precision, &mut text);
-    text
-}
-
-/// `mantissa`, which is `d`, `d.` or `d.ddd`, times ten to the power of `exponent`.
-fn lay_out(mantissa: &str, exponent: i32, precision: i32, text: &mut Number) {
-    let digits = || mantissa.bytes().filter(|&c| c != b'.');
-    let scientific = exponent < -4 || exponent >= precision;
-    // Digits before the point.
-    let whole = if scientific { 1 } else { exponent + 1 };
-    if whole <= 0 {
-        text.extend(b"0.");
-        (whole..0).for_each(|_| text.push(b'0'));
-    }
-    let mut place = 0;
-    for digit in digits() {
-        if place == whole && whole > 0 {
-            text.push(b'.');
-        }
-        text.push(digit);
-        place += 1;
-    }
-    (place..whole).for_each(|_| text.push(b'0'));
-    if scientific {
-        let sign = if exponent < 0 { '-' } else { '+' };
-        let _ = write!(text, "e{sign}{:02}", exponent.unsigned_abs());
-    }
-}
-
-/// `strtod`: the number at the beginning of `text`, if there is one, and its length.
+/// The number at the beginning of `text`, if there is one, and its length.
 pub(in crate::lua) fn number(text: &[u8]) -> Option<(f64, usize)> {
     let signed = usize::from(matches!(text.first(), Some(b'-' | b'+')));
     let rest = text.get(signed..)?;
@@ -120,7 +15,7 @@ fn count(text: &[u8], is: impl Fn(&u8) -> bool) -> usize {
     text.iter().take_while(|byte| is(byte)).count()
 }
 
-/// An integer of few digits, which most numbers are.
+/// An integer of few digits, as most numbers are.
 fn small(text: &[u8]) -> Option<(f64, usize)> {
     let len = count(text, u8::is_ascii_digit);
     if !(1..=15).contains(&len) || matches!(text.get(len), Some(b'.' | b'e' | b'E')) {
@@ -149,7 +44,7 @@ fn decimal(text: &[u8]) -> Option<(f64, usize)> {
     Some((value, len))
 }
 
-/// An exponent behind the letter `mark`, and its length with the letter; 0 and 0 if there is none.
+/// An exponent after the letter `mark`, and its length with the letter; 0 and 0 if there is none.
 fn exponent(text: &[u8], mark: u8) -> (i32, usize) {
     let Some((letter, rest)) = text.split_first() else {
         return (0, 0);
@@ -164,9 +59,9 @@ fn exponent(text: &[u8], mark: u8) -> (i32, usize) {
     (if rest.first() == Some(&b'-') { -value } else { value }, 1 + sign + digits)
 }
 
-/// What follows `0x`.
+/// The number after `0x`.
 fn hexadecimal(text: &[u8]) -> Option<(f64, usize)> {
-    // Bits beyond the 60 that are kept count only in so far as there are any.
+    // 60 to 64 bits are kept. Of the digits after them it only matters whether one is not zero.
     let (mut bits, mut scale, mut digits, mut point) = (0_u64, 0_i32, 0_usize, false);
     let mut len = 0;
     for byte in text {
@@ -225,37 +120,6 @@ fn named(text: &[u8]) -> Option<(f64, usize)> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
-
-    #[test]
-    fn numbers_are_written_as_printf_does() {
-        for (value, precision, expected) in [
-            (0.0, 14, "0"),
-            (-0.0, 14, "-0"),
-            (1.0, 14, "1"),
-            (-123_456.0, 14, "-123456"),
-            (99_999_999_999_999.0, 14, "99999999999999"),
-            (1e14, 14, "1e+14"),
-            (123_456_789_012_345.0, 14, "1.2345678901234e+14"),
-            (0.1, 14, "0.1"),
-            (0.1 + 0.2, 14, "0.3"),
-            (1.0 / 3.0, 14, "0.33333333333333"),
-            (0.0001, 14, "0.0001"),
-            (0.000_012_5, 14, "1.25e-05"),
-            (1.5e300, 14, "1.5e+300"),
-            (-2.5e-100, 14, "-2.5e-100"),
-            (1234.5678, 3, "1.23e+03"),
-            (1234.5678, 4, "1235"),
-            (999.99, 3, "1e+03"),
-            (120.0, 2, "1.2e+02"),
-            (100.0, 3, "100"),
-            (2.5, 1, "2"),
-            (0.5, 1, "0.5"),
-            (f64::INFINITY, 14, "inf"),
-            (f64::NEG_INFINITY, 14, "-inf"),
-        ] {
-            assert_eq!(std::str::from_utf8(general(value, precision).bytes()).unwrap(), expected, "{value} {precision}");
-        }
-    }
 
     #[test]
     fn numbers_are_read_as_strtod_does() {

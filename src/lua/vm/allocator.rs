@@ -1,8 +1,8 @@
 //! The allocator of a VM: counts every byte, refuses growth past a limit, and then makes sure that the run ends.
 //!
-//! Luau turns a refusal into an "out of memory" error that a script could catch with `pcall`. So a refusal also arms the VM's
-//! interrupt: the handler sees `exceeded` and raises again at every safepoint until the run is over. The memory itself comes
-//! from the global allocator, so that inside a server it is part of `used_memory`.
+//! Luau turns a refusal into an "out of memory" error, which a script could catch with `pcall`. So a refusal also arms the VM's
+//! interrupt: the handler sees `exceeded` and raises again at every safepoint until the run has ended. The memory itself comes
+//! from the global allocator, so inside a server it is part of `used_memory`.
 
 use std::alloc::{self, Layout};
 use std::cell::Cell;
@@ -11,36 +11,36 @@ use std::ptr;
 
 use mlua::ffi;
 
-use crate::lua::limits::Slot;
+use super::interrupt::Interrupt;
 
-/// What `malloc` guarantees, which is what Luau relies on.
+/// The alignment that `malloc` guarantees and Luau relies on.
 const ALIGN: usize = 16;
 
-/// So much garbage is never collected for its size alone.
+/// Less garbage than this is never collected for its size alone.
 const GARBAGE: usize = 32 << 20;
 
-/// What a run may take beyond the limit once it was refused memory and must end: the error handler needs a little.
+/// Bytes beyond the limit that a run may take after a refusal, while it ends: the error handler needs a little.
 const SLACK: usize = 64 << 10;
 
-/// The account of one VM.
+/// The allocator of one VM, with its account.
 #[derive(Default)]
-pub(in crate::lua) struct Heap {
+pub(in crate::lua) struct Allocator {
     used: Cell<usize>,
     limit: Cell<usize>,
     exceeded: Cell<bool>,
-    /// From here on the garbage is to be collected.
+    /// The garbage is collected when more bytes than this are in use.
     pressure: Cell<usize>,
     pressed: Cell<bool>,
-    slot: Cell<Option<Slot>>,
+    interrupt: Cell<Option<Interrupt>>,
 }
 
-impl Heap {
-    /// An account without a limit.
+impl Allocator {
+    /// An allocator without a limit.
     pub fn new() -> Self {
-        let heap = Self::default();
-        heap.limit.set(usize::MAX);
-        heap.pressure.set(usize::MAX);
-        heap
+        let allocator = Self::default();
+        allocator.limit.set(usize::MAX);
+        allocator.pressure.set(usize::MAX);
+        allocator
     }
 
     /// Bytes in use.
@@ -48,13 +48,14 @@ impl Heap {
         self.used.get()
     }
 
-    /// Growth beyond `bytes` is refused from now on.
+    /// Refuses growth beyond `bytes` from now on.
     pub fn set_limit(&self, bytes: usize) {
         self.limit.set(bytes);
     }
 
-    /// The garbage is to be collected when half of what is free now is taken, and before it outweighs what is there by far: a large limit
-    /// is for scripts that need the memory. Luau's own collector works in small steps, which large strings outrun.
+    /// Sets when the garbage is collected: when half of the free memory is taken, or when garbage outweighs the rest, whichever
+    /// comes first. A large limit is for scripts that need the memory. Luau's own collector works in small steps, which large
+    /// strings outrun.
     pub fn watch_pressure(&self) {
         let free = self.limit.get().saturating_sub(self.used.get());
         let garbage = (free / 2).min(self.used.get().max(GARBAGE));
@@ -62,19 +63,20 @@ impl Heap {
         self.pressure.set(if free > SLACK { self.used.get().saturating_add(garbage) } else { usize::MAX });
     }
 
-    /// Whether the garbage is to be collected now.
+    /// Whether the garbage must be collected now.
     pub fn is_pressed(&self) -> bool {
         self.pressed.get()
     }
 
-    /// From now on a refusal arms this interrupt.
-    pub fn arm_on_refusal(&self, slot: Slot) {
-        self.slot.set(Some(slot));
+    /// Sets the interrupt that a refusal arms; `None` before a VM is closed.
+    pub fn set_interrupt(&self, interrupt: Option<Interrupt>) {
+        self.interrupt.set(interrupt);
     }
 
-    /// A refusal arms nothing from now on.
-    pub fn disarm(&self) {
-        self.slot.set(None);
+    fn interrupt_run(&self) {
+        if let Some(interrupt) = self.interrupt.get() {
+            interrupt.arm();
+        }
     }
 
     /// Whether growth was refused since the last [`Heap::forget_refusal`].
@@ -82,16 +84,14 @@ impl Heap {
         self.exceeded.get()
     }
 
-    /// Starts a new run.
+    /// Forgets the refusals of the last run.
     pub fn forget_refusal(&self) {
         self.exceeded.set(false);
     }
 
     fn refuse(&self) -> *mut c_void {
         self.exceeded.set(true);
-        if let Some(slot) = self.slot.get() {
-            slot.arm();
-        }
+        self.interrupt_run();
         ptr::null_mut()
     }
 
@@ -99,9 +99,7 @@ impl Heap {
     fn press(&self) {
         self.pressure.set(usize::MAX);
         self.pressed.set(true);
-        if let Some(slot) = self.slot.get() {
-            slot.arm();
-        }
+        self.interrupt_run();
     }
 
     fn release(&self, block: *mut c_void, size: usize) {
@@ -143,19 +141,24 @@ impl Heap {
     }
 }
 
-/// The `lua_Alloc` of a VM; `heap` is its [`Heap`].
+/// The `lua_Alloc` of a VM.
 ///
 /// # Safety
-/// Only Luau calls it, with a `Heap` that outlives the VM and with blocks that it got here.
-pub(in crate::lua) unsafe extern "C" fn allocate(heap: *mut c_void, block: *mut c_void, old: usize, new: usize) -> *mut c_void {
-    // SAFETY: `heap` is the Heap that was given to lua_newstate; all of its fields are cells.
-    let heap = unsafe { &*heap.cast::<Heap>() };
+/// Only Luau calls it, with the `Allocator` that `lua_newstate` got, which outlives the VM, and with blocks that it got here.
+pub(in crate::lua) unsafe extern "C" fn allocate(
+    allocator: *mut c_void,
+    block: *mut c_void,
+    old: usize,
+    new: usize,
+) -> *mut c_void {
+    // SAFETY: the pointer is the one to an Allocator that lua_newstate got. All fields are cells, so it may be shared.
+    let allocator = unsafe { &*allocator.cast::<Allocator>() };
     if new == 0 {
-        heap.release(block, old);
+        allocator.release(block, old);
         return ptr::null_mut();
     }
-    heap.resize(block, old, new)
+    allocator.resize(block, old, new)
 }
 
-/// The signature is checked here once.
+/// Checks the signature.
 const _: ffi::lua_Alloc = allocate;

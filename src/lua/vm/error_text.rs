@@ -1,16 +1,16 @@
 //! The text of a Lua error, in the words of Redis.
 //!
-//! An error is any Lua value. Redis knows two kinds: tables with a field `err`, whose text starts with a code, and the rest,
-//! which get the general code. Nothing here raises: it is also used when there is no memory left.
+//! An error is any Lua value. Redis knows two kinds: tables with a field `err`, whose text starts with a code, and all other
+//! values, which get the general code. Nothing here raises: the error handler uses it when there may be no memory left.
 
 use std::ffi::c_int;
 
-use super::stack::{Kind, Stack};
-use crate::lua::convert::Names;
+use super::pinned::Names;
+use super::stack::{Kind, Quiet};
 use crate::lua::numbers::text;
 
-/// Appends the text of an error value, with its code: `err` of a table, or the value itself behind the general code.
-pub(in crate::lua) fn describe(s: Stack, index: c_int, names: &Names, into: &mut Vec<u8>) {
+/// Appends the text of an error value, with its code: `err` of a table, or the general code and the value itself.
+pub(in crate::lua) fn describe(s: Quiet<'_>, index: c_int, names: &Names, into: &mut Vec<u8>) {
     if s.kind(index) != Kind::Table {
         into.extend_from_slice(b"ERR ");
         describe_value(s, index, into);
@@ -26,16 +26,17 @@ pub(in crate::lua) fn describe(s: Stack, index: c_int, names: &Names, into: &mut
     s.pop(2);
 }
 
-fn describe_value(s: Stack, index: c_int, into: &mut Vec<u8>) {
+fn describe_value(s: Quiet<'_>, index: c_int, into: &mut Vec<u8>) {
     match s.kind(index) {
         Kind::String => into.extend_from_slice(in_words_of_redis(s.bytes(index).unwrap_or_default()).concat().as_slice()),
         Kind::Number => text::write(s.number(index), into),
         Kind::Boolean => into.extend_from_slice(if s.truth(index) { b"true" } else { b"false" }),
-        _ => into.extend_from_slice(s.type_name(index)),
+        _ => into.extend_from_slice(s.type_name(index).as_bytes()),
     }
 }
 
-/// Luau's text for a write to a read-only table differs from that of Redis, which scripts and tests look for, in one letter.
+/// Luau's text for a write to a read-only table, in the words of Redis, which scripts and tests look for. They differ in one
+/// letter.
 pub(in crate::lua) fn in_words_of_redis(text: &[u8]) -> [&[u8]; 2] {
     match text.strip_suffix(b"attempt to modify a readonly table") {
         Some(position) => [position, b"Attempt to modify a readonly table"],

@@ -1,21 +1,19 @@
-//! A short text that needs no memory: what is left of it when a Lua error unwinds is nothing.
+//! A short text in a fixed array. It has no destructor, so a Lua error may unwind past it.
 
 use std::ffi::CStr;
 use std::fmt;
 
-/// At most `N - 1` bytes; what does not fit is dropped.
-pub(super) struct Line<const N: usize> {
+/// At most `N - 1` bytes. Bytes that do not fit are dropped.
+pub(super) struct FixedText<const N: usize> {
     bytes: [u8; N],
     len: usize,
 }
 
-impl<const N: usize> Line<N> {
-    /// An empty text.
+impl<const N: usize> FixedText<N> {
     pub const fn new() -> Self {
         Self { bytes: [0; N], len: 0 }
     }
 
-    /// Appends a byte.
     pub fn push(&mut self, byte: u8) {
         if self.len + 1 < N
             && let Some(place) = self.bytes.get_mut(self.len)
@@ -25,12 +23,16 @@ impl<const N: usize> Line<N> {
         }
     }
 
-    /// Appends bytes.
     pub fn extend(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|&byte| self.push(byte));
+        let room = (N - 1).saturating_sub(self.len);
+        let fitting = bytes.get(..room).unwrap_or(bytes);
+        let end = self.len + fitting.len();
+        if let Some(place) = self.bytes.get_mut(self.len..end) {
+            place.copy_from_slice(fitting);
+            self.len = end;
+        }
     }
 
-    /// The text.
     pub fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
     }
@@ -41,7 +43,7 @@ impl<const N: usize> Line<N> {
     }
 }
 
-impl<const N: usize> fmt::Write for Line<N> {
+impl<const N: usize> fmt::Write for FixedText<N> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.extend(text.as_bytes());
         Ok(())

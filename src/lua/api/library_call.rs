@@ -1,36 +1,34 @@
-//! What the libraries written in C for Redis have in common: how they check arguments, and in which words they refuse them.
+//! Shared code of the libraries that Redis has in C: it checks arguments, and words the errors about them.
 //!
-//! The words are those of Lua 5.1, which scripts and their tests look for, and not Luau's. Nothing here has a destructor:
-//! whoever holds one of these values may raise.
+//! The words are those of Lua 5.1, which scripts and their tests look for, and not Luau's. Nothing here has a destructor.
 
 use std::ffi::c_int;
 use std::fmt;
 
-use crate::lua::convert::truncated;
+use crate::lua::numbers::truncated;
 use crate::lua::vm::stack::{Kind, Stack};
 
-/// The call of a library function: its stack, and the name by which errors call it.
+/// The current call of a library function: its stack, and its name in errors.
 #[derive(Clone, Copy)]
-pub(super) struct Call {
-    s: Stack,
+pub(super) struct LibraryCall<'r> {
+    s: Stack<'r>,
     name: &'static str,
 }
 
-impl Call {
-    /// The call under way.
-    pub fn new(s: Stack, name: &'static str) -> Self {
+impl<'r> LibraryCall<'r> {
+    pub fn new(s: Stack<'r>, name: &'static str) -> Self {
         Self { s, name }
     }
 
-    /// The argument `n` as bytes, a number being turned into a string in place; raises if it is neither.
-    pub fn bytes<'a>(self, n: c_int) -> &'a [u8] {
+    /// The argument `n` as bytes; raises if it is neither a string nor a number. A number is turned into a string in place.
+    pub fn bytes(self, n: c_int) -> &'r [u8] {
         match self.s.coerced_bytes(n) {
             Some(bytes) => bytes,
             None => self.refuse_type(n, "string"),
         }
     }
 
-    /// The argument `n` as a number, a numeric string being read as one; raises if it is neither.
+    /// The argument `n` as a number; raises if it is neither a number nor a string that reads as one.
     pub fn number(self, n: c_int) -> f64 {
         if !self.s.is_number(n) {
             self.refuse_type(n, "number");
@@ -38,7 +36,7 @@ impl Call {
         self.s.number(n)
     }
 
-    /// The argument `n` as an integer, towards zero; raises if it is no number.
+    /// The argument `n` as an integer, rounded towards zero; raises if it is not a number.
     pub fn integer(self, n: c_int) -> i64 {
         truncated(self.number(n))
     }
@@ -49,7 +47,7 @@ impl Call {
     }
 
     fn refuse_type(self, n: c_int, expected: &str) -> ! {
-        self.refuse(n, format_args!("{expected} expected, got {}", self.s.type_text(n)))
+        self.refuse(n, format_args!("{expected} expected, got {}", self.s.type_name(n)))
     }
 
     /// Raises an error about the argument `n`. A function that another C function called has no name, as in Lua 5.1.
@@ -60,21 +58,21 @@ impl Call {
     }
 }
 
-/// Values that a C function of Lua 5.1 may have on its stack. Luau allows more.
+/// The most values that a C function of Lua 5.1 may have on its stack. Luau allows more.
 const MAX_VALUES: c_int = 8000;
 
 /// Makes room for `n` more values, arguments or results; false beyond what Lua 5.1 allows.
-pub(super) fn reserve(s: Stack, n: c_int) -> bool {
+pub(super) fn reserve(s: Stack<'_>, n: c_int) -> bool {
     s.top() <= MAX_VALUES.saturating_sub(n) && s.reserve(n)
 }
 
-/// Lets the limits of the run end a loop that calls no Lua: counts its steps and asks them each 256.
+/// Lets the limits of the run end a loop that calls no Lua: counts its steps and checks the limits every 256 steps.
 #[derive(Default)]
 pub(super) struct Pace(u8);
 
 impl Pace {
     /// A step of the loop.
-    pub fn step(&mut self, s: Stack) {
+    pub fn step(&mut self, s: Stack<'_>) {
         self.0 = self.0.wrapping_add(1);
         if self.0 == 0 {
             obey_limits(s);
@@ -82,10 +80,10 @@ impl Pace {
     }
 }
 
-/// Ends the run if it is over, and lets the server see to its other clients if it takes long.
-pub(super) fn obey_limits(s: Stack) {
+/// Raises if the run must end. Lets the server serve other clients if the run is long.
+pub(super) fn obey_limits(s: Stack<'_>) {
     s.context().pause_if_long();
-    if s.context().verdict().is_some() {
+    if s.context().termination().is_some() {
         s.push_nil();
         s.raise();
     }
