@@ -10,11 +10,11 @@ use super::loaded::command_files::{CommandFile, CommandFiles};
 use super::loaded::functions::{Candidate, FunctionId, Functions};
 use super::port::{NativeCommand, Port, ReplySink};
 use super::run::{Callee, Run, is_worth_native_code};
-use super::sandbox;
+
 use super::scripts::cache::{Cache, CacheStats, Compiled, Listed, Script, ScriptStats};
 use super::scripts::left_to_server::LeftToServer;
 use super::source::digest::Digest;
-use super::source::shebang;
+use super::source::{refusal, shebang};
 use super::stats::RunFigures;
 use super::version::ServerVersion;
 use super::vm::Vm;
@@ -69,7 +69,7 @@ impl Engine {
     /// Caches a script that is stored outside the engine, as long as it is stored there; false if it can never compile. It is
     /// compiled when it is used.
     pub fn adopt(&mut self, digest: Digest, source: &[u8]) -> bool {
-        if sandbox::refusal(source).is_some() {
+        if refusal(source).is_some() {
             return false;
         }
         if !self.cache.contains(digest) {

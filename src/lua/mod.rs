@@ -43,9 +43,9 @@ pub use loaded::declaration::{Access, CommandFlags, Declaration, MOST_COMMANDS, 
 pub use loaded::functions::{Candidate, FunctionId, Functions};
 pub use numbers::text::NumberText;
 pub use run::Run;
-pub use sandbox::SOURCE_BYTES;
 pub use scripts::cache::{CacheStats, EVICTABLE_BYTES, EVICTABLE_SCRIPTS, Listed, ScriptStats, stored_memory};
 pub use scripts::library;
+pub use source::SOURCE_BYTES;
 pub use source::digest::Digest;
 pub use stats::RunFigures;
 pub use version::{ServerVersion, Version};
@@ -75,7 +75,7 @@ pub fn library_line(code: &[u8]) -> Option<&[u8]> {
 /// Whether a source is refused before it is compiled.
 #[must_use]
 pub fn is_refused(source: &[u8]) -> bool {
-    sandbox::refusal(source).is_some()
+    source::refusal(source).is_some()
 }
 
 /// Whether a script, or the code of a library, is Lua 5.1 and means something else here.

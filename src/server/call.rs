@@ -6,8 +6,8 @@ use std::slice;
 
 use redis_module::raw;
 
-use super::key;
 use super::module_api::{Ctx, OwnedStr, Str, api};
+use super::open_keys;
 use super::reply::Reply;
 use super::slots;
 use crate::error::{Error, Result};
@@ -255,7 +255,7 @@ impl CallReply {
 
     /// Runs a command; the format has one "v".
     pub fn with(ctx: Ctx, name: &CStr, format: &CStr, argv: &[Str<'_>]) -> Self {
-        key::assert_none_is_open();
+        open_keys::assert_none();
         // SAFETY: the context belongs to the running callback. The format's "v" takes an array of module strings and its length; `Str` is a
         // transparent pointer, and the borrow keeps the strings alive.
         Self(unsafe { api!(RedisModule_Call)(ctx.raw(), name.as_ptr(), format.as_ptr(), argv.as_ptr(), argv.len()) })
@@ -284,7 +284,7 @@ impl CallReply {
     /// is their only owner, which is its condition for storing a number in the short form. With more than [`SPELLED`] arguments this
     /// module makes them, and a number among them stays text.
     pub fn of_script(ctx: Ctx, name: &CStr, modifiers: &[u8], key: Option<Str<'_>>, args: &[&[u8]]) -> Self {
-        key::assert_none_is_open();
+        open_keys::assert_none();
         let strings = args.len().saturating_add(usize::from(key.is_some()));
         let mut format = [0_u8; SPELLED + 16];
         let letters: &[u8] = if strings > SPELLED { b"v" } else { LETTERS.get(..args.len()).unwrap_or_default() };

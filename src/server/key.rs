@@ -8,7 +8,6 @@
 //! that may delete the key consumes the [`ValueMut`], so the caller must ask the handle again. Methods of the handle itself create or
 //! replace a value.
 
-use std::cell::Cell;
 use std::ffi::{c_char, c_int};
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -17,7 +16,7 @@ use std::slice;
 use redis_module::raw;
 
 use super::module_api::{Ctx, OwnedStr, Str, api, done};
-use super::score_range::{Direction, ScoreRange};
+use super::open_keys;
 use crate::error::{Error, Result};
 use crate::primitives::effect::End;
 use crate::primitives::time::UnixMs;
@@ -31,22 +30,6 @@ pub enum Kind {
     SortedSet,
     Set,
     Other,
-}
-
-thread_local! {
-    /// The number of open keys. Debug builds, and so all tests, assert that no command of the server runs while one is open.
-    static OPEN: Cell<usize> = const { Cell::new(0) };
-}
-
-/// Every call that may change keys without this module's knowledge starts here: it would leave an open handle stale.
-pub fn assert_none_is_open() {
-    debug_assert!(OPEN.get() == 0, "a key handle is open across a call of the server");
-}
-
-fn count_open(change: isize) {
-    if cfg!(debug_assertions) {
-        OPEN.set(OPEN.get().saturating_add_signed(change));
-    }
 }
 
 impl Ctx {
@@ -73,7 +56,7 @@ impl KeyHandle {
     /// Takes ownership of an open key, or of null for a missing key that was opened for reading.
     fn new(key: *mut raw::RedisModuleKey) -> Self {
         if !key.is_null() {
-            count_open(1);
+            open_keys::count(1);
         }
         Self(key)
     }
@@ -141,7 +124,7 @@ impl Drop for KeyHandle {
         if !self.0.is_null() {
             // SAFETY: the key is open, and no pointer to it outlives this value.
             unsafe { api!(RedisModule_CloseKey)(self.0) };
-            count_open(-1);
+            open_keys::count(-1);
         }
     }
 }
@@ -234,12 +217,6 @@ impl<'h> ValueMut<'h> {
     /// The open key, never null.
     pub(super) fn raw(&self) -> *mut raw::RedisModuleKey {
         self.0.key
-    }
-
-    /// Iterates over the members of the sorted set with a score of at least `min`.
-    #[must_use]
-    pub fn into_range(self, direction: Direction, min: f64) -> ScoreRange<'h> {
-        ScoreRange::start(self, direction, min)
     }
 
     /// The bytes of the string. The server converts an embedded or integer string to a plain one with the same bytes.

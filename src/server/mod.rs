@@ -9,6 +9,7 @@ pub mod events;
 pub mod kept;
 pub mod key;
 pub mod module_api;
+pub mod open_keys;
 pub mod reply;
 pub mod score_range;
 pub mod slots;

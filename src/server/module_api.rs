@@ -10,7 +10,7 @@ use std::slice;
 
 use redis_module::raw;
 
-use super::key;
+use super::open_keys;
 use crate::error::{Error, Result};
 
 /// A function of the module API, for use in an unsafe block. The load writes the pointers once, before any callback can run, so a later
@@ -93,7 +93,7 @@ impl Ctx {
 
     /// Signals a changed key to WATCH and to tracking clients, and publishes its keyspace events.
     pub fn changed(self, key: Str<'_>, events: impl Iterator<Item = Event>) {
-        key::assert_none_is_open();
+        open_keys::assert_none();
         // SAFETY: the context belongs to the running callback, the borrow keeps the key name alive, and no handle of the key is open.
         unsafe { api!(RedisModule_SignalModifiedKey)(self.0, key.0) };
         for event in events {

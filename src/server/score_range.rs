@@ -22,9 +22,11 @@ pub struct ScoreRange<'r> {
     more: bool,
 }
 
-impl<'r> ScoreRange<'r> {
-    /// Starts at the lowest score, or at the highest. A value of another type has no members.
-    pub(super) fn start(set: ValueMut<'r>, direction: Direction, min: f64) -> Self {
+impl<'h> ValueMut<'h> {
+    /// Iterates over the members of the sorted set with a score of at least `min`, from the lowest score or from the highest. A value of
+    /// another type has no members.
+    #[must_use]
+    pub fn into_range(self, direction: Direction, min: f64) -> ScoreRange<'h> {
         const INCLUSIVE: c_int = 0;
         // SAFETY: `ValueMut` proves an open key with a value and borrows it until the iteration is stopped in `drop`.
         let status = unsafe {
@@ -32,9 +34,9 @@ impl<'r> ScoreRange<'r> {
                 Direction::Ascending => api!(RedisModule_ZsetFirstInScoreRange),
                 Direction::Descending => api!(RedisModule_ZsetLastInScoreRange),
             };
-            start(set.raw(), min, f64::INFINITY, INCLUSIVE, INCLUSIVE)
+            start(self.raw(), min, f64::INFINITY, INCLUSIVE, INCLUSIVE)
         };
-        Self { set, direction, more: done(status).is_ok() }
+        ScoreRange { set: self, direction, more: done(status).is_ok() }
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use redis_module::raw;
 
-use super::key;
 use super::module_api::{Ctx, api};
+use super::open_keys;
 
 /// The flags of a context: the state of the server and of the running command. Each request costs the server a check of its memory
 /// limit.
@@ -105,7 +105,7 @@ impl Ctx {
     /// a script.
     pub fn yield_to_clients(self, why: &CStr) {
         const CLIENTS: c_int = raw::REDISMODULE_YIELD_FLAG_CLIENTS as c_int;
-        key::assert_none_is_open();
+        open_keys::assert_none();
         YIELDING.store(true, Ordering::Relaxed);
         // SAFETY: the context belongs to the running command; the server uses the text only during this call.
         unsafe { api!(RedisModule_Yield)(self.raw(), CLIENTS, why.as_ptr()) };

@@ -5,7 +5,7 @@
 
 use std::ffi::{CStr, c_int};
 
-use crate::lua::sandbox;
+use crate::lua::source::refusal;
 use crate::lua::vm::error_text::in_words_of_redis;
 use crate::lua::vm::stack::{CompileOutcome, Kind, Stack};
 
@@ -65,9 +65,9 @@ fn translate_error(s: Stack<'_>) -> c_int {
 pub(in crate::lua) fn loadstring(s: Stack<'_>) -> c_int {
     let source = s.check_bytes(1);
     let name = if s.kind(2) == Kind::Nil { s.c_string(1) } else { s.c_string(2) };
-    if let Some(refusal) = sandbox::refusal(source) {
+    if let Some(why) = refusal(source) {
         s.push_nil();
-        s.push_bytes(refusal);
+        s.push_bytes(why);
         return 2;
     }
     if s.push_compiled(source, name.unwrap_or(c"=?")) != CompileOutcome::Error {

@@ -14,20 +14,6 @@ use super::api::{atomic, base, bit, cjson, cmsgpack, guarded, math, redis, struc
 use super::vm::pinned::{LibraryTables, Names, Original};
 use super::vm::stack::{CompileOutcome, Native, Stack, native, native_with_resume};
 
-/// The longest source, in bytes: the compiler cannot be interrupted, and takes about fifty times the memory of the source.
-pub const SOURCE_BYTES: usize = 1 << 20;
-
-/// Why a source does not go to the compiler, if it does not. Luau takes a NUL for the end of the source and would drop the rest.
-pub(super) fn refusal(source: &[u8]) -> Option<&'static [u8]> {
-    if source.len() > SOURCE_BYTES {
-        Some(b"the source is longer than 1048576 bytes")
-    } else if source.contains(&0) {
-        Some(b"a NUL byte in the source")
-    } else {
-        None
-    }
-}
-
 /// Globals that change between runs: the compiler must not cache their values.
 pub(super) const MUTABLE_GLOBALS: &[&CStr] = &[c"KEYS", c"ARGV"];
 

@@ -40,6 +40,7 @@ use super::loaded::declaration::Declaration;
 use super::numbers::text::{NumberText, use_format};
 use super::port::{NativeCommand, Port, ReplySink};
 use super::sandbox::{self, library_globals};
+use super::source::refusal;
 use super::version::ServerVersion;
 use crate::error::{Error, MESSAGE_BYTES, Result};
 
@@ -219,7 +220,7 @@ impl Vm {
 
     /// Compiles a source. The error is the reason alone.
     fn try_compile(&mut self, source: Source<'_>) -> std::result::Result<CompiledSource, Vec<u8>> {
-        if let Some(why) = sandbox::refusal(source.code) {
+        if let Some(why) = refusal(source.code) {
             return Err(why.to_vec());
         }
         self.context.allocator.forget_refusal();
