@@ -1,4 +1,4 @@
-//! Layer 2, upper half: the only code that reads and changes keys, replicates the changes and publishes their events.
+//! The only code that reads and changes keys, replicates the changes and publishes their events.
 //!
 //! A command passes a key and a pure decision to [`Keyspace`]. The decision returns an [`Effect`], and [`KeyEntry::apply`] writes,
 //! replicates and announces that one value. So the key, the replicas, the AOF and the keyspace events cannot disagree, and no other code

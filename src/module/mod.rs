@@ -1,4 +1,4 @@
-//! Layer 4: composition. The load and unload of the module, and its registration with the server.
+//! The load and unload of the module, and its registration with the server.
 
 pub mod config;
 pub mod events;

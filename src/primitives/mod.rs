@@ -1,4 +1,4 @@
-//! Layer 1: the decisions.
+//! The decisions.
 //!
 //! A primitive is a pure function: (stored state, now, request) -> (outcome, effect). It uses `std` alone: no server, no Lua, no clock,
 //! no I/O, no statics, no `unsafe`, no panic. The keyspace applies, replicates and announces the one [`effect::Effect`] that a

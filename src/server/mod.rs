@@ -1,4 +1,4 @@
-//! Layer 2, lower half: the server as this module sees it. This layer wraps the C API and knows nothing above it.
+//! The server as this module sees it. This layer wraps the C API and knows nothing above it.
 
 pub mod acl;
 pub mod args;
