@@ -3,7 +3,7 @@
 //! Reply: a map (RESP2: a flat array of names and values), empty when the lock is free:
 //!   `mode`     `exclusive`, `shared`, or `string` for a lock acquired with `SET key token NX PX ms`
 //!   `owners`   an array of `[owner, holds, ttl-ms]`; ttl-ms is -1 for a string lock without a TTL
-//!   `fence`    the fencing number; 0 for a string lock
+//!   `fence`    the fencing token; 0 for a string lock
 //!   `ttl`      ms until the last lease ends, or -1
 //!   `waiters`  the number of waiting clients
 //! Works on replicas. Errors: as ATOMIC.LOCK.
@@ -25,7 +25,7 @@ impl Command for LockInfo {
         name: c"atomic.lockinfo",
         flags: c"readonly",
         categories: c"string",
-        summary: c"Returns the owners, fencing number, TTL and waiters of a lock.",
+        summary: c"Returns the owners, fencing token, TTL and waiters of a lock.",
         complexity: c"O(N) with N owners",
         since: c"0.1.0",
         arity: 2,

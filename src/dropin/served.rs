@@ -28,9 +28,7 @@ pub enum FirstArgument {
     Source,
     /// A script, by its SHA1.
     Digest,
-    /// A function.
     Function,
-    /// A subcommand.
     Subcommand,
 }
 

@@ -1,4 +1,4 @@
-//! Fencing numbers: `max(last + 1, unix microseconds)`.
+//! Fencing tokens: `max(last + 1, unix microseconds)`.
 //!
 //! `last` is the highest number that this process has issued or read from a stored lock, so numbers strictly increase while the process
 //! lives, regardless of the clock. Across a restart or a failover they increase as long as the new server's clock is not behind the last

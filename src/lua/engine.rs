@@ -302,7 +302,6 @@ impl Engine {
         self.command_files.place(number)
     }
 
-    /// The figures of a command.
     #[must_use]
     pub fn command_figures(&self, number: usize) -> RunFigures {
         self.command_files.figures(number)

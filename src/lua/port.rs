@@ -36,7 +36,6 @@ pub enum Protocol {
 pub struct Replication {
     /// To the append-only file.
     pub aof: bool,
-    /// To the replicas.
     pub replicas: bool,
 }
 
@@ -185,7 +184,6 @@ pub trait ReplySink {
     /// The header of a set; `len` replies follow.
     fn set(&mut self, len: usize);
     fn double(&mut self, value: f64);
-    /// A big number, as its digits.
     fn big_number(&mut self, digits: &[u8]);
     /// A verbatim string with its three-letter format.
     fn verbatim(&mut self, format: &[u8], value: &[u8]);

@@ -1,4 +1,4 @@
-//! A guard on the resource's side: stores the highest fencing number seen and decides whether another one may still act.
+//! A guard on the resource's side: stores the highest fencing token seen and decides whether another one may still act.
 //!
 //! Invariants: the stored number never decreases, and a lower number is refused. The numbers may come from anywhere; most are the
 //! fences of a lock, so they have the same range.
@@ -16,7 +16,7 @@ pub const MAX_NUMBER: u64 = MAX_FENCE;
 
 const MAGIC: &[u8] = b"\xa7FN\x01";
 
-/// A fencing number in `1..=`[`MAX_NUMBER`].
+/// A fencing token in `1..=`[`MAX_NUMBER`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Number(pub u64);
 

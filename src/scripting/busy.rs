@@ -29,7 +29,6 @@ static STATE: AtomicU8 = AtomicU8::new(NONE);
 /// The function whose run yields to other clients.
 static RUNNING: ServerThread<Option<RunningFunction>> = ServerThread::new(None);
 
-/// A running function.
 #[derive(Debug, Clone)]
 pub struct RunningFunction {
     pub name: Vec<u8>,
@@ -89,9 +88,7 @@ pub fn refuse_during_script(ctx: Ctx) -> Result<()> {
     if in_script { Err(busy_error(ctx, SCRIPT_KILL)) } else { Ok(()) }
 }
 
-/// Kills a script.
 pub const SCRIPT_KILL: &str = "SCRIPT KILL";
-/// Kills a function.
 pub const FUNCTION_KILL: &str = "FUNCTION KILL";
 
 /// Asks the run that yields to this command to end, if `command` is the right one for it.

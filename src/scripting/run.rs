@@ -71,9 +71,7 @@ impl Scripting {
 /// How a command names its script.
 #[derive(Debug, Clone, Copy)]
 pub enum ScriptArgument {
-    /// By its source.
     Source,
-    /// By its SHA1.
     Sha,
 }
 

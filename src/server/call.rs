@@ -99,7 +99,6 @@ impl Ctx {
         CallReply::with(self, c"EXISTS", c"vE", &[key]).reader().integer().is_some()
     }
 
-    /// The slot of a key.
     #[must_use]
     pub fn slot_of(self, key: Str<'_>) -> Option<u16> {
         let reply = CallReply::with(self, c"CLUSTER", c"vE", &[OwnedStr::new(b"KEYSLOT").as_str(), key]);
@@ -118,7 +117,6 @@ impl Ctx {
         self.connections().into_iter().filter(|connection| connection.queued >= 0).map(|connection| connection.id).collect()
     }
 
-    /// All connections.
     #[must_use]
     pub fn connections(self) -> Vec<Connection> {
         let list = CallReply::of(self, c"CLIENT", c"vE", &[OwnedStr::new(b"LIST")]).bulk().unwrap_or_default();

@@ -21,11 +21,17 @@ pub enum Data {
     /// The event has no data, or none that this module uses.
     None,
     /// The flushed database; `None` for all databases.
-    Flush { db: Option<c_int> },
+    Flush {
+        db: Option<c_int>,
+    },
     /// The swapped databases.
-    Swap { first: c_int, second: c_int },
-    /// The id of the client.
-    Client { id: u64 },
+    Swap {
+        first: c_int,
+        second: c_int,
+    },
+    Client {
+        id: u64,
+    },
 }
 
 impl Data {

@@ -103,7 +103,6 @@ impl Ctx {
         }
     }
 
-    /// One field of a section of INFO.
     #[must_use]
     pub fn info_field(self, section: &CStr, field: &CStr) -> Option<String> {
         // SAFETY: the context belongs to the running callback. The field's text is a C string, copied before the info is freed.

@@ -10,7 +10,6 @@ use super::module_api::{Ctx, api};
 use crate::error::Error;
 use crate::primitives::time::UnixMs;
 
-/// A reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     Integer(i64),

@@ -76,7 +76,6 @@ struct Position {
     ticket: u64,
 }
 
-/// All queues.
 #[derive(Debug)]
 pub struct Queues<W> {
     queues: BTreeMap<Rc<[u8]>, Vec<Queue<W>>>,

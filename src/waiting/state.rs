@@ -33,7 +33,6 @@ pub enum Task {
     TakeBack(Held),
 }
 
-/// See the top of this file.
 pub struct State {
     pub queues: Queues<Waiter>,
     pub bindings: Bindings,

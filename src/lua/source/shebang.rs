@@ -52,7 +52,6 @@ pub(in crate::lua) struct Script<'a> {
     pub code: &'a [u8],
 }
 
-/// Reads a script.
 pub(in crate::lua) fn read(source: &[u8]) -> Result<Script<'_>> {
     if !is_present(source) {
         return Ok(Script { flags: None, code: source });

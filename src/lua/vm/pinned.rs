@@ -52,7 +52,6 @@ pub(in crate::lua) struct Names {
 /// The tables that the code of libraries and command files sees.
 #[derive(Debug, Clone, Copy, Default)]
 pub(in crate::lua) struct LibraryTables {
-    /// The globals.
     pub globals: Ref,
     /// `redis` while a function library loads.
     pub loading_functions: Ref,

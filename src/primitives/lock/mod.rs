@@ -57,7 +57,7 @@ pub struct Holder {
     pub holds: u32,
     /// The end of the lease.
     pub deadline: UnixMs,
-    /// The fencing number of this ownership.
+    /// The fencing token of this ownership.
     pub fence: u64,
 }
 

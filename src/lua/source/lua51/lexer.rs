@@ -7,7 +7,6 @@ use std::ops::Range;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NotLua51;
 
-/// The kind of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TokenKind {
     /// A name that is not a reserved word.
@@ -123,7 +122,6 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// The next token.
     pub fn next(&mut self) -> Result<Token<'a>, NotLua51> {
         let first_of_line = self.skip_blanks()?;
         let start = self.at;

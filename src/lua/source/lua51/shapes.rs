@@ -31,7 +31,6 @@ pub(super) struct Function<'a> {
     pub vararg: bool,
     /// It is the whole source. That takes `...` and has no `arg`.
     pub is_main: bool,
-    /// It uses `...`.
     pub uses_dots: bool,
     /// It, or a function in it, uses its `arg`.
     pub mentions_arg: bool,

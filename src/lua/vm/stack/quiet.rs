@@ -52,7 +52,6 @@ impl<'r> Quiet<'r> {
         }
     }
 
-    /// The name of the type at `index`.
     pub fn type_name(self, index: c_int) -> &'static str {
         // SAFETY: the state is alive and `index` is of the current function; the names are static C strings.
         let name = unsafe { CStr::from_ptr(ffi::lua_typename(self.state, ffi::lua_type(self.state, index))) };

@@ -12,7 +12,6 @@ use crate::lua::vm::pinned::Ref;
 /// The value that the compiler pushed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::lua) enum CompileOutcome {
-    /// A function.
     Function {
         /// The source is Lua 5.1 and means something else there.
         differs: bool,
@@ -164,7 +163,6 @@ impl<'r> Stack<'r> {
         lua!(ffi::luaL_argerror(self.state, n, text.as_ptr()))
     }
 
-    /// Collects all garbage.
     pub fn collect_garbage(self) {
         lua!(ffi::lua_gc(self.state, ffi::LUA_GCCOLLECT, 0));
     }
