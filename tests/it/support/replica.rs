@@ -21,6 +21,8 @@ impl<'a> FakeReplica<'a> {
     /// Attaches. Returns when the stream has begun: from now on it records everything that `server` replicates.
     #[track_caller]
     pub fn attach(server: &'a Server) -> Self {
+        // It acknowledges only when a test reads the stream, which takes long on a busy machine.
+        assert_eq!(server.run("CONFIG SET repl-timeout 3600"), Value::ok());
         let mut link = server.connect();
         assert_eq!(link.run("REPLCONF listening-port 1"), Value::ok());
         assert_eq!(link.run("REPLCONF capa eof capa psync2"), Value::ok());
