@@ -59,11 +59,7 @@ unsafe extern "C" fn call<C: Command>(
     if let Some((at, flags)) = const { C::SPEC.keys.counted() }
         && ctx.asks_for_keys()
     {
-        let _ = guarded(|| {
-            counted(argv, at).for_each(|position| ctx.key_at(position, flags.bits()));
-            Ok(())
-        });
-        return raw::REDISMODULE_OK as c_int;
+        return report_keys(|| counted(argv, at).for_each(|position| ctx.key_at(position, flags.bits())));
     }
     let skipped = const { words(C::SPEC.name.to_bytes()) };
     let outcome = guarded(|| {
@@ -98,13 +94,18 @@ unsafe extern "C" fn call_named<N: Named>(
     // SAFETY: the server passes the context and the `argc` arguments of the running command, valid until this function returns.
     let (ctx, argv) = unsafe { (Ctx::new(ctx), Str::slice(argv, argc)) };
     if ctx.asks_for_keys() {
-        let _ = guarded(|| {
-            N::keys(argv, |position, flags| ctx.key_at(position, flags.bits()));
-            Ok(())
-        });
-        return raw::REDISMODULE_OK as c_int;
+        return report_keys(|| N::keys(argv, |position, flags| ctx.key_at(position, flags.bits())));
     }
     send(ctx, guarded(|| N::run(&Keyspace::new(ctx), argv)))
+}
+
+/// Answers a request for the keys of a call.
+fn report_keys(report: impl FnOnce()) -> c_int {
+    let _ = guarded(|| {
+        report();
+        Ok(())
+    });
+    raw::REDISMODULE_OK as c_int
 }
 
 fn send(ctx: Ctx, outcome: Result<Reply>) -> c_int {

@@ -4,7 +4,9 @@
 //! held while clients were paused, take effect after [`LIFETIME_US`]. A client gains nothing from a stale entry: the server itself
 //! checks each stand-in.
 
-use crate::server::clock;
+use super::with_state;
+use crate::server::acl::User;
+use crate::server::{clock, command_filter};
 
 const LIFETIME_US: u64 = 100_000;
 
@@ -28,6 +30,18 @@ pub struct KnownUsers {
     suspect: bool,
 }
 
+/// Whether the client was recently found to be unrestricted.
+pub fn has(client: u64) -> bool {
+    with_state(|state| state.known_users.has(client, command_filter::seen())).unwrap_or(false)
+}
+
+/// Caches the client if its user is unrestricted.
+pub fn learn(client: u64, user: &User) {
+    if user.is_unrestricted() {
+        with_state(|state| state.known_users.add(client, command_filter::seen()));
+    }
+}
+
 impl KnownUsers {
     pub const fn new() -> Self {
         Self { slots: [NONE; SLOTS], changing: None, suspect: false }
@@ -42,8 +56,7 @@ impl KnownUsers {
         self.changing.is_some()
     }
 
-    /// Whether the client was recently found to be unrestricted.
-    pub fn has(&mut self, client: u64, command: u64) -> bool {
+    fn has(&mut self, client: u64, command: u64) -> bool {
         if self.is_changing(command) {
             return false;
         }
@@ -51,8 +64,7 @@ impl KnownUsers {
         known.is_some_and(|known| clock::now().0.checked_sub(known.since).is_some_and(|since| since < LIFETIME_US))
     }
 
-    /// Caches a client whose user is unrestricted.
-    pub fn add(&mut self, client: u64, command: u64) {
+    fn add(&mut self, client: u64, command: u64) {
         if self.is_changing(command) {
             return;
         }

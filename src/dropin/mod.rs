@@ -14,6 +14,7 @@ mod transactions;
 pub use self::serve::serve;
 
 use self::known_users::KnownUsers;
+use self::served::Served;
 use self::transactions::Transactions;
 use crate::error::Result;
 use crate::server::command_filter::{self, Filtered, Look, Role};
@@ -24,8 +25,8 @@ use crate::settings;
 /// The state of drop-in mode.
 struct DropIn {
     on: bool,
-    /// Whether the server has each command, in the order of [`served::Served::ALL`]: `rename-command` may have removed some.
-    exists: [bool; served::Served::ALL.len()],
+    /// The commands that the server lacks: it is too old, or `rename-command` removed them.
+    missing: Vec<Served>,
     /// The client whose permission the filter has checked, and the number of the command.
     permitted: Option<(u64, u64)>,
     /// Whether the running command stands in for one of the server's.
@@ -38,7 +39,7 @@ struct DropIn {
 
 static STATE: ServerThread<DropIn> = ServerThread::new(DropIn {
     on: false,
-    exists: [true; served::Served::ALL.len()],
+    missing: Vec::new(),
     permitted: None,
     standing_in: false,
     debuggers: Vec::new(),
@@ -65,8 +66,8 @@ pub fn is_standing_in() -> bool {
 
 /// Starts to follow the setting, at the end of the load.
 pub fn start(ctx: Ctx) -> Result<()> {
-    let exists = served::Served::ALL.map(|command| ctx.has_command(command.name().as_bytes()));
-    with_state(|state| state.exists = exists);
+    let missing = Served::all().filter(|command| !ctx.has_command(command.name().as_bytes())).collect();
+    with_state(|state| state.missing = missing);
     follow_setting(ctx)
 }
 
@@ -135,4 +136,37 @@ fn at(command: &mut Filtered) -> Result<()> {
         }
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_filter_shows_every_command_that_is_served_and_hardly_another() {
+        assert!(Served::all().all(|command| LOOK.names.contains(&command.name())));
+        let shown = |name: &str| {
+            LOOK.names.iter().any(|wanted| command_filter::bit(wanted.as_bytes()) == command_filter::bit(name.as_bytes()))
+        };
+        assert!(LOOK.names.iter().all(|name| shown(&name.to_ascii_lowercase())));
+        assert_ne!(command_filter::bit(b""), 0);
+        for common in [
+            "GET",
+            "SET",
+            "MGET",
+            "INCR",
+            "HGET",
+            "HSET",
+            "ZADD",
+            "LPUSH",
+            "EXPIRE",
+            "DEL",
+            "PING",
+            "XADD",
+            "ATOMIC.CAS",
+            "ATOMIC.RATELIMIT",
+        ] {
+            assert!(!shown(common), "{common} is looked at");
+        }
+    }
 }

@@ -5,7 +5,7 @@
 //! own. On 7.0, every such command is renamed.
 
 use super::served::{FirstArgument, Served, StandIn};
-use super::{admit, with_state};
+use super::{admit, known_users, with_state};
 use crate::error::{QUOTED_BYTES, printable};
 use crate::lua::{self, Digest};
 use crate::scripting::{self, busy};
@@ -26,8 +26,8 @@ const FUNCTION: &[Subcommand] =
 /// Renames a command that this module serves. Returns whether it did.
 pub fn rename(command: &mut Filtered) -> bool {
     let Some(served) = command.name().and_then(Served::named) else { return false };
-    let exists = with_state(|state| Served::ALL.iter().zip(state.exists).any(|(known, exists)| *known == served && exists));
-    if exists != Some(true) || !is_ours(command, served) {
+    let exists = with_state(|state| !state.missing.contains(&served)).unwrap_or(false);
+    if !exists || !is_ours(command, served) {
         return false;
     }
     let stand_in = choose_stand_in(command, served);
@@ -94,7 +94,7 @@ fn choose_stand_in(command: &Filtered, served: Served) -> Option<&'static StandI
         let other = served.read_only_stand_in()?;
         (command.ctx().writes_are_paused() && writes_nothing(command, served)).then_some(other)
     };
-    let chosen = if with_state(|state| state.known_users.has(client, command_filter::seen())) == Some(true) {
+    let chosen = if known_users::has(client) {
         without_writes().unwrap_or(stand_in)
     } else {
         // A client without a user is the primary, or another module: the server's engine serves those.
@@ -104,9 +104,7 @@ fn choose_stand_in(command: &Filtered, served: Served) -> Option<&'static StandI
             return None;
         }
         let chosen = without_writes().filter(|other| may(other.name())).or_else(|| may(stand_in.name()).then_some(stand_in))?;
-        if user.is_unrestricted() {
-            with_state(|state| state.known_users.add(client, command_filter::seen()));
-        }
+        known_users::learn(client, &user);
         chosen
     };
     if !serves() {
@@ -153,5 +151,5 @@ fn lacking(user: &User) -> Vec<&'static str> {
     let (load, zero) = (OwnedStr::new(b"LOAD"), OwnedStr::new(b"0"));
     let may = |name: Str<'_>| user.may(&[name, load.as_str(), zero.as_str()]);
     let lacks = |served: &Served| may(served.original()) && !may(served.stand_in().name());
-    Served::ALL.into_iter().filter(lacks).map(Served::name).collect()
+    Served::all().filter(lacks).map(Served::name).collect()
 }

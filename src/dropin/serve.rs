@@ -2,7 +2,7 @@
 //! run.
 
 use super::served::{FirstArgument, Served, StandIn};
-use super::with_state;
+use super::{known_users, with_state};
 use crate::error::{Error, Result};
 use crate::lua;
 use crate::scripting::library_store::watch;
@@ -117,7 +117,7 @@ fn check_permission(ctx: Ctx, stand_in: &'static StandIn, argv: &[Str<'_>]) -> R
     }
     // Where the filter checks permissions but has not checked this one, the cache does not count.
     let may_remember = !command_filter::tells_clients();
-    if may_remember && with_state(|state| state.known_users.has(client, command_filter::seen())) == Some(true) {
+    if may_remember && known_users::has(client) {
         return Ok(());
     }
     let served = stand_in.command;
@@ -126,8 +126,8 @@ fn check_permission(ctx: Ctx, stand_in: &'static StandIn, argv: &[Str<'_>]) -> R
         Caller::Nobody => Ok(()),
         Caller::Stranger => Err(refusal(ctx, Denied::Command, &full_name(served, argv))),
         Caller::User(user) if user.may(&words) => {
-            if may_remember && user.is_unrestricted() {
-                with_state(|state| state.known_users.add(client, command_filter::seen()));
+            if may_remember {
+                known_users::learn(client, &user);
             }
             Ok(())
         }

@@ -32,48 +32,52 @@ pub enum FirstArgument {
     Subcommand,
 }
 
+/// All that is known about a command.
+struct Row {
+    command: Served,
+    name: &'static CStr,
+    /// The same name as a string of the server.
+    original: Kept,
+    stand_in: StandIn,
+    read_only: Option<StandIn>,
+}
+
+const fn row(command: Served, name: &'static CStr, spelling: &'static str, read_only: Option<&'static str>) -> Row {
+    let word = match name.to_str() {
+        Ok(word) => word,
+        Err(_) => "",
+    };
+    let read_only = match read_only {
+        Some(spelling) => Some(StandIn { command, spelling: Kept::new(spelling) }),
+        None => None,
+    };
+    Row { command, name, original: Kept::new(word), stand_in: StandIn { command, spelling: Kept::new(spelling) }, read_only }
+}
+
+static ROWS: [Row; 8] = [
+    row(Served::Eval, c"EVAL", "ATOMIC.Eval", Some("ATOMIC.EVAL_Ro")),
+    row(Served::EvalSha, c"EVALSHA", "ATOMIC.EvalSha", Some("ATOMIC.EVALSHA_Ro")),
+    row(Served::EvalRo, c"EVAL_RO", "ATOMIC.Eval_Ro", None),
+    row(Served::EvalShaRo, c"EVALSHA_RO", "ATOMIC.EvalSha_Ro", None),
+    row(Served::Script, c"SCRIPT", "ATOMIC.Script", None),
+    row(Served::FCall, c"FCALL", "ATOMIC.FCall", Some("ATOMIC.FCALL_Ro")),
+    row(Served::FCallRo, c"FCALL_RO", "ATOMIC.FCall_Ro", None),
+    row(Served::Function, c"FUNCTION", "ATOMIC.Function", None),
+];
+
 impl Served {
-    pub const ALL: [Self; 8] =
-        [Self::Eval, Self::EvalSha, Self::EvalRo, Self::EvalShaRo, Self::Script, Self::FCall, Self::FCallRo, Self::Function];
+    pub fn all() -> impl Iterator<Item = Self> {
+        ROWS.iter().map(|row| row.command)
+    }
 
     /// The command of this name, ignoring case.
     pub fn named(name: &[u8]) -> Option<Self> {
-        Self::ALL.into_iter().find(|served| served.c_name().to_bytes().eq_ignore_ascii_case(name))
+        ROWS.iter().find(|row| row.name.to_bytes().eq_ignore_ascii_case(name)).map(|row| row.command)
     }
 
-    /// The server's name, for `RM_Call`.
-    pub fn c_name(self) -> &'static CStr {
+    fn row(self) -> &'static Row {
+        let [eval, evalsha, eval_ro, evalsha_ro, script, fcall, fcall_ro, function] = &ROWS;
         match self {
-            Self::Eval => c"EVAL",
-            Self::EvalSha => c"EVALSHA",
-            Self::EvalRo => c"EVAL_RO",
-            Self::EvalShaRo => c"EVALSHA_RO",
-            Self::Script => c"SCRIPT",
-            Self::FCall => c"FCALL",
-            Self::FCallRo => c"FCALL_RO",
-            Self::Function => c"FUNCTION",
-        }
-    }
-
-    /// The server's name.
-    pub fn name(self) -> &'static str {
-        self.c_name().to_str().unwrap_or_default()
-    }
-
-    /// The server's name as a string of the server.
-    pub fn original(self) -> Str<'static> {
-        static ORIGINAL: [Kept; 8] = [
-            Kept::new("EVAL"),
-            Kept::new("EVALSHA"),
-            Kept::new("EVAL_RO"),
-            Kept::new("EVALSHA_RO"),
-            Kept::new("SCRIPT"),
-            Kept::new("FCALL"),
-            Kept::new("FCALL_RO"),
-            Kept::new("FUNCTION"),
-        ];
-        let [eval, evalsha, eval_ro, evalsha_ro, script, fcall, fcall_ro, function] = &ORIGINAL;
-        let kept = match self {
             Self::Eval => eval,
             Self::EvalSha => evalsha,
             Self::EvalRo => eval_ro,
@@ -82,8 +86,22 @@ impl Served {
             Self::FCall => fcall,
             Self::FCallRo => fcall_ro,
             Self::Function => function,
-        };
-        kept.as_str()
+        }
+    }
+
+    /// The server's name, for `RM_Call`.
+    pub fn c_name(self) -> &'static CStr {
+        self.row().name
+    }
+
+    /// The server's name.
+    pub fn name(self) -> &'static str {
+        self.row().original.word()
+    }
+
+    /// The server's name as a string of the server.
+    pub fn original(self) -> Str<'static> {
+        self.row().original.as_str()
     }
 
     pub fn first_argument(self) -> FirstArgument {
@@ -97,29 +115,13 @@ impl Served {
 
     /// The command of this module that serves it.
     pub fn stand_in(self) -> &'static StandIn {
-        let [eval, evalsha, eval_ro, evalsha_ro, script, fcall, fcall_ro, function, ..] = &STAND_INS;
-        match self {
-            Self::Eval => eval,
-            Self::EvalSha => evalsha,
-            Self::EvalRo => eval_ro,
-            Self::EvalShaRo => evalsha_ro,
-            Self::Script => script,
-            Self::FCall => fcall,
-            Self::FCallRo => fcall_ro,
-            Self::Function => function,
-        }
+        &self.row().stand_in
     }
 
     /// The read-only command of this module, for a script or function that declares that it writes nothing: the server runs that one
     /// while writes are paused.
     pub fn read_only_stand_in(self) -> Option<&'static StandIn> {
-        let [.., eval, evalsha, fcall] = &STAND_INS;
-        match self {
-            Self::Eval => Some(eval),
-            Self::EvalSha => Some(evalsha),
-            Self::FCall => Some(fcall),
-            Self::EvalRo | Self::EvalShaRo | Self::Script | Self::FCallRo | Self::Function => None,
-        }
+        self.row().read_only.as_ref()
     }
 }
 
@@ -131,24 +133,11 @@ pub struct StandIn {
     spelling: Kept,
 }
 
-static STAND_INS: [StandIn; 11] = [
-    StandIn { command: Served::Eval, spelling: Kept::new("ATOMIC.Eval") },
-    StandIn { command: Served::EvalSha, spelling: Kept::new("ATOMIC.EvalSha") },
-    StandIn { command: Served::EvalRo, spelling: Kept::new("ATOMIC.Eval_Ro") },
-    StandIn { command: Served::EvalShaRo, spelling: Kept::new("ATOMIC.EvalSha_Ro") },
-    StandIn { command: Served::Script, spelling: Kept::new("ATOMIC.Script") },
-    StandIn { command: Served::FCall, spelling: Kept::new("ATOMIC.FCall") },
-    StandIn { command: Served::FCallRo, spelling: Kept::new("ATOMIC.FCall_Ro") },
-    StandIn { command: Served::Function, spelling: Kept::new("ATOMIC.Function") },
-    StandIn { command: Served::Eval, spelling: Kept::new("ATOMIC.EVAL_Ro") },
-    StandIn { command: Served::EvalSha, spelling: Kept::new("ATOMIC.EVALSHA_Ro") },
-    StandIn { command: Served::FCall, spelling: Kept::new("ATOMIC.FCALL_Ro") },
-];
-
 impl StandIn {
     /// The stand-in with exactly this spelling.
     pub fn by_spelling(name: &[u8]) -> Option<&'static Self> {
-        STAND_INS.iter().find(|stand_in| stand_in.spelling.word().as_bytes() == name)
+        let mut all = ROWS.iter().flat_map(|row| std::iter::once(&row.stand_in).chain(&row.read_only));
+        all.find(|stand_in| stand_in.spelling.word().as_bytes() == name)
     }
 
     /// Its name as a string of the server.
@@ -163,7 +152,9 @@ mod tests {
 
     #[test]
     fn each_command_has_its_own_stand_ins_in_a_distinct_spelling() {
-        for command in Served::ALL {
+        for command in Served::all() {
+            assert_eq!(command.row().command, command);
+            assert_eq!(command.name().as_bytes(), command.c_name().to_bytes());
             for stand_in in std::iter::once(command.stand_in()).chain(command.read_only_stand_in()) {
                 assert_eq!(stand_in.command, command);
                 let word = stand_in.spelling.word();

@@ -3,7 +3,7 @@
 //! While a run yields to other clients, ATOMIC.SCRIPT KILL reaches it through one atomic value, because the run has borrowed the rest
 //! of the engine.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
@@ -49,7 +49,7 @@ pub fn running_function() -> Option<RunningFunction> {
 pub enum Subject<'a> {
     Script,
     /// A library function, and the command that calls it.
-    Function(&'a Request<'a>, &'static str),
+    Function(&'a Request<'a>, &'static CStr),
     /// A scripted command, by its name.
     Command(&'a [u8]),
 }

@@ -1,5 +1,7 @@
 //! The arguments of a command that runs a script or a function.
 
+use std::ffi::CStr;
+
 use crate::error::{Error, Result};
 use crate::lua::port::Strings;
 use crate::server::args::{Args, parse_i64};
@@ -46,10 +48,10 @@ impl<'a> Request<'a> {
 
 impl Request<'_> {
     /// The words of the command that made this request.
-    pub fn command(&self, name: &str) -> Vec<Vec<u8>> {
+    pub fn command(&self, name: &CStr) -> Vec<Vec<u8>> {
         let count = self.keys.count().to_string();
         let strings = |list: &Arguments<'_>| list.0.iter().map(|string| string.bytes().to_vec()).collect::<Vec<_>>();
-        let mut words = vec![name.as_bytes().to_vec(), self.script.to_vec(), count.into_bytes()];
+        let mut words = vec![name.to_bytes().to_vec(), self.script.to_vec(), count.into_bytes()];
         words.extend(strings(&self.keys));
         words.extend(strings(&self.args));
         words

@@ -1,6 +1,6 @@
 //! One run of the engine for a command: the steps before and after it, which scripts, functions and scripted commands share.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 
 use super::busy::Subject;
 use super::client_reply::ClientReply;
@@ -102,13 +102,13 @@ pub fn function(keyspace: &Keyspace, args: Args<'_>, mode: RunMode) -> Result<Re
     let mut scripting = engine()?;
     library_store::follow(ctx, &mut scripting);
     let name = words.first().map(|name| name.bytes()).unwrap_or_default();
-    let (server, command): (&CStr, _) = if mode.read_only { (c"FCALL_RO", "FCALL_RO") } else { (c"FCALL", "FCALL") };
+    let server = if mode.read_only { c"FCALL_RO" } else { c"FCALL" };
     let Some(function) = scripting.engine.functions().find(name) else {
         drop(scripting);
         return ctx.relay(server, words);
     };
     let request = Request::read(args, BAD_COUNT)?;
-    let outcome = scripting.run(ctx, request.keys.0, Subject::Function(&request, command), |engine, port, reply| {
+    let outcome = scripting.run(ctx, request.keys.0, Subject::Function(&request, server), |engine, port, reply| {
         engine.prepare_function(function, port).map_err(|_| Error::LeftToServer)?;
         let (keys, args) = (&request.keys, &request.args);
         let run = Run { keys, args, read_only: mode.read_only, numbers: mode.numbers(), leaves: false };
