@@ -10,7 +10,6 @@ use super::loaded::command_files::{CommandFile, CommandFiles};
 use super::loaded::functions::{Candidate, FunctionId, Functions};
 use super::port::{NativeCommand, Port, ReplySink};
 use super::run::{Callee, Run, is_worth_native_code};
-
 use super::scripts::cache::{Cache, CacheStats, Compiled, Listed, Script, ScriptStats};
 use super::scripts::left_to_server::LeftToServer;
 use super::source::digest::Digest;
@@ -193,17 +192,24 @@ impl Engine {
             return false;
         }
         if !self.cache.contains(digest) && source.is_none_or(|source| self.add(digest, source).is_err()) {
-            if source.is_some() && !self.vm.was_terminated() {
-                self.left.add(digest);
+            if source.is_some() {
+                self.note_left(digest);
             }
             return false;
         }
         let runs =
             self.cache.get(digest).is_some_and(|script| ready(&mut self.vm, script).is_ok_and(|compiled| !compiled.differs));
-        if !runs && !self.vm.was_terminated() {
-            self.left.add(digest);
+        if !runs {
+            self.note_left(digest);
         }
         runs
+    }
+
+    /// Notes that a script does not run here. One that hit a limit may compile later.
+    fn note_left(&mut self, digest: Digest) {
+        if !self.vm.was_terminated() {
+            self.left.add(digest);
+        }
     }
 
     /// Notes that the server's engine runs this script.
@@ -216,10 +222,7 @@ impl Engine {
         if !run.leaves {
             return error;
         }
-        // A script that hit a limit may compile later.
-        if !self.vm.was_terminated() {
-            self.left.add(digest);
-        }
+        self.note_left(digest);
         Error::LeftToServer
     }
 

@@ -76,7 +76,8 @@ impl Termination {
             Self::Killed(command) => return format!("ERR Script killed by user with {command}."),
             Self::Arguments => format!("the argument limit of {} bytes", limits.argument_bytes),
             Self::Reply => format!("the reply limit of {} bytes", limits.reply_bytes),
-            Self::Panic => "what it may do".to_owned(),
+            // The panic itself is the error; this is for who asks for a text all the same.
+            Self::Panic => return "ERR internal error".to_owned(),
         };
         format!("ERR script exceeded {limit} ({writes} writes were applied)")
     }

@@ -1,17 +1,18 @@
 //! The Lua engine: a sandboxed Luau VM, its script cache and its limits.
 //!
 //! It knows `port`, `error` and `primitives`, and neither the commands nor the module API, so a fake port tests it without a
-//! server. Its layers; an upper one may use a lower one, never the reverse:
+//! server. Its parts, from the top down:
 //!
 //! - `engine`: load, run, flush. It joins the layers below.
-//! - `loaded`: code that runs once and stays, which is function libraries and command files. `scripts`: the script cache, the scripts that
-//!   the server's engine runs, and scripts as libraries of the server. `run`: one run, the same for all of them. `stats`: its figures.
+//! - `loaded`: code that runs once and stays, which is function libraries and command files. `scripts`: the script cache, the
+//!   scripts that the server's engine runs, and scripts as libraries of the server. `run`: one run, the same for all of them.
+//!   `stats`: its figures.
 //! - `vm`: one run is one protected call. It owns the memory and time limits.
 //! - `sandbox`: the globals that scripts see. `api`: the functions that they can call, one file per namespace.
 //! - `convert`: replies and values. `numbers`: numbers as text. `source`: digest, first line, and meaning in Lua 5.1.
-//! - `port`, `limits`, `version`, `fixed_text`: types that all of these use.
+//! - `port`, `limits`, `declaration`, `version`, `fixed_text`: types that several of these use.
 //!
-//! The VM, the sandbox and the functions of `api` use each other, as in every embedded VM. `vm/pinned`, `vm/task`, `vm/arguments`
+//! The VM, the sandbox, `convert` and the functions of `api` use each other, as in every embedded VM. `vm/pinned`, `vm/task`, `vm/arguments`
 //! and `vm/compiler` are leaves below them.
 //!
 //! `unsafe` is in `vm`, in `numbers/text`, which replaces a function of Luau, and in `api/redis`, which reads replies from the
@@ -19,6 +20,7 @@
 
 mod api;
 mod convert;
+mod declaration;
 mod engine;
 mod fixed_text;
 mod limits;
@@ -36,10 +38,10 @@ mod version;
 #[expect(unsafe_code, reason = "the only code that calls Luau")]
 mod vm;
 
+pub use declaration::{Access, CommandFlags, Declaration, MOST_COMMANDS, NAME_BYTES, Positions};
 pub use engine::{Engine, Stats};
 pub use limits::{Limits, MAX_DEPTH, VALUE_BYTES};
 pub use loaded::command_files::CommandFile;
-pub use loaded::declaration::{Access, CommandFlags, Declaration, MOST_COMMANDS, NAME_BYTES, Positions};
 pub use loaded::functions::{Candidate, FunctionId, Functions};
 pub use numbers::text::NumberText;
 pub use run::Run;

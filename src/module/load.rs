@@ -51,6 +51,7 @@ pub fn on_load(ctx: &Context, args: &[RedisString]) -> Status {
     silence_panics();
     match STAGES.iter().try_for_each(|stage| guarded(|| (stage.start)(module, args))) {
         Ok(()) => {
+            tested::check(module);
             unload::note_load(module);
             module.log(c"notice", &format!("loaded: version {PACKAGE}, build {BUILD}"));
             Status::Ok
@@ -143,7 +144,6 @@ fn start_waiting(ctx: Ctx) -> Result<()> {
 
 fn follow_scripts(ctx: Ctx) -> Result<()> {
     events::start(ctx);
-    tested::check(ctx);
     Ok(())
 }
 

@@ -18,7 +18,6 @@ const MAX_MILLIS: i64 = i64::MAX / 2;
 
 /// The most keys of one command.
 const MAX_KEYS: u8 = 128;
-const TOO_MANY_KEYS: Error = Error::Text("ERR at most 128 keys");
 
 /// The arguments that are still unread.
 #[derive(Debug, Clone, Copy)]
@@ -107,7 +106,7 @@ impl<'a> Args<'a> {
 /// Refuses more than [`MAX_KEYS`] keys, and a repeated key.
 pub fn distinct<'k, 'a: 'k>(keys: impl ExactSizeIterator<Item = &'k Str<'a>> + Clone) -> Result<()> {
     if keys.len() > usize::from(MAX_KEYS) {
-        return Err(TOO_MANY_KEYS);
+        return Err(Error::Script(format!("ERR at most {MAX_KEYS} keys").into_bytes()));
     }
     let repeated = keys.clone().enumerate().any(|(at, key)| keys.clone().take(at).any(|other| other.bytes() == key.bytes()));
     if repeated { Err(Error::Argument { argument: "key", expected: "must not be given twice" }) } else { Ok(()) }

@@ -44,8 +44,11 @@ static CONTEXT: AtomicPtr<raw::RedisModuleCtx> = AtomicPtr::new(ptr::null_mut())
 /// The features that filter commands, by role; null for none.
 static LOOKS: [AtomicPtr<Look>; 2] = [const { AtomicPtr::new(ptr::null_mut()) }; 2];
 
-/// A bit for the length and the first two letters of each filtered name, which quickly excludes most other commands.
-static WANTED: AtomicU64 = AtomicU64::new(0);
+/// The first two letters of the filtered names, by length: most other commands are excluded by them.
+static WANTED: [AtomicU64; LENGTHS] = [const { AtomicU64::new(0) }; LENGTHS];
+
+/// Filtered names are shorter than this.
+const LENGTHS: usize = 16;
 
 /// Counts commands, so that a feature knows whether another command came since it last looked.
 static SEEN: AtomicU64 = AtomicU64::new(0);
@@ -109,15 +112,34 @@ fn joined() -> impl Iterator<Item = &'static Look> {
 }
 
 fn note_wanted() {
-    let wanted = joined().flat_map(|look| look.names).fold(0, |wanted, name| wanted | bit(name.as_bytes()));
-    WANTED.store(wanted, Ordering::Relaxed);
+    for (wanted, letters) in WANTED.iter().zip(letters_by_length(joined().flat_map(|look| look.names))) {
+        wanted.store(letters, Ordering::Relaxed);
+    }
 }
 
-/// The bit of a name, in any case. These weights separate the names of drop-in mode from all common commands.
+/// The letters of names, each in the place of its length.
+fn letters_by_length<'a>(names: impl Iterator<Item = &'a &'a str>) -> [u64; LENGTHS] {
+    let mut letters = [0; LENGTHS];
+    for name in names {
+        if let Some(letters) = letters.get_mut(name.len()) {
+            *letters |= letters_of(name.as_bytes());
+        }
+    }
+    letters
+}
+
+/// A bit for the first letter and one for the second, in any case.
+fn letters_of(name: &[u8]) -> u64 {
+    let bit = |at| name.get(at).map_or(1, |letter: &u8| 1_u64 << (letter & 31));
+    bit(0) | bit(1) << 32
+}
+
+/// Whether one of `names` may be `name`, judging by its length and its first two letters.
 #[must_use]
-pub fn bit(name: &[u8]) -> u64 {
-    let letter = |at| name.get(at).map_or(0, |letter: &u8| usize::from(letter | 0x20));
-    1 << (name.len().wrapping_add(16 * letter(0)).wrapping_add(letter(1)) % 64)
+pub fn may_be_one_of(names: &[&str], name: &str) -> bool {
+    letters_by_length(names.iter())
+        .get(name.len())
+        .is_some_and(|letters| letters & letters_of(name.as_bytes()) == letters_of(name.as_bytes()))
 }
 
 fn register(ctx: Ctx) -> Result<()> {
@@ -168,7 +190,11 @@ unsafe extern "C" fn enter(filter: *mut raw::RedisModuleCommandFilterCtx) {
     // SAFETY: the server passes a filter context that is valid until this callback returns. `register` made `CONTEXT` before it registered
     // the filter, and `unregister` frees it after the filter.
     let mut command = Filtered { filter, ctx: unsafe { Ctx::new(CONTEXT.load(Ordering::Relaxed)) } };
-    if command.name().is_none_or(|name| WANTED.load(Ordering::Relaxed) & bit(name) == 0) {
+    let is_wanted = |name: &[u8]| {
+        let letters = letters_of(name);
+        WANTED.get(name.len()).is_some_and(|wanted| wanted.load(Ordering::Relaxed) & letters == letters)
+    };
+    if !command.name().is_some_and(is_wanted) {
         return;
     }
     for look in joined() {

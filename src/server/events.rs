@@ -103,10 +103,18 @@ pub fn stop() {
 unsafe extern "C" fn dispatch(ctx: *mut raw::RedisModuleCtx, event: raw::RedisModuleEvent, sub: u64, data: *mut c_void) {
     // SAFETY: the server passes the context and the data of the event that this callback is about, valid until it returns.
     let (ctx, data) = unsafe { (Ctx::new(ctx), Data::read(event.id, data)) };
-    let mut from = 0;
     // A callback may subscribe, so the registry is not borrowed while one runs.
-    while let Some((at, callback)) = REGISTRY.try_borrow_mut().and_then(|registry| registry.next(event.id, from)) {
+    let next = |from| REGISTRY.try_borrow_mut().and_then(|registry| registry.next(event.id, from));
+    each(next, |callback| {
         let _ = guarded(|| callback(ctx, sub, data));
+    });
+}
+
+/// Calls `call` with each callback that `next` finds at or after a position.
+fn each<C>(next: impl Fn(usize) -> Option<(usize, C)>, mut call: impl FnMut(C)) {
+    let mut from = 0;
+    while let Some((at, callback)) = next(from) {
+        call(callback);
         from = at.saturating_add(1);
     }
 }
@@ -119,12 +127,8 @@ mod tests {
     fn every_subscriber_of_an_event_is_called_in_order() {
         let registry = Registry(vec![(1, 'a'), (2, 'b'), (1, 'c')]);
         let called = |event| {
-            let mut from = 0;
             let mut called = String::new();
-            while let Some((at, callback)) = registry.next(event, from) {
-                called.push(callback);
-                from = at + 1;
-            }
+            each(|from| registry.next(event, from), |callback| called.push(callback));
             called
         };
         assert_eq!([called(1), called(2), called(3)], ["ac", "b", ""]);

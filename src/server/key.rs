@@ -4,9 +4,9 @@
 //! to Redis 8.0 and crashes the server from 8.2 on, contrary to its documentation. So only a [`Value`] answers questions, and a handle
 //! returns a [`Value`] only if the key exists.
 //!
-//! A [`Value`] borrows the handle, so no write happens while one is in use. Only a [`ValueMut`] can change an existing value. A write
-//! that may delete the key consumes the [`ValueMut`], so the caller must ask the handle again. Methods of the handle itself create or
-//! replace a value.
+//! A [`Value`] borrows the handle, so no write happens while one is in use. A change that needs an existing value is a method of [`ValueMut`]. A
+//! write that may delete the key consumes the [`ValueMut`], so the caller must ask the handle again. Methods of the handle itself also
+//! work on a missing key, which they create.
 
 use std::ffi::{c_char, c_int};
 use std::marker::PhantomData;

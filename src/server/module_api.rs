@@ -57,8 +57,8 @@ impl Ctx {
         self.0
     }
 
-    /// Replicates one command to replicas and AOF, and counts it as a change. The server refuses only an unknown command name, and every
-    /// name comes from `replicate.rs`.
+    /// Replicates one command to replicas and AOF, and counts it as a change. The server refuses only an unknown command, and callers
+    /// pass commands of the server's own.
     ///
     /// The short forms are spelled out because they cost the server one allocation; an array costs several.
     pub fn replicate(self, command: &CStr, args: &[Str<'_>]) {

@@ -8,10 +8,9 @@ use super::visit::{self, next_look};
 use super::{drain, events};
 use crate::error::{Error, Result};
 use crate::keyspace::{KeyEntry, Keyspace};
-use crate::primitives::time::UnixMicros;
+use crate::primitives::time::{DurationMs, UnixMicros};
 use crate::server::module_api::Str;
 use crate::server::reply::Reply;
-use crate::server::slots;
 
 /// Requests a share of a key.
 pub fn acquire<H: Holding>(keyspace: &Keyspace, key: Str<'_>, request: AcquireRequest<'_>, terms: Terms) -> Result<Reply> {
@@ -41,7 +40,7 @@ pub fn acquire<H: Holding>(keyspace: &Keyspace, key: Str<'_>, request: AcquireRe
             Ok((terms.layout)(granted.answer, waiters))
         }
         Decision::Denied(denied) => match terms.wait.filter(|wait| may_wait(keyspace, *wait, &denied, waiters)) {
-            Some(wait) => join(keyspace, &resource(keyspace, H::KIND, key), request, &denied, (terms, wait)),
+            Some(wait) => join(keyspace, &resource(keyspace, H::KIND, key), request, &denied, terms, wait.timeout),
             None => Ok((terms.layout)(denied.answer, waiters)),
         },
     }
@@ -79,12 +78,13 @@ fn join(
     resource: &Resource,
     request: AcquireRequest<'_>,
     denied: &Denied,
-    (terms, wait): (Terms, Wait),
+    terms: Terms,
+    timeout: DurationMs,
 ) -> Result<Reply> {
     let ctx = keyspace.ctx();
     events::listen(ctx)?;
-    let until = next_look(denied.until, keyspace.now().floor_ms(), slots::is_cluster());
-    let (blocked, request) = (Blocked::new(ctx, wait.timeout), request.into_owned());
+    let until = next_look(denied.until, keyspace.now().floor_ms());
+    let (blocked, request) = (Blocked::new(ctx, timeout), request.into_owned());
     let waiter = Waiter { blocked, request, terms, denied: denied.answer };
     with(|state| state.queues.join(resource, ctx.client_id(), waiter, until))?;
     events::set_alarm(ctx)?;

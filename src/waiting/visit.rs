@@ -10,6 +10,7 @@ use crate::keyspace::{KeyEntry, Keyspace};
 use crate::primitives::time::{DurationMs, UnixMs};
 use crate::primitives::{lock, semaphore};
 use crate::server::module_api::{Ctx, OwnedStr, Str};
+use crate::server::slots;
 
 /// The longest time without a visit of a queue in a cluster: its slot may leave this node without an event for the key.
 const SLOT_CHECK: DurationMs = DurationMs(1000);
@@ -109,8 +110,8 @@ pub fn take_back(keyspace: &Keyspace, held: &Held) -> Result<()> {
 }
 
 /// The time of a queue's next visit without an event.
-pub fn next_look(until: Option<UnixMs>, now: UnixMs, cluster: bool) -> Option<UnixMs> {
-    let check = cluster.then_some(now.plus(SLOT_CHECK));
+pub fn next_look(until: Option<UnixMs>, now: UnixMs) -> Option<UnixMs> {
+    let check = slots::is_cluster().then_some(now.plus(SLOT_CHECK));
     until.into_iter().chain(check).min().map(|at| at.max(now.plus(PAUSE)))
 }
 
@@ -118,21 +119,20 @@ pub fn next_look(until: Option<UnixMs>, now: UnixMs, cluster: bool) -> Option<Un
 struct Visit<'k> {
     keyspace: &'k Keyspace,
     queue: Option<Queue<Waiter>>,
-    cluster: bool,
     /// The waiters that were served or refused.
     served: Vec<(Waiter, Delivery)>,
 }
 
 impl<'k> Visit<'k> {
     fn begin(keyspace: &'k Keyspace, kind: Kind, key: Str<'_>) -> Result<Self> {
-        let mut visit = Self { keyspace, queue: None, cluster: false, served: Vec::new() };
+        let mut visit = Self { keyspace, queue: None, served: Vec::new() };
         if is_idle() {
             return Ok(visit);
         }
         let db = keyspace.ctx().db();
         visit.queue = with(|state| state.queues.visit(db, kind, key.bytes()))?;
-        visit.cluster = visit.queue.is_some() && keyspace.ctx().flags().is_cluster();
-        if visit.cluster
+        if visit.queue.is_some()
+            && slots::is_cluster()
             && let Some(elsewhere) = redirect::elsewhere(keyspace.ctx(), key)
         {
             visit.refuse_all(&elsewhere);
@@ -168,7 +168,7 @@ impl<'k> Visit<'k> {
             let until = holding.denied(entry, &head.request).map_or(Some(self.keyspace.now().floor_ms()), |denied| denied.until);
             // The key may expire before the lease does.
             let until = until.into_iter().chain(entry.expiry()).min();
-            queue.until = next_look(until, self.keyspace.now().floor_ms(), self.cluster);
+            queue.until = next_look(until, self.keyspace.now().floor_ms());
         }
     }
 

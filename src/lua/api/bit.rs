@@ -22,10 +22,7 @@ const FUNCTIONS: &[(&CStr, Native)] = &[
 /// Pushes the table.
 pub(in crate::lua) fn open(s: Stack<'_>) {
     s.push_table(0, FUNCTIONS.len());
-    for &(name, function) in FUNCTIONS {
-        s.push_native(function, name);
-        s.raw_set_field(-2, name);
-    }
+    s.set_functions(FUNCTIONS);
 }
 
 /// The argument `n`. Adding 2^52 + 2^51 leaves the integer, rounded to even, in the low bits of the double. LuaBitOp rounds so,

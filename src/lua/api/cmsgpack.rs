@@ -37,10 +37,7 @@ const SLOTS_PER_LEVEL: c_int = 10;
 /// Pushes the table.
 pub(in crate::lua) fn open(s: Stack<'_>) {
     s.push_table(0, FUNCTIONS.len() + TEXTS.len());
-    for &(name, function) in FUNCTIONS {
-        s.push_native(function, name);
-        s.raw_set_field(-2, name);
-    }
+    s.set_functions(FUNCTIONS);
     for &(name, text) in TEXTS {
         s.push_bytes(text);
         s.raw_set_field(-2, name);

@@ -62,19 +62,13 @@ const LEVELS: &[(&CStr, LogLevel)] = &[
 /// Pushes the table that scripts have.
 pub(in crate::lua) fn open(s: Stack<'_>) {
     open_for_functions(s);
-    for &(name, function) in OF_SCRIPTS {
-        s.push_native(function, name);
-        s.raw_set_field(-2, name);
-    }
+    s.set_functions(OF_SCRIPTS);
 }
 
 /// Pushes the table that registered functions have.
 pub(in crate::lua) fn open_for_functions(s: Stack<'_>) {
     s.push_table(0, FUNCTIONS.len() + OF_SCRIPTS.len() + LEVELS.len() + REPLICATIONS.len() + 6);
-    for &(name, function) in FUNCTIONS {
-        s.push_native(function, name);
-        s.raw_set_field(-2, name);
-    }
+    s.set_functions(FUNCTIONS);
     for &(name, bits) in REPLICATIONS {
         s.push_number(f64::from(bits));
         s.raw_set_field(-2, name);

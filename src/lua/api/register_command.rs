@@ -5,7 +5,7 @@
 use std::ffi::c_int;
 use std::fmt;
 
-use crate::lua::loaded::declaration::{CommandFlags, Declaration, Fields, MOST_COMMANDS};
+use crate::lua::declaration::{CommandFlags, Declaration, Fields, MOST_COMMANDS};
 use crate::lua::port::ScriptFlags;
 use crate::lua::vm::pinned::Ref;
 use crate::lua::vm::stack::{Kind, Quiet, Stack, native};
@@ -77,7 +77,7 @@ fn declare(s: Quiet<'_>, fields: &Fields<'_>, callback: Ref) {
 
 /// Reads the field whose name and value are on the top.
 fn read<'r>(s: Stack<'r>, fields: &mut Fields<'r>) {
-    match s.bytes(-2).filter(|_| s.kind(-2) == Kind::String).unwrap_or_default() {
+    match s.bytes(-2).unwrap_or_default() {
         b"name" => fields.name = Some(text(s, "name")),
         b"summary" => fields.summary = text(s, "summary"),
         b"complexity" => fields.complexity = text(s, "complexity"),
@@ -147,7 +147,7 @@ fn flags(s: Stack<'_>) -> CommandFlags {
             break;
         }
         left -= 1;
-        let Some(more) = s.bytes(-1).filter(|_| s.kind(-1) == Kind::String).and_then(|name| flags.with(name)) else {
+        let Some(more) = s.bytes(-1).and_then(|name| flags.with(name)) else {
             refuse(
                 s,
                 format_args!(

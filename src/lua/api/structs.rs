@@ -31,10 +31,7 @@ const NATIVE_ALIGNMENT: usize = 8;
 /// Pushes the table.
 pub(in crate::lua) fn open(s: Stack<'_>) {
     s.push_table(0, FUNCTIONS.len());
-    for &(name, function) in FUNCTIONS {
-        s.push_native(function, name);
-        s.raw_set_field(-2, name);
-    }
+    s.set_functions(FUNCTIONS);
 }
 
 /// A format that is being read, and the state that its control letters set.

@@ -6,8 +6,8 @@
 use std::ffi::{CStr, CString};
 
 use super::chunk::Chunk;
-use super::declaration::Declaration;
 use crate::error::{Error, Result};
+use crate::lua::declaration::Declaration;
 use crate::lua::port::{Port, ReplySink};
 use crate::lua::run::{Callee, Run};
 use crate::lua::source::shebang;

@@ -2,5 +2,4 @@
 
 mod chunk;
 pub mod command_files;
-pub mod declaration;
 pub mod functions;

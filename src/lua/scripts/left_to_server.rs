@@ -15,7 +15,6 @@ impl LeftToServer {
     /// The most digests. A forgotten script is only compiled once more.
     const MOST: usize = 4096;
 
-    /// Whether the script is one of them.
     pub fn contains(&self, digest: Digest) -> bool {
         !self.order.is_empty() && self.digests.contains(&digest)
     }

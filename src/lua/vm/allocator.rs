@@ -79,7 +79,7 @@ impl Allocator {
         }
     }
 
-    /// Whether growth was refused since the last [`Heap::forget_refusal`].
+    /// Whether growth was refused since the last [`Allocator::forget_refusal`].
     pub fn exceeded(&self) -> bool {
         self.exceeded.get()
     }

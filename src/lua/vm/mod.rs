@@ -35,8 +35,8 @@ use self::interrupt::Interrupt;
 use self::pinned::Ref;
 use self::stack::{Quiet, Stack, call_protected};
 use self::task::{CompiledSource, EntryPoint, Failure, LoadedChunk, RunName, Source, Task};
+use super::declaration::Declaration;
 use super::limits::{Limits, Termination};
-use super::loaded::declaration::Declaration;
 use super::numbers::text::{NumberText, use_format};
 use super::port::{NativeCommand, Port, ReplySink};
 use super::sandbox::{self, library_globals};
@@ -115,9 +115,14 @@ impl Vm {
         Ok(())
     }
 
+    /// The memory that the VM may have, its own included.
+    fn memory_limit(&self) -> usize {
+        self.baseline.saturating_add(self.context.limits.get().memory_bytes)
+    }
+
     fn apply_memory_limit(&mut self) {
         let limit = self.context.limits.get().memory_bytes;
-        self.context.allocator.set_limit(self.baseline.saturating_add(limit));
+        self.context.allocator.set_limit(self.memory_limit());
         self.collect_above = self.used().saturating_add(GARBAGE_BYTES.min(limit / 2));
     }
 
@@ -125,8 +130,7 @@ impl Vm {
     fn limit_memory_of_run(&self) {
         let limits = self.context.limits.get();
         if limits.run_memory_bytes > 0 {
-            let of_vm = self.baseline.saturating_add(limits.memory_bytes);
-            self.context.allocator.set_limit(of_vm.min(self.used().saturating_add(limits.run_memory_bytes)));
+            self.context.allocator.set_limit(self.memory_limit().min(self.used().saturating_add(limits.run_memory_bytes)));
         }
     }
 
@@ -292,7 +296,6 @@ impl Vm {
         let entry = EntryPoint::Library(code, redis);
         let task = Task { entry, keys: &nothing, args: &nothing, numbers: NumberText::default() };
         let vm = self.number;
-        self.context.run.take_loaded();
         let result = self.run(task, name, port, None);
         let (functions, declared) = self.context.run.take_loaded();
         (LoadedChunk { vm, code, functions }, declared, result)
@@ -328,7 +331,8 @@ impl Vm {
     /// Releases a function of this VM.
     pub fn release(&mut self, function: Ref) {
         if let Some(state) = self.state {
-            function.unpin(state);
+            // SAFETY: the state is alive, idle, and one of this VM.
+            unsafe { Quiet::new(state.as_ptr()) }.unpin(function);
         }
     }
 
@@ -361,7 +365,7 @@ impl Vm {
         self.tidy(result)
     }
 
-    /// Gives the thread, and a script that was given others, the globals of scripts.
+    /// Gives the thread its usual globals again, and the script too if it was given others.
     fn restore_globals(&self, s: Quiet<'_>, entry: EntryPoint, rebound: bool) {
         s.set_top(LAST);
         let globals = self.context.names.get().globals;
@@ -411,7 +415,7 @@ impl Vm {
             // The reply may be written already. The next compilation makes a VM if there is none.
             let _ = self.recover();
         }
-        self.context.allocator.set_limit(self.baseline.saturating_add(self.context.limits.get().memory_bytes));
+        self.context.allocator.set_limit(self.memory_limit());
         result
     }
 

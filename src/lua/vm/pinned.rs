@@ -3,7 +3,6 @@
 //! Pushing a pinned value neither allocates nor raises, so the names of fields are pinned strings.
 
 use std::ffi::c_int;
-use std::ptr::NonNull;
 
 use mlua::ffi;
 
@@ -14,12 +13,6 @@ pub(in crate::lua) struct Ref(pub(super) c_int);
 impl Ref {
     /// Stands for nil.
     pub const NIL: Self = Self(ffi::LUA_REFNIL);
-
-    /// Releases the value.
-    pub fn unpin(self, state: NonNull<ffi::lua_State>) {
-        // SAFETY: the state is alive; lua_unref writes into a slot that exists and never raises.
-        unsafe { ffi::lua_unref(state.as_ptr(), self.0) };
-    }
 }
 
 impl Default for Ref {

@@ -10,8 +10,8 @@ use super::random::Lrand48;
 use super::task::{EntryPoint, Failure, Registered, Task};
 use crate::error::Error;
 use crate::lua::api::cjson::Settings;
+use crate::lua::declaration::Declaration;
 use crate::lua::limits::Termination;
-use crate::lua::loaded::declaration::Declaration;
 use crate::lua::port::{Port, Protocol, Replication, ReplySink};
 
 /// The time in which the code of a library must register its functions, as in Redis.
@@ -92,6 +92,11 @@ impl RunState {
 
     /// Sets what a run starts with.
     pub(super) fn reset(&self, entry: EntryPoint) {
+        self.panic.set(None);
+        self.failure.take();
+        self.rebound.set(false);
+        self.keys.set([ptr::null(); KNOWN_KEYS]);
+        self.take_loaded();
         self.load_started.set(matches!(entry, EntryPoint::Library(..)).then(Instant::now));
         self.ended.set(None);
         self.unreachable.set(false);

@@ -8,7 +8,7 @@
 //! - A denial is [`Effect::Keep`]: it writes nothing.
 //! - `retry_after` is never early and less than 1 ms late: a client that waits exactly that long is granted if no other request came.
 //! - The key expires when the limiter is full again, so a missing key means a full limiter. Unless the clock was set, no time in a reply
-//!   and no TTL exceeds the policy's window (two windows for SLIDING), and once more for a debt.
+//!   exceeds the policy's window (two windows for SLIDING), or twice that in debt. A TTL is rounded up, so it may be 1 ms longer.
 //! - The size of one hit's write is bounded: a LOG is patched (see `ring`), and every other state has at most 90 bytes per policy.
 //! - A stored time in the future means that the clock was set back. If it lies at most one full refill ahead, it counts as now. Beyond
 //!   that the policy starts full, because the clock that wrote it is gone. So a clock step of any size costs a client at most one refill

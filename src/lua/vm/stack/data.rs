@@ -1,12 +1,12 @@
 //! Data of the engine in the memory of the VM, and errors that the engine words itself. None of it has a destructor.
 
 use std::cell::Cell;
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 use std::fmt::{self, Write as _};
 
 use mlua::ffi;
 
-use super::{Stack, lua};
+use super::{Native, Stack, lua};
 use crate::lua::api::cjson::Settings;
 use crate::lua::fixed_text::FixedText;
 use crate::lua::vm::pinned::Original;
@@ -15,6 +15,14 @@ use crate::lua::vm::pinned::Original;
 pub(super) const SETTINGS: c_int = 1;
 
 impl Stack<'_> {
+    /// Sets functions in the table on the top.
+    pub fn set_functions(self, functions: &[(&'static CStr, Native)]) {
+        for &(name, function) in functions {
+            self.push_native(function, name);
+            self.raw_set_field(-2, name);
+        }
+    }
+
     /// Pushes settings that several functions can share.
     pub fn push_settings(self, value: Settings) {
         let place = lua!(ffi::lua_newuserdatatagged(self.state, size_of::<Cell<Settings>>(), SETTINGS)).cast::<Cell<Settings>>();

@@ -58,6 +58,12 @@ impl<'r> Quiet<'r> {
         name.to_str().unwrap_or("?")
     }
 
+    /// Releases a value that this VM has pinned.
+    pub fn unpin(self, value: Ref) {
+        // SAFETY: the state is alive; lua_unref writes into a slot of the registry that the pinned value has, and never raises.
+        unsafe { ffi::lua_unref(self.state, value.0) };
+    }
+
     /// The bytes at `index` if a string is there. They live as long as the string is reachable.
     pub fn bytes(self, index: c_int) -> Option<&'r [u8]> {
         let mut len = 0;

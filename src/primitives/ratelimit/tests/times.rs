@@ -1,4 +1,4 @@
-//! Times: none exceeds the policy's own, and windows and buckets are exact to the microsecond.
+//! Times: none in a reply exceeds the policy's own, and windows and buckets are exact to the microsecond.
 
 use proptest::prelude::*;
 
