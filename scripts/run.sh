@@ -16,7 +16,7 @@ if [ -z "$port" ]; then
   port=6379
   while taken "$port"; do port=$((RANDOM % 20000 + 10000)); done
 fi
-[[ $port =~ ^[0-9]+$ ]] && [ "$port" -ge 1 ] && [ "$port" -le 65535 ] || die "PORT must be a number in 1..=65535, not '$port'"
+[[ $port =~ ^[0-9]+$ ]] && [ "$port" -ge 1 ] && [ "$port" -le 65535 ] || die "PORT must be an integer between 1 and 65535, not '$port'"
 ! taken "$port" || die "port $port is taken: choose another, make run PORT=n"
 
 cat <<TEXT

@@ -60,14 +60,14 @@ const LIST: Means =
     Means { wait: "BLPOP {k} 0", granted: "*2\r\n$", release: "RPUSH {k} {o}", released: ":1\r\n", counts: false };
 
 /// How many queues there are at a time, and how many clients wait in each.
-struct Shape {
-    name: &'static str,
+pub struct Shape {
+    pub name: &'static str,
     queues: usize,
     waiters: usize,
 }
 
 /// The second has queues as short as the first, and as many clients in turn as the last: it shows the effect of the caches.
-const SHAPES: [Shape; 4] = [
+pub const SHAPES: [Shape; 4] = [
     Shape { name: "10", queues: 1, waiters: 10 },
     Shape { name: "10, in each of 900 queues", queues: 900, waiters: 10 },
     Shape { name: "1,000", queues: 1, waiters: 1000 },

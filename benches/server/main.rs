@@ -16,7 +16,7 @@ pub mod cases;
 mod commands;
 mod contest;
 mod driver;
-mod handover;
+pub mod handover;
 mod options;
 pub mod page;
 mod process;

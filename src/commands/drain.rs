@@ -54,7 +54,7 @@ impl Command for Drain {
     fn run(keyspace: &Keyspace, switch: Switch) -> Result<Reply> {
         let (ctx, flags) = (keyspace.ctx(), keyspace.flags());
         if flags.is_in_exec() || flags.is_nested() {
-            return Err(Error::Text("ERR ATOMIC.DRAIN is not allowed in transactions or scripts"));
+            return Err(Error::Text("ERR ATOMIC.DRAIN is not allowed in transactions or in calls of modules"));
         }
         if !categories_exist() {
             let unload = [&b"MODULE"[..], b"UNLOAD", b"atomic"].map(OwnedStr::new);

@@ -52,3 +52,13 @@ fn every_section_of_the_results_has_its_explanation() {
         );
     }
 }
+
+#[test]
+fn every_row_of_the_hand_offs_has_the_name_that_a_run_gives_it() {
+    let (_, results) = committed();
+    let named: Vec<&str> = bench::handover::SHAPES.iter().map(|shape| shape.name).collect();
+    for waiting in results.servers.iter().filter_map(|server| server.waiting.as_ref()) {
+        let rows: Vec<&str> = waiting.hand_offs.rows.iter().map(|row| row.waiters.as_str()).collect();
+        assert_eq!(rows, named, "change docs/benchmarks.json, too");
+    }
+}
