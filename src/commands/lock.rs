@@ -25,7 +25,7 @@ use crate::primitives::time::DurationMs;
 use crate::server::args::{Args, fill, is, syntax};
 use crate::server::module_api::Str;
 use crate::server::reply::Reply;
-use crate::waiting::{self, AcquireRequest, Ask, Terms};
+use crate::waiting::{self, Claim, Terms};
 
 pub struct Lock;
 
@@ -76,8 +76,8 @@ impl Command for Lock {
 
     fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
         waiting::warn_once(keyspace.ctx());
-        let wanted = AcquireRequest { owner: Cow::Borrowed(request.owner), lease: request.lease, ask: Ask::Lock(request.mode) };
-        waiting::acquire::<Draft>(keyspace, request.key, wanted, request.terms)
+        let Request { key, owner, lease, mode, terms } = request;
+        waiting::acquire::<Draft>(keyspace, key, Claim::Lock { owner: Cow::Borrowed(owner), lease, mode }, terms)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::primitives::time::DurationMs;
 use crate::server::args::{Args, distinct};
 use crate::server::module_api::Str;
 use crate::server::reply::{Reply, number};
-use crate::waiting::{self, Kind};
+use crate::waiting::{self, Hold, Kind};
 
 pub struct MLock;
 
@@ -57,12 +57,16 @@ impl Command for MLock {
         // One fence for all keys, above every stored one.
         let claim = Claim { owner, mode: Mode::Exclusive, lease };
         let issued = fence::next(keyspace.now());
-        let (mut effects, mut highest, mut shortest) = (Vec::with_capacity(keys.len()), 0, lease);
+        let now = keyspace.now().floor_ms();
+        let (mut effects, mut holds) = (Vec::with_capacity(keys.len()), Vec::with_capacity(keys.len()));
+        let (mut highest, mut shortest) = (0, lease);
         for ((index, key), (mut draft, waiters)) in keys.iter().enumerate().zip(drafts) {
-            let overtakes = waiters > 0 && !draft.is_held_by(owner);
+            let is_new = !draft.is_held_by(owner);
+            let overtakes = waiters > 0 && is_new;
             match if overtakes { Claimed::Held } else { draft.claim(claim, issued).map_err(waiting::foreign_lock)? } {
                 Claimed::Granted { fence, ttl, .. } => {
                     (highest, shortest) = (fence.max(highest), ttl.min(shortest));
+                    holds.push((*key, Hold { owner: owner.into(), fence: Some(fence), lease, until: now.plus(ttl), is_new }));
                     effects.push((*key, draft.effect()));
                 }
                 Claimed::Held => {
@@ -74,9 +78,8 @@ impl Command for MLock {
         }
         fence::observe(highest);
         keyspace.apply_all(effects)?;
-        for key in keys {
-            // A lock that was acquired again may be bound to a connection, and its lease has a new end.
-            waiting::renewed(keyspace, Kind::Lock, *key, owner, keyspace.now().floor_ms().plus(lease))?;
+        for (key, hold) in holds {
+            waiting::acquired(&waiting::resource(keyspace, Kind::Lock, key), &hold, None, now)?;
         }
         Ok(Reply::from([1, number(highest), shortest.reply()]))
     }

@@ -22,19 +22,16 @@ use super::terms::{self, Options};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
 use crate::primitives::semaphore::{Draft, MAX_PERMITS};
-use crate::primitives::time::DurationMs;
 use crate::server::args::{Args, fill, is, syntax};
 use crate::server::module_api::Str;
 use crate::server::reply::Reply;
-use crate::waiting::{self, AcquireRequest, Ask, Terms};
+use crate::waiting::{self, Claim, Terms};
 
 pub struct SemAcquire;
 
 pub struct Request<'a> {
     key: Str<'a>,
-    owner: &'a [u8],
-    lease: DurationMs,
-    ask: Ask,
+    claim: Claim<'a>,
     terms: Terms,
 }
 
@@ -73,13 +70,13 @@ impl Command for SemAcquire {
                 return Err(syntax(option.bytes()));
             }
         }
-        let ask = Ask::Permits { capacity, permits: wanted.unwrap_or(1) };
-        Ok(Request { key, owner, lease, ask, terms: options.terms()? })
+        let claim = Claim::Permits { owner: Cow::Borrowed(owner), lease, capacity, permits: wanted.unwrap_or(1) };
+        Ok(Request { key, claim, terms: options.terms()? })
     }
 
-    fn run(keyspace: &Keyspace, Request { key, owner, lease, ask, terms }: Request<'_>) -> Result<Reply> {
+    fn run(keyspace: &Keyspace, Request { key, claim, terms }: Request<'_>) -> Result<Reply> {
         waiting::warn_once(keyspace.ctx());
-        waiting::acquire::<Draft>(keyspace, key, AcquireRequest { owner: Cow::Borrowed(owner), lease, ask }, terms)
+        waiting::acquire::<Draft>(keyspace, key, claim, terms)
     }
 }
 

@@ -55,10 +55,8 @@ impl Command for SemRelease {
         let left = waiting::visit(keyspace, key, |draft: &mut Draft, entry, _| {
             draft.release(&entry.sorted_set()?, owner, permits).map_err(waiting::foreign_semaphore)
         })?;
-        match left {
-            None => {}
-            Some(0) => waiting::forget(keyspace, Kind::Semaphore, key, owner)?,
-            Some(_) => waiting::released(keyspace, Kind::Semaphore, key, owner, permits)?,
+        if left == Some(0) {
+            waiting::forget(keyspace, Kind::Semaphore, key, owner)?;
         }
         Ok(Reply::Integer(left.map_or(-1, number)))
     }

@@ -52,10 +52,8 @@ impl Command for Unlock {
     fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
         let (key, owner) = (request.key, request.owner);
         let left = waiting::visit(keyspace, key, |draft: &mut Draft, _, _| Ok(draft.release(owner, request.release)))?;
-        match left {
-            None => {}
-            Some(0) => waiting::forget(keyspace, Kind::Lock, key, owner)?,
-            Some(_) => waiting::released(keyspace, Kind::Lock, key, owner, 1)?,
+        if left == Some(0) {
+            waiting::forget(keyspace, Kind::Lock, key, owner)?;
         }
         Ok(Reply::Integer(left.map_or(-1, i64::from)))
     }

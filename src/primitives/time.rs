@@ -16,6 +16,11 @@ impl DurationMs {
         self.0.saturating_mul(1000)
     }
 
+    #[must_use]
+    pub fn plus(self, more: Self) -> Self {
+        Self(self.0.saturating_add(more.0))
+    }
+
     /// The duration as an integer reply.
     #[must_use]
     pub fn reply(self) -> i64 {
@@ -37,6 +42,11 @@ impl UnixMs {
     #[must_use]
     pub fn plus(self, duration: DurationMs) -> Self {
         Self(self.0.saturating_add(duration.0))
+    }
+
+    #[must_use]
+    pub fn minus(self, duration: DurationMs) -> Self {
+        Self(self.0.saturating_sub(duration.0))
     }
 
     /// The time since `earlier`; zero if `earlier` is later.

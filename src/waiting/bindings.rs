@@ -1,159 +1,130 @@
-//! Shares that end with a connection: those acquired with BIND.
+//! Holds that last as long as a connection: those acquired with BIND.
 //!
-//! A release also removes the binding of its share. The bindings of ended leases are dropped once there are many. Acquiring a lock again
-//! increments a count, so neither the memory nor the time of a release grows with the number of holds.
+//! An owner's hold of a key is bound to one connection at most: the one of its last request with BIND. The server renews the lease of a
+//! bound hold after each third of its duration, and releases the whole hold when the connection closes. Only this process knows of a
+//! binding. When it is lost the hold is a plain lease, which ends by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::rc::Rc;
 
-use super::holding::{Held, Holder, Share};
-use super::queues::{ClientId, Kind};
-use crate::primitives::time::UnixMs;
+use super::claim::{Held, Hold, Share};
+use super::queues::{ClientId, Resource};
+use crate::primitives::time::{DurationMs, UnixMs};
 
-/// Up to this number of shares no ended lease is dropped.
-const FEW: usize = 1024;
+/// An owner at a key.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Holder {
+    pub resource: Resource,
+    pub owner: Box<[u8]>,
+}
 
-/// The bound shares of one holder.
+/// The hold of one holder.
 #[derive(Debug)]
 struct Bound {
-    /// The end of the holder's lease, as far as known here. It identifies permits. A lock is identified by its fence, and the time only
-    /// decides when its binding may be dropped.
+    client: ClientId,
+    /// The owner has lost a lock whose fencing token is another one.
+    fence: Option<u64>,
+    /// The duration for which the lease is renewed.
+    lease: DurationMs,
+    /// The end of the lease. The owner has lost permits whose lease has ended.
     until: UnixMs,
-    /// One share per connection, never an empty one.
-    shares: BTreeMap<ClientId, Share>,
+    /// The entry of this hold among the renewals.
+    renewal: UnixMs,
 }
 
 impl Bound {
-    /// Adds a share. True if the connection had none.
-    fn add(&mut self, client: ClientId, share: Share) -> bool {
-        match (self.shares.get_mut(&client), share) {
-            (Some(Share::Holds { fence, count }), Share::Holds { fence: now, count: more }) => {
-                // A new fence is a new ownership, so the earlier one has ended.
-                *count = if *fence == now { count.saturating_add(more) } else { more };
-                *fence = now;
-                false
-            }
-            (Some(Share::Permits(permits)), Share::Permits(more)) => {
-                *permits = permits.saturating_add(more);
-                false
-            }
-            _ => self.shares.insert(client, share).is_none(),
+    fn hold(&self, owner: &[u8]) -> Hold {
+        Hold { owner: owner.into(), fence: self.fence, lease: self.lease, until: self.until, is_new: false }
+    }
+
+    /// All that the owner holds.
+    fn share(&self, owner: Box<[u8]>) -> Share {
+        match self.fence {
+            Some(fence) => Share::Holds { owner, fence, count: u32::MAX },
+            None => Share::Permits { owner, permits: u64::MAX, until: self.until },
         }
     }
 
-    fn renew(&mut self, kind: Kind, until: UnixMs) {
-        self.until = match kind {
-            Kind::Lock => self.until.max(until),
-            Kind::Semaphore => until,
-        };
+    /// The time of the next renewal: when two thirds of the lease are left.
+    fn next_renewal(&self, now: UnixMs) -> UnixMs {
+        let kept = DurationMs(self.lease.0.saturating_sub(self.lease.0 / 3));
+        self.until.minus(kept).max(now.plus(DurationMs(1)))
     }
 }
 
-impl Share {
-    /// Removes up to `most` holds or permits and returns their number.
-    fn take(&mut self, most: u64) -> u64 {
-        match self {
-            Self::Holds { count, .. } => {
-                let taken = u32::try_from(most).unwrap_or(u32::MAX).min(*count);
-                *count = count.saturating_sub(taken);
-                taken.into()
-            }
-            Self::Permits(permits) => {
-                let taken = most.min(*permits);
-                *permits = permits.saturating_sub(taken);
-                taken
-            }
-        }
-    }
-
-    fn is_empty(self) -> bool {
-        matches!(self, Self::Holds { count: 0, .. } | Self::Permits(0))
-    }
-}
-
-/// All bound shares.
+/// All bound holds.
 #[derive(Debug)]
 pub struct Bindings {
     holders: BTreeMap<Rc<Holder>, Bound>,
     clients: BTreeMap<ClientId, BTreeSet<Rc<Holder>>>,
-    count: usize,
-    /// The count above which ended leases are dropped.
-    crowded: usize,
+    renewals: BTreeSet<(UnixMs, Rc<Holder>)>,
 }
 
 impl Bindings {
     pub const fn new() -> Self {
-        Self { holders: BTreeMap::new(), clients: BTreeMap::new(), count: 0, crowded: FEW }
+        Self { holders: BTreeMap::new(), clients: BTreeMap::new(), renewals: BTreeSet::new() }
     }
 
-    /// The number of shares.
+    /// The number of bound holds.
     pub fn count(&self) -> usize {
-        self.count
+        self.holders.len()
     }
 
-    /// Binds a share to a connection.
-    pub fn add(&mut self, client: ClientId, held: Held, now: UnixMs) {
-        let holder = Rc::new(Holder { resource: held.resource, owner: held.owner });
-        let bound = self.holders.entry(holder.clone()).or_insert(Bound { until: held.until, shares: BTreeMap::new() });
-        bound.renew(holder.resource.kind, held.until);
-        if !bound.add(client, held.share) {
-            return;
-        }
-        self.clients.entry(client).or_default().insert(holder);
-        self.count = self.count.saturating_add(1);
-        if self.count > self.crowded {
-            self.drop_ended(now);
-            self.crowded = self.count.saturating_mul(2).max(FEW);
-        }
+    /// Binds a hold to a connection, and to no other one.
+    pub fn bind(&mut self, client: ClientId, resource: &Resource, hold: &Hold, now: UnixMs) {
+        let holder = Rc::new(Holder { resource: resource.clone(), owner: hold.owner.clone() });
+        self.forget(&holder);
+        let mut bound = Bound { client, fence: hold.fence, lease: hold.lease, until: hold.until, renewal: now };
+        bound.renewal = bound.next_renewal(now);
+        self.renewals.insert((bound.renewal, holder.clone()));
+        self.clients.entry(client).or_default().insert(holder.clone());
+        self.holders.insert(holder, bound);
     }
 
-    fn drop_ended(&mut self, now: UnixMs) {
-        let ended = |(holder, bound): (&Rc<Holder>, &Bound)| (bound.until <= now).then(|| holder.clone());
-        let ended: Vec<Rc<Holder>> = self.holders.iter().filter_map(ended).collect();
-        ended.iter().for_each(|holder| self.forget(holder));
+    /// The connection to which a hold is bound.
+    pub fn client(&self, holder: &Holder) -> Option<ClientId> {
+        self.holders.get(holder).map(|bound| bound.client)
     }
 
-    /// Removes and returns the shares of a connection that closes.
-    pub fn end(&mut self, client: ClientId) -> Vec<Held> {
-        let holders = self.clients.get(&client).cloned().unwrap_or_default();
-        let ended = holders.into_iter().filter_map(|holder| {
-            let (share, until) = self.remove(&holder, client)?;
-            Some(Held { resource: holder.resource.clone(), owner: holder.owner.clone(), share, until })
-        });
-        ended.collect()
-    }
-
-    /// Removes the shares of a holder that released everything.
+    /// Unbinds a hold.
     pub fn forget(&mut self, holder: &Holder) {
-        let clients: Vec<ClientId> =
-            self.holders.get(holder).into_iter().flat_map(|bound| bound.shares.keys().copied()).collect();
-        for client in clients {
-            self.remove(holder, client);
-        }
+        self.remove(holder);
     }
 
-    /// Unbinds `count` holds or permits of a holder that released as many and keeps some: first those of the releasing connection, then
-    /// those of the oldest connections. Takes one step for each removed share, and one more.
-    pub fn released(&mut self, holder: &Holder, client: ClientId, count: u64) {
-        let mut left = count;
-        while left > 0 {
-            let Some(bound) = self.holders.get_mut(holder) else { return };
-            let from = if bound.shares.contains_key(&client) { Some(client) } else { bound.shares.keys().next().copied() };
-            let Some((from, share)) = from.and_then(|from| Some((from, bound.shares.get_mut(&from)?))) else { return };
-            left = left.saturating_sub(share.take(left));
-            if !share.is_empty() {
-                return;
-            }
-            self.remove(holder, from);
-        }
+    /// Records a new end of a holder's lease, and its fencing token.
+    pub fn renewed(&mut self, holder: &Holder, fence: Option<u64>, until: UnixMs, now: UnixMs) {
+        let Some((holder, bound)) = self.holders.get_key_value(holder).map(|(holder, _)| holder.clone()).and_then(|holder| {
+            let bound = self.holders.get_mut(&holder)?;
+            Some((holder, bound))
+        }) else {
+            return;
+        };
+        self.renewals.remove(&(bound.renewal, holder.clone()));
+        (bound.fence, bound.until) = (fence.or(bound.fence), until);
+        bound.renewal = bound.next_renewal(now);
+        self.renewals.insert((bound.renewal, holder));
     }
 
-    /// Sets the end of a holder's lease.
-    pub fn renew(&mut self, holder: &Holder, until: UnixMs) {
-        if let Some(bound) = self.holders.get_mut(holder) {
-            bound.renew(holder.resource.kind, until);
-        }
+    /// Removes and returns the holds of a connection that closes.
+    pub fn end(&mut self, client: ClientId) -> Vec<Held> {
+        let holders = self.clients.remove(&client).unwrap_or_default();
+        let held = |holder: Rc<Holder>| {
+            let bound = self.remove(&holder)?;
+            Some(Held { resource: holder.resource.clone(), share: bound.share(holder.owner.clone()) })
+        };
+        holders.into_iter().filter_map(held).collect()
+    }
+
+    /// The time of the earliest renewal.
+    pub fn next_renewal(&self) -> Option<UnixMs> {
+        self.renewals.first().map(|(at, _)| *at)
+    }
+
+    /// At most `limit` of the holds whose lease is due for a renewal.
+    pub fn due(&self, now: UnixMs, limit: usize) -> Vec<(Resource, Hold)> {
+        let due = self.renewals.iter().take_while(|(at, _)| *at <= now).take(limit);
+        due.filter_map(|(_, holder)| Some((holder.resource.clone(), self.holders.get(holder)?.hold(&holder.owner)))).collect()
     }
 
     /// Follows a swap of two databases.
@@ -164,133 +135,119 @@ impl Bindings {
             Rc::new(holder)
         };
         self.holders = mem::take(&mut self.holders).into_iter().map(|(holder, bound)| (moved(&holder), bound)).collect();
+        self.renewals = self.renewals.iter().map(|(at, holder)| (*at, moved(holder))).collect();
         for holders in self.clients.values_mut() {
             *holders = holders.iter().map(moved).collect();
         }
     }
 
-    /// Removes and returns the share that a holder has bound to one connection, with the end of its lease.
-    fn remove(&mut self, holder: &Holder, client: ClientId) -> Option<(Share, UnixMs)> {
-        let bound = self.holders.get_mut(holder)?;
-        let removed = (bound.shares.remove(&client)?, bound.until);
-        self.count = self.count.saturating_sub(1);
-        if bound.shares.is_empty() {
-            self.holders.remove(holder);
-        }
-        if let Some(holders) = self.clients.get_mut(&client) {
-            holders.remove(holder);
+    fn remove(&mut self, holder: &Holder) -> Option<Bound> {
+        let (holder, bound) = self.holders.remove_entry(holder)?;
+        if let Some(holders) = self.clients.get_mut(&bound.client) {
+            holders.remove(&holder);
             if holders.is_empty() {
-                self.clients.remove(&client);
+                self.clients.remove(&bound.client);
             }
         }
-        Some(removed)
+        self.renewals.remove(&(bound.renewal, holder));
+        Some(bound)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::waiting::queues::Resource;
+    use crate::waiting::queues::Kind;
+
+    fn resource(key: &str) -> Resource {
+        Resource { key: Rc::from(key.as_bytes()), db: 0, kind: Kind::Lock }
+    }
 
     fn holder(key: &str, owner: &str) -> Holder {
-        let resource = Resource { key: Rc::from(key.as_bytes()), db: 0, kind: Kind::Lock };
-        Holder { resource, owner: owner.as_bytes().into() }
+        Holder { resource: resource(key), owner: owner.as_bytes().into() }
     }
 
-    fn held(key: &str, owner: &str, share: Share, until: u64) -> Held {
-        let Holder { resource, owner } = holder(key, owner);
-        Held { resource, owner, share, until: UnixMs(until) }
+    fn hold(owner: &str, fence: u64, until: u64) -> Hold {
+        let owner = owner.as_bytes().into();
+        Hold { owner, fence: Some(fence), lease: DurationMs(30), until: UnixMs(until), is_new: true }
     }
 
-    fn hold(key: &str, owner: &str, fence: u64) -> Held {
-        held(key, owner, Share::Holds { fence, count: 1 }, fence)
+    fn bind(bindings: &mut Bindings, client: ClientId, key: &str, owner: &str, fence: u64) {
+        bindings.bind(client, &resource(key), &hold(owner, fence, 30), UnixMs(0));
     }
 
-    const fn holds(fence: u64, count: u32) -> Share {
-        Share::Holds { fence, count }
+    /// The key and the fencing token of each.
+    fn ended(bindings: &mut Bindings, client: ClientId) -> Vec<(String, u64)> {
+        let fence = |share| if let Share::Holds { fence, count: u32::MAX, .. } = share { fence } else { 0 };
+        let key = |held: &Held| String::from_utf8_lossy(&held.resource.key).into_owned();
+        bindings.end(client).into_iter().map(|held| (key(&held), fence(held.share))).collect()
     }
 
-    fn shares(held: &[Held]) -> Vec<Share> {
-        held.iter().map(|held| held.share).collect()
+    fn is_empty(bindings: &Bindings) -> bool {
+        bindings.holders.is_empty() && bindings.clients.is_empty() && bindings.renewals.is_empty() && bindings.count() == 0
     }
 
     #[test]
     fn everything_of_a_connection_ends_with_it_and_nothing_else() {
         let mut bindings = Bindings::new();
-        for (client, key, fence) in [(1, "a", 1), (1, "b", 2), (2, "a", 3), (1, "a", 4)] {
-            bindings.add(client, hold(key, "me", fence), UnixMs(0));
+        for (client, key, owner, fence) in [(1, "a", "me", 1), (1, "b", "me", 2), (2, "a", "you", 3)] {
+            bind(&mut bindings, client, key, owner, fence);
         }
-        // The second hold of `a` belongs to a later ownership, so the first has ended.
-        assert_eq!(shares(&bindings.end(1)), [holds(4, 1), holds(2, 1)]);
-        assert_eq!(shares(&bindings.end(1)), []);
-        assert_eq!(bindings.count(), 1);
-        assert_eq!(shares(&bindings.end(2)), [holds(3, 1)]);
-        assert!(bindings.holders.is_empty() && bindings.clients.is_empty());
+        assert_eq!(ended(&mut bindings, 1), [("a".to_owned(), 1), ("b".to_owned(), 2)]);
+        assert_eq!(ended(&mut bindings, 1), []);
+        assert_eq!((bindings.count(), bindings.client(&holder("a", "you"))), (1, Some(2)));
+        assert_eq!(ended(&mut bindings, 2), [("a".to_owned(), 3)]);
+        assert!(is_empty(&bindings));
     }
 
     #[test]
-    fn a_release_unbinds_its_holder() {
+    fn the_last_connection_has_the_hold() {
         let mut bindings = Bindings::new();
-        bindings.add(1, hold("a", "me", 1), UnixMs(0));
-        bindings.add(1, hold("a", "you", 2), UnixMs(0));
+        bind(&mut bindings, 1, "a", "me", 1);
+        bind(&mut bindings, 2, "a", "me", 1);
+        assert_eq!(ended(&mut bindings, 1), []);
+        assert_eq!(ended(&mut bindings, 2), [("a".to_owned(), 1)]);
+        assert!(is_empty(&bindings));
+    }
+
+    #[test]
+    fn a_released_hold_is_not_bound() {
+        let mut bindings = Bindings::new();
+        bind(&mut bindings, 1, "a", "me", 1);
+        bind(&mut bindings, 1, "a", "you", 2);
         bindings.forget(&holder("a", "me"));
         bindings.forget(&holder("b", "you"));
-        assert_eq!(shares(&bindings.end(1)), [holds(2, 1)]);
+        assert_eq!(ended(&mut bindings, 1), [("a".to_owned(), 2)]);
+        assert!(is_empty(&bindings));
     }
 
     #[test]
-    fn a_partial_release_unbinds_as_much() {
+    fn a_lease_is_renewed_when_two_thirds_of_it_are_left() {
         let mut bindings = Bindings::new();
-        for (client, permits) in [(1, 2), (2, 3), (1, 4)] {
-            bindings.add(client, held("a", "me", Share::Permits(permits), 9), UnixMs(0));
-        }
-        bindings.released(&holder("a", "me"), 1, 5);
-        bindings.released(&holder("a", "me"), 3, 2);
-        // The first release takes five of the first connection's six; the second starts with the oldest connection's last one.
-        assert_eq!(shares(&bindings.end(1)), []);
-        assert_eq!(shares(&bindings.end(2)), [Share::Permits(2)]);
-        assert_eq!(bindings.count(), 0);
-        bindings.add(1, hold("a", "me", 1), UnixMs(0));
-        bindings.add(1, hold("a", "me", 1), UnixMs(0));
-        bindings.released(&holder("a", "me"), 1, 1);
-        assert_eq!(shares(&bindings.end(1)), [holds(1, 1)]);
-    }
-
-    #[test]
-    fn acquiring_again_keeps_one_share() {
-        let mut bindings = Bindings::new();
-        let me = holder("a", "me");
-        for _ in 0..100_000 {
-            bindings.add(1, hold("a", "me", 7), UnixMs(0));
-        }
-        bindings.add(2, hold("a", "me", 7), UnixMs(0));
-        assert_eq!(bindings.count(), 2);
-        bindings.released(&me, 1, 1);
-        // A connection without a share releases those of others.
-        bindings.released(&me, 3, 99_999);
-        assert_eq!((shares(&bindings.end(1)), shares(&bindings.end(2))), (vec![], vec![holds(7, 1)]));
-        assert!(bindings.holders.is_empty() && bindings.clients.is_empty() && bindings.count() == 0);
+        bind(&mut bindings, 1, "a", "me", 1);
+        assert_eq!((bindings.next_renewal(), bindings.due(UnixMs(9), 9).len()), (Some(UnixMs(10)), 0));
+        let due = bindings.due(UnixMs(10), 9);
+        assert_eq!(due.iter().map(|(_, hold)| hold.until).collect::<Vec<_>>(), [UnixMs(30)]);
+        bindings.renewed(&holder("a", "me"), None, UnixMs(40), UnixMs(10));
+        assert_eq!(bindings.next_renewal(), Some(UnixMs(20)));
+        // The owner has set a longer lease, then a very short one.
+        bindings.renewed(&holder("a", "me"), Some(2), UnixMs(1000), UnixMs(10));
+        assert_eq!(bindings.next_renewal(), Some(UnixMs(980)));
+        bindings.renewed(&holder("a", "me"), None, UnixMs(12), UnixMs(11));
+        assert_eq!(bindings.next_renewal(), Some(UnixMs(12)));
+        bindings.renewed(&holder("b", "me"), None, UnixMs(12), UnixMs(11));
+        assert_eq!(ended(&mut bindings, 1), [("a".to_owned(), 2)]);
+        assert!(is_empty(&bindings));
     }
 
     #[test]
     fn bindings_follow_a_swap_of_databases() {
         let mut bindings = Bindings::new();
-        bindings.add(1, hold("a", "me", 1), UnixMs(0));
+        bind(&mut bindings, 1, "a", "me", 1);
         bindings.swap_dbs(0, 3);
         bindings.forget(&holder("a", "me"));
+        assert_eq!(bindings.due(UnixMs(99), 9).first().map(|(resource, _)| resource.db), Some(3));
         assert_eq!(bindings.end(1).first().map(|held| held.resource.db), Some(3));
-        assert_eq!(bindings.count(), 0);
-    }
-
-    #[test]
-    fn ended_leases_do_not_pile_up() {
-        let mut bindings = Bindings::new();
-        bindings.add(7, hold("kept", "me", 1), UnixMs(0));
-        bindings.renew(&holder("kept", "me"), UnixMs(u64::MAX));
-        for until in 1..=10 * u64::try_from(FEW).unwrap_or(0) {
-            bindings.add(1, hold(&format!("k{until}"), "me", until), UnixMs(until));
-            assert!(bindings.count() <= FEW + 1);
-        }
-        assert_eq!(bindings.end(7).len(), 1);
+        assert!(is_empty(&bindings));
     }
 }

@@ -9,23 +9,23 @@ use std::ffi::{c_int, c_void};
 
 use redis_module::raw;
 
+use super::claim::{Answer, Claim, Granted, Held, Terms};
 use super::events;
-use super::holding::{AcquireRequest, Answer, Held, Terms, denial};
-use super::queues::{ClientId, Left};
-use super::state::{Task, with};
+use super::queues::{ClientId, Left, Resource};
+use super::state::{Task, acquired, with};
 use crate::error::{Error, Result, guarded};
 use crate::keyspace::Keyspace;
 use crate::primitives::time::DurationMs;
 use crate::server::acl::{Caller, Denied};
 use crate::server::clock;
-use crate::server::module_api::{Ctx, Str, api};
+use crate::server::module_api::{Ctx, OwnedStr, Str, api};
 use crate::server::reply::Reply;
 use crate::server::slots;
 
 /// A client that waits.
 pub struct Waiter {
     pub blocked: Blocked,
-    pub request: AcquireRequest<'static>,
+    pub claim: Claim<'static>,
     pub terms: Terms,
     /// The denial with which the wait began.
     pub denied: Answer,
@@ -34,6 +34,7 @@ pub struct Waiter {
 /// The end of a wait, on its way to the client.
 pub struct Delivery {
     pub client: ClientId,
+    pub resource: Resource,
     pub outcome: Result<Outcome>,
     /// The number of clients that still wait.
     pub waiters: usize,
@@ -42,15 +43,15 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    pub fn new(client: ClientId, outcome: Result<Outcome>) -> Self {
-        Self { client, outcome, waiters: 0, is_delivered: false }
+    pub fn new(client: ClientId, resource: Resource, outcome: Result<Outcome>) -> Self {
+        Self { client, resource, outcome, waiters: 0, is_delivered: false }
     }
 }
 
 /// The end of a wait without an error.
 #[derive(Clone)]
 pub enum Outcome {
-    Granted(Answer, Held),
+    Granted(Granted),
     Denied(Answer),
 }
 
@@ -66,10 +67,7 @@ impl Parcel {
     /// Follows the swaps of databases since the decision.
     fn follow_swaps(&mut self) -> Result<()> {
         let since = self.next_swap;
-        match &mut self.delivery.outcome {
-            Ok(Outcome::Granted(_, held)) => with(|state| state.follow_swaps(&mut held.resource, since)),
-            Ok(Outcome::Denied(_)) | Err(_) => Ok(()),
-        }
+        with(|state| state.follow_swaps(&mut self.delivery.resource, since))
     }
 
     fn reply(&self, answer: Answer) -> Reply {
@@ -138,8 +136,8 @@ unsafe extern "C" fn on_reply(ctx: *mut raw::RedisModuleCtx, argv: *mut *mut raw
 fn deliver(ctx: Ctx, parcel: &mut Parcel, request: &[Str<'_>]) -> Result<()> {
     parcel.follow_swaps()?;
     parcel.next_swap = u64::MAX;
-    let (answer, held) = match parcel.delivery.outcome.clone()? {
-        Outcome::Granted(answer, held) => (answer, held),
+    let granted = match parcel.delivery.outcome.clone()? {
+        Outcome::Granted(granted) => granted,
         Outcome::Denied(answer) => {
             parcel.reply(answer).send(ctx);
             return Ok(());
@@ -147,15 +145,17 @@ fn deliver(ctx: Ctx, parcel: &mut Parcel, request: &[Str<'_>]) -> Result<()> {
     };
     // If this fails, `on_release` takes the grant back and the queue advances.
     check_permission(ctx, request)?;
-    let (client, bind) = (parcel.delivery.client, parcel.terms.bind);
-    let now = clock::now().floor_ms();
-    with(|state| {
-        // The owner may have acquired again what is already bound.
-        state.bindings.renew(&held.holder(), held.until);
-        if bind { state.bindings.add(client, held, now) } else { drop(state.unread.insert(client, held)) }
-    })?;
+    let (client, resource, bind) = (parcel.delivery.client, &parcel.delivery.resource, parcel.terms.bind);
+    if let Some(hold) = &granted.hold {
+        acquired(resource, hold, bind.then_some(client), clock::now().floor_ms())?;
+        events::set_alarm(ctx)?;
+    }
+    if !bind {
+        let held = Held { resource: resource.clone(), share: granted.share };
+        with(|state| state.unread.insert(client, held))?;
+    }
     parcel.delivery.is_delivered = true;
-    parcel.reply(answer).send(ctx);
+    parcel.reply(granted.answer).send(ctx);
     Ok(())
 }
 
@@ -194,9 +194,9 @@ unsafe extern "C" fn on_timeout(ctx: *mut raw::RedisModuleCtx, _: *mut *mut raw:
 fn denied_reply(keyspace: &Keyspace, left: &Left<Waiter>) -> Result<Reply> {
     let (resource, waiter) = (&left.resource, &left.waiter);
     let answer = if slots::has_table_per_slot() && keyspace.flags().is_in_exec() {
-        waiter.denied
+        waiter.denied.clone()
     } else {
-        denial(keyspace, resource, &waiter.request)?
+        (resource.kind.operations().denial)(keyspace, OwnedStr::new(&resource.key).as_str(), &waiter.claim)?
     };
     let waiters = with(|state| state.queues.waiters(resource.db, resource.kind, &resource.key))?;
     Ok((waiter.terms.layout)(answer, waiters))
@@ -225,8 +225,8 @@ unsafe extern "C" fn on_release(ctx: *mut raw::RedisModuleCtx, parcel: *mut c_vo
     let _ = guarded(|| {
         parcel.follow_swaps()?;
         match parcel.delivery {
-            Delivery { outcome: Ok(Outcome::Granted(_, held)), is_delivered: false, .. } => {
-                events::post(ctx, Task::TakeBack(held))
+            Delivery { outcome: Ok(Outcome::Granted(granted)), resource, is_delivered: false, .. } => {
+                events::post(ctx, Task::TakeBack(Held { resource, share: granted.share }))
             }
             _ => Ok(()),
         }

@@ -5,7 +5,7 @@
 //! timer. Only this process knows of the drain; a new load starts without it.
 
 use super::bindings::Bindings;
-use super::holding::Terms;
+use super::claim::Terms;
 pub use super::state::is_draining as is_on;
 use super::state::{set_draining, with};
 use super::{events, visit};

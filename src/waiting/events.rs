@@ -11,16 +11,18 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use redis_module::raw;
 
+use super::bindings::{Bindings, Holder};
+use super::claim::Hold;
 use super::queues::{Kind, Resource};
 use super::state::{Task, Timer, is_idle, with};
-use super::{eviction, visit};
-use crate::error::{Error, Result, guarded};
+use super::{visit, warnings};
+use crate::error::{Error, Result, guarded, printable};
 use crate::keyspace::Keyspace;
 use crate::primitives::time::DurationMs;
 use crate::server::events::Data;
-use crate::server::module_api::{Ctx, Str, api};
+use crate::server::module_api::{Ctx, OwnedStr, Str, api};
 use crate::server::state::Moment;
-use crate::server::{clock, events};
+use crate::server::{clock, events, slots};
 
 /// The delay before the next check whether writes are allowed.
 const RETRY: DurationMs = DurationMs(10);
@@ -30,6 +32,9 @@ const BATCH: usize = 1000;
 
 /// The longest delay of a timer; after it the timer is set again. The server multiplies a delay without an overflow check.
 const LONGEST: DurationMs = DurationMs(86_400_000);
+
+/// The longest name of a key or an owner in the log, in bytes.
+const NAME: usize = 64;
 
 /// The keyspace events that can end a lock or a semaphore: all but those of other types only.
 const KEY_EVENTS: c_int = raw::REDISMODULE_NOTIFY_GENERIC
@@ -44,7 +49,7 @@ const KEY_EVENTS: c_int = raw::REDISMODULE_NOTIFY_GENERIC
 /// Subscribes, at load, to changes of the settings that decide about eviction. Redis 7.0.0 has no such event.
 pub fn start(ctx: Ctx) {
     let _ = events::subscribe(ctx, raw::REDISMODULE_EVENT_CONFIG, |_, _, _| {
-        eviction::settings_changed();
+        warnings::settings_changed();
         Ok(())
     });
 }
@@ -190,10 +195,14 @@ fn on_swap(ctx: Ctx, _: u64, data: Data) -> Result<()> {
 
 /// This server became a replica. Most servers have unblocked every client by now; Valkey 9 leaves those of modules blocked.
 fn on_role(ctx: Ctx, sub: u64, _: Data) -> Result<()> {
-    if sub != raw::REDISMODULE_EVENT_REPLROLECHANGED_NOW_REPLICA || is_idle() {
+    if sub != raw::REDISMODULE_EVENT_REPLROLECHANGED_NOW_REPLICA {
         return Ok(());
     }
-    let resources = with(|state| state.queues.resources())?;
+    // The leases of bound holds end by themselves: the new primary knows of no binding.
+    let resources = with(|state| {
+        state.bindings = Bindings::new();
+        state.queues.resources()
+    })?;
     resources.iter().try_for_each(|resource| visit::dismiss(ctx, resource))
 }
 
@@ -219,15 +228,25 @@ fn on_client(ctx: Ctx, sub: u64, data: Data) -> Result<()> {
     bound.into_iter().chain(unread).try_for_each(|held| post(ctx, Task::TakeBack(held)))
 }
 
-/// The server has slept, so every reply made before was sent.
-fn on_loop(_: Ctx, sub: u64, _: Data) -> Result<()> {
+/// The server has slept, so every reply made before was sent. It sleeps at most for the period of its cron, so a step of the clock is
+/// noticed here.
+fn on_loop(ctx: Ctx, sub: u64, _: Data) -> Result<()> {
     if sub != raw::REDISMODULE_SUBEVENT_EVENTLOOP_AFTER_SLEEP {
         return Ok(());
     }
-    with(|state| {
+    let alarm = with(|state| {
         state.unread.clear();
         state.swaps.clear();
-    })
+        state.alarm
+    })?;
+    match alarm {
+        Some(timer) if timer.is_off(clock::system().floor_ms()) => {
+            stop_timer(ctx, timer);
+            with(|state| state.alarm = None)?;
+            set_alarm(ctx)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Schedules a task in a timer, right after the running command.
@@ -299,10 +318,10 @@ fn stop_timer(ctx: Ctx, timer: Timer) {
     unsafe { api!(RedisModule_StopTimer)(ctx.raw(), timer.id, std::ptr::null_mut()) };
 }
 
-/// Sets the alarm to fire no later than the earliest end of a lease that a client waits for. An alarm that fires too early is set again.
-/// An alarm that no client needs is stopped, because a running timer prevents the unload of the module.
+/// Sets the alarm to fire no later than the earliest moment at which a waiter may be served or a bound lease must be renewed. An alarm
+/// that fires too early is set again. An alarm that is not needed is stopped, because a running timer prevents the unload of the module.
 pub fn set_alarm(ctx: Ctx) -> Result<()> {
-    let (set, next) = with(|state| (state.alarm, state.queues.next_alarm()))?;
+    let (set, next) = with(|state| (state.alarm, state.next_alarm()))?;
     match (set, next) {
         (None, None) => Ok(()),
         (Some(timer), Some(next)) if timer.at <= next => Ok(()),
@@ -326,10 +345,39 @@ unsafe extern "C" fn on_alarm(ctx: *mut raw::RedisModuleCtx, _: *mut c_void) {
             return with(|state| state.alarm = Some(timer));
         }
         let now = clock::now().floor_ms();
-        let due = with(|state| state.queues.due(now, BATCH))?;
+        let (due, renewals) = with(|state| (state.queues.due(now, BATCH), state.bindings.due(now, BATCH)))?;
         due.into_iter().for_each(|resource| drop(guarded(|| run(ctx, Task::Visit(resource)))));
+        renewals.into_iter().for_each(|(resource, hold)| drop(guarded(|| renew(ctx, resource, &hold))));
         set_alarm(ctx)
     });
+}
+
+/// Renews the lease of a bound hold. A hold that its owner has lost is unbound. In a cluster the lease of a hold whose slot has left this
+/// node ends by itself.
+fn renew(ctx: Ctx, resource: Resource, hold: &Hold) -> Result<()> {
+    ctx.select(resource.db);
+    let (keyspace, key) = (Keyspace::new(ctx), OwnedStr::new(&resource.key));
+    let moved = slots::is_cluster() && !ctx.is_local(key.as_str());
+    let kept = if moved { None } else { visit::keep(&keyspace, &resource, hold).ok().flatten() };
+    let now = keyspace.now().floor_ms();
+    let holder = Holder { resource, owner: hold.owner.clone() };
+    let report = with(|state| {
+        if let Some(until) = kept {
+            state.bindings.renewed(&holder, None, until, now);
+            return false;
+        }
+        state.bindings.forget(&holder);
+        !moved && state.lost_binding(now)
+    })?;
+    if report {
+        let name = |bytes| printable(bytes, NAME);
+        let (kind, key, owner) = (holder.resource.kind.name(), name(&holder.resource.key), name(&holder.owner));
+        ctx.log(
+            c"warning",
+            &format!("{owner} lost the {kind} {key} while its connection is open: the lease ended, or the key changed"),
+        );
+    }
+    Ok(())
 }
 
 type OnTimer = unsafe extern "C" fn(*mut raw::RedisModuleCtx, *mut c_void);
@@ -341,5 +389,5 @@ fn create_timer(ctx: Ctx, delay: DurationMs, callback: OnTimer) -> Timer {
     // SAFETY: the context belongs to the running callback. The callback's code stays loaded, since the server does not unload a module
     // with a running timer.
     let id = unsafe { api!(RedisModule_CreateTimer)(ctx.raw(), period, Some(callback), std::ptr::null_mut()) };
-    Timer { id, at }
+    Timer { id, at, delay }
 }

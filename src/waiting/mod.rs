@@ -9,29 +9,34 @@
 //! handed off. A timer or an event writes nothing while the server is paused, loading or a replica.
 //!
 //! - [`queues`]: the queues as data.
-//! - [`holding`]: what a visit needs of a lock or a semaphore. The commands lay the replies out ([`holding::Layout`]).
-//! - [`acquire`]: a new request. [`visit`]: the service of a queue. [`bindings`]: shares that end with a connection.
-//! - [`state`]: all state between commands. [`drain`], [`eviction`] and [`redirect`] handle one special case each.
+//! - [`claim`]: what a visit needs of a key, and its kinds: [`lock`] and [`semaphore`]. The commands lay the replies out
+//!   ([`claim::Layout`]).
+//! - [`acquire`]: a new claim. [`visit`]: the service of a queue. [`bindings`]: holds that last as long as a connection.
+//! - [`state`]: all state between commands. [`drain`], [`warnings`] and [`redirect`] handle one special case each.
 //! - [`blocked`] and [`events`]: the edge to the server.
 
 mod acquire;
 mod bindings;
 #[expect(unsafe_code, reason = "callbacks about blocked clients")]
 mod blocked;
+mod claim;
 pub mod drain;
 #[expect(unsafe_code, reason = "timers, jobs and keyspace events call back here")]
 mod events;
-mod eviction;
-mod holding;
+mod lock;
 mod queues;
 mod redirect;
+mod semaphore;
 mod state;
 mod visit;
+mod warnings;
 
 pub use acquire::acquire;
+pub use claim::{Answer, Claim, Hold, Terms, Wait};
 pub use events::start;
-pub use eviction::warn_once;
-pub use holding::{AcquireRequest, Answer, Ask, Terms, Wait, foreign_lock, foreign_semaphore, upgrade};
+pub use lock::{foreign_lock, upgrade};
 pub use queues::Kind;
-pub use state::{figures, forget, released, renewed, stop, waiters};
+pub use semaphore::foreign_semaphore;
+pub use state::{acquired, figures, forget, renewed, resource, stop, waiters};
 pub use visit::{settled, visit};
+pub use warnings::warn_once;

@@ -15,6 +15,17 @@ pub enum Kind {
     Semaphore,
 }
 
+impl Kind {
+    /// The name in messages.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lock => "lock",
+            Self::Semaphore => "semaphore",
+        }
+    }
+}
+
 /// A lock or a semaphore: a key of a database.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Resource {

@@ -5,13 +5,13 @@ use std::mem;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::bindings::Bindings;
+use super::bindings::{Bindings, Holder};
 use super::blocked::Waiter;
-use super::holding::{Held, Holder};
+use super::claim::{Held, Hold};
 use super::queues::{ClientId, Kind, Queues, Resource};
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
-use crate::primitives::time::UnixMs;
+use crate::primitives::time::{DurationMs, UnixMs};
 use crate::server::module_api::Str;
 use crate::server::reply::number;
 use crate::server::thread::ServerThread;
@@ -22,7 +22,23 @@ pub struct Timer {
     pub id: u64,
     /// The time for which it was set.
     pub at: UnixMs,
+    /// The delay for which it was set.
+    pub delay: DurationMs,
 }
+
+impl Timer {
+    /// Whether the clock has been set since the timer: the time is further from the timer's than the delay allows.
+    #[must_use]
+    pub fn is_off(self, now: UnixMs) -> bool {
+        self.at.since(now) > self.delay.plus(CLOCK_STEP) || now.since(self.at) > CLOCK_STEP
+    }
+}
+
+/// A smaller step of the clock is not noticed.
+const CLOCK_STEP: DurationMs = DurationMs(100);
+
+/// The shortest time between two lines in the log about lost holds.
+const LOG_PERIOD: DurationMs = DurationMs(1000);
 
 /// A task for a timer.
 #[derive(Debug)]
@@ -41,7 +57,7 @@ pub struct State {
     pub tasks: Vec<Task>,
     /// The timer for [`State::tasks`].
     pub task_timer: Option<Timer>,
-    /// The timer for the earliest end of a lease that a client waits for.
+    /// The timer for the earliest moment at which a waiter may be served or a bound lease must be renewed.
     pub alarm: Option<Timer>,
     /// Whether the events that advance a queue are subscribed.
     pub listens: bool,
@@ -53,6 +69,10 @@ pub struct State {
     pub closing: Option<ClientId>,
     /// The number of grants after a wait.
     pub handed_over: u64,
+    /// The number of bound holds that their owners lost while the connection lived.
+    pub bound_lost: u64,
+    /// The time of the last line in the log about a lost hold.
+    lost_logged: UnixMs,
 }
 
 static STATE: ServerThread<State> = ServerThread::new(State {
@@ -67,6 +87,8 @@ static STATE: ServerThread<State> = ServerThread::new(State {
     next_swap: 0,
     closing: None,
     handed_over: 0,
+    bound_lost: 0,
+    lost_logged: UnixMs(0),
 });
 
 /// The numbers of waiting clients and of bound shares. Most commands find 0 and skip the state.
@@ -77,6 +99,21 @@ static BINDINGS: AtomicUsize = AtomicUsize::new(0);
 static DRAINING: AtomicBool = AtomicBool::new(false);
 
 impl State {
+    /// The earliest moment at which a waiter may be served or a bound lease must be renewed.
+    pub fn next_alarm(&self) -> Option<UnixMs> {
+        self.queues.next_alarm().into_iter().chain(self.bindings.next_renewal()).min()
+    }
+
+    /// Counts a bound hold that its owner has lost. True if the log should have a line about it.
+    pub fn lost_binding(&mut self, now: UnixMs) -> bool {
+        self.bound_lost = self.bound_lost.saturating_add(1);
+        let report = now.since(self.lost_logged) >= LOG_PERIOD || now < self.lost_logged;
+        if report {
+            self.lost_logged = now;
+        }
+        report
+    }
+
     /// Updates a resource for the swaps of databases since swap number `since`.
     pub fn follow_swaps(&self, resource: &mut Resource, since: u64) {
         let later = self.swaps.iter().filter(|(number, ..)| *number >= since);
@@ -118,7 +155,7 @@ pub fn waiters(keyspace: &Keyspace, kind: Kind, key: Str<'_>) -> Result<i64> {
     with(|state| number(state.queues.waiters(db, kind, key.bytes())))
 }
 
-/// Unbinds the shares of an owner that released everything.
+/// Unbinds the hold of an owner that released everything.
 pub fn forget(keyspace: &Keyspace, kind: Kind, key: Str<'_>, owner: &[u8]) -> Result<()> {
     if BINDINGS.load(Ordering::Relaxed) == 0 {
         return Ok(());
@@ -127,22 +164,32 @@ pub fn forget(keyspace: &Keyspace, kind: Kind, key: Str<'_>, owner: &[u8]) -> Re
     with(|state| state.bindings.forget(&holder))
 }
 
-/// Unbinds `count` holds or permits of an owner that released as many and keeps some.
-pub fn released(keyspace: &Keyspace, kind: Kind, key: Str<'_>, owner: &[u8], count: u64) -> Result<()> {
-    if BINDINGS.load(Ordering::Relaxed) == 0 {
-        return Ok(());
-    }
-    let (holder, client) = (holder(keyspace, kind, key, owner), keyspace.ctx().client_id());
-    with(|state| state.bindings.released(&holder, client, count))
-}
-
 /// Records the new end of an owner's lease.
 pub fn renewed(keyspace: &Keyspace, kind: Kind, key: Str<'_>, owner: &[u8], until: UnixMs) -> Result<()> {
     if BINDINGS.load(Ordering::Relaxed) == 0 {
         return Ok(());
     }
-    let holder = holder(keyspace, kind, key, owner);
-    with(|state| state.bindings.renew(&holder, until))
+    let (holder, now) = (holder(keyspace, kind, key, owner), keyspace.now().floor_ms());
+    with(|state| state.bindings.renewed(&holder, None, until, now))
+}
+
+/// Records a grant to an owner. `bind` is the connection that asked for BIND. Without one, a binding of an earlier ownership ends and that
+/// of this ownership stays.
+pub fn acquired(resource: &Resource, hold: &Hold, bind: Option<ClientId>, now: UnixMs) -> Result<()> {
+    if bind.is_none() && BINDINGS.load(Ordering::Relaxed) == 0 {
+        return Ok(());
+    }
+    with(|state| match bind {
+        Some(client) => state.bindings.bind(client, resource, hold, now),
+        None => {
+            let holder = Holder { resource: resource.clone(), owner: hold.owner.clone() };
+            if hold.is_new {
+                state.bindings.forget(&holder)
+            } else {
+                state.bindings.renewed(&holder, hold.fence, hold.until, now)
+            }
+        }
+    })
 }
 
 pub fn resource(keyspace: &Keyspace, kind: Kind, key: Str<'_>) -> Resource {
@@ -154,12 +201,13 @@ fn holder(keyspace: &Keyspace, kind: Kind, key: Str<'_>, owner: &[u8]) -> Holder
 }
 
 /// The figures for INFO.
-pub fn figures() -> Result<[(&'static str, u64); 4]> {
+pub fn figures() -> Result<[(&'static str, u64); 5]> {
     let count = |count| u64::try_from(count).unwrap_or(u64::MAX);
     with(|state| {
         [
             ("waiting_clients", count(state.queues.clients())),
             ("bound_to_connections", count(state.bindings.count())),
+            ("bound_lost", state.bound_lost),
             ("handed_over", state.handed_over),
             ("draining", is_draining().into()),
         ]
@@ -168,7 +216,7 @@ pub fn figures() -> Result<[(&'static str, u64); 4]> {
 
 /// Clears the state when the module ends. The server does not unload the module while a client waits or a timer runs.
 pub fn stop() -> Result<()> {
-    super::eviction::stop();
+    super::warnings::stop();
     set_draining(false);
     with(|state| {
         state.bindings = Bindings::new();

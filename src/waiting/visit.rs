@@ -1,7 +1,7 @@
 //! A visit: read the key, serve the waiters at the head of the queue, write the key once, unblock the served clients.
 
 use super::blocked::{Delivery, Outcome, Waiter};
-use super::holding::{Decision, Held, Holding};
+use super::claim::{Answer, Claim, Claimable, Decision, Held, Hold};
 use super::queues::{ClientId, Kind, Queue, Resource};
 use super::state::{is_idle, with};
 use super::{events, redirect};
@@ -19,26 +19,26 @@ const SLOT_CHECK: DurationMs = DurationMs(1000);
 const PAUSE: DurationMs = DurationMs(1);
 
 /// Reads a key, lets `act` decide about it, and serves its queue before and after, all in one write. `act` gets the number of waiters.
-pub fn visit<H: Holding, R>(
+pub fn visit<C: Claimable, R>(
     keyspace: &Keyspace,
     key: Str<'_>,
-    act: impl FnOnce(&mut H, &mut KeyEntry<'_>, usize) -> Result<R>,
+    act: impl FnOnce(&mut C, &mut KeyEntry<'_>, usize) -> Result<R>,
 ) -> Result<R> {
-    let mut visit = Visit::begin(keyspace, H::KIND, key)?;
+    let mut visit = Visit::begin(keyspace, C::KIND, key)?;
     let mut entry = keyspace.entry(key);
-    let mut holding = match H::read(&mut entry, keyspace.now()) {
-        Ok(holding) => holding,
+    let mut state = match C::read(&mut entry, keyspace.now()) {
+        Ok(state) => state,
         Err(error) => {
             visit.refuse_all(&error);
             visit.end()?;
             return Err(error);
         }
     };
-    visit.serve(&mut holding, &mut entry);
-    let outcome = act(&mut holding, &mut entry, visit.waiters());
-    visit.serve(&mut holding, &mut entry);
-    visit.set_next_look(&holding, &mut entry);
-    if let Err(error) = holding.effect(&mut entry).and_then(|effect| entry.apply(effect)) {
+    visit.serve(&mut state, &mut entry);
+    let outcome = act(&mut state, &mut entry, visit.waiters());
+    visit.serve(&mut state, &mut entry);
+    visit.set_next_look(&state, &mut entry);
+    if let Err(error) = state.write(entry) {
         visit.served.iter_mut().for_each(|(_, delivery)| delivery.outcome = Err(error.clone()));
         visit.end()?;
         return Err(error);
@@ -48,9 +48,9 @@ pub fn visit<H: Holding, R>(
 }
 
 /// The state of a key after its queue was served, and the number of remaining waiters: for a decision about several keys.
-pub fn settled<H: Holding>(keyspace: &Keyspace, key: Str<'_>) -> Result<(H, usize)> {
-    let waiters = if is_idle() { 0 } else { visit::<H, _>(keyspace, key, |_, _, waiters| Ok(waiters))? };
-    Ok((H::read(&mut keyspace.entry(key), keyspace.now())?, waiters))
+pub fn settled<C: Claimable>(keyspace: &Keyspace, key: Str<'_>) -> Result<(C, usize)> {
+    let waiters = if is_idle() { 0 } else { visit::<C, _>(keyspace, key, |_, _, waiters| Ok(waiters))? };
+    Ok((C::read(&mut keyspace.entry(key), keyspace.now())?, waiters))
 }
 
 /// Visits a resource only to serve its queue. Does nothing without a queue, since the key may then be of any type.
@@ -58,11 +58,7 @@ pub fn advance(keyspace: &Keyspace, resource: &Resource) -> Result<()> {
     if with(|state| state.queues.waiters(resource.db, resource.kind, &resource.key))? == 0 {
         return Ok(());
     }
-    let key = OwnedStr::new(&resource.key);
-    match resource.kind {
-        Kind::Lock => visit::<lock::Draft, _>(keyspace, key.as_str(), |_, _, _| Ok(())),
-        Kind::Semaphore => visit::<semaphore::Draft, _>(keyspace, key.as_str(), |_, _, _| Ok(())),
-    }
+    (resource.kind.operations().advance)(keyspace, OwnedStr::new(&resource.key).as_str())
 }
 
 /// Unblocks all waiters of a resource with an error, because the server has become a replica.
@@ -78,35 +74,65 @@ pub fn dismiss(ctx: Ctx, resource: &Resource) -> Result<()> {
 /// Denies all waiters of a resource, as if their time were up, and returns their number. Writes nothing.
 pub fn deny_waiters(ctx: Ctx, resource: &Resource) -> Result<usize> {
     ctx.select(resource.db);
-    let (keyspace, key) = (Keyspace::new(ctx), OwnedStr::new(&resource.key));
-    match resource.kind {
-        Kind::Lock => deny_all::<lock::Draft>(&keyspace, key.as_str()),
-        Kind::Semaphore => deny_all::<semaphore::Draft>(&keyspace, key.as_str()),
+    (resource.kind.operations().deny_all)(&Keyspace::new(ctx), OwnedStr::new(&resource.key).as_str())
+}
+
+/// Visits a resource to take back a share whose client is gone.
+pub fn take_back(keyspace: &Keyspace, held: &Held) -> Result<()> {
+    (held.resource.kind.operations().take_back)(keyspace, OwnedStr::new(&held.resource.key).as_str(), held)
+}
+
+/// Visits a resource to renew the lease of a hold. Returns the end of the lease, or `None` if the owner has lost the hold.
+pub fn keep(keyspace: &Keyspace, resource: &Resource, hold: &Hold) -> Result<Option<UnixMs>> {
+    (resource.kind.operations().keep)(keyspace, OwnedStr::new(&resource.key).as_str(), hold)
+}
+
+/// What the engine does with a key of one kind.
+pub struct Operations {
+    advance: fn(&Keyspace, Str<'_>) -> Result<()>,
+    deny_all: fn(&Keyspace, Str<'_>) -> Result<usize>,
+    take_back: fn(&Keyspace, Str<'_>, &Held) -> Result<()>,
+    keep: fn(&Keyspace, Str<'_>, &Hold) -> Result<Option<UnixMs>>,
+    /// The denial of a claim at this moment.
+    pub denial: fn(&Keyspace, Str<'_>, &Claim<'_>) -> Result<Answer>,
+}
+
+impl Kind {
+    pub fn operations(self) -> &'static Operations {
+        match self {
+            Self::Lock => &const { operations::<lock::Draft>() },
+            Self::Semaphore => &const { operations::<semaphore::Draft>() },
+        }
     }
 }
 
-fn deny_all<H: Holding>(keyspace: &Keyspace, key: Str<'_>) -> Result<usize> {
-    let mut visit = Visit::begin(keyspace, H::KIND, key)?;
+const fn operations<C: Claimable>() -> Operations {
+    Operations {
+        advance: |keyspace, key| visit::<C, _>(keyspace, key, |_, _, _| Ok(())),
+        deny_all: deny_all::<C>,
+        take_back: |keyspace, key, held| visit::<C, _>(keyspace, key, |state, entry, _| state.take_back(entry, &held.share)),
+        keep: |keyspace, key, hold| visit::<C, _>(keyspace, key, |state, entry, _| state.keep(entry, hold)),
+        denial: denial::<C>,
+    }
+}
+
+fn denial<C: Claimable>(keyspace: &Keyspace, key: Str<'_>, claim: &Claim<'_>) -> Result<Answer> {
     let mut entry = keyspace.entry(key);
-    match H::read(&mut entry, keyspace.now()) {
-        Ok(holding) => visit.deny_all(&holding, &mut entry),
+    let state = C::read(&mut entry, keyspace.now())?;
+    Ok(state.denied(&mut entry, claim)?.answer)
+}
+
+fn deny_all<C: Claimable>(keyspace: &Keyspace, key: Str<'_>) -> Result<usize> {
+    let mut visit = Visit::begin(keyspace, C::KIND, key)?;
+    let mut entry = keyspace.entry(key);
+    match C::read(&mut entry, keyspace.now()) {
+        Ok(state) => visit.deny_all(&state, &mut entry),
         Err(error) => visit.refuse_all(&error),
     }
     drop(entry);
     let answered = visit.served.len();
     visit.end()?;
     Ok(answered)
-}
-
-/// Visits a resource to take back a share whose client is gone.
-pub fn take_back(keyspace: &Keyspace, held: &Held) -> Result<()> {
-    let key = OwnedStr::new(&held.resource.key);
-    match held.resource.kind {
-        Kind::Lock => visit(keyspace, key.as_str(), |draft: &mut lock::Draft, entry, _| Holding::take_back(draft, entry, held)),
-        Kind::Semaphore => {
-            visit(keyspace, key.as_str(), |draft: &mut semaphore::Draft, entry, _| Holding::take_back(draft, entry, held))
-        }
-    }
 }
 
 /// The time of a queue's next visit without an event.
@@ -145,27 +171,25 @@ impl<'k> Visit<'k> {
     }
 
     /// Grants the requests at the head of the queue until one is denied.
-    fn serve<H: Holding>(&mut self, holding: &mut H, entry: &mut KeyEntry<'_>) {
+    fn serve<C: Claimable>(&mut self, state: &mut C, entry: &mut KeyEntry<'_>) {
         let Some(queue) = &mut self.queue else { return };
         while let Some(head) = queue.head() {
-            let outcome = match holding.claim(entry, &head.request, self.keyspace.now()) {
+            let outcome = match state.claim(entry, &head.claim, self.keyspace.now()) {
                 Ok(Decision::Denied(_)) => return,
-                Ok(Decision::Granted(granted)) => {
-                    Ok(Outcome::Granted(granted.answer, Held::new(&queue.resource, &head.request, &granted)))
-                }
+                Ok(Decision::Granted(granted)) => Ok(Outcome::Granted(granted)),
                 Err(error) => Err(error),
             };
             let Some((client, waiter)) = queue.pop() else { return };
-            self.served.push((waiter, Delivery::new(client, outcome)));
+            self.served.push((waiter, Delivery::new(client, queue.resource.clone(), outcome)));
         }
     }
 
     /// Sets the time at which the head may be served without an event.
-    fn set_next_look<H: Holding>(&mut self, holding: &H, entry: &mut KeyEntry<'_>) {
+    fn set_next_look<C: Claimable>(&mut self, state: &C, entry: &mut KeyEntry<'_>) {
         let Some(queue) = &mut self.queue else { return };
         if let Some(head) = queue.head() {
             // A key that cannot be read now is read again soon.
-            let until = holding.denied(entry, &head.request).map_or(Some(self.keyspace.now().floor_ms()), |denied| denied.until);
+            let until = state.denied(entry, &head.claim).map_or(Some(self.keyspace.now().floor_ms()), |denied| denied.until);
             // The key may expire before the lease does.
             let until = until.into_iter().chain(entry.expiry()).min();
             queue.until = next_look(until, self.keyspace.now().floor_ms());
@@ -175,15 +199,15 @@ impl<'k> Visit<'k> {
     fn refuse_all(&mut self, error: &Error) {
         let Some(queue) = &mut self.queue else { return };
         while let Some((client, waiter)) = queue.pop() {
-            self.served.push((waiter, Delivery::new(client, Err(error.clone()))));
+            self.served.push((waiter, Delivery::new(client, queue.resource.clone(), Err(error.clone()))));
         }
     }
 
-    fn deny_all<H: Holding>(&mut self, holding: &H, entry: &mut KeyEntry<'_>) {
+    fn deny_all<C: Claimable>(&mut self, state: &C, entry: &mut KeyEntry<'_>) {
         let Some(queue) = &mut self.queue else { return };
         while let Some((client, waiter)) = queue.pop() {
-            let outcome = holding.denied(entry, &waiter.request).map(|denied| Outcome::Denied(denied.answer));
-            self.served.push((waiter, Delivery::new(client, outcome)));
+            let outcome = state.denied(entry, &waiter.claim).map(|denied| Outcome::Denied(denied.answer));
+            self.served.push((waiter, Delivery::new(client, queue.resource.clone(), outcome)));
         }
     }
 

@@ -196,6 +196,20 @@ impl Draft {
         Some(lease)
     }
 
+    /// Extends the owner's lease to end `lease` from now, unless it ends later. Returns its end, or `None` if the owner does not hold the
+    /// ownership with this fence.
+    pub fn keep(&mut self, owner: &[u8], fence: u64, lease: DurationMs) -> Option<UnixMs> {
+        let deadline = self.now.plus(lease);
+        let Some(Stored::Ours(lock)) = &mut self.stored else { return None };
+        let holds = |holder: &&mut Holder| holder.holds > 0 && holder.owner == owner && holder.fence == fence;
+        let holder = lock.holders.iter_mut().find(holds)?;
+        if holder.deadline < deadline {
+            holder.deadline = deadline;
+            self.change = Change::State;
+        }
+        Some(holder.deadline)
+    }
+
     fn holder(&self, owner: &[u8]) -> Option<&Holder> {
         match &self.stored {
             Some(Stored::Ours(lock)) => lock.taken().find(|holder| holder.owner == owner),

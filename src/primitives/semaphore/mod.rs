@@ -270,6 +270,27 @@ impl Draft {
         }
     }
 
+    /// How many permits the owner holds.
+    pub fn permits(&self, stored: &impl Permits, owner: &[u8]) -> Result<u64, Corrupt> {
+        let held = match self.owners.get(owner) {
+            Some(held) => held.after,
+            None => Held::read(stored, owner, self.total.is_some(), self.now)?.after,
+        };
+        Ok(held.map_or(0, |held| held.permits))
+    }
+
+    /// Extends the lease of all permits of the owner to end `lease` from now, unless it ends later. Returns its end, or `None` if the owner
+    /// has no permits.
+    pub fn keep(&mut self, stored: &impl Permits, owner: &[u8], lease: DurationMs) -> Result<Option<UnixMs>, Corrupt> {
+        let until = self.now.plus(lease);
+        let Some(after) = &mut self.held(stored, owner)?.after else { return Ok(None) };
+        let extends = after.until < until;
+        after.until = after.until.max(until);
+        let until = after.until;
+        self.changed |= extends;
+        Ok(Some(until))
+    }
+
     /// When a claim fits if no permit is released or granted before: now, or when enough leases have ended; `None` means never.
     pub fn retry_at(&self, stored: &mut impl Permits, capacity: u64, permits: u64) -> Result<Option<UnixMs>, Corrupt> {
         // Even an empty semaphore has too few permits: no lease need be read.

@@ -1,0 +1,171 @@
+//! What the queue engine knows of a key: clients claim a part of it, a claim is granted or denied, and a denial has a moment at which the
+//! claim may be granted.
+//!
+//! Each kind of key implements [`Claimable`]. The engine does not know what a claim is about.
+
+use std::borrow::Cow;
+
+use super::queues::{Kind, Resource};
+use crate::error::{Error, Result};
+use crate::keyspace::KeyEntry;
+use crate::primitives::lock::Mode;
+use crate::primitives::time::{DurationMs, UnixMicros, UnixMs};
+use crate::server::reply::Reply;
+
+/// What a client claims.
+#[derive(Debug, Clone)]
+pub enum Claim<'a> {
+    Lock { owner: Cow<'a, [u8]>, lease: DurationMs, mode: Mode },
+    Permits { owner: Cow<'a, [u8]>, lease: DurationMs, capacity: u64, permits: u64 },
+}
+
+impl Claim<'_> {
+    /// The owner that makes the claim. An owner has one place in a queue.
+    #[must_use]
+    pub fn owner(&self) -> Option<&[u8]> {
+        match self {
+            Self::Lock { owner, .. } | Self::Permits { owner, .. } => Some(owner),
+        }
+    }
+
+    /// The same claim, for a client that waits.
+    #[must_use]
+    pub fn into_owned(self) -> Claim<'static> {
+        match self {
+            Self::Lock { owner, lease, mode } => Claim::Lock { owner: Cow::Owned(owner.into_owned()), lease, mode },
+            Self::Permits { owner, lease, capacity, permits } => {
+                Claim::Permits { owner: Cow::Owned(owner.into_owned()), lease, capacity, permits }
+            }
+        }
+    }
+}
+
+/// A queue has claims of one kind, so this is a bug.
+pub(super) fn misplaced() -> Error {
+    Error::Internal("a claim in a queue of another kind".to_owned())
+}
+
+/// The terms of a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// Whether and how the client waits.
+    pub wait: Option<Wait>,
+    /// Whether the hold lasts as long as the connection.
+    pub bind: bool,
+    /// The command's layout of the reply.
+    pub layout: Layout,
+}
+
+/// The way in which a client waits.
+#[derive(Debug, Clone, Copy)]
+pub struct Wait {
+    /// Zero waits indefinitely.
+    pub timeout: DurationMs,
+    /// The client does not wait if the queue already has this many waiters.
+    pub max_queue: Option<usize>,
+}
+
+/// The data of the reply to a request. The command lays the reply out.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    LockGranted {
+        fence: u64,
+        ttl: DurationMs,
+        holds: u32,
+    },
+    /// `ttl` is that of the lock in the way; `None` for another client's lock without a TTL.
+    LockDenied {
+        ttl: Option<DurationMs>,
+    },
+    PermitsGranted {
+        fence: u64,
+        in_use: u64,
+    },
+    /// `retry_after` is `None` if the request exceeds the capacity.
+    PermitsDenied {
+        in_use: u64,
+        retry_after: Option<DurationMs>,
+    },
+}
+
+/// Lays out the reply from its data and the number of waiters.
+pub type Layout = fn(Answer, usize) -> Reply;
+
+/// The result of a claim.
+pub enum Decision {
+    Granted(Granted),
+    Denied(Denied),
+}
+
+/// A granted claim.
+#[derive(Debug, Clone)]
+pub struct Granted {
+    pub answer: Answer,
+    pub share: Share,
+    /// What the owner holds now; `None` if the claim has no owner.
+    pub hold: Option<Hold>,
+}
+
+/// A denied claim.
+pub struct Denied {
+    pub answer: Answer,
+    /// The moment at which the claim may be granted if no client changes the key.
+    pub until: Option<UnixMs>,
+    /// Whether the claim can never be granted.
+    pub never: bool,
+}
+
+/// The part of a key that one grant took, so that it can be taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Share {
+    /// Holds of one ownership, which the fencing token identifies.
+    Holds { owner: Box<[u8]>, fence: u64, count: u32 },
+    /// Permits whose lease ends then.
+    Permits { owner: Box<[u8]>, permits: u64, until: UnixMs },
+}
+
+/// A share of a key.
+#[derive(Debug, Clone)]
+pub struct Held {
+    pub resource: Resource,
+    pub share: Share,
+}
+
+/// Everything that an owner holds of a key after a grant.
+#[derive(Debug, Clone)]
+pub struct Hold {
+    pub owner: Box<[u8]>,
+    /// The fencing token that identifies the ownership of a lock. Permits have none.
+    pub fence: Option<u64>,
+    /// The duration of the lease that the request asked for.
+    pub lease: DurationMs,
+    /// The end of the owner's lease.
+    pub until: UnixMs,
+    /// Whether the owner held nothing before.
+    pub is_new: bool,
+}
+
+/// The state of a key during a visit.
+pub trait Claimable: Sized {
+    const KIND: Kind;
+
+    fn read(entry: &mut KeyEntry<'_>, now: UnixMicros) -> Result<Self>;
+
+    /// Whether the claim may pass the waiters: its owner acquires again what it already holds.
+    fn may_pass(&self, entry: &mut KeyEntry<'_>, claim: &Claim<'_>) -> Result<bool>;
+
+    /// Grants the claim, or denies it.
+    fn claim(&mut self, entry: &mut KeyEntry<'_>, claim: &Claim<'_>, now: UnixMicros) -> Result<Decision>;
+
+    /// The denial of the claim, without a claim.
+    fn denied(&self, entry: &mut KeyEntry<'_>, claim: &Claim<'_>) -> Result<Denied>;
+
+    /// Takes a granted share back, as far as it is still there.
+    fn take_back(&mut self, entry: &mut KeyEntry<'_>, share: &Share) -> Result<()>;
+
+    /// Extends the lease of a hold to its duration from now. `None` if the owner has lost the hold. Never shortens the lease.
+    fn keep(&mut self, entry: &mut KeyEntry<'_>, hold: &Hold) -> Result<Option<UnixMs>>;
+
+    /// Writes the state, in one transaction.
+    fn write(self, entry: KeyEntry<'_>) -> Result<()>;
+}
