@@ -163,6 +163,15 @@ pub static SCRIPT_STORE_MAX_BYTES: Setting = Setting::new(
      its source. Beyond the limit a script is loaded but not stored: it can be evicted, and a restart loses it. 0 stores nothing.",
 );
 
+pub static LINE_GRACE_MS: Setting = Setting::new(
+    c"line-grace-ms",
+    Kind::Number,
+    2000,
+    0..=60_000,
+    "How long the place of a waiting owner is kept after its connection closed, so that a client that reconnects and sends its request \
+     again finds its place. 0 keeps none.",
+);
+
 pub static COMPAT: Setting = Setting::new(
     c"compat",
     Kind::Switch,
@@ -218,7 +227,7 @@ pub static COMMANDS_DIR: TextSetting = TextSetting {
 };
 
 /// All settings that are numbers.
-pub static ALL: [&Setting; 14] = [
+pub static ALL: [&Setting; 15] = [
     &SCRIPT_MEMORY_LIMIT,
     &SCRIPT_RUN_MEMORY_LIMIT,
     &SCRIPT_ARGUMENT_LIMIT,
@@ -232,5 +241,6 @@ pub static ALL: [&Setting; 14] = [
     &SCRIPT_EXACT_NUMBERS,
     &INTERCEPT,
     &INTERCEPT_ONE_SLOT,
+    &LINE_GRACE_MS,
     &COMPAT,
 ];

@@ -2,13 +2,13 @@
 
 use super::blocked::{Blocked, Waiter};
 use super::claim::{Claim, Claimable, Decision, Denied, Terms, Wait};
-use super::queues::Resource;
+use super::queues::{Resource, Ticket};
 use super::state::{acquired, is_draining, resource, with};
-use super::visit::{self, next_look};
+use super::visit::{self, Claimed, next_look};
 use super::{drain, events, warnings};
 use crate::error::{Error, Result};
-use crate::keyspace::{KeyEntry, Keyspace};
-use crate::primitives::time::{DurationMs, UnixMicros};
+use crate::keyspace::Keyspace;
+use crate::primitives::time::{DurationMs, UnixMs};
 use crate::server::module_api::Str;
 use crate::server::reply::Reply;
 
@@ -22,27 +22,23 @@ pub fn acquire<C: Claimable>(keyspace: &Keyspace, key: Str<'_>, claim: Claim<'_>
         warnings::warn_of_idle_timeout(keyspace.ctx());
         events::listen(keyspace.ctx())?;
     }
-    let (decision, waiters) = visit::visit::<C, _>(keyspace, key, |state, entry, waiters| {
-        let mut decision = decide(state, entry, &claim, waiters, keyspace.now())?;
-        if let (Decision::Denied(denied), Some(_)) = (&mut decision, terms.wait) {
-            // The key may expire before the lease does.
-            denied.until = denied.until.into_iter().chain(entry.expiry()).min();
-        }
-        Ok((decision, waiters))
-    })?;
-    match decision {
+    let can_wait = terms.wait.is_some() && may_block(keyspace);
+    let Claimed { decision, waiters, places, place } = visit::claim::<C>(keyspace, key, &claim, can_wait)?;
+    let denied = match decision {
         Decision::Granted(granted) => {
             if let Some(hold) = &granted.hold {
                 let bind = terms.bind.then(|| keyspace.ctx().client_id());
                 acquired(&resource(keyspace, C::KIND, key), hold, bind, keyspace.now().floor_ms())?;
                 events::set_alarm(keyspace.ctx())?;
             }
-            Ok((terms.layout)(granted.answer, waiters))
+            return Ok((terms.layout)(granted.answer, waiters));
         }
-        Decision::Denied(denied) => match terms.wait.filter(|wait| may_wait(keyspace, *wait, &denied, waiters)) {
-            Some(wait) => join(keyspace, &resource(keyspace, C::KIND, key), claim, denied, terms, wait.timeout),
-            None => Ok((terms.layout)(denied.answer, waiters)),
-        },
+        Decision::Denied(denied) => denied,
+    };
+    let has_room = |wait: &Wait| place.is_some() || wait.max_queue.is_none_or(|most| places < most);
+    match terms.wait.filter(|wait| can_wait && !denied.never && has_room(wait)) {
+        Some(wait) => join(keyspace, &resource(keyspace, C::KIND, key), claim, denied, terms, wait.timeout, place),
+        None => Ok((terms.layout)(denied.answer, waiters)),
     }
 }
 
@@ -54,22 +50,10 @@ fn check_connection(keyspace: &Keyspace) -> Result<()> {
     Ok(())
 }
 
-/// Makes the claim, unless that would overtake a waiter.
-fn decide<C: Claimable>(
-    state: &mut C,
-    entry: &mut KeyEntry<'_>,
-    claim: &Claim<'_>,
-    waiters: usize,
-    now: UnixMicros,
-) -> Result<Decision> {
-    let overtakes = waiters > 0 && !state.may_pass(entry, claim)?;
-    if overtakes { Ok(Decision::Denied(state.denied(entry, claim)?)) } else { state.claim(entry, claim, now) }
-}
-
-fn may_wait(keyspace: &Keyspace, wait: Wait, denied: &Denied, waiters: usize) -> bool {
-    let has_room = wait.max_queue.is_none_or(|most| waiters < most);
+/// Whether a client may wait here. In a transaction and in a script WAIT never waits.
+fn may_block(keyspace: &Keyspace) -> bool {
     let flags = keyspace.flags();
-    has_room && !denied.never && !flags.deny_blocking() && !flags.is_replica() && !flags.is_loading()
+    !flags.deny_blocking() && !flags.is_replica() && !flags.is_loading()
 }
 
 /// Blocks the client and adds it to the queue of the resource.
@@ -80,13 +64,20 @@ fn join(
     denied: Denied,
     terms: Terms,
     timeout: DurationMs,
+    place: Option<Ticket>,
 ) -> Result<Reply> {
     let ctx = keyspace.ctx();
     events::listen(ctx)?;
-    let until = next_look(denied.until, keyspace.now().floor_ms());
+    let now = keyspace.now().floor_ms();
+    let until = next_look(denied.until, now);
     let (blocked, claim) = (Blocked::new(ctx, timeout), claim.into_owned());
-    let waiter = Waiter { blocked, claim, terms, denied: denied.answer };
-    with(|state| state.queues.join(resource, ctx.client_id(), waiter, until))?;
+    let waiter = Waiter { blocked, claim, terms, denied: denied.answer, since: now, deadline: end_of_wait(timeout, now) };
+    with(|state| state.queues.join(resource, ctx.client_id(), waiter, until, place))?;
     events::set_alarm(ctx)?;
     Ok(Reply::Later)
+}
+
+/// The time at which the client stops waiting; `None` for an indefinite wait.
+fn end_of_wait(timeout: DurationMs, now: UnixMs) -> Option<UnixMs> {
+    (timeout.0 > 0).then(|| now.plus(timeout))
 }

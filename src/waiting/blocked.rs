@@ -11,16 +11,17 @@ use redis_module::raw;
 
 use super::claim::{Answer, Claim, Granted, Held, Terms};
 use super::events;
-use super::queues::{ClientId, Left, Resource};
-use super::state::{Task, acquired, with};
+use super::queues::{ClientId, Left, Place, Resource};
+use super::state::{Task, acquired, is_draining, with};
 use crate::error::{Error, Result, guarded};
 use crate::keyspace::Keyspace;
-use crate::primitives::time::DurationMs;
+use crate::primitives::time::{DurationMs, UnixMs};
 use crate::server::acl::{Caller, Denied};
 use crate::server::clock;
 use crate::server::module_api::{Ctx, OwnedStr, Str, api};
 use crate::server::reply::Reply;
 use crate::server::slots;
+use crate::settings;
 
 /// A client that waits.
 pub struct Waiter {
@@ -29,6 +30,25 @@ pub struct Waiter {
     pub terms: Terms,
     /// The denial with which the wait began.
     pub denied: Answer,
+    /// The time at which the wait began.
+    pub since: UnixMs,
+    /// The time at which the wait ends; `None` for an indefinite wait.
+    pub deadline: Option<UnixMs>,
+}
+
+impl Place for Waiter {
+    fn owner(&self) -> Option<&[u8]> {
+        self.claim.owner()
+    }
+}
+
+impl Waiter {
+    /// Until when the place is kept if the connection closes now; `None` if it is not kept.
+    fn kept_until(&self, now: UnixMs) -> Option<UnixMs> {
+        let grace = DurationMs(settings::LINE_GRACE_MS.get());
+        let until = self.deadline.into_iter().fold(now.plus(grace), UnixMs::min);
+        (until > now && !is_draining()).then_some(until)
+    }
 }
 
 /// The end of a wait, on its way to the client.
@@ -179,7 +199,7 @@ unsafe extern "C" fn on_timeout(ctx: *mut raw::RedisModuleCtx, _: *mut *mut raw:
     // SAFETY: the server passes a context that is valid until this callback returns.
     let ctx = unsafe { Ctx::new(ctx) };
     let denied = guarded(|| {
-        let left = leave(ctx)?.ok_or_else(|| Error::Internal("timed out without having waited".to_owned()))?;
+        let left = leave(ctx, false)?.ok_or_else(|| Error::Internal("timed out without having waited".to_owned()))?;
         denied_reply(&Keyspace::new(ctx), &left)
     });
     match denied {
@@ -207,7 +227,9 @@ unsafe extern "C" fn on_disconnect(ctx: *mut raw::RedisModuleCtx, _: *mut raw::R
     // SAFETY: the server passes a context that is valid until this callback returns, as is the parcel.
     let (ctx, parcel) = unsafe { (Ctx::new(ctx), parcel(ctx)) };
     let _ = guarded(|| {
-        let waited = leave(ctx)?.is_some();
+        let client = ctx.client_id();
+        let closes = with(|state| state.closing == Some(client))?;
+        let waited = leave(ctx, closes)?.is_some();
         match parcel {
             Some(parcel) if !waited && is_unanswered(ctx)? => deliver(ctx, parcel, &[]).or_else(|error| {
                 ctx.reply_error(&error);
@@ -233,10 +255,12 @@ unsafe extern "C" fn on_release(ctx: *mut raw::RedisModuleCtx, parcel: *mut c_vo
     });
 }
 
-/// Removes the client of this callback from its queue. If it was the head, the next waiter may now be served.
-fn leave(ctx: Ctx) -> Result<Option<Left<Waiter>>> {
-    let client = ctx.client_id();
-    let left = with(|state| state.queues.leave(client))?;
+/// Removes the client of this callback from its queue, and keeps the place of its owner for a while if its connection `closes`. If it was
+/// the head, the next waiter may now be served.
+fn leave(ctx: Ctx, closes: bool) -> Result<Option<Left<Waiter>>> {
+    let (client, now) = (ctx.client_id(), clock::now().floor_ms());
+    let keep = |waiter: &Waiter| if closes { waiter.kept_until(now) } else { None };
+    let left = with(|state| state.queues.leave(client, keep))?;
     if let Some(left) = &left {
         if left.was_head && with(|state| state.queues.key_changed(left.resource.db, &left.resource.key))? {
             let visits = events::visits_of(left.resource.db, left.resource.key.clone());

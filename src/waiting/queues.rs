@@ -4,6 +4,7 @@
 //! start no visit. To join, to leave and to be served costs O(log N) in the number of clients.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 use std::rc::Rc;
 
 use crate::primitives::time::UnixMs;
@@ -48,12 +49,24 @@ impl Resource {
 /// The id of a client of the server.
 pub type ClientId = u64;
 
+/// The order of the places in a queue. A lower ticket is served first.
+pub type Ticket = u64;
+
 /// The clients that wait for one resource. `W` is the data of a waiter.
+///
+/// An owner has one place in a queue. If its connection closes, the place is kept for a while, so that the owner finds it when it sends its
+/// request again. A vacant place is not served.
 #[derive(Debug)]
 pub struct Queue<W> {
     pub resource: Resource,
-    waiters: BTreeMap<u64, (ClientId, W)>,
-    /// The time at which the head can be served if no owner releases anything.
+    waiters: BTreeMap<Ticket, (ClientId, W)>,
+    /// Places without a connection: their owners, and until when they are kept.
+    vacant: BTreeMap<Ticket, (Box<[u8]>, UnixMs)>,
+    /// The vacant places by their ends.
+    ends: BTreeSet<(UnixMs, Ticket)>,
+    /// The places of owners.
+    owners: BTreeMap<Box<[u8]>, Ticket>,
+    /// The moment at which the head may be served if no client changes the key.
     pub until: Option<UnixMs>,
     /// The entry of this queue among the alarms.
     alarm: Option<UnixMs>,
@@ -61,22 +74,100 @@ pub struct Queue<W> {
     visit_scheduled: bool,
 }
 
-impl<W> Queue<W> {
+/// The data of a waiter, as far as its place depends on it.
+pub trait Place {
+    /// The owner of the place, if it has one.
+    fn owner(&self) -> Option<&[u8]>;
+}
+
+impl<W: Place> Queue<W> {
     fn new(resource: Resource) -> Self {
-        Self { resource, waiters: BTreeMap::new(), until: None, alarm: None, visit_scheduled: false }
+        Self {
+            resource,
+            waiters: BTreeMap::new(),
+            vacant: BTreeMap::new(),
+            ends: BTreeSet::new(),
+            owners: BTreeMap::new(),
+            until: None,
+            alarm: None,
+            visit_scheduled: false,
+        }
     }
 
+    /// The number of waiting clients.
     pub fn len(&self) -> usize {
         self.waiters.len()
     }
 
-    pub fn head(&self) -> Option<&W> {
-        self.waiters.first_key_value().map(|(_, (_, waiter))| waiter)
+    /// The number of places, vacant ones included.
+    pub fn places(&self) -> usize {
+        self.waiters.len().saturating_add(self.vacant.len())
+    }
+
+    pub fn head(&self) -> Option<(Ticket, &W)> {
+        self.waiters.first_key_value().map(|(ticket, (_, waiter))| (*ticket, waiter))
+    }
+
+    /// The waiters in their order.
+    pub fn waiters(&self) -> impl Iterator<Item = (ClientId, &W)> {
+        self.waiters.values().map(|(client, waiter)| (*client, waiter))
     }
 
     /// Removes the head.
     pub fn pop(&mut self) -> Option<(ClientId, W)> {
-        self.waiters.pop_first().map(|(_, waiter)| waiter)
+        let (ticket, _) = self.head()?;
+        self.remove(ticket)
+    }
+
+    /// The place of an owner.
+    pub fn place_of(&self, owner: &[u8]) -> Option<Ticket> {
+        self.owners.get(owner).copied()
+    }
+
+    /// Removes a place and returns its waiter, if it has one.
+    pub fn remove(&mut self, ticket: Ticket) -> Option<(ClientId, W)> {
+        if let Some((owner, end)) = self.vacant.remove(&ticket) {
+            self.owners.remove(&owner);
+            self.ends.remove(&(end, ticket));
+            return None;
+        }
+        let removed = self.waiters.remove(&ticket)?;
+        if let Some(owner) = removed.1.owner() {
+            self.owners.remove(owner);
+        }
+        Some(removed)
+    }
+
+    /// Removes the vacant places.
+    pub fn remove_vacant(&mut self) {
+        for (owner, _) in mem::take(&mut self.vacant).into_values() {
+            self.owners.remove(&owner);
+        }
+        self.ends.clear();
+    }
+
+    /// Keeps a place without its waiter, which is returned, until `end`.
+    fn vacate(&mut self, ticket: Ticket, end: Option<UnixMs>) -> Option<W> {
+        let (_, waiter) = self.remove(ticket)?;
+        if let (Some(end), Some(owner)) = (end, waiter.owner()) {
+            self.vacant.insert(ticket, (owner.into(), end));
+            self.owners.insert(owner.into(), ticket);
+            self.ends.insert((end, ticket));
+        }
+        Some(waiter)
+    }
+
+    /// Removes the vacant places that have ended.
+    fn drop_ended(&mut self, now: UnixMs) {
+        while let Some((_, ticket)) = self.ends.first().copied().filter(|(end, _)| *end <= now) {
+            self.remove(ticket);
+        }
+    }
+
+    /// The earliest moment at which something is to be done.
+    fn next_alarm(&self) -> Option<UnixMs> {
+        let until = if self.len() == 0 { None } else { self.until };
+        until.into_iter().chain(self.ends.first().map(|(end, _)| *end)).min()
     }
 }
 
@@ -84,7 +175,7 @@ impl<W> Queue<W> {
 #[derive(Debug)]
 struct Position {
     resource: Resource,
-    ticket: u64,
+    ticket: Ticket,
 }
 
 #[derive(Debug)]
@@ -92,9 +183,11 @@ pub struct Queues<W> {
     queues: BTreeMap<Rc<[u8]>, Vec<Queue<W>>>,
     positions: BTreeMap<ClientId, Position>,
     alarms: BTreeSet<(UnixMs, Resource)>,
-    next_ticket: u64,
+    next_ticket: Ticket,
+    /// The number of places in the queues, those during a visit not included.
+    places: usize,
     /// Tickets of clients that left while a visit had their queue.
-    gone: Vec<u64>,
+    gone: Vec<Ticket>,
 }
 
 /// A client that left its queue.
@@ -105,9 +198,16 @@ pub struct Left<W> {
     pub was_head: bool,
 }
 
-impl<W> Queues<W> {
+impl<W: Place> Queues<W> {
     pub const fn new() -> Self {
-        Self { queues: BTreeMap::new(), positions: BTreeMap::new(), alarms: BTreeSet::new(), next_ticket: 0, gone: Vec::new() }
+        Self {
+            queues: BTreeMap::new(),
+            positions: BTreeMap::new(),
+            alarms: BTreeSet::new(),
+            next_ticket: 0,
+            places: 0,
+            gone: Vec::new(),
+        }
     }
 
     /// The number of waiting clients.
@@ -115,7 +215,13 @@ impl<W> Queues<W> {
         self.positions.len()
     }
 
-    fn find(&self, db: i32, kind: Kind, key: &[u8]) -> Option<&Queue<W>> {
+    /// Whether there is no place in any queue, except those that a visit has.
+    pub fn is_empty(&self) -> bool {
+        self.places == 0
+    }
+
+    /// The queue of a resource.
+    pub fn find(&self, db: i32, kind: Kind, key: &[u8]) -> Option<&Queue<W>> {
         self.queues.get(key)?.iter().find(|queue| queue.resource.db == db && queue.resource.kind == kind)
     }
 
@@ -124,29 +230,43 @@ impl<W> Queues<W> {
         self.find(db, kind, key).map_or(0, Queue::len)
     }
 
-    /// Takes a queue out for a visit. The visit covers every change scheduled so far.
-    pub fn visit(&mut self, db: i32, kind: Kind, key: &[u8]) -> Option<Queue<W>> {
+    /// All queues.
+    pub fn all(&self) -> impl Iterator<Item = &Queue<W>> {
+        self.queues.values().flatten()
+    }
+
+    /// Takes a queue out for a visit, without the vacant places that have ended. The visit covers every change scheduled so far.
+    pub fn visit(&mut self, db: i32, kind: Kind, key: &[u8], now: UnixMs) -> Option<Queue<W>> {
         let mut queue = self.take(db, kind, key)?;
         queue.visit_scheduled = false;
+        queue.drop_ended(now);
         Some(queue)
+    }
+
+    /// Removes the vacant places of a queue that have ended.
+    pub fn drop_ended_places(&mut self, resource: &Resource, now: UnixMs) {
+        if let Some(queue) = self.visit(resource.db, resource.kind, &resource.key, now) {
+            self.put_back(queue);
+        }
     }
 
     fn take(&mut self, db: i32, kind: Kind, key: &[u8]) -> Option<Queue<W>> {
         let queues = self.queues.get_mut(key)?;
         let at = queues.iter().position(|queue| queue.resource.db == db && queue.resource.kind == kind)?;
         let queue = queues.swap_remove(at);
+        self.places = self.places.saturating_sub(queue.places());
         if queues.is_empty() {
             self.queues.remove(key);
         }
         Some(queue)
     }
 
-    /// Puts a queue back, without the clients that left meanwhile. An empty queue is dropped.
+    /// Puts a queue back, without the clients that left meanwhile. A queue without places is dropped.
     pub fn put_back(&mut self, mut queue: Queue<W>) {
         for ticket in self.gone.drain(..) {
-            queue.waiters.remove(&ticket);
+            queue.remove(ticket);
         }
-        let alarm = if queue.len() == 0 { None } else { queue.until };
+        let alarm = queue.next_alarm();
         if queue.alarm != alarm {
             if let Some(at) = queue.alarm {
                 self.alarms.remove(&(at, queue.resource.clone()));
@@ -156,7 +276,8 @@ impl<W> Queues<W> {
             }
             queue.alarm = alarm;
         }
-        if queue.len() > 0 {
+        if queue.places() > 0 {
+            self.places = self.places.saturating_add(queue.places());
             self.queues.entry(queue.resource.key.clone()).or_default().push(queue);
         }
     }
@@ -166,13 +287,19 @@ impl<W> Queues<W> {
         self.positions.remove(&client);
     }
 
-    /// Adds a client at the end of a queue. `until` is the time at which the head of a new queue can be served if no owner releases
-    /// anything.
-    pub fn join(&mut self, resource: &Resource, client: ClientId, waiter: W, until: Option<UnixMs>) {
+    /// Adds a client to a queue: at a place that its owner had, or at the end. `until` is the moment at which it may be served if no client
+    /// changes the key; it counts if the client is the head.
+    pub fn join(&mut self, resource: &Resource, client: ClientId, waiter: W, until: Option<UnixMs>, place: Option<Ticket>) {
         let mut queue = self.take(resource.db, resource.kind, &resource.key).unwrap_or_else(|| Queue::new(resource.clone()));
-        let ticket = self.next_ticket;
-        self.next_ticket = self.next_ticket.wrapping_add(1);
-        if queue.len() == 0 {
+        let ticket = place.unwrap_or_else(|| {
+            let ticket = self.next_ticket;
+            self.next_ticket = self.next_ticket.wrapping_add(1);
+            ticket
+        });
+        if let Some(owner) = waiter.owner() {
+            queue.owners.insert(owner.into(), ticket);
+        }
+        if queue.head().is_none_or(|(head, _)| head > ticket) {
             queue.until = until;
         }
         queue.waiters.insert(ticket, (client, waiter));
@@ -180,17 +307,19 @@ impl<W> Queues<W> {
         self.put_back(queue);
     }
 
-    /// Removes a client from its queue. `None` if it is in no queue, or if a visit has the queue: then [`Queues::put_back`] drops it.
-    pub fn leave(&mut self, client: ClientId) -> Option<Left<W>> {
+    /// Removes a client from its queue and keeps its place until the time that `keep` returns. `None` if the client is in no queue, or if a
+    /// visit has the queue: then [`Queues::put_back`] removes it.
+    pub fn leave(&mut self, client: ClientId, keep: impl FnOnce(&W) -> Option<UnixMs>) -> Option<Left<W>> {
         let Position { resource, ticket } = self.positions.remove(&client)?;
         let Some(mut queue) = self.take(resource.db, resource.kind, &resource.key) else {
             self.gone.push(ticket);
             return None;
         };
-        let was_head = queue.waiters.first_key_value().is_some_and(|(first, _)| *first == ticket);
-        let left = queue.waiters.remove(&ticket);
+        let was_head = queue.head().is_some_and(|(head, _)| head == ticket);
+        let end = queue.waiters.get(&ticket).and_then(|(_, waiter)| keep(waiter));
+        let left = queue.vacate(ticket, end);
         self.put_back(queue);
-        left.map(|(_, waiter)| Left { resource, waiter, was_head })
+        left.map(|waiter| Left { resource, waiter, was_head })
     }
 
     /// Records that the key changed. True if the caller must schedule a visit, because one of its queues has none.
@@ -227,7 +356,7 @@ impl<W> Queues<W> {
 
     /// The resources that have a queue.
     pub fn resources(&self) -> Vec<Resource> {
-        self.queues.values().flatten().map(|queue| queue.resource.clone()).collect()
+        self.all().map(|queue| queue.resource.clone()).collect()
     }
 }
 
@@ -240,19 +369,36 @@ mod tests {
         Resource { key: Rc::from(key.as_bytes()), db, kind: Kind::Lock }
     }
 
-    fn with(clients: &[u64]) -> Queues<u64> {
+    /// A waiter with the number of its client and its owner.
+    struct Waiting(u64, Option<&'static str>);
+
+    impl Place for Waiting {
+        fn owner(&self) -> Option<&[u8]> {
+            self.1.map(str::as_bytes)
+        }
+    }
+
+    fn with(clients: &[u64]) -> Queues<Waiting> {
         let mut queues = Queues::new();
         for client in clients {
-            queues.join(&resource("k", 0), *client, client * 10, Some(UnixMs(5)));
+            queues.join(&resource("k", 0), *client, Waiting(*client, None), Some(UnixMs(5)), None);
         }
         queues
     }
 
-    fn drain(queues: &mut Queues<u64>) -> Vec<u64> {
-        let Some(mut queue) = queues.visit(0, Kind::Lock, b"k") else { return Vec::new() };
+    fn leave(queues: &mut Queues<Waiting>, client: u64) -> Option<Left<Waiting>> {
+        queues.leave(client, |_| None)
+    }
+
+    fn visit(queues: &mut Queues<Waiting>) -> Option<Queue<Waiting>> {
+        queues.visit(0, Kind::Lock, b"k", UnixMs(0))
+    }
+
+    fn drain(queues: &mut Queues<Waiting>) -> Vec<u64> {
+        let Some(mut queue) = visit(queues) else { return Vec::new() };
         let mut order = Vec::new();
         while let Some((client, waiter)) = queue.pop() {
-            assert_eq!(waiter, client * 10);
+            assert_eq!(waiter.0, client);
             queues.served(client);
             order.push(client);
         }
@@ -261,11 +407,57 @@ mod tests {
     }
 
     #[test]
+    fn an_owner_finds_its_place_again_until_it_ends() {
+        let mut queues = Queues::new();
+        let owners = [(1, "a"), (2, "b"), (3, "c")];
+        let join = |queues: &mut Queues<Waiting>, client, owner, place| {
+            queues.join(&resource("k", 0), client, Waiting(client, Some(owner)), Some(UnixMs(5)), place);
+        };
+        owners.into_iter().for_each(|(client, owner)| join(&mut queues, client, owner, None));
+        // The connections of a and b close.
+        assert!(queues.leave(1, |_| Some(UnixMs(20))).unwrap().was_head);
+        queues.leave(2, |_| Some(UnixMs(10)));
+        let mut queue = visit(&mut queues).unwrap();
+        assert_eq!((queue.len(), queue.places(), queue.head().map(|(_, waiter)| waiter.0)), (1, 3, Some(3)));
+        assert_eq!(queue.next_alarm(), Some(UnixMs(5)));
+        // a comes again.
+        let place = queue.place_of(b"a").unwrap();
+        assert!(queue.remove(place).is_none());
+        queues.put_back(queue);
+        join(&mut queues, 4, "a", Some(place));
+        assert_eq!(queues.next_alarm(), Some(UnixMs(5)));
+        // The place of b ends, and it joins at the end.
+        queues.drop_ended_places(&resource("k", 0), UnixMs(10));
+        assert_eq!(queues.find(0, Kind::Lock, b"k").map(|queue| (queue.places(), queue.place_of(b"b"))), Some((2, None)));
+        join(&mut queues, 5, "b", None);
+        assert_eq!(drain(&mut queues), [4, 3, 5]);
+        assert!(queues.is_empty() && queues.alarms.is_empty());
+    }
+
+    #[test]
+    fn a_vacant_place_keeps_its_queue_and_its_alarm() {
+        let mut queues = Queues::new();
+        queues.join(&resource("k", 0), 1, Waiting(1, Some("a")), Some(UnixMs(5)), None);
+        queues.leave(1, |_| Some(UnixMs(20)));
+        assert_eq!((queues.clients(), queues.is_empty(), queues.next_alarm()), (0, false, Some(UnixMs(20))));
+        queues.drop_ended_places(&resource("k", 0), UnixMs(19));
+        assert!(!queues.is_empty());
+        queues.drop_ended_places(&resource("k", 0), UnixMs(20));
+        assert_eq!((queues.is_empty(), queues.next_alarm()), (true, None));
+        queues.join(&resource("k", 0), 2, Waiting(2, Some("a")), None, None);
+        queues.leave(2, |_| Some(UnixMs(40)));
+        let mut queue = visit(&mut queues).unwrap();
+        queue.remove_vacant();
+        queues.put_back(queue);
+        assert!(queues.is_empty() && queues.alarms.is_empty());
+    }
+
+    #[test]
     fn first_come_first_served_without_those_who_left() {
         let mut queues = with(&[3, 1, 2, 4]);
-        assert!(queues.leave(3).unwrap().was_head);
-        assert!(!queues.leave(2).unwrap().was_head);
-        assert!(queues.leave(2).is_none());
+        assert!(leave(&mut queues, 3).unwrap().was_head);
+        assert!(!leave(&mut queues, 2).unwrap().was_head);
+        assert!(leave(&mut queues, 2).is_none());
         assert_eq!(queues.waiters(0, Kind::Lock, b"k"), 2);
         assert_eq!(drain(&mut queues), [1, 4]);
         assert_eq!((queues.clients(), queues.next_alarm()), (0, None));
@@ -274,9 +466,9 @@ mod tests {
     #[test]
     fn a_queue_belongs_to_a_key_a_database_and_a_kind() {
         let mut queues = with(&[1]);
-        queues.join(&resource("k", 1), 2, 20, None);
-        queues.join(&Resource { kind: Kind::Semaphore, ..resource("k", 0) }, 3, 30, None);
-        queues.join(&resource("other", 0), 4, 40, None);
+        queues.join(&resource("k", 1), 2, Waiting(2, None), None, None);
+        queues.join(&Resource { kind: Kind::Semaphore, ..resource("k", 0) }, 3, Waiting(3, None), None, None);
+        queues.join(&resource("other", 0), 4, Waiting(4, None), None, None);
         assert_eq!(queues.resources_changed(&|resource| resource.db == 0).len(), 3);
         assert_eq!(queues.resources_changed(&|_| true).len(), 1, "the others have a visit scheduled");
         assert_eq!(queues.resources().len(), 4);
@@ -288,8 +480,8 @@ mod tests {
     #[test]
     fn a_client_that_leaves_during_a_visit_is_dropped_with_it() {
         let mut queues = with(&[1, 2]);
-        let queue = queues.visit(0, Kind::Lock, b"k").unwrap();
-        assert!(queues.leave(1).is_none());
+        let queue = visit(&mut queues).unwrap();
+        assert!(leave(&mut queues, 1).is_none());
         assert!(!queues.key_changed(0, b"k"), "a visit's own events schedule none");
         queues.put_back(queue);
         assert_eq!(drain(&mut queues), [2]);
@@ -300,11 +492,11 @@ mod tests {
         let mut queues = with(&[1]);
         assert_eq!((queues.next_alarm(), queues.due(UnixMs(4), 9).len()), (Some(UnixMs(5)), 0));
         assert_eq!(queues.due(UnixMs(5), 9), [resource("k", 0)]);
-        let mut queue = queues.visit(0, Kind::Lock, b"k").unwrap();
+        let mut queue = visit(&mut queues).unwrap();
         queue.until = Some(UnixMs(9));
         queues.put_back(queue);
         assert_eq!(queues.next_alarm(), Some(UnixMs(9)));
-        queues.leave(1);
+        leave(&mut queues, 1);
         assert_eq!(queues.next_alarm(), None);
     }
 
@@ -314,7 +506,7 @@ mod tests {
         assert!(!queues.key_changed(1, b"k"));
         assert!(queues.key_changed(0, b"k"));
         assert!(!queues.key_changed(0, b"k"));
-        let queue = queues.visit(0, Kind::Lock, b"k").unwrap();
+        let queue = visit(&mut queues).unwrap();
         queues.put_back(queue);
         assert!(queues.key_changed(0, b"k"));
     }

@@ -69,6 +69,8 @@ pub struct State {
     pub closing: Option<ClientId>,
     /// The number of grants after a wait.
     pub handed_over: u64,
+    /// The number of places that a repeated request took over.
+    pub taken_over: u64,
     /// The number of bound holds that their owners lost while the connection lived.
     pub bound_lost: u64,
     /// The time of the last line in the log about a lost hold.
@@ -87,12 +89,13 @@ static STATE: ServerThread<State> = ServerThread::new(State {
     next_swap: 0,
     closing: None,
     handed_over: 0,
+    taken_over: 0,
     bound_lost: 0,
     lost_logged: UnixMs(0),
 });
 
-/// The numbers of waiting clients and of bound shares. Most commands find 0 and skip the state.
-static CLIENTS: AtomicUsize = AtomicUsize::new(0);
+/// [`is_idle`], readable without the state.
+static IDLE: AtomicBool = AtomicBool::new(true);
 static BINDINGS: AtomicUsize = AtomicUsize::new(0);
 
 /// Whether ATOMIC.DRAIN is in effect: no request waits or binds.
@@ -125,15 +128,15 @@ impl State {
 pub fn with<R>(act: impl FnOnce(&mut State) -> R) -> Result<R> {
     let mut state = STATE.try_borrow_mut().ok_or_else(|| Error::Internal("the queues of waiters are in use".to_owned()))?;
     let result = act(&mut state);
-    CLIENTS.store(state.queues.clients(), Ordering::Relaxed);
+    IDLE.store(state.queues.is_empty(), Ordering::Relaxed);
     BINDINGS.store(state.bindings.count(), Ordering::Relaxed);
     Ok(result)
 }
 
-/// Whether no client waits.
+/// Whether no queue has a place.
 #[must_use]
 pub fn is_idle() -> bool {
-    CLIENTS.load(Ordering::Relaxed) == 0
+    IDLE.load(Ordering::Relaxed)
 }
 
 /// Whether no request may wait or bind.
@@ -201,7 +204,7 @@ fn holder(keyspace: &Keyspace, kind: Kind, key: Str<'_>, owner: &[u8]) -> Holder
 }
 
 /// The figures for INFO.
-pub fn figures() -> Result<[(&'static str, u64); 5]> {
+pub fn figures() -> Result<[(&'static str, u64); 6]> {
     let count = |count| u64::try_from(count).unwrap_or(u64::MAX);
     with(|state| {
         [
@@ -209,6 +212,7 @@ pub fn figures() -> Result<[(&'static str, u64); 5]> {
             ("bound_to_connections", count(state.bindings.count())),
             ("bound_lost", state.bound_lost),
             ("handed_over", state.handed_over),
+            ("places_taken_over", state.taken_over),
             ("draining", is_draining().into()),
         ]
     })

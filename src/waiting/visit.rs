@@ -2,7 +2,7 @@
 
 use super::blocked::{Delivery, Outcome, Waiter};
 use super::claim::{Answer, Claim, Claimable, Decision, Held, Hold};
-use super::queues::{ClientId, Kind, Queue, Resource};
+use super::queues::{ClientId, Kind, Queue, Resource, Ticket};
 use super::state::{is_idle, with};
 use super::{events, redirect};
 use crate::error::{Error, Result};
@@ -26,25 +26,63 @@ pub fn visit<C: Claimable, R>(
 ) -> Result<R> {
     let mut visit = Visit::begin(keyspace, C::KIND, key)?;
     let mut entry = keyspace.entry(key);
-    let mut state = match C::read(&mut entry, keyspace.now()) {
-        Ok(state) => state,
-        Err(error) => {
-            visit.refuse_all(&error);
-            visit.end()?;
-            return Err(error);
-        }
-    };
-    visit.serve(&mut state, &mut entry);
+    let mut state = visit.read::<C>(&mut entry)?;
+    visit.serve(&mut state, &mut entry, None);
     let outcome = act(&mut state, &mut entry, visit.waiters());
-    visit.serve(&mut state, &mut entry);
+    visit.serve(&mut state, &mut entry, None);
     visit.set_next_look(&state, &mut entry);
-    if let Err(error) = state.write(entry) {
-        visit.served.iter_mut().for_each(|(_, delivery)| delivery.outcome = Err(error.clone()));
-        visit.end()?;
-        return Err(error);
-    }
+    visit.write(state, entry)?;
     visit.end()?;
     outcome
+}
+
+/// The outcome of a claim.
+pub struct Claimed {
+    pub decision: Decision,
+    /// The number of waiters.
+    pub waiters: usize,
+    /// The number of places of others.
+    pub places: usize,
+    /// The place that the claim's owner had, which is free now.
+    pub place: Option<Ticket>,
+}
+
+/// Makes a claim. A claim that `can_wait` takes over the place of its owner: the earlier request for it is denied. A claim is made when its
+/// place has its turn, so it overtakes no waiter, except where its owner already holds what it claims.
+pub fn claim<C: Claimable>(keyspace: &Keyspace, key: Str<'_>, claim: &Claim<'_>, can_wait: bool) -> Result<Claimed> {
+    let mut visit = Visit::begin(keyspace, C::KIND, key)?;
+    let mut entry = keyspace.entry(key);
+    let mut state = visit.read::<C>(&mut entry)?;
+    let place = claim.owner().and_then(|owner| visit.queue.as_ref()?.place_of(owner));
+    let earlier = if can_wait { place.and_then(|place| visit.vacate(place)) } else { None };
+    visit.serve(&mut state, &mut entry, place);
+    let is_next = visit.is_next(place);
+    let decided = state.may_pass(&mut entry, claim).and_then(|may_pass| {
+        if is_next || may_pass {
+            state.claim(&mut entry, claim, keyspace.now())
+        } else {
+            state.denied(&mut entry, claim).map(Decision::Denied)
+        }
+    });
+    let waits = can_wait && matches!(&decided, Ok(Decision::Denied(denied)) if !denied.never);
+    if !waits {
+        visit.serve(&mut state, &mut entry, None);
+    }
+    if let Some((client, waiter)) = earlier {
+        let denied = state.denied(&mut entry, &waiter.claim).map(|denied| Outcome::Denied(denied.answer));
+        visit.answer(client, waiter, denied);
+    }
+    visit.set_next_look(&state, &mut entry);
+    let expiry = entry.expiry();
+    visit.write(state, entry)?;
+    let (waiters, places) = visit.queue.as_ref().map_or((0, 0), |queue| (queue.len(), queue.places()));
+    visit.end()?;
+    let mut decision = decided?;
+    if let Decision::Denied(denied) = &mut decision {
+        // The key may expire before the lease does.
+        denied.until = denied.until.into_iter().chain(expiry).min();
+    }
+    Ok(Claimed { decision, waiters, places, place: place.filter(|_| can_wait) })
 }
 
 /// The state of a key after its queue was served, and the number of remaining waiters: for a decision about several keys.
@@ -56,7 +94,7 @@ pub fn settled<C: Claimable>(keyspace: &Keyspace, key: Str<'_>) -> Result<(C, us
 /// Visits a resource only to serve its queue. Does nothing without a queue, since the key may then be of any type.
 pub fn advance(keyspace: &Keyspace, resource: &Resource) -> Result<()> {
     if with(|state| state.queues.waiters(resource.db, resource.kind, &resource.key))? == 0 {
-        return Ok(());
+        return with(|state| state.queues.drop_ended_places(resource, keyspace.now().floor_ms()));
     }
     (resource.kind.operations().advance)(keyspace, OwnedStr::new(&resource.key).as_str())
 }
@@ -141,7 +179,7 @@ pub fn next_look(until: Option<UnixMs>, now: UnixMs) -> Option<UnixMs> {
     until.into_iter().chain(check).min().map(|at| at.max(now.plus(PAUSE)))
 }
 
-/// The queue of a key during a visit. It is put back however the visit ends.
+/// The queue of a key during a visit. It is put back however the visit ends, and the served clients are unblocked.
 struct Visit<'k> {
     keyspace: &'k Keyspace,
     queue: Option<Queue<Waiter>>,
@@ -156,7 +194,8 @@ impl<'k> Visit<'k> {
             return Ok(visit);
         }
         let db = keyspace.ctx().db();
-        visit.queue = with(|state| state.queues.visit(db, kind, key.bytes()))?;
+        let now = keyspace.now().floor_ms();
+        visit.queue = with(|state| state.queues.visit(db, kind, key.bytes(), now))?;
         if visit.queue.is_some()
             && slots::is_cluster()
             && let Some(elsewhere) = redirect::elsewhere(keyspace.ctx(), key)
@@ -170,24 +209,62 @@ impl<'k> Visit<'k> {
         self.queue.as_ref().map_or(0, Queue::len)
     }
 
-    /// Grants the requests at the head of the queue until one is denied.
-    fn serve<C: Claimable>(&mut self, state: &mut C, entry: &mut KeyEntry<'_>) {
-        let Some(queue) = &mut self.queue else { return };
-        while let Some(head) = queue.head() {
+    /// Reads the state of the key. On an error the waiters get the same error.
+    fn read<C: Claimable>(&mut self, entry: &mut KeyEntry<'_>) -> Result<C> {
+        C::read(entry, self.keyspace.now()).inspect_err(|error| {
+            self.refuse_all(error);
+            let _ = self.put_back_and_unblock();
+        })
+    }
+
+    /// Writes the state of the key. On an error the served waiters get the same error.
+    fn write<C: Claimable>(&mut self, state: C, entry: KeyEntry<'_>) -> Result<()> {
+        state.write(entry).inspect_err(|error| {
+            self.served.iter_mut().for_each(|(_, delivery)| delivery.outcome = Err(error.clone()));
+            let _ = self.put_back_and_unblock();
+        })
+    }
+
+    /// Removes the waiter at a place from the queue.
+    fn vacate(&mut self, place: Ticket) -> Option<(ClientId, Waiter)> {
+        let earlier = self.queue.as_mut()?.remove(place);
+        let _ = with(|state| state.taken_over = state.taken_over.saturating_add(1));
+        earlier
+    }
+
+    /// Whether no waiter stands before a place, or before the end of the queue.
+    fn is_next(&self, place: Option<Ticket>) -> bool {
+        let head = self.queue.as_ref().and_then(Queue::head);
+        head.is_none_or(|(head, _)| place.is_some_and(|place| place <= head))
+    }
+
+    /// Adds the answer to a waiter that has left the queue.
+    fn answer(&mut self, client: ClientId, waiter: Waiter, outcome: Result<Outcome>) {
+        let Some(queue) = &self.queue else { return };
+        self.served.push((waiter, Delivery::new(client, queue.resource.clone(), outcome)));
+    }
+
+    /// Grants the claims at the head of the queue until one is denied, or until `end` has its turn.
+    fn serve<C: Claimable>(&mut self, state: &mut C, entry: &mut KeyEntry<'_>, end: Option<Ticket>) {
+        while let Some((ticket, head)) = self.queue.as_ref().and_then(Queue::head) {
+            if end.is_some_and(|end| end <= ticket) {
+                return;
+            }
             let outcome = match state.claim(entry, &head.claim, self.keyspace.now()) {
+                Ok(Decision::Denied(denied)) if denied.never => Ok(Outcome::Denied(denied.answer)),
                 Ok(Decision::Denied(_)) => return,
                 Ok(Decision::Granted(granted)) => Ok(Outcome::Granted(granted)),
                 Err(error) => Err(error),
             };
-            let Some((client, waiter)) = queue.pop() else { return };
-            self.served.push((waiter, Delivery::new(client, queue.resource.clone(), outcome)));
+            let Some((client, waiter)) = self.queue.as_mut().and_then(Queue::pop) else { return };
+            self.answer(client, waiter, outcome);
         }
     }
 
     /// Sets the time at which the head may be served without an event.
     fn set_next_look<C: Claimable>(&mut self, state: &C, entry: &mut KeyEntry<'_>) {
         let Some(queue) = &mut self.queue else { return };
-        if let Some(head) = queue.head() {
+        if let Some((_, head)) = queue.head() {
             // A key that cannot be read now is read again soon.
             let until = state.denied(entry, &head.claim).map_or(Some(self.keyspace.now().floor_ms()), |denied| denied.until);
             // The key may expire before the lease does.
@@ -197,32 +274,36 @@ impl<'k> Visit<'k> {
     }
 
     fn refuse_all(&mut self, error: &Error) {
-        let Some(queue) = &mut self.queue else { return };
-        while let Some((client, waiter)) = queue.pop() {
-            self.served.push((waiter, Delivery::new(client, queue.resource.clone(), Err(error.clone()))));
+        while let Some((client, waiter)) = self.queue.as_mut().and_then(Queue::pop) {
+            self.answer(client, waiter, Err(error.clone()));
         }
+        self.queue.iter_mut().for_each(Queue::remove_vacant);
     }
 
     fn deny_all<C: Claimable>(&mut self, state: &C, entry: &mut KeyEntry<'_>) {
-        let Some(queue) = &mut self.queue else { return };
-        while let Some((client, waiter)) = queue.pop() {
+        while let Some((client, waiter)) = self.queue.as_mut().and_then(Queue::pop) {
             let outcome = state.denied(entry, &waiter.claim).map(|denied| Outcome::Denied(denied.answer));
-            self.served.push((waiter, Delivery::new(client, queue.resource.clone(), outcome)));
+            self.answer(client, waiter, outcome);
         }
+        self.queue.iter_mut().for_each(Queue::remove_vacant);
     }
 
     /// Puts the queue back and unblocks the served clients.
     fn end(mut self) -> Result<()> {
+        self.put_back_and_unblock()
+    }
+
+    fn put_back_and_unblock(&mut self) -> Result<()> {
         if self.queue.is_none() {
             return Ok(());
         }
         let waiters = self.waiters();
         self.put_back();
-        events::set_alarm(self.keyspace.ctx())?;
+        let set = events::set_alarm(self.keyspace.ctx());
         for (waiter, delivery) in self.served.drain(..) {
             waiter.blocked.finish(Delivery { waiters, ..delivery }, waiter.terms);
         }
-        Ok(())
+        set
     }
 
     fn put_back(&mut self) {
@@ -240,6 +321,6 @@ impl<'k> Visit<'k> {
 
 impl Drop for Visit<'_> {
     fn drop(&mut self) {
-        self.put_back();
+        let _ = self.put_back_and_unblock();
     }
 }
