@@ -29,7 +29,9 @@ pub fn acquire<C: Claimable>(keyspace: &Keyspace, key: Str<'_>, claim: Claim<'_>
             if let Some(hold) = &granted.hold {
                 let bind = terms.bind.then(|| keyspace.ctx().client_id());
                 acquired(&resource(keyspace, C::KIND, key), hold, bind, keyspace.now().floor_ms())?;
-                events::set_alarm(keyspace.ctx())?;
+                if bind.is_some() {
+                    events::set_alarm(keyspace.ctx())?;
+                }
             }
             return Ok((terms.layout)(granted.answer, waiters));
         }

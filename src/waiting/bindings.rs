@@ -92,6 +92,13 @@ impl Bindings {
         self.remove(holder);
     }
 
+    /// Unbinds a hold from this connection.
+    pub fn forget_of(&mut self, client: ClientId, holder: &Holder) {
+        if self.client(holder) == Some(client) {
+            self.forget(holder);
+        }
+    }
+
     /// Records a new end of a holder's lease, and its fencing token.
     pub fn renewed(&mut self, holder: &Holder, fence: Option<u64>, until: UnixMs, now: UnixMs) {
         let Some((holder, bound)) = self.holders.get_key_value(holder).map(|(holder, _)| holder.clone()).and_then(|holder| {

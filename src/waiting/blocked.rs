@@ -9,10 +9,10 @@ use std::ffi::{c_int, c_void};
 
 use redis_module::raw;
 
-use super::claim::{Answer, Claim, Granted, Held, Terms};
+use super::claim::{Answer, Claim, Terms};
 use super::events;
-use super::queues::{ClientId, Left, Place, Resource};
-use super::state::{Task, acquired, is_draining, with};
+use super::queues::{ClientId, Left, Place};
+use super::state::{Task, is_draining, with};
 use crate::error::{Error, Result, guarded};
 use crate::keyspace::Keyspace;
 use crate::primitives::time::{DurationMs, UnixMs};
@@ -54,7 +54,6 @@ impl Waiter {
 /// The end of a wait, on its way to the client.
 pub struct Delivery {
     pub client: ClientId,
-    pub resource: Resource,
     pub outcome: Result<Outcome>,
     /// The number of clients that still wait.
     pub waiters: usize,
@@ -63,15 +62,15 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    pub fn new(client: ClientId, resource: Resource, outcome: Result<Outcome>) -> Self {
-        Self { client, resource, outcome, waiters: 0, is_delivered: false }
+    pub fn new(client: ClientId, outcome: Result<Outcome>) -> Self {
+        Self { client, outcome, waiters: 0, is_delivered: false }
     }
 }
 
 /// The end of a wait without an error.
 #[derive(Clone)]
 pub enum Outcome {
-    Granted(Granted),
+    Granted(Answer),
     Denied(Answer),
 }
 
@@ -79,17 +78,9 @@ pub enum Outcome {
 struct Parcel {
     delivery: Delivery,
     terms: Terms,
-    /// The number of the first swap of databases after the decision.
-    next_swap: u64,
 }
 
 impl Parcel {
-    /// Follows the swaps of databases since the decision.
-    fn follow_swaps(&mut self) -> Result<()> {
-        let since = self.next_swap;
-        with(|state| state.follow_swaps(&mut self.delivery.resource, since))
-    }
-
     fn reply(&self, answer: Answer) -> Reply {
         (self.terms.layout)(answer, self.delivery.waiters)
     }
@@ -113,8 +104,7 @@ impl Blocked {
 
     /// Unblocks the client and starts the delivery.
     pub fn finish(self, delivery: Delivery, terms: Terms) {
-        let next_swap = with(|state| state.next_swap).unwrap_or(0);
-        let parcel = Box::into_raw(Box::new(Parcel { delivery, terms, next_swap }));
+        let parcel = Box::into_raw(Box::new(Parcel { delivery, terms }));
         // SAFETY: the handle is unblocked once, here or in `drop`. The server passes the parcel to `on_release`, which frees it.
         unsafe { api!(RedisModule_UnblockClient)(self.0, parcel.cast()) };
         std::mem::forget(self);
@@ -154,10 +144,8 @@ unsafe extern "C" fn on_reply(ctx: *mut raw::RedisModuleCtx, argv: *mut *mut raw
 
 /// Replies to a request. `request` is its words, empty if the server no longer has them.
 fn deliver(ctx: Ctx, parcel: &mut Parcel, request: &[Str<'_>]) -> Result<()> {
-    parcel.follow_swaps()?;
-    parcel.next_swap = u64::MAX;
-    let granted = match parcel.delivery.outcome.clone()? {
-        Outcome::Granted(granted) => granted,
+    let answer = match parcel.delivery.outcome.clone()? {
+        Outcome::Granted(answer) => answer,
         Outcome::Denied(answer) => {
             parcel.reply(answer).send(ctx);
             return Ok(());
@@ -165,17 +153,14 @@ fn deliver(ctx: Ctx, parcel: &mut Parcel, request: &[Str<'_>]) -> Result<()> {
     };
     // If this fails, `on_release` takes the grant back and the queue advances.
     check_permission(ctx, request)?;
-    let (client, resource, bind) = (parcel.delivery.client, &parcel.delivery.resource, parcel.terms.bind);
-    if let Some(hold) = &granted.hold {
-        acquired(resource, hold, bind.then_some(client), clock::now().floor_ms())?;
-        events::set_alarm(ctx)?;
-    }
-    if !bind {
-        let held = Held { resource: resource.clone(), share: granted.share };
-        with(|state| state.unread.insert(client, held))?;
-    }
+    let client = parcel.delivery.client;
+    with(|state| {
+        if let Some(unread) = state.unread.get_mut(&client) {
+            unread.is_delivered = true;
+        }
+    })?;
     parcel.delivery.is_delivered = true;
-    parcel.reply(granted.answer).send(ctx);
+    parcel.reply(answer).send(ctx);
     Ok(())
 }
 
@@ -243,15 +228,11 @@ unsafe extern "C" fn on_disconnect(ctx: *mut raw::RedisModuleCtx, _: *mut raw::R
 /// The server releases the parcel: an undelivered grant is taken back.
 unsafe extern "C" fn on_release(ctx: *mut raw::RedisModuleCtx, parcel: *mut c_void) {
     // SAFETY: the server passes a context that is valid until this callback returns, and returns the box that `finish` made, once.
-    let (ctx, mut parcel) = unsafe { (Ctx::new(ctx), Box::from_raw(parcel.cast::<Parcel>())) };
-    let _ = guarded(|| {
-        parcel.follow_swaps()?;
-        match parcel.delivery {
-            Delivery { outcome: Ok(Outcome::Granted(granted)), resource, is_delivered: false, .. } => {
-                events::post(ctx, Task::TakeBack(Held { resource, share: granted.share }))
-            }
-            _ => Ok(()),
-        }
+    let (ctx, parcel) = unsafe { (Ctx::new(ctx), Box::from_raw(parcel.cast::<Parcel>())) };
+    let Delivery { client, outcome: Ok(Outcome::Granted(_)), is_delivered: false, .. } = parcel.delivery else { return };
+    let _ = guarded(|| match with(|state| state.undelivered(client))? {
+        Some(held) => events::post(ctx, Task::TakeBack(held)),
+        None => Ok(()),
     });
 }
 

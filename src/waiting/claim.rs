@@ -101,7 +101,8 @@ pub enum Decision {
 #[derive(Debug, Clone)]
 pub struct Granted {
     pub answer: Answer,
-    pub share: Share,
+    /// What is taken back if the client does not get the reply; `None` if nothing is.
+    pub share: Option<Share>,
     /// What the owner holds now; `None` if the claim has no owner.
     pub hold: Option<Hold>,
 }
@@ -122,6 +123,16 @@ pub enum Share {
     Holds { owner: Box<[u8]>, fence: u64, count: u32 },
     /// Permits whose lease ends then.
     Permits { owner: Box<[u8]>, permits: u64, until: UnixMs },
+}
+
+impl Share {
+    /// The owner, if the share has one.
+    #[must_use]
+    pub fn owner(&self) -> Option<&[u8]> {
+        match self {
+            Self::Holds { owner, .. } | Self::Permits { owner, .. } => Some(owner),
+        }
+    }
 }
 
 /// A share of a key.

@@ -180,10 +180,8 @@ fn on_flush(ctx: Ctx, sub: u64, data: Data) -> Result<()> {
 fn on_swap(ctx: Ctx, _: u64, data: Data) -> Result<()> {
     let Data::Swap { first: one, second: other } = data else { return Ok(()) };
     with(|state| {
-        state.swaps.push((state.next_swap, one, other));
-        state.next_swap = state.next_swap.saturating_add(1);
         state.bindings.swap_dbs(one, other);
-        state.unread.values_mut().for_each(|held| held.resource.swap_db(one, other));
+        state.unread.values_mut().for_each(|unread| unread.held.resource.swap_db(one, other));
         for task in &mut state.tasks {
             if let Task::TakeBack(held) = task {
                 held.resource.swap_db(one, other);
@@ -218,11 +216,7 @@ fn on_client(ctx: Ctx, sub: u64, data: Data) -> Result<()> {
     if sub != raw::REDISMODULE_SUBEVENT_CLIENT_CHANGE_DISCONNECTED {
         return Ok(());
     }
-    let (bound, unread) = with(|state| {
-        state.closing = Some(client);
-        let bound = if state.bindings.count() > 0 { state.bindings.end(client) } else { Vec::new() };
-        (bound, state.unread.remove(&client))
-    })?;
+    let (bound, unread) = with(|state| state.close(client))?;
     // If the server has sent all output, or the client sent QUIT after its request, the client may have read its grant and keeps it.
     let unread = unread.filter(|_| !ctx.client(client).is_some_and(|it| it.closes_after_reply || it.pending == Some(0)));
     bound.into_iter().chain(unread).try_for_each(|held| post(ctx, Task::TakeBack(held)))
@@ -235,8 +229,7 @@ fn on_loop(ctx: Ctx, sub: u64, _: Data) -> Result<()> {
         return Ok(());
     }
     let alarm = with(|state| {
-        state.unread.clear();
-        state.swaps.clear();
+        state.unread.retain(|_, unread| !unread.is_delivered);
         state.alarm
     })?;
     match alarm {

@@ -34,7 +34,11 @@ impl Claimable for Draft {
                 let owner: Box<[u8]> = wanted.owner.into();
                 let share = Share::Holds { owner: owner.clone(), fence, count: 1 };
                 let hold = Hold { owner, fence: Some(fence), lease: wanted.lease, until: now.floor_ms().plus(ttl), is_new };
-                Decision::Granted(Granted { answer: Answer::LockGranted { fence, ttl, holds }, share, hold: Some(hold) })
+                Decision::Granted(Granted {
+                    answer: Answer::LockGranted { fence, ttl, holds },
+                    share: Some(share),
+                    hold: Some(hold),
+                })
             }
             Claimed::Held => Decision::Denied(self.denied(entry, claim)?),
             Claimed::Upgrade => return Err(upgrade()),

@@ -30,7 +30,11 @@ impl Claimable for Draft {
                 let owner: Box<[u8]> = wanted.owner.into();
                 let share = Share::Permits { owner: owner.clone(), permits: wanted.permits, until };
                 let hold = Hold { owner, fence: None, lease: wanted.lease, until, is_new };
-                Ok(Decision::Granted(Granted { answer: Answer::PermitsGranted { fence, in_use }, share, hold: Some(hold) }))
+                Ok(Decision::Granted(Granted {
+                    answer: Answer::PermitsGranted { fence, in_use },
+                    share: Some(share),
+                    hold: Some(hold),
+                }))
             }
             Acquired::Denied { in_use, retry_after } => Ok(Decision::Denied(denial(self, in_use, retry_after))),
         }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::bindings::{Bindings, Holder};
 use super::blocked::Waiter;
-use super::claim::{Held, Hold};
+use super::claim::{Granted, Held, Hold};
 use super::queues::{ClientId, Kind, Queues, Resource};
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
@@ -49,11 +49,19 @@ pub enum Task {
     TakeBack(Held),
 }
 
+/// A grant to a waiter that may not have read it.
+#[derive(Debug)]
+pub struct Unread {
+    pub held: Held,
+    /// Whether the reply was made. The client has not read it before the server sleeps.
+    pub is_delivered: bool,
+}
+
 pub struct State {
     pub queues: Queues<Waiter>,
     pub bindings: Bindings,
-    /// Grants whose reply was made since the server last slept. A client that is closed before the next sleep has not read it.
-    pub unread: BTreeMap<ClientId, Held>,
+    /// Grants to waiters that may not have read them.
+    pub unread: BTreeMap<ClientId, Unread>,
     pub tasks: Vec<Task>,
     /// The timer for [`State::tasks`].
     pub task_timer: Option<Timer>,
@@ -61,10 +69,6 @@ pub struct State {
     pub alarm: Option<Timer>,
     /// Whether the events that advance a queue are subscribed.
     pub listens: bool,
-    /// The numbered swaps of databases since the server last slept. A delivery names the database as it was when the decision was made.
-    pub swaps: Vec<(u64, i32, i32)>,
-    /// The number of the next swap.
-    pub next_swap: u64,
     /// The connection that the server is closing.
     pub closing: Option<ClientId>,
     /// The number of grants after a wait.
@@ -85,8 +89,6 @@ static STATE: ServerThread<State> = ServerThread::new(State {
     task_timer: None,
     alarm: None,
     listens: false,
-    swaps: Vec::new(),
-    next_swap: 0,
     closing: None,
     handed_over: 0,
     taken_over: 0,
@@ -96,6 +98,10 @@ static STATE: ServerThread<State> = ServerThread::new(State {
 
 /// [`is_idle`], readable without the state.
 static IDLE: AtomicBool = AtomicBool::new(true);
+/// Whether grants may be taken back.
+static UNSETTLED: AtomicBool = AtomicBool::new(false);
+
+/// The number of bound holds.
 static BINDINGS: AtomicUsize = AtomicUsize::new(0);
 
 /// Whether ATOMIC.DRAIN is in effect: no request waits or binds.
@@ -117,10 +123,56 @@ impl State {
         report
     }
 
-    /// Updates a resource for the swaps of databases since swap number `since`.
-    pub fn follow_swaps(&self, resource: &mut Resource, since: u64) {
-        let later = self.swaps.iter().filter(|(number, ..)| *number >= since);
-        later.for_each(|(_, one, other)| resource.swap_db(*one, *other));
+    /// Records a grant to an owner. `bind` is the connection that asked for BIND. Without one, a binding of an earlier ownership ends and
+    /// that of this ownership stays. An earlier grant to the owner is not taken back any more, since its hold now belongs to this request.
+    pub fn acquired(&mut self, resource: &Resource, hold: &Hold, bind: Option<ClientId>, now: UnixMs) {
+        let is_same = |held: &Held| held.resource == *resource && held.share.owner() == Some(&hold.owner);
+        self.unread.retain(|_, unread| !is_same(&unread.held));
+        self.tasks.retain(|task| !matches!(task, Task::TakeBack(held) if is_same(held)));
+        if let Some(client) = bind {
+            self.bindings.bind(client, resource, hold, now);
+            return;
+        }
+        let holder = Holder { resource: resource.clone(), owner: hold.owner.clone() };
+        if hold.is_new {
+            self.bindings.forget(&holder);
+        } else {
+            self.bindings.renewed(&holder, hold.fence, hold.until, now);
+        }
+    }
+
+    /// Records a grant to a waiter.
+    pub fn granted(&mut self, client: ClientId, resource: &Resource, granted: Granted, bind: bool, now: UnixMs) {
+        if let Some(hold) = &granted.hold {
+            self.acquired(resource, hold, bind.then_some(client), now);
+        }
+        if let Some(share) = granted.share {
+            let held = Held { resource: resource.clone(), share };
+            self.unread.insert(client, Unread { held, is_delivered: false });
+        }
+    }
+
+    /// Removes and returns a grant that its waiter did not get.
+    pub fn undelivered(&mut self, client: ClientId) -> Option<Held> {
+        let held = self.unread.remove(&client)?.held;
+        if let Some(owner) = held.share.owner() {
+            self.bindings.forget_of(client, &Holder { resource: held.resource.clone(), owner: owner.into() });
+        }
+        Some(held)
+    }
+
+    /// Removes and returns what a connection that closes leaves: its bound holds, and a grant whose reply was made and not read. A grant
+    /// without a reply is taken back when the server drops it.
+    pub fn close(&mut self, client: ClientId) -> (Vec<Held>, Option<Held>) {
+        self.closing = Some(client);
+        let bound = self.bindings.end(client);
+        let is_delivered = self.unread.get(&client).is_some_and(|unread| unread.is_delivered);
+        let unread = if is_delivered { self.unread.remove(&client) } else { None };
+        // A bound hold is released as a whole.
+        let is_bound =
+            |held: &Held| bound.iter().any(|it| it.resource == held.resource && it.share.owner() == held.share.owner());
+        let unread = unread.map(|unread| unread.held).filter(|held| !is_bound(held));
+        (bound, unread)
     }
 }
 
@@ -130,6 +182,7 @@ pub fn with<R>(act: impl FnOnce(&mut State) -> R) -> Result<R> {
     let result = act(&mut state);
     IDLE.store(state.queues.is_empty(), Ordering::Relaxed);
     BINDINGS.store(state.bindings.count(), Ordering::Relaxed);
+    UNSETTLED.store(!state.unread.is_empty() || !state.tasks.is_empty(), Ordering::Relaxed);
     Ok(result)
 }
 
@@ -176,23 +229,12 @@ pub fn renewed(keyspace: &Keyspace, kind: Kind, key: Str<'_>, owner: &[u8], unti
     with(|state| state.bindings.renewed(&holder, None, until, now))
 }
 
-/// Records a grant to an owner. `bind` is the connection that asked for BIND. Without one, a binding of an earlier ownership ends and that
-/// of this ownership stays.
+/// Records a grant to the owner of a request that did not wait.
 pub fn acquired(resource: &Resource, hold: &Hold, bind: Option<ClientId>, now: UnixMs) -> Result<()> {
-    if bind.is_none() && BINDINGS.load(Ordering::Relaxed) == 0 {
+    if bind.is_none() && BINDINGS.load(Ordering::Relaxed) == 0 && !UNSETTLED.load(Ordering::Relaxed) {
         return Ok(());
     }
-    with(|state| match bind {
-        Some(client) => state.bindings.bind(client, resource, hold, now),
-        None => {
-            let holder = Holder { resource: resource.clone(), owner: hold.owner.clone() };
-            if hold.is_new {
-                state.bindings.forget(&holder)
-            } else {
-                state.bindings.renewed(&holder, hold.fence, hold.until, now)
-            }
-        }
-    })
+    with(|state| state.acquired(resource, hold, bind, now))
 }
 
 pub fn resource(keyspace: &Keyspace, kind: Kind, key: Str<'_>) -> Resource {

@@ -1,7 +1,9 @@
 //! A visit: read the key, serve the waiters at the head of the queue, write the key once, unblock the served clients.
 
+use std::mem;
+
 use super::blocked::{Delivery, Outcome, Waiter};
-use super::claim::{Answer, Claim, Claimable, Decision, Held, Hold};
+use super::claim::{Answer, Claim, Claimable, Decision, Granted, Held, Hold};
 use super::queues::{ClientId, Kind, Queue, Resource, Ticket};
 use super::state::{is_idle, with};
 use super::{events, redirect};
@@ -185,11 +187,13 @@ struct Visit<'k> {
     queue: Option<Queue<Waiter>>,
     /// The waiters that were served or refused.
     served: Vec<(Waiter, Delivery)>,
+    /// The grants among them, with the client of each.
+    granted: Vec<(ClientId, Granted, bool)>,
 }
 
 impl<'k> Visit<'k> {
     fn begin(keyspace: &'k Keyspace, kind: Kind, key: Str<'_>) -> Result<Self> {
-        let mut visit = Self { keyspace, queue: None, served: Vec::new() };
+        let mut visit = Self { keyspace, queue: None, served: Vec::new(), granted: Vec::new() };
         if is_idle() {
             return Ok(visit);
         }
@@ -221,6 +225,7 @@ impl<'k> Visit<'k> {
     fn write<C: Claimable>(&mut self, state: C, entry: KeyEntry<'_>) -> Result<()> {
         state.write(entry).inspect_err(|error| {
             self.served.iter_mut().for_each(|(_, delivery)| delivery.outcome = Err(error.clone()));
+            self.granted.clear();
             let _ = self.put_back_and_unblock();
         })
     }
@@ -240,8 +245,7 @@ impl<'k> Visit<'k> {
 
     /// Adds the answer to a waiter that has left the queue.
     fn answer(&mut self, client: ClientId, waiter: Waiter, outcome: Result<Outcome>) {
-        let Some(queue) = &self.queue else { return };
-        self.served.push((waiter, Delivery::new(client, queue.resource.clone(), outcome)));
+        self.served.push((waiter, Delivery::new(client, outcome)));
     }
 
     /// Grants the claims at the head of the queue until one is denied, or until `end` has its turn.
@@ -250,13 +254,19 @@ impl<'k> Visit<'k> {
             if end.is_some_and(|end| end <= ticket) {
                 return;
             }
-            let outcome = match state.claim(entry, &head.claim, self.keyspace.now()) {
-                Ok(Decision::Denied(denied)) if denied.never => Ok(Outcome::Denied(denied.answer)),
-                Ok(Decision::Denied(_)) => return,
-                Ok(Decision::Granted(granted)) => Ok(Outcome::Granted(granted)),
-                Err(error) => Err(error),
-            };
+            let decision = state.claim(entry, &head.claim, self.keyspace.now());
+            if matches!(&decision, Ok(Decision::Denied(denied)) if !denied.never) {
+                return;
+            }
             let Some((client, waiter)) = self.queue.as_mut().and_then(Queue::pop) else { return };
+            let outcome = decision.map(|decision| match decision {
+                Decision::Denied(denied) => Outcome::Denied(denied.answer),
+                Decision::Granted(granted) => {
+                    let answer = granted.answer.clone();
+                    self.granted.push((client, granted, waiter.terms.bind));
+                    Outcome::Granted(answer)
+                }
+            });
             self.answer(client, waiter, outcome);
         }
     }
@@ -309,11 +319,14 @@ impl<'k> Visit<'k> {
     fn put_back(&mut self) {
         let Some(queue) = self.queue.take() else { return };
         let clients: Vec<ClientId> = self.served.iter().map(|(_, delivery)| delivery.client).collect();
-        let granted = self.served.iter().filter(|(_, delivery)| matches!(delivery.outcome, Ok(Outcome::Granted(..)))).count();
+        let (granted, now) = (mem::take(&mut self.granted), self.keyspace.now().floor_ms());
         // Only a caller further up the stack could have borrowed the state, and none calls a visit meanwhile.
         let _ = with(|state| {
             clients.into_iter().for_each(|client| state.queues.served(client));
-            state.handed_over = state.handed_over.saturating_add(u64::try_from(granted).unwrap_or(0));
+            state.handed_over = state.handed_over.saturating_add(u64::try_from(granted.len()).unwrap_or(0));
+            for (client, granted, bind) in granted {
+                state.granted(client, &queue.resource, granted, bind, now);
+            }
             state.queues.put_back(queue);
         });
     }

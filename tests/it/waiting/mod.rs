@@ -14,6 +14,7 @@ mod memory; // what a waiting client costs
 mod mlock; // several locks at once
 mod model; // random clients against a naive model
 mod order; // first come, first served; readers and writers; MAXQUEUE
+mod places; // one place per owner: repeated requests, closed connections
 mod replicated; // the exact stream of hand-offs, promotion and demotion
 mod rights; // waiting clients whose user loses its permissions
 mod safety; // pauses, failovers, shutdowns, unload
@@ -75,6 +76,14 @@ impl Waiter {
     #[track_caller]
     pub fn expect_nothing_more(&mut self) {
         assert_eq!(self.connection.run("PING"), Value::Status("PONG".to_owned()), "a reply too many");
+    }
+
+    /// Reads until the end of the wait: an error reply, or a closed connection.
+    #[track_caller]
+    pub fn reply_or_close(&mut self) {
+        if let Ok(reply) = self.connection.read() {
+            assert!(reply.error().starts_with("UNBLOCKED"), "{reply}");
+        }
     }
 
     /// The connection, for further commands.

@@ -33,8 +33,11 @@ enum State {
 /// One request for the lock. Its index in the list is its place in the order of arrival, and its name.
 struct Attempt {
     exclusive: bool,
-    /// All its holds end with its connection.
+    /// Its hold lasts as long as its connection.
     bound: bool,
+    command: String,
+    /// Whether its place in the order is certain.
+    in_order: bool,
     lease: Duration,
     state: State,
     /// A moment before its first hold. Unknown when the lock was deleted while it waited: it may have held in between.
@@ -60,6 +63,13 @@ struct World<'a> {
 
 fn name(attempt: usize) -> String {
     format!("a{attempt}")
+}
+
+impl Attempt {
+    /// The end of its hold if it was granted or renewed before `now`. The server renews the lease of a bound hold.
+    fn possible_end(&self, now: Instant) -> Instant {
+        now + if self.bound { LONG } else { self.lease } + ROUNDING
+    }
 }
 
 impl Client {
@@ -103,6 +113,7 @@ impl World<'_> {
             Some((at, State::Waiting)) => match choice {
                 0..=11 => self.vanish(n, at),
                 12..=23 => self.unblock(n),
+                24..=39 => self.resend(n, at),
                 _ => {
                     self.settle_if_answered(n);
                 }
@@ -138,15 +149,48 @@ impl World<'_> {
             state: State::Waiting,
             not_yet: Some(Instant::now()),
             fence: None,
+            command,
+            in_order: true,
         });
         self.clients[n].attempt = Some(at);
+        self.send(n, at);
+    }
+
+    fn send(&mut self, n: usize, at: usize) {
+        let command = self.attempts[at].command.clone();
         self.clients[n].connection.send(&argv(&command)).unwrap();
-        self.journal.push(command);
+        self.journal.push(format!("client {}: {command}", self.clients[n].id));
         // The next client may only send when this one has its reply or is in the queue.
         eventually("answered or blocked", || {
             let question = format!("CLIENT LIST ID {}", self.clients[n].id);
             (self.settle_if_answered(n) || self.admin.run(&question).text().contains(" flags=b ")).then_some(())
         });
+    }
+
+    /// Sends the request of a waiting client again on a new connection. The earlier connection closes before, or gets its reply after.
+    fn resend(&mut self, n: usize, at: usize) {
+        let closes = self.below(2) == 0;
+        let mut earlier = std::mem::replace(&mut self.clients[n], Client::connect(self.server));
+        self.clients[n].attempt = Some(at);
+        if closes {
+            let id = earlier.id;
+            drop(earlier);
+            eventually("the server saw the end", || {
+                self.admin.run(&format!("CLIENT LIST ID {id}")).text().trim().is_empty().then_some(())
+            });
+            // If it was granted just before, the grant may have been passed on.
+            self.attempts[at].in_order = false;
+            self.send(n, at);
+            return;
+        }
+        self.send(n, at);
+        let reply = earlier.connection.read().unwrap();
+        self.note(&format!("{} by the earlier client {}", name(at), earlier.id), &reply);
+        // Granted before the resend, or denied by it.
+        let granted = reply.array()[0] == Value::Integer(1);
+        assert!(!granted || self.attempts[at].fence.is_some(), "{} was granted on an earlier connection only", name(at));
+        // A bound hold belongs to the last connection. The resend rebound it.
+        drop(earlier);
     }
 
     /// Reads the reply of a waiting client when there is one.
@@ -174,7 +218,7 @@ impl World<'_> {
         assert_eq!(grant.holds(), 1, "holds of {}", name(at));
         attempt.fence = Some(grant.fence);
         let certain = attempt.not_yet.map_or(read, |not_yet| not_yet + attempt.lease - ROUNDING);
-        attempt.state = State::Held { certain, possible: read + attempt.lease + ROUNDING };
+        attempt.state = State::Held { certain, possible: attempt.possible_end(read) };
     }
 
     /// Runs a command for a holder: returns the reply, whether it certainly holds, and whether it possibly holds.
@@ -209,7 +253,8 @@ impl World<'_> {
         let now = Instant::now();
         if renewed {
             self.attempts[at].lease = lease;
-            self.attempts[at].state = State::Held { certain: sent + lease - ROUNDING, possible: now + lease + ROUNDING };
+            self.attempts[at].state =
+                State::Held { certain: sent + lease - ROUNDING, possible: self.attempts[at].possible_end(now) };
         } else {
             self.attempts[at].state = State::Over { possible: now };
             self.clients[n].attempt = None;
@@ -225,8 +270,6 @@ impl World<'_> {
         let again = self.clients[n].connection.run(&format!("ATOMIC.LOCK k {} 10 WAIT 0 {mode}", name(at)));
         let again = Grant::read(&again);
         assert_eq!(Some(again.fence), self.attempts[at].fence, "{} acquired again with another fence", name(at));
-        assert!(again.holds() > 1);
-        self.attempts[at].bound = false;
     }
 
     /// Closes the connection of a holder or waiter; only where that, or the end of the lease, ends the hold.
@@ -333,7 +376,13 @@ impl World<'_> {
     /// First come, first served: fences grow in the order of arrival.
     fn expect_order(&self) {
         let mut last = (0, 0);
-        for (at, fence) in self.attempts.iter().enumerate().filter_map(|(at, attempt)| Some((at, attempt.fence?))) {
+        for (at, fence) in self
+            .attempts
+            .iter()
+            .enumerate()
+            .filter(|(_, attempt)| attempt.in_order)
+            .filter_map(|(at, attempt)| Some((at, attempt.fence?)))
+        {
             assert!(fence > last.1, "{} with {fence} came after {} with {}", name(at), name(last.0), last.1);
             last = (at, fence);
         }
