@@ -331,9 +331,9 @@ fn a_permit_released_by_one_connection_is_not_released_for_another() {
 #[test]
 fn a_bound_lock_with_a_new_fence_still_ends_with_its_connection() {
     each_server(|server| {
-        for renumber in ["ATOMIC.LOCK k me 60000", "ATOMIC.MLOCK me 60000 k other"] {
+        for renumber in ["ATOMIC.LOCK k me 9000000", "ATOMIC.MLOCK me 60000 k other"] {
             let mode = if renumber.contains("MLOCK") { "" } else { "SHARED" };
-            let connection = bound(server, &format!("k me 60000 BIND {mode}"));
+            let connection = bound(server, &format!("k me 9000000 BIND {mode}"));
             let before = crate::support::locks::fence(server, "k");
             server.run(renumber);
             assert!(crate::support::locks::fence(server, "k") > before, "{renumber}");
