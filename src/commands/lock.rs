@@ -1,18 +1,22 @@
-//! `ATOMIC.LOCK key owner lease-ms [WAIT ms] [SHARED] [BIND] [MAXQUEUE n]`: acquires a lock with a lease, optionally waiting for
-//! it.
+//! `ATOMIC.LOCK key owner lease-ms [WAIT ms] [SHARED] [REENTRANT] [BIND] [MAXQUEUE n]`: acquires a lock with a lease, optionally
+//! waiting for it.
 //!
 //! `owner` is a unique name of 1 to 255 bytes; `lease-ms` is 1..=31536000000. WAIT blocks the client until the lock is granted,
 //! for at most `ms` (0..=31536000000; 0 waits indefinitely), first come, first served. MAXQUEUE denies at once when `n`
 //! (1..=1000000) clients already wait. SHARED shares the lock with other readers, at most 1024; readers that arrive after a
-//! waiting writer queue after it. BIND releases this hold when the connection closes.
+//! waiting writer queue after it. REENTRANT adds a hold if the owner already holds the lock. BIND releases this hold when the
+//! connection closes.
 //! Reply: `[1, fence, ttl-ms, holds, waiters]` when granted; `[0, 0, ttl-ms of the holder or -1, 0, waiters]` when denied.
-//! Acquiring a lock again as its owner increments `holds` and keeps the fence; it never shortens the lease.
+//! A request by the owner that already holds the lock passes the waiters, keeps `holds` and the fence, and never shortens the lease,
+//! so it is safe to send again. With REENTRANT it increments `holds`, each of which needs an UNLOCK, so it is not. An exclusive owner
+//! that asks for SHARED stays exclusive. A reader that asks for the exclusive lock gets it, with a new fence, when it is the only
+//! reader; otherwise it is denied at once, also with WAIT, since two such owners would wait for each other.
 //! A lock that another client acquired with `SET key token NX PX ms` is respected. WAIT does not wait in MULTI, in scripts or on
 //! replicas.
-//! TTL: the key lives until the last lease ends. Replicates `SET key state PXAT t`; waiting and denials write and replicate
-//! nothing.
+//! TTL: the key lives until the last lease ends. Replicates `SET key state PXAT t`; waiting, denials and a repetition that does not
+//! extend the lease write and replicate nothing.
 //! Errors: WRONGTYPE when the key holds another type or a damaged lock; `owner must be 1 to 255 bytes`; a number out of range;
-//! `owner holds this lock SHARED` when a reader asks for the exclusive lock; `BIND needs a client connection` in a script.
+//! `BIND needs a client connection` in a script.
 
 use std::borrow::Cow;
 
@@ -20,8 +24,7 @@ use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use super::terms::{self, Options};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
-use crate::primitives::lock::{Draft, MAX_OWNER_BYTES, Mode};
-use crate::primitives::time::DurationMs;
+use crate::primitives::lock::{Again, Draft, MAX_OWNER_BYTES, Mode};
 use crate::server::args::{Args, fill, is, syntax};
 use crate::server::module_api::Str;
 use crate::server::reply::Reply;
@@ -31,9 +34,7 @@ pub struct Lock;
 
 pub struct Request<'a> {
     key: Str<'a>,
-    owner: &'a [u8],
-    lease: DurationMs,
-    mode: Mode,
+    claim: Claim<'a>,
     terms: Terms,
 }
 
@@ -53,6 +54,7 @@ impl Command for Lock {
             Arg::integer(c"lease-ms"),
             terms::WAIT,
             Arg::word(c"shared", c"SHARED").optional(),
+            Arg::word(c"reentrant", c"REENTRANT").optional(),
             terms::BIND,
             terms::MAXQUEUE,
         ],
@@ -62,22 +64,25 @@ impl Command for Lock {
 
     fn parse(mut args: Args<'_>) -> Result<Request<'_>> {
         let (key, owner, lease) = (args.take()?, owner(&mut args)?, args.duration("lease-ms")?);
-        let (mut options, mut shared) = (Options::default(), None);
+        let (mut options, mut shared, mut reentrant) = (Options::default(), None, None);
         while let Some(option) = args.take_if_any() {
             if is(option.bytes(), "SHARED") {
                 fill(&mut shared, (), option.bytes())?;
+            } else if is(option.bytes(), "REENTRANT") {
+                fill(&mut reentrant, (), option.bytes())?;
             } else if !options.take(option.bytes(), &mut args)? {
                 return Err(syntax(option.bytes()));
             }
         }
         let mode = if shared.is_some() { Mode::Shared } else { Mode::Exclusive };
-        Ok(Request { key, owner, lease, mode, terms: options.terms()? })
+        let again = if reentrant.is_some() { Again::Count } else { Again::Keep };
+        let claim = Claim::Lock { owner: Cow::Borrowed(owner), lease, mode, again };
+        Ok(Request { key, claim, terms: options.terms()? })
     }
 
-    fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
+    fn run(keyspace: &Keyspace, Request { key, claim, terms }: Request<'_>) -> Result<Reply> {
         waiting::warn_once(keyspace.ctx());
-        let Request { key, owner, lease, mode, terms } = request;
-        waiting::acquire::<Draft>(keyspace, key, Claim::Lock { owner: Cow::Borrowed(owner), lease, mode }, terms)
+        waiting::acquire::<Draft>(keyspace, key, claim, terms)
     }
 }
 

@@ -8,15 +8,16 @@ use std::borrow::Cow;
 use super::queues::{Kind, Resource};
 use crate::error::{Error, Result};
 use crate::keyspace::KeyEntry;
-use crate::primitives::lock::Mode;
+use crate::primitives::lock::{Again, Mode};
+use crate::primitives::semaphore::Amount;
 use crate::primitives::time::{DurationMs, UnixMicros, UnixMs};
 use crate::server::reply::Reply;
 
 /// What a client claims.
 #[derive(Debug, Clone)]
 pub enum Claim<'a> {
-    Lock { owner: Cow<'a, [u8]>, lease: DurationMs, mode: Mode },
-    Permits { owner: Cow<'a, [u8]>, lease: DurationMs, capacity: u64, permits: u64 },
+    Lock { owner: Cow<'a, [u8]>, lease: DurationMs, mode: Mode, again: Again },
+    Permits { owner: Cow<'a, [u8]>, lease: DurationMs, capacity: u64, amount: Amount },
 }
 
 impl Claim<'_> {
@@ -32,9 +33,9 @@ impl Claim<'_> {
     #[must_use]
     pub fn into_owned(self) -> Claim<'static> {
         match self {
-            Self::Lock { owner, lease, mode } => Claim::Lock { owner: Cow::Owned(owner.into_owned()), lease, mode },
-            Self::Permits { owner, lease, capacity, permits } => {
-                Claim::Permits { owner: Cow::Owned(owner.into_owned()), lease, capacity, permits }
+            Self::Lock { owner, lease, mode, again } => Claim::Lock { owner: Cow::Owned(owner.into_owned()), lease, mode, again },
+            Self::Permits { owner, lease, capacity, amount } => {
+                Claim::Permits { owner: Cow::Owned(owner.into_owned()), lease, capacity, amount }
             }
         }
     }
@@ -112,7 +113,7 @@ pub struct Denied {
     pub answer: Answer,
     /// The moment at which the claim may be granted if no client changes the key.
     pub until: Option<UnixMs>,
-    /// Whether the claim can never be granted.
+    /// Whether the client must not wait, because the claim can never be granted while its owner waits.
     pub never: bool,
 }
 

@@ -12,13 +12,10 @@ impl Claimable for Draft {
     const KIND: Kind = Kind::Lock;
 
     fn read(entry: &mut KeyEntry<'_>, now: UnixMicros) -> Result<Self> {
-        let mut stored = entry.string()?.map(|bytes| Stored::decode(bytes, None)).transpose().map_err(foreign_lock)?;
-        match &mut stored {
-            None => {}
-            Some(Stored::Ours(lock)) => fence::observe(lock.fence),
-            Some(Stored::Foreign { until, .. }) => *until = entry.expiry(),
-        }
-        Ok(Self::new(stored, now.floor_ms()))
+        let expires = entry.expiry();
+        let stored = entry.string()?.map(|bytes| Stored::decode(bytes, expires)).transpose().map_err(foreign_lock)?;
+        stored.as_ref().and_then(Stored::fence).into_iter().for_each(fence::observe);
+        Ok(Self::new(stored, expires, now.floor_ms()))
     }
 
     fn may_pass(&self, _entry: &mut KeyEntry<'_>, claim: &Claim<'_>) -> Result<bool> {
@@ -29,19 +26,18 @@ impl Claimable for Draft {
         let wanted = wanted(claim)?;
         let is_new = !self.is_held_by(wanted.owner);
         Ok(match self.claim(wanted, fence::next(now)).map_err(foreign_lock)? {
-            Claimed::Granted { fence, ttl, holds } => {
+            Claimed::Granted { fence, ttl, holds, added } => {
                 fence::observe(fence);
                 let owner: Box<[u8]> = wanted.owner.into();
-                let share = Share::Holds { owner: owner.clone(), fence, count: 1 };
+                let share = (added > 0).then(|| Share::Holds { owner: owner.clone(), fence, count: added });
                 let hold = Hold { owner, fence: Some(fence), lease: wanted.lease, until: now.floor_ms().plus(ttl), is_new };
-                Decision::Granted(Granted {
-                    answer: Answer::LockGranted { fence, ttl, holds },
-                    share: Some(share),
-                    hold: Some(hold),
-                })
+                Decision::Granted(Granted { answer: Answer::LockGranted { fence, ttl, holds }, share, hold: Some(hold) })
             }
             Claimed::Held => Decision::Denied(self.denied(entry, claim)?),
-            Claimed::Upgrade => return Err(upgrade()),
+            Claimed::HeldTogether { until } => {
+                let answer = Answer::LockDenied { ttl: Some(until.since(now.floor_ms())) };
+                Decision::Denied(Denied { answer, until: Some(until), never: true })
+            }
         })
     }
 
@@ -68,15 +64,9 @@ impl Claimable for Draft {
 
 fn wanted<'c>(claim: &'c Claim<'_>) -> Result<lock::Claim<'c>> {
     match claim {
-        Claim::Lock { owner, lease, mode } => Ok(lock::Claim { owner, mode: *mode, lease: *lease }),
+        Claim::Lock { owner, lease, mode, again } => Ok(lock::Claim { owner, mode: *mode, lease: *lease, again: *again }),
         Claim::Permits { .. } => Err(misplaced()),
     }
-}
-
-/// The error for a reader that asks for an exclusive lock.
-#[must_use]
-pub fn upgrade() -> Error {
-    Error::Text("ERR owner holds this lock SHARED: release it before acquiring it exclusively")
 }
 
 /// The error for a damaged lock.

@@ -34,7 +34,7 @@ mod warnings;
 pub use acquire::acquire;
 pub use claim::{Answer, Claim, Hold, Terms, Wait};
 pub use events::start;
-pub use lock::{foreign_lock, upgrade};
+pub use lock::foreign_lock;
 pub use queues::Kind;
 pub use semaphore::foreign_semaphore;
 pub use state::{acquired, figures, forget, renewed, resource, stop, waiters};

@@ -15,8 +15,10 @@ impl Claimable for Draft {
         Self::read(&mut entry.sorted_set()?, now.floor_ms()).map_err(foreign_semaphore)
     }
 
-    fn may_pass(&self, _entry: &mut KeyEntry<'_>, _claim: &Claim<'_>) -> Result<bool> {
-        Ok(false)
+    fn may_pass(&self, entry: &mut KeyEntry<'_>, claim: &Claim<'_>) -> Result<bool> {
+        let wanted = wanted(claim)?;
+        let held = self.permits(&entry.sorted_set()?, wanted.owner).map_err(foreign_semaphore)?;
+        Ok(wanted.amount.missing(held) == 0)
     }
 
     fn claim(&mut self, entry: &mut KeyEntry<'_>, claim: &Claim<'_>, now: UnixMicros) -> Result<Decision> {
@@ -24,17 +26,13 @@ impl Claimable for Draft {
         let mut stored = entry.sorted_set()?;
         let is_new = self.permits(&stored, wanted.owner).map_err(foreign_semaphore)? == 0;
         match self.claim(&mut stored, &wanted).map_err(foreign_semaphore)? {
-            Acquired::Granted { in_use, until } => {
+            Acquired::Granted { in_use, added, until } => {
                 let fence = fence::next(now);
                 fence::observe(fence);
                 let owner: Box<[u8]> = wanted.owner.into();
-                let share = Share::Permits { owner: owner.clone(), permits: wanted.permits, until };
+                let share = (added > 0).then(|| Share::Permits { owner: owner.clone(), permits: added, until });
                 let hold = Hold { owner, fence: None, lease: wanted.lease, until, is_new };
-                Ok(Decision::Granted(Granted {
-                    answer: Answer::PermitsGranted { fence, in_use },
-                    share: Some(share),
-                    hold: Some(hold),
-                }))
+                Ok(Decision::Granted(Granted { answer: Answer::PermitsGranted { fence, in_use }, share, hold: Some(hold) }))
             }
             Acquired::Denied { in_use, retry_after } => Ok(Decision::Denied(denial(self, in_use, retry_after))),
         }
@@ -42,7 +40,7 @@ impl Claimable for Draft {
 
     fn denied(&self, entry: &mut KeyEntry<'_>, claim: &Claim<'_>) -> Result<Denied> {
         let wanted = wanted(claim)?;
-        let until = self.retry_at(&mut entry.sorted_set()?, wanted.capacity, wanted.permits).map_err(foreign_semaphore)?;
+        let until = self.retry_at(&mut entry.sorted_set()?, &wanted).map_err(foreign_semaphore)?;
         Ok(denial(self, self.in_use(), until.map(|until| until.since(self.now()))))
     }
 
@@ -73,8 +71,8 @@ fn denial(draft: &Draft, in_use: u64, retry_after: Option<DurationMs>) -> Denied
 
 fn wanted<'c>(claim: &'c Claim<'_>) -> Result<semaphore::Claim<'c>> {
     match claim {
-        Claim::Permits { owner, lease, capacity, permits } => {
-            Ok(semaphore::Claim { owner, capacity: *capacity, permits: *permits, lease: *lease })
+        Claim::Permits { owner, lease, capacity, amount } => {
+            Ok(semaphore::Claim { owner, capacity: *capacity, amount: *amount, lease: *lease })
         }
         Claim::Lock { .. } => Err(misplaced()),
     }

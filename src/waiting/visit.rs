@@ -59,8 +59,9 @@ pub fn claim<C: Claimable>(keyspace: &Keyspace, key: Str<'_>, claim: &Claim<'_>,
     let earlier = if can_wait { place.and_then(|place| visit.vacate(place)) } else { None };
     visit.serve(&mut state, &mut entry, place);
     let is_next = visit.is_next(place);
-    let decided = state.may_pass(&mut entry, claim).and_then(|may_pass| {
-        if is_next || may_pass {
+    let may_claim = if is_next { Ok(true) } else { state.may_pass(&mut entry, claim) };
+    let decided = may_claim.and_then(|may_claim| {
+        if may_claim {
             state.claim(&mut entry, claim, keyspace.now())
         } else {
             state.denied(&mut entry, claim).map(Decision::Denied)

@@ -31,7 +31,8 @@ const PROGRAM: &[(&str, &[&str])] = &[
     ("ATOMIC.RATELIMIT k BUCKET 2 1 31536000000 COST 2", &[]),
     ("ATOMIC.LOCK k me 1000", &[]), // a string that is not our lock belongs to another client
     ("ATOMIC.LOCK l me 6000000", &["set", "expire"]),
-    ("ATOMIC.LOCK l me 6000000", &["set", "expire"]),
+    ("ATOMIC.LOCK l me 1000", &[]), // sent again, and the lease is long enough
+    ("ATOMIC.LOCK l me 6000000 REENTRANT", &["set", "expire"]),
     ("ATOMIC.LOCK l you 6000000", &[]),
     ("ATOMIC.LOCKINFO l", &[]),
     ("ATOMIC.RATELIMIT l FIXED 2 1000", &[]),
@@ -211,7 +212,7 @@ fn a_full_server_refuses_commands_that_can_grow_and_runs_those_that_free() {
     each_server(|server| {
         server.run("MSET k v token t");
         server.run("ATOMIC.LOCK l me 6000000");
-        server.run("ATOMIC.LOCK l me 6000000");
+        server.run("ATOMIC.LOCK l me 6000000 REENTRANT");
         server.run("CONFIG SET maxmemory-policy noeviction");
         server.run("CONFIG SET maxmemory 1");
         for command in [
@@ -219,6 +220,7 @@ fn a_full_server_refuses_commands_that_can_grow_and_runs_those_that_free() {
             "ATOMIC.CAS missing v w",
             "ATOMIC.RATELIMIT r FIXED 10 1000000",
             "ATOMIC.LOCK l me 7000000",
+            "ATOMIC.LOCK l me 7000000 REENTRANT",
             "ATOMIC.LOCK free me 1000",
         ] {
             assert_eq!(changes_nothing(server, command), Value::Error(OOM.to_owned()), "{command}");

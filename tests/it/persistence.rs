@@ -33,7 +33,7 @@ fn fill(server: &Server) {
         "ATOMIC.RATELIMIT fixed FIXED 10 60000000 COST 8",
         "ATOMIC.RATELIMIT huge BUCKET 1000000000000 1 31536000000 COST 1000000000000",
         "ATOMIC.LOCK lock me 6000000",
-        "ATOMIC.LOCK lock me 7000000",
+        "ATOMIC.LOCK lock me 7000000 REENTRANT",
         "ATOMIC.LOCK free me 6000000",
         "ATOMIC.UNLOCK free me",
         "SET foreign token",
@@ -73,7 +73,7 @@ fn survives(server: &Server, interrupt: impl Fn()) {
     let next = integers(&server.run("ATOMIC.LOCK later me 6000000"))[1];
     assert!(next > fence && fence > held, "fences went back over the restart: {held}, {fence}, {next}");
     assert_eq!(server.run("ATOMIC.UNLOCK later me"), Value::Integer(0));
-    assert_eq!(integers(&server.run("ATOMIC.LOCK lock me 7100000")), [1, held, 7_100_000, 3, 0]);
+    assert_eq!(integers(&server.run("ATOMIC.LOCK lock me 7100000 REENTRANT")), [1, held, 7_100_000, 3, 0]);
     assert_eq!(server.run("ATOMIC.UNLOCK lock me"), Value::Integer(2));
 }
 

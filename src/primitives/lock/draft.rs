@@ -1,6 +1,6 @@
 //! Decisions about one lock: its key is read once, changed any number of times and written once.
 
-use super::{Holder, LARGE, Lock, MAX_FENCE, MAX_HOLDERS, Mode, Stored};
+use super::{Holder, LARGE, Lock, MAX_FENCE, Mode, Stored};
 use crate::primitives::codec::Corrupt;
 use crate::primitives::effect::Effect;
 use crate::primitives::time::{DurationMs, UnixMs};
@@ -11,6 +11,18 @@ pub struct Claim<'a> {
     pub owner: &'a [u8],
     pub mode: Mode,
     pub lease: DurationMs,
+    pub again: Again,
+}
+
+/// The effect of a request on a hold that its owner already has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    /// The owner keeps its holds and its fence, so the request is safe to send again.
+    Keep,
+    /// The owner gets one more hold.
+    Count,
+    /// The owner keeps its holds and gets the new fence.
+    Renumber,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,14 +31,18 @@ pub enum Claimed {
         fence: u64,
         /// What is left of the lease.
         ttl: DurationMs,
-        /// The owner's holds, this one included.
+        /// The owner's holds.
         holds: u32,
+        /// How many of them this request added.
+        added: u32,
     },
     /// Others hold it.
     Held,
-    /// The owner holds the lock as a reader and asks for it exclusively. It would wait for itself, so this is always refused, even if it is
-    /// the only reader.
-    Upgrade,
+    /// The owner is one of several readers and asks for the lock exclusively. It must not wait: two such owners would wait for each other.
+    HeldTogether {
+        /// When the last lease of the other readers ends.
+        until: UnixMs,
+    },
 }
 
 /// How many of the owner's holds a release gives up.
@@ -39,6 +55,8 @@ pub enum Release {
 /// A lock with the changes of one or more decisions, not yet written.
 pub struct Draft {
     now: UnixMs,
+    /// The expiry time of the stored key.
+    expires: Option<UnixMs>,
     /// Every holder in it has a valid lease.
     stored: Option<Stored>,
     /// The stored bytes of a large lock.
@@ -57,9 +75,10 @@ enum Change {
 }
 
 impl Draft {
-    /// Starts with the stored lock, without the leases that have ended. Their removal alone is not written.
+    /// Starts with the stored lock, without the leases that have ended. Their removal alone is not written. `expires` is the expiry time of
+    /// the key, which another client may have changed.
     #[must_use]
-    pub fn new(stored: Option<Stored>, now: UnixMs) -> Self {
+    pub fn new(stored: Option<Stored>, expires: Option<UnixMs>, now: UnixMs) -> Self {
         let seen = stored.as_ref().and_then(Stored::fence).unwrap_or(0);
         let (stored, large) = match stored {
             Some(Stored::Ours(lock)) if lock.holders.len() >= LARGE => {
@@ -69,48 +88,42 @@ impl Draft {
             Some(Stored::Ours(lock)) => (lock.valid(now).map(Stored::Ours), None),
             other => (other, None),
         };
-        Self { now, stored, large, seen, change: Change::Nothing }
+        Self { now, expires, stored, large, seen, change: Change::Nothing }
     }
 
-    /// Whether `owner` is one of the holders, so that it re-enters without waiting.
+    /// The fence of a new ownership: `issued`, or the next above the stored fence if that is higher.
+    #[must_use]
+    pub fn next_fence(&self, issued: u64) -> u64 {
+        issued.max(self.seen.saturating_add(1))
+    }
+
+    /// The fence of `owner`, if it holds the lock exclusively.
+    #[must_use]
+    pub fn exclusive_fence(&self, owner: &[u8]) -> Option<u64> {
+        let exclusive = matches!(&self.stored, Some(Stored::Ours(lock)) if lock.mode == Mode::Exclusive);
+        self.holder(owner).filter(|_| exclusive).map(|holder| holder.fence)
+    }
+
+    /// Whether `owner` is one of the holders, so that it passes the waiters.
     #[must_use]
     pub fn is_held_by(&self, owner: &[u8]) -> bool {
         self.holder(owner).is_some()
     }
 
-    /// Acquires the lock, joins its readers, or re-enters it. A new ownership gets the number `fence`, or the next above the stored fence
-    /// if that is higher, and fails if the number would exceed [`MAX_FENCE`]. Re-entry never shortens a lease. An exclusive owner that
-    /// asks for shared mode stays exclusive.
-    pub fn claim(&mut self, claim: Claim<'_>, fence: u64) -> Result<Claimed, Corrupt> {
-        let deadline = self.now.plus(claim.lease);
-        let now = self.now;
-        let fence = fence.max(self.seen.saturating_add(1));
-        let new = || Holder { owner: claim.owner.to_vec(), holds: 1, deadline, fence };
-        let held = match &mut self.stored {
-            Some(Stored::Foreign { .. }) => return Ok(Claimed::Held),
-            None => None,
-            Some(Stored::Ours(lock)) => Some(lock),
-        };
-        if let Some(lock) = held {
-            let mode = lock.mode;
-            if let Some(holder) = lock.holders.iter_mut().find(|holder| holder.holds > 0 && holder.owner == claim.owner) {
-                if mode == Mode::Shared && claim.mode == Mode::Exclusive {
-                    return Ok(Claimed::Upgrade);
-                }
-                holder.holds = holder.holds.saturating_add(1);
-                holder.deadline = holder.deadline.max(deadline);
-                self.change = Change::State;
-                return Ok(granted(holder, now));
-            }
-            if mode == Mode::Exclusive || claim.mode == Mode::Exclusive || lock.taken().count() >= MAX_HOLDERS {
-                return Ok(Claimed::Held);
-            }
+    /// Acquires the lock, joins its readers, or acquires it again as its owner. A new ownership gets the [`Self::next_fence`], and fails if
+    /// that exceeds [`MAX_FENCE`].
+    pub fn claim(&mut self, claim: Claim<'_>, issued: u64) -> Result<Claimed, Corrupt> {
+        if self.is_held_by(claim.owner) {
+            return self.claim_again(claim, issued);
         }
-        if fence > MAX_FENCE {
-            return Err(Corrupt);
+        match &self.stored {
+            None => {}
+            Some(Stored::Ours(lock)) if lock.admits(claim.mode) => {}
+            Some(_) => return Ok(Claimed::Held),
         }
-        let holder = new();
-        let answer = granted(&holder, now);
+        let fence = self.issue(issued)?;
+        let holder = Holder { owner: claim.owner.to_vec(), holds: 1, deadline: self.now.plus(claim.lease), fence };
+        let answer = granted(&holder, 1, self.now);
         match &mut self.stored {
             Some(Stored::Ours(lock)) => {
                 lock.fence = fence;
@@ -118,9 +131,58 @@ impl Draft {
             }
             stored => *stored = Some(Stored::Ours(Lock { mode: claim.mode, fence, holders: vec![holder] })),
         }
-        self.seen = fence;
         self.change = Change::State;
         Ok(answer)
+    }
+
+    /// Acquires the lock for an owner that holds it. Never shortens the lease. An exclusive owner that asks for shared mode stays exclusive.
+    /// The only reader that asks for exclusive mode becomes the exclusive owner, which is a new ownership.
+    fn claim_again(&mut self, claim: Claim<'_>, issued: u64) -> Result<Claimed, Corrupt> {
+        let upgrades = claim.mode == Mode::Exclusive && self.exclusive_fence(claim.owner).is_none();
+        if upgrades && let Some(until) = self.last_lease_of_others(claim.owner) {
+            return Ok(Claimed::HeldTogether { until });
+        }
+        let fence = if upgrades || claim.again == Again::Renumber { Some(self.issue(issued)?) } else { None };
+        let Some(Stored::Ours(lock)) = &mut self.stored else { return Ok(Claimed::Held) };
+        if upgrades {
+            lock.mode = Mode::Exclusive;
+            lock.holders.retain(|holder| holder.holds > 0);
+        }
+        lock.fence = fence.unwrap_or(lock.fence);
+        let Some(holder) = lock.holders.iter_mut().find(|holder| holder.holds > 0 && holder.owner == claim.owner) else {
+            return Ok(Claimed::Held);
+        };
+        let (holds, deadline) = (holder.holds, holder.deadline);
+        if claim.again == Again::Count {
+            holder.holds = holds.saturating_add(1);
+        }
+        holder.deadline = deadline.max(self.now.plus(claim.lease));
+        holder.fence = fence.unwrap_or(holder.fence);
+        let answer = granted(holder, holder.holds.saturating_sub(holds), self.now);
+        let changed = fence.is_some() || (holder.holds, holder.deadline) != (holds, deadline);
+        // A grant also restores the TTL of the key.
+        if changed || self.expires != Some(lock.deadline()) {
+            self.change = Change::State;
+        }
+        Ok(answer)
+    }
+
+    /// Takes the next fence.
+    fn issue(&mut self, issued: u64) -> Result<u64, Corrupt> {
+        let fence = self.next_fence(issued);
+        if fence > MAX_FENCE {
+            return Err(Corrupt);
+        }
+        self.seen = fence;
+        Ok(fence)
+    }
+
+    /// When the last lease of the owners besides `owner` ends; `None` if there are none.
+    fn last_lease_of_others(&self, owner: &[u8]) -> Option<UnixMs> {
+        match &self.stored {
+            Some(Stored::Ours(lock)) => lock.taken().filter(|holder| holder.owner != owner).map(|holder| holder.deadline).max(),
+            _ => None,
+        }
     }
 
     /// When a claim of this mode could be granted if no holder releases before: `None` if no lease ends.
@@ -161,9 +223,9 @@ impl Draft {
         Some(holds.saturating_sub(given))
     }
 
-    /// Takes back holds that were granted under `fence`. A no-op if the owner has a newer ownership.
+    /// Takes back holds that were granted under `fence`. A no-op if there are none, or if the owner has a newer ownership.
     pub fn take_back(&mut self, owner: &[u8], fence: u64, holds: u32) {
-        if self.holder(owner).is_some_and(|holder| holder.fence == fence) {
+        if holds > 0 && self.holder(owner).is_some_and(|holder| holder.fence == fence) {
             self.give_back(owner, holds);
         }
     }
@@ -229,6 +291,6 @@ impl Draft {
     }
 }
 
-fn granted(holder: &Holder, now: UnixMs) -> Claimed {
-    Claimed::Granted { fence: holder.fence, ttl: holder.deadline.since(now), holds: holder.holds }
+fn granted(holder: &Holder, added: u32, now: UnixMs) -> Claimed {
+    Claimed::Granted { fence: holder.fence, ttl: holder.deadline.since(now), holds: holder.holds, added }
 }

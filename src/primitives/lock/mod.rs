@@ -2,7 +2,7 @@
 //!
 //! A lock is one string that lists its holders. The key expires at the latest deadline; each holder is valid until its own. A string
 //! without this module's header is the lock of a client that used `SET key token NX PX ms`. It is respected; its token releases and
-//! renews it, but cannot re-enter it.
+//! renews it, but cannot acquire it again.
 //!
 //! A [`Draft`] makes the decisions: the key is read once, changed any number of times (a release and the next owner, a batch of readers),
 //! and written once. In a lock with many readers, one reader changes only a small part. Holders keep their places; a released place is
@@ -10,7 +10,7 @@
 //!
 //! Invariants: there is at most one exclusive owner, and no readers beside it. A holder whose deadline has passed is no longer an owner,
 //! even if no client has acquired the lock since. A new ownership gets a fence above every fence that the caller or the stored lock has
-//! seen. Re-entry keeps the fence.
+//! seen. An owner that acquires the lock again keeps its holds and its fence, unless the request asks for more.
 
 use super::codec::{Corrupt, Reader, put_uint};
 use super::effect::{Effect, Expiry, differences};
@@ -20,7 +20,7 @@ mod draft;
 #[cfg(test)]
 mod tests;
 
-pub use draft::{Claim, Claimed, Draft, Release};
+pub use draft::{Again, Claim, Claimed, Draft, Release};
 
 /// The name of this format in error messages.
 pub const FORMAT: &str = "a lock (format LK1)";
@@ -53,7 +53,7 @@ pub enum Mode {
 pub struct Holder {
     /// The name that the client gave, 1 to [`MAX_OWNER_BYTES`] bytes.
     pub owner: Vec<u8>,
-    /// How many times the owner has acquired the lock and not released it. 0 marks a free place; only shared locks have one.
+    /// How many releases the owner needs. 0 marks a free place; only shared locks have one.
     pub holds: u32,
     /// The end of the lease.
     pub deadline: UnixMs,
@@ -140,6 +140,11 @@ impl Lock {
 
     fn taken(&self) -> impl Iterator<Item = &Holder> {
         self.holders.iter().filter(|holder| holder.holds > 0)
+    }
+
+    /// Whether one more owner may acquire this held lock.
+    fn admits(&self, mode: Mode) -> bool {
+        (self.mode, mode) == (Mode::Shared, Mode::Shared) && self.taken().count() < MAX_HOLDERS
     }
 
     /// When the last lease ends.

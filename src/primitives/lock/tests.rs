@@ -44,14 +44,14 @@ impl Key {
     }
 
     fn decide<R>(&mut self, now: u64, decide: impl FnOnce(&mut Draft) -> R) -> R {
-        let mut draft = Draft::new(self.stored(), UnixMs(now));
+        let mut draft = Draft::new(self.stored(), self.until, UnixMs(now));
         let outcome = decide(&mut draft);
         self.apply(draft.effect());
         outcome
     }
 
-    fn claim(&mut self, owner: &str, mode: Mode, lease: u64, now: u64) -> Claimed {
-        let claim = Claim { owner: owner.as_bytes(), mode, lease: DurationMs(lease) };
+    fn claim(&mut self, owner: &str, mode: Mode, again: Again, lease: u64, now: u64) -> Claimed {
+        let claim = Claim { owner: owner.as_bytes(), mode, lease: DurationMs(lease), again };
         let fence = (self.last_fence + 1).max(now * 1000);
         let claimed = self.decide(now, |draft| draft.claim(claim, fence).unwrap());
         if let Claimed::Granted { fence, .. } = claimed {
@@ -61,11 +61,24 @@ impl Key {
     }
 
     fn acquire(&mut self, owner: &str, lease: u64, now: u64) -> Claimed {
-        self.claim(owner, Mode::Exclusive, lease, now)
+        self.claim(owner, Mode::Exclusive, Again::Keep, lease, now)
     }
 
     fn read(&mut self, owner: &str, lease: u64, now: u64) -> Claimed {
-        self.claim(owner, Mode::Shared, lease, now)
+        self.claim(owner, Mode::Shared, Again::Keep, lease, now)
+    }
+
+    /// Acquires it once more.
+    fn enter(&mut self, owner: &str, lease: u64, now: u64) -> Claimed {
+        self.claim(owner, Mode::Exclusive, Again::Count, lease, now)
+    }
+
+    /// The change that an exclusive claim makes. The change is not applied.
+    fn change(&self, owner: &str, again: Again, lease: u64, now: u64) -> Effect<Vec<u8>> {
+        let claim = Claim { owner: owner.as_bytes(), mode: Mode::Exclusive, lease: DurationMs(lease), again };
+        let mut draft = Draft::new(self.stored(), self.until, UnixMs(now));
+        fence_of(draft.claim(claim, 1).unwrap());
+        draft.effect()
     }
 
     fn ttl(&mut self, now: u64) -> Option<u64> {
@@ -99,16 +112,67 @@ fn a_lock_excludes_until_it_is_released() {
     assert!(fence_of(key.acquire("you", 1000, START)) > fence);
 }
 
+fn granted(fence: u64, ttl: u64, holds: u32, added: u32) -> Claimed {
+    Claimed::Granted { fence, ttl: DurationMs(ttl), holds, added }
+}
+
 #[test]
-fn re_entry_counts_keeps_the_fence_and_never_shortens_the_lease() {
+fn a_request_that_is_sent_again_keeps_hold_and_fence_and_never_shortens_the_lease() {
     let mut key = Key::default();
     let fence = fence_of(key.acquire("me", 1000, START));
-    let again = key.acquire("me", 10, START + 100);
-    assert_eq!(again, Claimed::Granted { fence, ttl: DurationMs(900), holds: 2 });
-    assert_eq!(key.acquire("me", 5000, START + 100), Claimed::Granted { fence, ttl: DurationMs(5000), holds: 3 });
+    assert_eq!(key.acquire("me", 1000, START), granted(fence, 1000, 1, 0));
+    assert_eq!(key.acquire("me", 10, START + 100), granted(fence, 900, 1, 0));
+    assert_eq!(key.acquire("me", 5000, START + 100), granted(fence, 5000, 1, 0));
+    assert_eq!(key.read("me", 1, START + 100), granted(fence, 5000, 1, 0), "it stays exclusive");
+    assert_eq!(key.read("you", 1, START + 100), Claimed::Held);
+    assert_eq!(key.release("me", Release::One, START + 100), Some(0), "one release is enough");
+}
+
+#[test]
+fn a_request_that_changes_nothing_writes_nothing() {
+    let mut key = Key::default();
+    key.acquire("me", 1000, START);
+    for lease in [1, 1000] {
+        assert_eq!(key.change("me", Again::Keep, lease, START), Effect::Keep);
+    }
+    assert_eq!(key.change("me", Again::Keep, 900, START + 100), Effect::Keep);
+    for (again, lease) in [(Again::Keep, 1001), (Again::Count, 1), (Again::Renumber, 1)] {
+        assert!(matches!(key.change("me", again, lease, START), Effect::Put { .. }), "{again:?}");
+    }
+    // Another client has changed the TTL, and the reply must be true.
+    for until in [None, Some(UnixMs(START + 10)), Some(UnixMs(START + 9000))] {
+        key.until = until;
+        let Effect::Put { expiry, .. } = key.change("me", Again::Keep, 1, START) else { panic!("{until:?} stays") };
+        assert_eq!(expiry, Expiry::At(UnixMs(START + 1000)));
+    }
+}
+
+#[test]
+fn a_reentrant_request_counts_keeps_the_fence_and_never_shortens_the_lease() {
+    let mut key = Key::default();
+    let fence = fence_of(key.enter("me", 1000, START));
+    assert_eq!(key.enter("me", 10, START + 100), granted(fence, 900, 2, 1));
+    assert_eq!(key.enter("me", 5000, START + 100), granted(fence, 5000, 3, 1));
+    assert_eq!(key.acquire("me", 10, START + 100), granted(fence, 5000, 3, 0), "the holds that it has");
     assert_eq!(key.release("me", Release::One, START + 100), Some(2));
     assert_eq!(key.release("me", Release::All, START + 100), Some(0));
     assert_eq!(key.release("me", Release::One, START + 100), None);
+    let most = Holder { owner: b"me".to_vec(), holds: u32::MAX, deadline: UnixMs(START + 1000), fence };
+    let lock = Lock { mode: Mode::Exclusive, fence, holders: vec![most] };
+    let mut key = Key { value: Some(lock.encode()), until: Some(UnixMs(START + 1000)), last_fence: fence };
+    assert_eq!(key.enter("me", 1, START), granted(fence, 1000, u32::MAX, 0));
+}
+
+#[test]
+fn a_new_fence_for_a_held_lock_keeps_its_holds() {
+    let mut key = Key::default();
+    let fence = fence_of(key.acquire("me", 1000, START));
+    key.enter("me", 1000, START);
+    assert_eq!(key.claim("me", Mode::Exclusive, Again::Renumber, 10, START), granted(fence + 1, 1000, 2, 0));
+    assert_eq!(key.decide(START, |draft| draft.exclusive_fence(b"me")), Some(fence + 1));
+    assert_eq!(key.decide(START, |draft| draft.next_fence(1)), fence + 2);
+    assert_eq!(key.release("me", Release::All, START), Some(0));
+    assert_eq!(key.claim("me", Mode::Exclusive, Again::Renumber, 10, START), granted(key.last_fence, 10, 1, 1), "a free lock");
 }
 
 #[test]
@@ -184,8 +248,8 @@ fn no_fence_above_the_highest_is_issued() {
         fence,
         holders: vec![Holder { owner: b"x".to_vec(), holds: 1, deadline: UnixMs(1), fence }],
     };
-    let claim = Claim { owner: b"me", mode: Mode::Exclusive, lease: DurationMs(1) };
-    let next = |fence| Draft::new(Some(Stored::Ours(ended(fence))), UnixMs(2)).claim(claim, 1).map(fence_of);
+    let claim = Claim { owner: b"me", mode: Mode::Exclusive, lease: DurationMs(1), again: Again::Keep };
+    let next = |fence| Draft::new(Some(Stored::Ours(ended(fence))), None, UnixMs(2)).claim(claim, 1).map(fence_of);
     assert_eq!(next(MAX_FENCE - 1), Ok(MAX_FENCE));
     assert_eq!(next(MAX_FENCE), Err(Corrupt));
 }
@@ -199,21 +263,72 @@ fn readers_share_a_lock_and_a_writer_excludes_all_others() {
     assert_eq!(key.acquire("w", 1000, START), Claimed::Held);
     assert_eq!(key.ttl(START), Some(3000));
     assert_eq!(key.until, Some(UnixMs(START + 3000)));
-    assert_eq!(key.read("a", 1, START), Claimed::Granted { fence: first, ttl: DurationMs(1000), holds: 2 });
+    assert_eq!(key.read("a", 1, START), granted(first, 1000, 1, 0));
+    assert_eq!(key.claim("a", Mode::Shared, Again::Count, 1, START), granted(first, 1000, 2, 1));
     assert_eq!(key.release("b", Release::One, START), Some(0));
     assert_eq!(key.acquire("w", 1000, START + 999), Claimed::Held);
     assert!(fence_of(key.acquire("w", 1000, START + 1000)) > second);
-    assert_eq!(key.read("w", 1, START + 1000), Claimed::Granted { fence: key.last_fence, ttl: DurationMs(1000), holds: 2 });
+    assert_eq!(key.read("w", 1, START + 1000), granted(key.last_fence, 1000, 1, 0));
     assert_eq!(key.read("a", 1, START + 1000), Claimed::Held, "the writer that reads is still alone");
 }
 
 #[test]
-fn a_reader_cannot_become_the_writer() {
+fn the_only_reader_becomes_the_writer_with_a_new_fence() {
+    for (again, holds, added) in [(Again::Keep, 1, 0), (Again::Count, 2, 1), (Again::Renumber, 1, 0)] {
+        let mut key = Key::default();
+        let first = fence_of(key.read("a", 1000, START));
+        assert_eq!(key.decide(START, |draft| draft.exclusive_fence(b"a")), None);
+        let upgraded = key.claim("a", Mode::Exclusive, again, 10, START);
+        assert_eq!(upgraded, granted(first + 1, 1000, holds, added), "{again:?}");
+        assert_eq!(key.read("b", 1, START), Claimed::Held);
+        assert_eq!(key.acquire("a", 10, START), granted(first + 1, 1000, holds, 0), "{again:?}: sent again");
+        // The hold that it had as a reader is not part of what the upgrade added.
+        key.decide(START, |draft| draft.take_back(b"a", first + 1, added));
+        assert_eq!(key.release("a", Release::One, START), Some(0));
+    }
+}
+
+#[test]
+fn a_reader_beside_others_is_not_upgraded_until_they_are_gone() {
     let mut key = Key::default();
-    key.read("a", 1000, START);
+    key.read("a", 5000, START);
+    key.read("b", 1000, START);
+    key.read("c", 2000, START);
     let before = key.value.clone();
-    assert_eq!(key.acquire("a", 1000, START), Claimed::Upgrade);
+    let denied = |end| Claimed::HeldTogether { until: UnixMs(START + end) };
+    assert_eq!(key.acquire("a", 1000, START), denied(2000), "the owner's own lease is not in the way");
+    assert_eq!(key.acquire("b", 1000, START), denied(5000));
     assert_eq!(key.value, before);
+    key.release("c", Release::All, START);
+    assert_eq!(key.acquire("a", 1000, START + 999), denied(1000));
+    assert!(matches!(key.acquire("a", 1000, START + 1000), Claimed::Granted { holds: 1, .. }), "the others have ended");
+    // A lock that had many readers has one place after the upgrade.
+    let mut key = Key::default();
+    for reader in 0..2 * LARGE {
+        fence_of(key.read(&format!("r{reader:02}"), 1000 + reader as u64, START));
+    }
+    let end = START + 1000 + 2 * LARGE as u64 - 2;
+    let last = format!("r{}", 2 * LARGE - 1);
+    assert!(matches!(key.acquire(&last, 1, end - 1), Claimed::HeldTogether { .. }));
+    fence_of(key.acquire(&last, 1, end));
+    let Some(Stored::Ours(lock)) = key.stored() else { panic!("no lock") };
+    assert_eq!((lock.mode, lock.holders.len(), lock.fence), (Mode::Exclusive, 1, key.last_fence));
+}
+
+#[test]
+fn an_upgrade_and_a_new_fence_stop_at_the_highest_fence() {
+    for (mode, again) in [(Mode::Shared, Again::Keep), (Mode::Exclusive, Again::Renumber)] {
+        let me = Holder { owner: b"me".to_vec(), holds: 1, deadline: UnixMs(START + 1000), fence: 5 };
+        let draft = |fence| {
+            let lock = Lock { mode, fence, holders: vec![me.clone()] };
+            Draft::new(Some(Stored::Ours(lock)), Some(UnixMs(START + 1000)), UnixMs(START))
+        };
+        let claim = Claim { owner: b"me", mode: Mode::Exclusive, lease: DurationMs(1), again };
+        assert_eq!(draft(MAX_FENCE - 1).claim(claim, 1).map(fence_of), Ok(MAX_FENCE));
+        let mut full = draft(MAX_FENCE);
+        assert_eq!(full.claim(claim, 1), Err(Corrupt));
+        assert_eq!(full.effect(), Effect::Keep);
+    }
 }
 
 #[test]
@@ -231,7 +346,7 @@ fn readers_are_bounded_and_the_first_lease_to_end_makes_room() {
 
 /// The size of a decision's write: bytes, and commands for the replicas.
 fn written(key: &mut Key, now: u64, decide: impl FnOnce(&mut Draft)) -> (usize, usize) {
-    let mut draft = Draft::new(key.stored(), UnixMs(now));
+    let mut draft = Draft::new(key.stored(), key.until, UnixMs(now));
     decide(&mut draft);
     let effect = draft.effect();
     let size = match &effect {
@@ -253,7 +368,7 @@ fn the_write_for_one_reader_does_not_grow_with_the_readers() {
     let claim = |owner: &[u8]| {
         let owner = owner.to_vec();
         move |draft: &mut Draft| {
-            let claim = Claim { owner: &owner, mode: Mode::Shared, lease: DurationMs(2_000_000) };
+            let claim = Claim { owner: &owner, mode: Mode::Shared, lease: DurationMs(2_000_000), again: Again::Count };
             fence_of(draft.claim(claim, 1).unwrap());
         }
     };
@@ -331,9 +446,10 @@ proptest! {
 fn take_back_affects_only_the_ownership_that_was_granted() {
     let mut key = Key::default();
     let fence = fence_of(key.acquire("me", 1000, START));
-    key.acquire("me", 1000, START);
+    key.enter("me", 1000, START);
     let take_back = |key: &mut Key, fence| key.decide(START, |draft| draft.take_back(b"me", fence, 1));
     take_back(&mut key, fence - 1);
+    key.decide(START, |draft| draft.take_back(b"me", fence, 0));
     take_back(&mut key, fence);
     assert_eq!(key.release("me", Release::One, START), Some(0), "one of two holds was taken back");
     key.acquire("me", 1000, START);
@@ -345,28 +461,29 @@ fn take_back_affects_only_the_ownership_that_was_granted() {
 fn a_release_and_the_next_claim_are_one_write() {
     let mut key = Key::default();
     let fence = fence_of(key.acquire("me", 1000, START));
-    let claim = Claim { owner: b"you", mode: Mode::Exclusive, lease: DurationMs(10) };
+    let claim = Claim { owner: b"you", mode: Mode::Exclusive, lease: DurationMs(10), again: Again::Keep };
     let next = key.decide(START, |draft| {
         draft.release(b"me", Release::One);
         draft.claim(claim, 1).unwrap()
     });
-    assert_eq!(next, Claimed::Granted { fence: fence + 1, ttl: DurationMs(10), holds: 1 });
+    assert_eq!(next, granted(fence + 1, 10, 1, 1));
     assert_eq!(key.until, Some(UnixMs(START + 10)));
 }
 
 #[derive(Debug, Clone)]
 enum Step {
-    Claim(usize, Mode, u64),
+    Claim(usize, Mode, Again, u64),
     Release(usize, bool),
     Renew(usize, u64),
 }
 
 fn step() -> impl Strategy<Value = (u64, Step)> {
     let mode = prop_oneof![Just(Mode::Exclusive), Just(Mode::Shared)];
+    let again = prop_oneof![2 => Just(Again::Keep), 1 => Just(Again::Count), 1 => Just(Again::Renumber)];
     let step = prop_oneof![
-        (0..3usize, mode, 1..100u64).prop_map(|(client, mode, lease)| Step::Claim(client, mode, lease)),
-        (0..3usize, any::<bool>()).prop_map(|(client, all)| Step::Release(client, all)),
-        (0..3usize, 1..100u64).prop_map(|(client, lease)| Step::Renew(client, lease)),
+        3 => (0..3usize, mode, again, 1..100u64).prop_map(|(client, mode, again, lease)| Step::Claim(client, mode, again, lease)),
+        1 => (0..3usize, any::<bool>()).prop_map(|(client, all)| Step::Release(client, all)),
+        1 => (0..3usize, 1..100u64).prop_map(|(client, lease)| Step::Renew(client, lease)),
     ];
     (0..40u64, step)
 }
@@ -392,22 +509,32 @@ proptest! {
             model.retain(|_, owned| owned.deadline > now);
             prop_assert!(model.len() <= 1 || model.values().all(|owned| owned.mode == Mode::Shared), "a writer beside others");
             match step {
-                Step::Claim(client, mode, lease) => {
-                    let claimed = key.claim(owners[client], mode, lease, now);
-                    let expected = match model.get(&client).copied() {
-                        Some(mine) if mine.mode == Mode::Shared && mode == Mode::Exclusive => Claimed::Upgrade,
-                        Some(mine) => {
-                            let deadline = mine.deadline.max(now + lease);
-                            model.insert(client, Owned { holds: mine.holds + 1, deadline, ..mine });
-                            Claimed::Granted { fence: mine.fence, ttl: DurationMs(deadline - now), holds: mine.holds + 1 }
-                        }
-                        None if model.values().any(|owned| owned.mode == Mode::Exclusive || mode == Mode::Exclusive) => Claimed::Held,
-                        None => {
+                Step::Claim(client, mode, again, lease) => {
+                    let (before, stored) = (model.get(&client).copied(), key.value.clone());
+                    let claimed = key.claim(owners[client], mode, again, lease, now);
+                    let others = model.iter().filter(|(owner, _)| **owner != client);
+                    let last = others.map(|(_, owned)| owned.deadline).max();
+                    let upgrades = before.is_some_and(|mine| mine.mode == Mode::Shared) && mode == Mode::Exclusive;
+                    let expected = match (before, last) {
+                        (Some(_), Some(until)) if upgrades => Claimed::HeldTogether { until: UnixMs(until) },
+                        (None, Some(_)) if model.values().any(|owned| owned.mode == Mode::Exclusive || mode == Mode::Exclusive) => Claimed::Held,
+                        _ => {
                             let fence = fence_of(claimed);
-                            prop_assert!(fence > last_fence);
-                            last_fence = fence;
-                            model.insert(client, Owned { mode, holds: 1, deadline: now + lease, fence });
-                            Claimed::Granted { fence, ttl: DurationMs(lease), holds: 1 }
+                            let is_new = before.is_none() || upgrades || again == Again::Renumber;
+                            let right = if is_new { fence > last_fence } else { before.is_some_and(|mine| mine.fence == fence) };
+                            prop_assert!(right, "fence {} after {}, new: {}", fence, last_fence, is_new);
+                            last_fence = last_fence.max(fence);
+                            let added = u32::from(before.is_none() || again == Again::Count);
+                            let mine = Owned {
+                                mode: if upgrades { Mode::Exclusive } else { before.map_or(mode, |mine| mine.mode) },
+                                holds: before.map_or(0, |mine| mine.holds) + added,
+                                deadline: before.map_or(0, |mine| mine.deadline).max(now + lease),
+                                fence,
+                            };
+                            model.insert(client, mine);
+                            let same = before.is_some_and(|old| (old.holds, old.deadline, is_new) == (mine.holds, mine.deadline, false));
+                            prop_assert_eq!(same, key.value == stored, "a write without a change, or none with one");
+                            granted(fence, mine.deadline - now, mine.holds, added)
                         }
                     };
                     prop_assert_eq!(claimed, expected);

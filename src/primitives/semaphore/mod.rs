@@ -5,8 +5,11 @@
 //! score minus the number of all permits. So a decision reads and changes only a few members, however many owners and permits there are:
 //! those of its owner, those whose lease has ended, and for a denial those whose leases must end first.
 //!
+//! A request names how many permits its owner holds afterwards, so it is safe to send again; it takes only those that are missing, and it
+//! never releases any.
+//!
 //! Invariants: no grant takes the permits of all owners together above the capacity in the request. All permits of an owner end together,
-//! and acquiring more never makes them end earlier. A lease that has ended no longer counts, even while it is stored; the next change
+//! and acquiring never makes them end earlier. A lease that has ended no longer counts, even while it is stored; the next change
 //! removes it. Counts that another client has edited are accepted if they are possible.
 
 use std::collections::BTreeMap;
@@ -151,9 +154,35 @@ pub struct Claim<'a> {
     pub owner: &'a [u8],
     /// How many permits may be in use, 1 to [`MAX_PERMITS`].
     pub capacity: u64,
-    /// How many permits to acquire, 1 to [`MAX_PERMITS`], all or none.
-    pub permits: u64,
+    pub amount: Amount,
     pub lease: DurationMs,
+}
+
+/// How many permits a request asks for, 1 to [`MAX_PERMITS`], all or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Amount {
+    /// The owner holds at least this many afterwards.
+    AtLeast(u64),
+    /// The owner gets this many more.
+    More(u64),
+}
+
+impl Amount {
+    /// The most permits that the request can take.
+    fn most(self) -> u64 {
+        match self {
+            Self::AtLeast(permits) | Self::More(permits) => permits,
+        }
+    }
+
+    /// How many permits an owner with `held` permits lacks.
+    #[must_use]
+    pub fn missing(self, held: u64) -> u64 {
+        match self {
+            Self::AtLeast(permits) => permits.saturating_sub(held),
+            Self::More(permits) => permits,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,6 +190,8 @@ pub enum Acquired {
     Granted {
         /// How many permits are in use now, the new ones included.
         in_use: u64,
+        /// How many permits are new.
+        added: u64,
         /// When all permits of the owner end.
         until: UnixMs,
     },
@@ -182,6 +213,7 @@ pub struct Draft {
     ended: Vec<Vec<u8>>,
     /// The owners in the decisions so far.
     owners: BTreeMap<Vec<u8>, Held>,
+    granted: bool,
     changed: bool,
 }
 
@@ -211,7 +243,7 @@ impl Draft {
             over = over.saturating_add(count(stored, owner, total.is_some())?.unwrap_or(1));
         }
         let in_use = total.unwrap_or(members).saturating_sub(over);
-        Ok(Self { now, in_use, total, ended, owners: BTreeMap::new(), changed: false })
+        Ok(Self { now, in_use, total, ended, owners: BTreeMap::new(), granted: false, changed: false })
     }
 
     #[must_use]
@@ -225,25 +257,36 @@ impl Draft {
         self.in_use
     }
 
-    /// Acquires permits if enough are left. The owner's other permits never end earlier than before.
+    /// How many permits the owner holds.
+    pub fn permits(&self, stored: &impl Permits, owner: &[u8]) -> Result<u64, Corrupt> {
+        let after = match self.owners.get(owner) {
+            Some(held) => held.after,
+            None => Held::read(stored, owner, self.total.is_some(), self.now)?.after,
+        };
+        Ok(after.map_or(0, |after| after.permits))
+    }
+
+    /// Acquires the missing permits if enough are left; a request that misses none needs no room. Never shortens the owner's lease.
     pub fn claim(&mut self, stored: &mut impl Permits, claim: &Claim<'_>) -> Result<Acquired, Corrupt> {
-        let in_use = self.in_use.saturating_add(claim.permits);
-        if in_use > claim.capacity {
-            let retry_at = self.retry_at(stored, claim.capacity, claim.permits)?;
+        let before = self.held(stored, claim.owner)?.after;
+        let held = before.map_or(0, |before| before.permits);
+        let added = claim.amount.missing(held);
+        let in_use = self.in_use.saturating_add(added);
+        if added > 0 && in_use > claim.capacity {
+            let retry_at = self.retry_at(stored, claim)?;
             return Ok(Acquired::Denied { in_use: self.in_use, retry_after: retry_at.map(|at| at.since(self.now)) });
         }
-        let deadline = self.now.plus(claim.lease);
-        let after = &mut self.held(stored, claim.owner)?.after;
-        let before = after.unwrap_or(Owner { permits: 0, until: deadline });
-        let permits = before.permits.saturating_add(claim.permits);
+        let permits = held.saturating_add(added);
         // More than the maximum of all owners: another client edited the counts.
         if permits > MAX_PERMITS.into() {
             return Err(Corrupt);
         }
-        let until = before.until.max(deadline);
-        *after = Some(Owner { permits, until });
-        (self.in_use, self.changed) = (in_use, true);
-        Ok(Acquired::Granted { in_use, until })
+        let deadline = self.now.plus(claim.lease);
+        let until = before.map_or(deadline, |before| before.until.max(deadline));
+        let after = Some(Owner { permits, until });
+        self.held(stored, claim.owner)?.after = after;
+        (self.in_use, self.granted, self.changed) = (in_use, true, self.changed || after != before);
+        Ok(Acquired::Granted { in_use, added, until })
     }
 
     /// Releases permits, or all if the owner has fewer. Returns how many the owner has left, or `None` if it had none.
@@ -270,15 +313,6 @@ impl Draft {
         }
     }
 
-    /// How many permits the owner holds.
-    pub fn permits(&self, stored: &impl Permits, owner: &[u8]) -> Result<u64, Corrupt> {
-        let held = match self.owners.get(owner) {
-            Some(held) => held.after,
-            None => Held::read(stored, owner, self.total.is_some(), self.now)?.after,
-        };
-        Ok(held.map_or(0, |held| held.permits))
-    }
-
     /// Extends the lease of all permits of the owner to end `lease` from now, unless it ends later. Returns its end, or `None` if the owner
     /// has no permits.
     pub fn keep(&mut self, stored: &impl Permits, owner: &[u8], lease: DurationMs) -> Result<Option<UnixMs>, Corrupt> {
@@ -292,20 +326,25 @@ impl Draft {
     }
 
     /// When a claim fits if no permit is released or granted before: now, or when enough leases have ended; `None` means never.
-    pub fn retry_at(&self, stored: &mut impl Permits, capacity: u64, permits: u64) -> Result<Option<UnixMs>, Corrupt> {
-        // Even an empty semaphore has too few permits: no lease need be read.
-        if permits > capacity {
-            return Ok(None);
-        }
-        let missing = self.in_use.saturating_add(permits).saturating_sub(capacity);
+    pub fn retry_at(&self, stored: &mut impl Permits, claim: &Claim<'_>) -> Result<Option<UnixMs>, Corrupt> {
+        let missing = match claim.amount.missing(self.permits(stored, claim.owner)?) {
+            0 => 0,
+            // Even an empty semaphore has too few permits: no lease need be read.
+            _ if claim.amount.most() > claim.capacity => return Ok(None),
+            lacks => self.in_use.saturating_add(lacks).saturating_sub(claim.capacity),
+        };
         if missing == 0 {
             return Ok(Some(self.now));
         }
-        let live = |(owner, deadline): &(Vec<u8>, UnixMs)| *deadline > self.now && !self.owners.contains_key(owner);
+        // If the owner's own lease ends, it lacks those permits in turn.
+        let frees = |owner: &[u8]| matches!(claim.amount, Amount::More(_)) || owner != claim.owner;
+        let live =
+            |(owner, deadline): &(Vec<u8>, UnixMs)| *deadline > self.now && !self.owners.contains_key(owner) && frees(owner);
         let others = stored.ascending(FIRST_LEASE).map(decode).filter(|found| found.as_ref().map_or(true, live));
         // A lease has at least one permit.
         let others = others.take(usize::try_from(missing).unwrap_or(usize::MAX)).collect::<Result<Vec<_>, _>>()?;
-        let mut ends: Vec<_> = self.owners.values().filter_map(|held| held.after).collect();
+        let decided = self.owners.iter().filter(|(owner, _)| frees(owner));
+        let mut ends: Vec<_> = decided.filter_map(|(_, held)| held.after).collect();
         for (owner, until) in others {
             ends.push(Owner { permits: count(stored, &owner, self.total.is_some())?.unwrap_or(1), until });
         }
@@ -320,10 +359,12 @@ impl Draft {
 
     /// The changes of the decisions, and the removal of ended leases. A no-op if there is only such a removal.
     pub fn effect(self, stored: &mut impl Permits) -> Result<Effect<Vec<u8>>, Corrupt> {
-        if !self.changed {
-            return Ok(Effect::Keep);
-        }
         let mut changes = Changes::default();
+        if !self.changed {
+            // A grant also restores the TTL of the key.
+            let until = if self.granted { self.until(stored)? } else { return Ok(Effect::Keep) };
+            return Ok(Effect::Members { set: changes.set, removed: changes.removed, until });
+        }
         let counted = self.total.is_some();
         for owner in self.ended.iter().filter(|owner| !self.owners.contains_key(*owner)) {
             Held { after: None, ..Held::read(stored, owner, counted, self.now)? }.changes(owner, &mut changes);

@@ -3,6 +3,7 @@
 
 use proptest::prelude::*;
 
+use super::Amount::{AtLeast, More};
 use super::*;
 
 const START: u64 = 1_700_000_000_000;
@@ -82,9 +83,19 @@ impl Set {
         Ok(outcome)
     }
 
-    fn claim(&mut self, owner: &str, capacity: u64, permits: u64, lease: u64, now: u64) -> Acquired {
-        let claim = Claim { owner: owner.as_bytes(), capacity, permits, lease: DurationMs(lease) };
+    fn claim(&mut self, owner: &str, capacity: u64, amount: Amount, lease: u64, now: u64) -> Acquired {
+        let claim = Claim { owner: owner.as_bytes(), capacity, amount, lease: DurationMs(lease) };
         self.decide(now, |draft, stored| draft.claim(stored, &claim)).unwrap()
+    }
+
+    /// Acquires `permits` more.
+    fn add(&mut self, owner: &str, capacity: u64, permits: u64, lease: u64, now: u64) -> Acquired {
+        self.claim(owner, capacity, More(permits), lease, now)
+    }
+
+    /// Acquires what the owner lacks of `permits`.
+    fn have(&mut self, owner: &str, capacity: u64, permits: u64, lease: u64, now: u64) -> Acquired {
+        self.claim(owner, capacity, AtLeast(permits), lease, now)
     }
 
     fn release(&mut self, owner: &str, permits: u64, now: u64) -> Option<u64> {
@@ -122,8 +133,8 @@ fn owner(name: &str, permits: u64, end: u64) -> (String, u64, u64) {
     (name.to_owned(), permits, START + end)
 }
 
-fn granted(in_use: u64, end: u64) -> Acquired {
-    Acquired::Granted { in_use, until: UnixMs(START + end) }
+fn granted(in_use: u64, added: u64, end: u64) -> Acquired {
+    Acquired::Granted { in_use, added, until: UnixMs(START + end) }
 }
 
 fn denied(in_use: u64, retry_after: Option<u64>) -> Acquired {
@@ -133,30 +144,68 @@ fn denied(in_use: u64, retry_after: Option<u64>) -> Acquired {
 #[test]
 fn permits_are_granted_up_to_the_capacity_of_the_request() {
     let mut set = Set::default();
-    assert_eq!(set.claim("a", 3, 2, 1000, START), granted(2, 1000));
-    assert_eq!(set.claim("b", 3, 2, 500, START), denied(2, Some(1000)));
-    assert_eq!(set.claim("b", 3, 1, 500, START), granted(3, 500));
-    assert_eq!(set.claim("c", 3, 1, 500, START), denied(3, Some(500)));
-    assert_eq!(set.claim("a", 3, 1, 500, START), denied(3, Some(500)), "an owner needs room for more permits, too");
-    assert_eq!(set.claim("c", 3, 2, 500, START), denied(3, Some(1000)), "the lease of the others ends later");
-    assert_eq!(set.claim("c", 2, 1, 500, START), denied(3, Some(1000)), "another capacity");
-    assert_eq!(set.claim("c", 4, 1, 500, START), granted(4, 500));
-    assert_eq!(set.claim("c", 1, 2, 500, START), denied(4, None), "never");
+    assert_eq!(set.have("a", 3, 2, 1000, START), granted(2, 2, 1000));
+    assert_eq!(set.have("b", 3, 2, 500, START), denied(2, Some(1000)));
+    assert_eq!(set.have("b", 3, 1, 500, START), granted(3, 1, 500));
+    assert_eq!(set.have("c", 3, 1, 500, START), denied(3, Some(500)));
+    assert_eq!(set.add("a", 3, 1, 500, START), denied(3, Some(500)), "an owner needs room for more permits, too");
+    assert_eq!(set.have("a", 3, 3, 500, START), denied(3, Some(500)), "and for missing ones");
+    assert_eq!(set.have("c", 3, 2, 500, START), denied(3, Some(1000)), "the lease of the others ends later");
+    assert_eq!(set.have("c", 2, 1, 500, START), denied(3, Some(1000)), "another capacity");
+    assert_eq!(set.have("c", 4, 1, 500, START), granted(4, 1, 500));
+    assert_eq!(set.have("c", 1, 2, 500, START), denied(4, None), "never");
     assert_eq!(set.until, Some(UnixMs(START + 1000)));
+}
+
+#[test]
+fn a_request_that_is_sent_again_takes_nothing_and_needs_no_room() {
+    let mut set = Set::default();
+    assert_eq!(set.have("a", 3, 2, 1000, START), granted(2, 2, 1000));
+    assert_eq!(set.have("b", 3, 1, 1000, START), granted(3, 1, 1000));
+    for capacity in [1, 2, 3, 9] {
+        assert_eq!(set.have("a", capacity, 2, 1000, START), granted(3, 0, 1000), "capacity {capacity}");
+    }
+    assert_eq!(set.have("a", 3, 2, 1500, START + 100), granted(3, 0, 1600), "the lease is renewed");
+    assert_eq!(set.have("a", 3, 2, 10, START + 100), granted(3, 0, 1600), "and gets no shorter");
+    assert_eq!(set.have("a", 3, 1, 10, START), granted(3, 0, 1600), "no permit is taken away");
+    assert_eq!(set.have("a", 4, 3, 10, START), granted(4, 1, 1600), "one was missing");
+    assert_eq!(set.owned(), [owner("a", 3, 1600), owner("b", 1, 1000)]);
+    // At the end of the lease all of them are missing.
+    assert_eq!(set.have("a", 4, 3, 10, START + 1600), granted(3, 3, 1610));
+}
+
+#[test]
+fn a_denial_of_missing_permits_does_not_count_the_end_of_the_owners_own_lease() {
+    // `a` lacks one of three permits. When its lease ends it lacks three, so that does not help it.
+    let mut set = Set::of(&[("a", 2, 100), ("b", 1, 300), ("c", 1, 200)]);
+    assert_eq!(set.have("a", 4, 3, 10, START), denied(4, Some(200)));
+    assert_eq!(set.have("a", 4, 4, 10, START), denied(4, Some(300)));
+    assert_eq!(set.add("a", 4, 2, 10, START), denied(4, Some(100)));
+    assert_eq!(set.have("a", 4, 5, 10, START), denied(4, None));
+    assert_eq!(set.add("a", 4, 5, 10, START), denied(4, None));
+    let mut later = set.clone();
+    assert_eq!(later.have("a", 4, 3, 10, START + 199), denied(2, Some(1)), "also after the end of its lease");
+    assert_eq!(later.have("a", 4, 3, 10, START + 200), granted(4, 3, 210));
+    // In one draft, as in a queue.
+    let mut draft = Draft::read(&mut set, UnixMs(START)).unwrap();
+    assert_eq!(draft.renew(&set, b"a", DurationMs(50)), Ok(Some(DurationMs(50))));
+    let claim = |amount| Claim { owner: b"a", capacity: 4, amount, lease: DurationMs(10) };
+    let mut retry = |amount| draft.retry_at(&mut set, &claim(amount)).unwrap().map(|at| at.0 - START);
+    assert_eq!([AtLeast(2), AtLeast(3), More(1), More(2)].map(&mut retry), [Some(0), Some(200), Some(50), Some(50)]);
 }
 
 #[test]
 fn an_owner_has_one_lease_that_acquiring_more_never_shortens() {
     let mut set = Set::default();
-    assert_eq!(set.claim("a", 3, 1, 1000, START), granted(1, 1000));
-    assert_eq!(set.claim("a", 3, 1, 500, START), granted(2, 1000));
-    assert_eq!(set.claim("a", 3, 1, 1500, START + 100), granted(3, 1600));
-    assert_eq!(set.claim("b", 3, 1, 100, START + 1599), denied(3, Some(1)));
-    assert_eq!(set.claim("b", 3, 1, 100, START + 1600), granted(1, 1700));
+    assert_eq!(set.add("a", 3, 1, 1000, START), granted(1, 1, 1000));
+    assert_eq!(set.add("a", 3, 1, 500, START), granted(2, 1, 1000));
+    assert_eq!(set.add("a", 3, 1, 1500, START + 100), granted(3, 1, 1600));
+    assert_eq!(set.add("b", 3, 1, 100, START + 1599), denied(3, Some(1)));
+    assert_eq!(set.add("b", 3, 1, 100, START + 1600), granted(1, 1, 1700));
     assert_eq!(set.owned(), [owner("b", 1, 1700)]);
     assert_eq!(set.release("a", 1, START + 1600), None, "it has ended");
     // An ended lease does not extend the next one.
-    assert_eq!(set.claim("b", 3, 2, 50, START + 1800), granted(2, 1850));
+    assert_eq!(set.add("b", 3, 2, 50, START + 1800), granted(2, 2, 1850));
 }
 
 #[test]
@@ -196,7 +245,7 @@ fn decisions_write_as_little_as_possible() {
         removed: removed.to_vec(),
         until: Some(UnixMs(START + end)),
     };
-    let claim = |owner, capacity, permits, lease| Claim { owner, capacity, permits, lease: DurationMs(lease) };
+    let claim = |owner, capacity, permits, lease| Claim { owner, capacity, amount: AtLeast(permits), lease: DurationMs(lease) };
     let released = effect(&mut set, 0, &|draft, set| assert!(draft.release(set, b"a", 1).is_ok()));
     assert_eq!(released, members(&[(counted("a"), -2), (TOTAL.to_vec(), -3)], &[], 300));
     let single = effect(&mut set, 0, &|draft, set| assert!(draft.release(set, b"a", 2).is_ok()));
@@ -212,10 +261,17 @@ fn decisions_write_as_little_as_possible() {
     assert_eq!(denial, Effect::Keep);
     let nothing = effect(&mut set, 250, &|draft, set| assert!(draft.release(set, b"nobody", 1).is_ok()));
     assert_eq!(nothing, Effect::Keep);
+    // A request that is sent again changes at most the lease, and restores the TTL of the key.
+    let same = effect(&mut set, 0, &|draft, set| assert_eq!(draft.claim(set, &claim(b"a", 1, 3, 300)), Ok(granted(4, 0, 300))));
+    assert_eq!(same, members(&[], &[], 300));
+    let kept = effect(&mut set, 100, &|draft, set| assert!(draft.claim(set, &claim(b"a", 1, 2, 100)).is_ok()));
+    assert_eq!(kept, members(&[], &[], 300), "an ended lease is no reason to write");
+    let longer = effect(&mut set, 0, &|draft, set| assert!(draft.claim(set, &claim(b"a", 1, 3, 301)).is_ok()));
+    assert_eq!(longer, members(&[(lease("a"), at(301))], &[], 301));
     // Several decisions are one change: a release and an equal claim cancel out.
     let handed = effect(&mut set, 0, &|draft, set| {
         assert_eq!(draft.release(set, b"b", 1), Ok(Some(0)));
-        assert_eq!(draft.claim(set, &claim(b"b", 4, 1, 100)), Ok(granted(4, 100)));
+        assert_eq!(draft.claim(set, &claim(b"b", 4, 1, 100)), Ok(granted(4, 1, 100)));
     });
     assert_eq!(handed, members(&[], &[], 300));
     // Owners with one permit each need no counts, and the last release leaves nothing.
@@ -234,7 +290,10 @@ fn decisions_write_as_little_as_possible() {
 fn a_draft_sees_its_own_decisions() {
     let mut set = Set::of(&[("a", 1, 100), ("b", 1, 200), ("c", 1, 300)]);
     let mut draft = Draft::read(&mut set, UnixMs(START)).unwrap();
-    let retry = |draft: &Draft, set: &mut Set, permits| draft.retry_at(set, 3, permits).unwrap().map(|at| at.0 - START);
+    let retry = |draft: &Draft, set: &mut Set, permits| {
+        let claim = Claim { owner: b"other", capacity: 3, amount: AtLeast(permits), lease: DurationMs(50) };
+        draft.retry_at(set, &claim).unwrap().map(|at| at.0 - START)
+    };
     assert_eq!(
         (retry(&draft, &mut set, 1), retry(&draft, &mut set, 3), retry(&draft, &mut set, 4)),
         (Some(100), Some(300), None)
@@ -244,8 +303,9 @@ fn a_draft_sees_its_own_decisions() {
     assert_eq!(draft.release(&set, b"b", 1), Ok(Some(0)));
     assert_eq!((retry(&draft, &mut set, 1), draft.in_use()), (Some(0), 2), "it fits now");
     assert_eq!((retry(&draft, &mut set, 2), retry(&draft, &mut set, 3)), (Some(250), Some(300)));
-    let claim = |owner| Claim { owner, capacity: 3, permits: 1, lease: DurationMs(50) };
-    assert_eq!(draft.claim(&mut set, &claim(b"d")), Ok(granted(3, 50)));
+    let claim = |owner| Claim { owner, capacity: 3, amount: AtLeast(1), lease: DurationMs(50) };
+    assert_eq!(draft.claim(&mut set, &claim(b"d")), Ok(granted(3, 1, 50)));
+    assert_eq!((draft.permits(&set, b"d"), draft.permits(&set, b"c"), draft.permits(&set, b"b")), (Ok(1), Ok(1), Ok(0)));
     assert_eq!(draft.claim(&mut set, &claim(b"e")), Ok(denied(3, Some(50))));
     assert_eq!(draft.release(&set, b"d", 1), Ok(Some(0)));
     let effect = draft.effect(&mut set).unwrap();
@@ -256,7 +316,7 @@ fn a_draft_sees_its_own_decisions() {
 #[test]
 fn a_denial_counts_all_permits_of_the_leases_that_must_end() {
     let mut set = Set::of(&[("a", 4, 300), ("b", 1, 100), ("c", 3, 200)]);
-    let mut retry = |permits| match set.claim("d", 8, permits, 10, START) {
+    let mut retry = |permits| match set.have("d", 8, permits, 10, START) {
         Acquired::Denied { in_use: 8, retry_after } => retry_after.map(|after| after.0),
         other => panic!("{other:?}"),
     };
@@ -301,8 +361,9 @@ fn other_sorted_sets_are_corrupt() {
     // A foreign member in the middle is found once a decision reads that far.
     let mut hidden = Set::of(&[("a", 1, 100), ("b", 1, 300)]);
     hidden.members.push((b"v".to_vec(), START as f64 + 200.0));
-    assert_eq!(hidden.claim("c", 3, 1, 10, START), denied(3, Some(100)));
-    assert_eq!(hidden.decide(START, |draft, stored| draft.retry_at(stored, 3, 2)), Err(Corrupt));
+    assert_eq!(hidden.have("c", 3, 1, 10, START), denied(3, Some(100)));
+    let two = Claim { owner: b"c", capacity: 3, amount: AtLeast(2), lease: DurationMs(10) };
+    assert_eq!(hidden.decide(START, |draft, stored| draft.retry_at(stored, &two)), Err(Corrupt));
     assert!(Draft::read(&mut hidden, UnixMs(START + 200)).is_err());
     let mut count = Set::of(&[("a", 2, 100), ("b", 1, 300)]);
     count.members.iter_mut().filter(|(name, _)| *name == counted("a")).for_each(|(_, score)| *score = -0.5);
@@ -316,15 +377,15 @@ fn an_edited_count_affects_only_its_owner_and_is_removed_with_it() {
     let mut set = Set::of(&[("a", 2, 100), ("b", 1, 200)]);
     set.members.iter_mut().filter(|(name, _)| *name == counted("a")).for_each(|(_, score)| *score = -9.0);
     assert_eq!(set.release("a", 9, START), Some(0));
-    assert_eq!(set.claim("c", 3, 2, 10, START), granted(3, 10), "the total is right again");
+    assert_eq!(set.have("c", 3, 2, 10, START), granted(3, 2, 10), "the total is right again");
     // A count without a lease belongs to the next lease of its owner.
     let mut set = Set::of(&[("a", 2, 100), ("b", 1, 200)]);
     set.members.retain(|(name, _)| *name != lease("a"));
-    assert_eq!(set.claim("a", 9, 1, 50, START), granted(4, 50));
+    assert_eq!(set.have("a", 9, 1, 50, START), granted(4, 1, 50));
     assert_eq!(set.score(&counted("a")), None);
     let mut set = Set::of(&[("a", 10_000, 100)]);
     set.members.iter_mut().filter(|(name, _)| name == TOTAL).for_each(|(_, score)| *score = -5.0);
-    let claim = Claim { owner: b"a", capacity: 9, permits: 1, lease: DurationMs(1) };
+    let claim = Claim { owner: b"a", capacity: 9, amount: More(1), lease: DurationMs(1) };
     assert_eq!(set.decide(START, |draft, stored| draft.claim(stored, &claim)), Err(Corrupt));
 }
 
@@ -338,15 +399,16 @@ fn every_owner_is_listed_with_the_end_of_its_lease() {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Claim { client: usize, capacity: u64, permits: u64, lease: u64 },
+    Claim { client: usize, capacity: u64, amount: Amount, lease: u64 },
     Release { client: usize, permits: u64 },
     Renew { client: usize, lease: u64 },
 }
 
 fn step() -> impl Strategy<Value = (i64, Step)> {
+    let amount = (any::<bool>(), 1..5u64).prop_map(|(adds, permits)| if adds { More(permits) } else { AtLeast(permits) });
     let step = prop_oneof![
-        3 => (0..3usize, 1..8u64, 1..5u64, 1..60u64)
-            .prop_map(|(client, capacity, permits, lease)| Step::Claim { client, capacity, permits, lease }),
+        3 => (0..3usize, 1..8u64, amount, 1..60u64)
+            .prop_map(|(client, capacity, amount, lease)| Step::Claim { client, capacity, amount, lease }),
         1 => (0..3usize, 1..5u64).prop_map(|(client, permits)| Step::Release { client, permits }),
         1 => (0..3usize, 1..60u64).prop_map(|(client, lease)| Step::Renew { client, lease }),
     ];
@@ -362,20 +424,29 @@ impl Model {
         self.0.iter().filter(|(_, end)| *end > now).cloned().collect()
     }
 
-    fn claim(&mut self, owner: &str, capacity: u64, permits: u64, lease: u64, now: u64) -> Acquired {
+    fn claim(&mut self, owner: &str, capacity: u64, amount: Amount, lease: u64, now: u64) -> Acquired {
         let mut live = self.live(now);
         let in_use = live.len() as u64;
-        if in_use + permits > capacity {
-            let fits = |at: &u64| live.iter().filter(|(_, end)| end > at).count() as u64 + permits <= capacity;
+        let at = |at: u64| live.iter().filter(move |(_, end)| *end > at);
+        let lacks = |when: u64| match amount {
+            More(permits) => permits,
+            AtLeast(permits) => permits.saturating_sub(at(when).filter(|(name, _)| name == owner).count() as u64),
+        };
+        let fits = |when: &u64| lacks(*when) == 0 || at(*when).count() as u64 + lacks(*when) <= capacity;
+        if !fits(&now) {
             let mut ends: Vec<_> = live.iter().map(|(_, end)| *end).collect();
             ends.sort_unstable();
             return denied(in_use, ends.into_iter().find(fits).map(|at| at - now));
         }
-        live.extend((0..permits).map(|_| (owner.to_owned(), now + lease)));
-        let until = live.iter().filter(|(name, _)| name == owner).map(|(_, end)| *end).max().unwrap();
+        let added = lacks(now);
+        live.extend((0..added).map(|_| (owner.to_owned(), now + lease)));
+        let until = live.iter().filter(|(name, _)| name == owner).map(|(_, end)| (*end).max(now + lease)).max().unwrap();
         live.iter_mut().filter(|(name, _)| name == owner).for_each(|(_, end)| *end = until);
-        self.0 = live;
-        Acquired::Granted { in_use: in_use + permits, until: UnixMs(until) }
+        // Only a change removes ended permits.
+        if live.iter().any(|permit| !self.0.contains(permit)) || added > 0 {
+            self.0 = live;
+        }
+        Acquired::Granted { in_use: in_use + added, added, until: UnixMs(until) }
     }
 
     /// Removes up to `permits` of the owner's and returns how many are left; `None` if it had none.
@@ -422,15 +493,15 @@ proptest! {
         for (wait, step) in steps {
             now = now.checked_add_signed(wait).unwrap();
             match step {
-                Step::Claim { client, capacity, permits, lease } => {
+                Step::Claim { client, capacity, amount, lease } => {
                     let mut later = set.clone();
-                    let acquired = set.claim(owners[client], capacity, permits, lease, now);
-                    prop_assert_eq!(acquired, model.claim(owners[client], capacity, permits, lease, now));
+                    let acquired = set.claim(owners[client], capacity, amount, lease, now);
+                    prop_assert_eq!(acquired, model.claim(owners[client], capacity, amount, lease, now));
                     if let Acquired::Denied { retry_after: Some(wait), .. } = acquired {
                         let at = now + wait.0;
-                        let early = later.claim(owners[client], capacity, permits, lease, at - 1);
+                        let early = later.claim(owners[client], capacity, amount, lease, at - 1);
                         prop_assert!(matches!(early, Acquired::Denied { .. }), "it fits before {at}");
-                        let due = later.claim(owners[client], capacity, permits, lease, at);
+                        let due = later.claim(owners[client], capacity, amount, lease, at);
                         prop_assert!(matches!(due, Acquired::Granted { .. }), "it does not fit at {at}");
                     }
                 }
@@ -450,7 +521,7 @@ proptest! {
     #[test]
     fn any_sorted_set_is_refused_or_decided_on_safely(
         members in prop::collection::vec((0..4usize, 0..3usize, prop_oneof![-5..40i64, Just(-3)], prop::bool::weighted(0.02)), 0..12),
-        claimed in 1..4u64, released in 1..4u64, now in 0..40u64,
+        claimed in 1..4u64, adds in any::<bool>(), released in 1..4u64, now in 0..40u64,
     ) {
         let mut set = Set::default();
         for (what, client, score, odd) in members {
@@ -464,7 +535,8 @@ proptest! {
                 set.members.push((member, if odd { score as f64 + 0.5 } else { score as f64 }));
             }
         }
-        let claim = Claim { owner: b"a", capacity: 100, permits: claimed, lease: DurationMs(100) };
+        let amount = if adds { More(claimed) } else { AtLeast(claimed) };
+        let claim = Claim { owner: b"a", capacity: 100, amount, lease: DurationMs(100) };
         let mut draft = match Draft::read(&mut set, UnixMs(now)) { Ok(draft) => draft, Err(Corrupt) => return Ok(()) };
         let _ = owners(&mut set, UnixMs(now));
         if draft.claim(&mut set, &claim).is_err() || draft.release(&set, b"b", released).is_err() {

@@ -4,7 +4,7 @@ use super::{
     Moment, OTHER_TYPES, Timed, WRONGTYPE, await_micros, changes_nothing, command, deadline, expect_range, expect_refused,
     integers, micros, timed,
 };
-use crate::support::{Connection, Server, Value, each_server};
+use crate::support::{Connection, FakeReplica, Server, Value, each_server};
 
 const YEAR: i64 = 31_536_000_000;
 const DAMAGED: &str = "WRONGTYPE key does not hold a lock (format LK1)";
@@ -67,6 +67,8 @@ fn lock_commands_refuse_unknown_options_and_name_them() {
         ("ATOMIC.LOCK".to_owned(), arity("lock")),
         ("ATOMIC.LOCK k me".to_owned(), arity("lock")),
         ("ATOMIC.LOCK k me 1000 WAITING 10".to_owned(), near("WAITING")),
+        ("ATOMIC.LOCK k me 1000 REENTRANT reentrant".to_owned(), near("reentrant")),
+        ("ATOMIC.LOCK k me 1000 SHARED REENTRANT junk".to_owned(), near("junk")),
         ("ATOMIC.LOCK k '' 1000".to_owned(), owner()),
         (format!("ATOMIC.LOCK k {long} 1000"), owner()),
         ("ATOMIC.UNLOCK k".to_owned(), arity("unlock")),
@@ -193,13 +195,102 @@ fn a_free_lock_cannot_be_released_or_renewed() {
 }
 
 #[test]
-fn a_lock_is_reentrant_and_counts_its_holds() {
+fn a_request_that_is_sent_again_gets_the_same_reply_and_changes_nothing() {
     each_server(|server| {
-        let first = lock(server, "k me 60000");
+        for mode in ["", "SHARED"] {
+            let first = lock(server, &format!("k me 60000 {mode}"));
+            for options in ["", "WAIT 0", "WAIT 1000 MAXQUEUE 1", "SHARED", "SHARED WAIT 0"] {
+                // A lease that is not longer than what is left.
+                let again = changes_nothing(server, &format!("ATOMIC.LOCK k me 1 {mode} {}", options.replace(mode, "")));
+                let again = Reply::read(&again);
+                assert_eq!((again.granted, again.fence, again.holds), (true, first.fence, 1), "{mode} {options}");
+                assert!((50_000..=60_000).contains(&again.ttl), "{again:?}");
+            }
+            let shown = server.run("ATOMIC.LOCKINFO k").field("mode").unwrap().text();
+            assert_eq!(shown, if mode.is_empty() { "exclusive" } else { "shared" });
+            assert_eq!(server.run("ATOMIC.UNLOCK k me"), Value::Integer(0), "{mode}: one release is enough");
+        }
+    });
+}
+
+#[test]
+fn only_a_request_that_extends_the_lease_replicates() {
+    const PUT: &str = "SET k <state> PXAT <deadline>";
+    let table: &[(&str, &[&str])] = &[
+        ("ATOMIC.LOCK k me 60000 SHARED", &[PUT]),
+        ("ATOMIC.LOCK k me 10 SHARED", &[]),
+        ("ATOMIC.LOCK k me 90000 SHARED", &[PUT]),
+        ("ATOMIC.LOCK k me 10", &[PUT]), // the only reader becomes the writer
+        ("ATOMIC.LOCK k me 10", &[]),
+        ("ATOMIC.LOCK k me 10 SHARED", &[]),
+        ("ATOMIC.LOCK k me 10 REENTRANT", &[PUT]),
+        ("ATOMIC.LOCK k me 10", &[]),
+        ("ATOMIC.LOCK k me 120000", &[PUT]),
+        ("ATOMIC.LOCK k you 10 SHARED", &[]),
+        ("ATOMIC.UNLOCK k me", &[PUT]),
+        ("ATOMIC.UNLOCK k me", &["DEL k"]),
+        ("ATOMIC.LOCK k a 60000 SHARED", &[PUT]),
+        ("ATOMIC.LOCK k b 60000 SHARED", &[PUT]),
+        ("ATOMIC.LOCK k a 90000", &[]), // denied: another reader
+        ("ATOMIC.LOCK k a 90000 WAIT 0 BIND REENTRANT", &[]),
+    ];
+    each_server(|server| {
+        let mut replica = FakeReplica::attach(server);
+        for (command, stream) in table {
+            assert!(!matches!(server.run(command), Value::Error(_)), "{command}");
+            replica.expect_stream(stream);
+        }
+    });
+}
+
+#[test]
+fn a_granted_request_restores_the_ttl_that_another_client_has_changed() {
+    each_server(|server| {
+        lock(server, "k me 60000");
+        let ends = deadline(server, "k");
+        for change in ["PERSIST k", "PEXPIRE k 5000", "PEXPIRE k 90000"] {
+            server.run(change);
+            let again = lock(server, "k me 1");
+            assert!((50_000..=60_000).contains(&again.ttl), "{change}: {again:?}");
+            assert_eq!(deadline(server, "k"), ends, "{change}: the key must live as long as the reply says");
+        }
+    });
+}
+
+#[test]
+fn the_only_reader_becomes_the_exclusive_owner_with_a_new_fence() {
+    each_server(|server| {
+        for options in ["", "WAIT 0", "BIND", "WAIT 0 MAXQUEUE 1"] {
+            let read = lock(server, "k me 60000 SHARED");
+            let mut connection = server.connect();
+            let written = Reply::read(&connection.run(&format!("ATOMIC.LOCK k me 10 {options}")));
+            assert_eq!((written.granted, written.holds), (true, 1), "{options}");
+            assert!(written.fence > read.fence, "{options}: {} after {}", written.fence, read.fence);
+            assert!((50_000..=60_000).contains(&written.ttl), "{options}: the lease got shorter: {written:?}");
+            let shown = info(&mut server.connect(), "k");
+            assert_eq!((shown.0.as_str(), shown.1, shown.2), ("exclusive", written.fence, 1));
+            assert_eq!(lock(server, "k me 10").fence, written.fence, "sent again");
+            assert!(!lock(server, "k you 10 SHARED").granted);
+            assert_eq!(server.run("ATOMIC.UNLOCK k me"), Value::Integer(0));
+        }
+        // REENTRANT counts this request, too.
+        lock(server, "k me 60000 SHARED");
+        assert_eq!(lock(server, "k me 60000 REENTRANT").holds, 2);
+        assert_eq!(server.run("ATOMIC.UNLOCK k me"), Value::Integer(1));
+        assert_eq!(server.run("ATOMIC.LOCKINFO k").field("mode"), Some(Value::bulk("exclusive")));
+    });
+}
+
+#[test]
+fn a_reentrant_lock_counts_its_holds() {
+    each_server(|server| {
+        let first = lock(server, "k me 60000 REENTRANT");
+        assert_eq!(first.holds, 1);
         for holds in 2..=4 {
-            let again = lock(server, "k me 60000");
+            let again = lock(server, "k me 60000 reentrant");
             assert_eq!((again.granted, again.fence, again.holds), (true, first.fence, holds));
         }
+        assert_eq!(lock(server, "k me 1").holds, 4, "without REENTRANT: the holds that it has");
         for left in (1..=3).rev() {
             let ends = deadline(server, "k");
             assert_eq!(server.run("ATOMIC.UNLOCK k me"), Value::Integer(left));
@@ -215,7 +306,7 @@ fn a_lock_is_reentrant_and_counts_its_holds() {
 fn unlock_all_releases_every_hold() {
     each_server(|server| {
         for option in ["ALL", "all", "aLL"] {
-            (0..3).for_each(|_| assert!(lock(server, "k me 60000").granted));
+            (0..3).for_each(|_| assert!(lock(server, "k me 60000 REENTRANT").granted));
             assert_eq!(server.run(&format!("ATOMIC.UNLOCK k me {option}")), Value::Integer(0));
             assert_eq!(server.run("EXISTS k"), Value::Integer(0));
         }
@@ -240,7 +331,7 @@ fn acquiring_again_never_shortens_a_lease_and_renewing_may() {
             let ends = deadline(server, "k");
             assert!((renewed.before / 1000 + lease..=renewed.after / 1000 + lease).contains(&ends), "{lease}");
         }
-        assert_eq!(info(&mut connection, "k").2, 3, "renewing adds no hold");
+        assert_eq!(info(&mut connection, "k").2, 1, "renewing adds no hold");
     });
 }
 
@@ -259,7 +350,7 @@ fn info(connection: &mut Connection, key: &str) -> (String, i64, i64, i64) {
 fn lockinfo_shows_owner_holds_fence_and_ttl_in_both_protocols() {
     each_server(|server| {
         let fence = lock(server, "k me 60000").fence;
-        lock(server, "k me 60000");
+        lock(server, "k me 60000 REENTRANT");
         let flat = changes_nothing(server, "ATOMIC.LOCKINFO k");
         let names: Vec<Value> = flat.array().iter().step_by(2).cloned().collect();
         assert_eq!(names, ["mode", "owners", "fence", "ttl", "waiters"].map(Value::bulk));
@@ -428,12 +519,12 @@ fn a_string_lock_of_another_client_is_respected() {
 fn a_client_that_locks_with_set_cannot_acquire_or_release_our_lock() {
     each_server(|server| {
         let release = |token: &[u8]| server.call(&[b"EVAL", RELEASE.as_bytes(), b"1", b"k", token]);
-        lock(server, "k me 60000");
+        let fence = lock(server, "k me 60000").fence;
         assert_eq!(changes_nothing(server, "SET k token NX PX 60000"), Value::Null);
         for token in [&b"token"[..], b"me", b""] {
             assert_eq!(release(token), Value::Integer(0));
         }
-        assert_eq!(lock(server, "k me 60000").holds, 2, "the lock is what it was");
+        assert_eq!(lock(server, "k me 60000").fence, fence, "the lock is what it was");
         server.run("ATOMIC.UNLOCK k me ALL");
         assert_eq!(server.run("SET k token NX PX 60000"), Value::ok());
         assert!(!lock(server, "k me 60000").granted);
@@ -454,13 +545,30 @@ fn a_stored_lock_of_several_readers_is_read() {
         let names: Vec<String> = owners.array().iter().map(|owner| owner.array()[0].text()).collect();
         assert_eq!(names, ["a", "b"]);
         assert!(!Reply::read(&changes_nothing(server, "ATOMIC.LOCK k c 60000")).granted);
-        assert!(changes_nothing(server, "ATOMIC.LOCK k a 60000").error().starts_with("ERR owner holds this lock SHARED"));
+        let upgrade = Reply::read(&changes_nothing(server, "ATOMIC.LOCK k a 60000 WAIT 0"));
+        assert_eq!(upgrade, denied(upgrade.ttl));
+        assert!(!Reply::read(&changes_nothing(server, "ATOMIC.LOCK k b 60000 REENTRANT")).granted);
         assert_eq!(changes_nothing(server, "ATOMIC.UNLOCK k ended"), Value::Integer(-1));
         assert_eq!(server.run("ATOMIC.UNLOCK k b"), Value::Integer(1));
         assert_eq!(server.run("PEXPIRETIME k"), Value::Integer(later + 5), "the key lives as long as the last lease");
         assert_eq!(server.run("ATOMIC.UNLOCK k b"), Value::Integer(0));
         assert_eq!(server.run("PEXPIRETIME k"), Value::Integer(later));
         assert_eq!(server.run("ATOMIC.UNLOCK k a"), Value::Integer(0));
+        assert_eq!(server.run("EXISTS k"), Value::Integer(0));
+    });
+}
+
+#[test]
+fn a_stored_lock_with_several_holds_is_read_and_released_one_by_one() {
+    each_server(|server| {
+        let later = 4_102_444_800_000;
+        server.call(&[b"SET", &b"k"[..], &stored(0, 7, &[(b"me", 3, later)]), b"PXAT", later.to_string().as_bytes()]);
+        let again = Reply::read(&changes_nothing(server, "ATOMIC.LOCK k me 60000"));
+        assert_eq!((again.granted, again.fence, again.holds), (true, 7, 3));
+        assert_eq!(lock(server, "k me 60000 REENTRANT").holds, 4);
+        for left in (0..4).rev() {
+            assert_eq!(server.run("ATOMIC.UNLOCK k me"), Value::Integer(left));
+        }
         assert_eq!(server.run("EXISTS k"), Value::Integer(0));
     });
 }

@@ -69,10 +69,10 @@ fn a_lock_without_bind_outlives_its_connection() {
 fn a_closed_connection_releases_only_the_holds_it_bound() {
     each_server(|server| {
         let mut first = bound(server, "k me 60000");
-        let fence = Grant::read(&first.run("ATOMIC.LOCK k me 60000 BIND")).fence;
-        Grant::read(&first.run("ATOMIC.LOCK k me 60000 BIND"));
-        let second = bound(server, "k me 60000 BIND");
-        let third = bound(server, "k me 60000");
+        let fence = Grant::read(&first.run("ATOMIC.LOCK k me 60000 REENTRANT BIND")).fence;
+        Grant::read(&first.run("ATOMIC.LOCK k me 60000 REENTRANT BIND"));
+        let second = bound(server, "k me 60000 REENTRANT BIND");
+        let third = bound(server, "k me 60000 REENTRANT");
         assert_eq!(holds(server, "k"), 5);
         let mut waiter = Waiter::queued(server, "k", 1, "ATOMIC.LOCK k w 60000 WAIT 0");
         close(server, third);
@@ -285,7 +285,7 @@ fn bound_permits_are_released_one_by_one() {
         let in_use = || server.run("ATOMIC.SEMINFO s").field("in-use").map_or(0, |count| count.integer());
         let mut connection = server.connect();
         Grant::read(&connection.run(&sem("me 60000 PERMITS 2 BIND")));
-        Grant::read(&connection.run(&sem("me 60000")));
+        Grant::read(&connection.run(&sem("me 60000 ADD")));
         let mut waiter = Waiter::send(server, &sem("w 60000 PERMITS 3 WAIT 0 BIND"));
         eventually("it waits", || (server.run("ATOMIC.SEMINFO s").field("waiters") == Some(Value::Integer(1))).then_some(()));
         close(server, connection);
@@ -307,7 +307,7 @@ fn bound_permits_are_released_one_by_one() {
 #[test]
 fn a_permit_released_by_one_connection_is_not_released_for_another() {
     each_server(|server| {
-        let sem = "ATOMIC.SEMACQUIRE s 4 pool 60000 BIND";
+        let sem = "ATOMIC.SEMACQUIRE s 4 pool 60000 ADD BIND";
         let (mut first, mut second) = (server.connect(), server.connect());
         Grant::read(&first.run(sem));
         Grant::read(&second.run(sem));
@@ -320,10 +320,26 @@ fn a_permit_released_by_one_connection_is_not_released_for_another() {
         await_free(server, "s");
         let (mut first, mut second) = (server.connect(), server.connect());
         Grant::read(&first.run("ATOMIC.LOCK k pool 60000 BIND"));
-        Grant::read(&second.run("ATOMIC.LOCK k pool 60000"));
+        Grant::read(&second.run("ATOMIC.LOCK k pool 60000 REENTRANT"));
         assert_eq!(first.run("ATOMIC.UNLOCK k pool"), Value::Integer(1));
         close(server, first);
         assert_eq!(owners(server, "k"), ["pool"], "the second one works under it");
         assert_eq!(second.run("ATOMIC.UNLOCK k pool"), Value::Integer(0));
+    });
+}
+
+#[test]
+fn a_bound_lock_with_a_new_fence_still_ends_with_its_connection() {
+    each_server(|server| {
+        for renumber in ["ATOMIC.LOCK k me 9000000", "ATOMIC.MLOCK me 60000 k other"] {
+            let mode = if renumber.contains("MLOCK") { "" } else { "SHARED" };
+            let connection = bound(server, &format!("k me 9000000 BIND {mode}"));
+            let before = crate::support::locks::fence(server, "k");
+            server.run(renumber);
+            assert!(crate::support::locks::fence(server, "k") > before, "{renumber}");
+            close(server, connection);
+            await_free(server, "k");
+            server.run("DEL other");
+        }
     });
 }

@@ -44,9 +44,14 @@ fn fences_grow_over_grants_of_every_kind() {
         for _ in 0..3 {
             let first = issued.next(&server.run("ATOMIC.LOCK k me 1000000"));
             assert_eq!(granted(&server.run("ATOMIC.LOCK k me 1000000")), first, "acquiring again");
+            let counted = granted(&server.run("ATOMIC.LOCK k me 1000000 REENTRANT"));
+            assert_eq!(counted, first, "REENTRANT");
             let readers = ["a", "b"].map(|owner| issued.next(&server.run(&format!("ATOMIC.LOCK shared {owner} 1000000 SHARED"))));
             assert_eq!(granted(&server.run("ATOMIC.LOCK shared a 1000000 SHARED")), readers[0], "a reader that acquires again");
             assert_eq!(fence(server, "shared"), readers[1], "the highest one is shown");
+            server.run("ATOMIC.UNLOCK shared a");
+            let upgraded = issued.next(&server.run("ATOMIC.LOCK shared b 1000000"));
+            assert_eq!(fence(server, "shared"), upgraded, "an upgrade");
             let both = issued.next(&server.run("ATOMIC.MLOCK me 1000000 {m}a {m}b"));
             assert_eq!([fence(server, "{m}a"), fence(server, "{m}b")], [both; 2]);
             issued.next(&server.run("ATOMIC.SEMACQUIRE sem 5 a 1000000"));

@@ -277,6 +277,35 @@ fn permits_granted_to_a_disconnected_client_are_handed_off() {
 }
 
 #[test]
+fn an_undelivered_grant_takes_back_only_what_it_added() {
+    each_server(|server| {
+        for (act, in_transaction) in [("CLIENT KILL ID", false), ("CLIENT KILL ID", true)] {
+            // While the clients wait, another one renames keys into place which their owners hold already.
+            take(server, "held me 60000");
+            take(server, "held me 60000 REENTRANT");
+            Grant::read(&server.run("ATOMIC.SEMACQUIRE permits 4 me 60000 PERMITS 2"));
+            take(server, "k you 60000");
+            Grant::read(&server.run("ATOMIC.SEMACQUIRE s 3 you 60000 PERMITS 3"));
+            let (lock, _first) = queue(server, 1, "me 60000 WAIT 0");
+            let mut connection = server.connect();
+            let permits = client_id(&mut connection);
+            let _second = Waiter::on(connection, "ATOMIC.SEMACQUIRE s 3 me 60000 PERMITS 3 WAIT 0");
+            eventually("it waits", || (server.run("ATOMIC.SEMINFO s").field("waiters") == Some(Value::Integer(1))).then_some(()));
+            let mut admin = server.connect();
+            in_one_write(&mut admin, &gap("RENAME held k", &format!("{act} {lock}"), in_transaction));
+            in_one_write(&mut admin, &gap("RENAME permits s", &format!("{act} {permits}"), in_transaction));
+            await_nobody_blocked(server);
+            eventually("the third permit is taken back", || {
+                (server.run("ATOMIC.SEMINFO s").field("in-use") == Some(Value::Integer(2))).then_some(())
+            });
+            let info = server.run("ATOMIC.LOCKINFO k");
+            assert_eq!(info.field("owners").unwrap().array()[0].array()[1], Value::Integer(2), "{act}: {info}");
+            server.run("FLUSHALL");
+        }
+    });
+}
+
+#[test]
 fn a_client_that_closes_at_the_moment_of_the_grant_loses_no_lock() {
     each_server(|server| {
         // The server cannot know of the close before it writes the reply; then the lease or BIND ends the hold.

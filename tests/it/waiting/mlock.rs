@@ -75,31 +75,93 @@ fn one_held_key_denies_all_and_the_reply_names_it() {
         }
         server.run("SET f token PX 60000");
         assert!((1..=60_000).contains(&denied(&changes_nothing(server, "ATOMIC.MLOCK me 60000 f"), 0)));
-        // Readers hold it, too; MLOCK does not make a reader a writer.
-        take(server, "s you 60000 SHARED");
+        // Readers hold it, too. The owner that is one of them waits for the others.
+        take(server, "s you 30000 SHARED");
         denied(&changes_nothing(server, "ATOMIC.MLOCK me 60000 a s"), 1);
         take(server, "s me 60000 SHARED");
-        let upgrade = changes_nothing(server, "ATOMIC.MLOCK me 60000 a s");
-        assert!(matches!(upgrade, Value::Error(_)) || integers(&upgrade)[0] == 0, "{upgrade}");
+        let ttl = denied(&changes_nothing(server, "ATOMIC.MLOCK me 60000 a s"), 1);
+        assert!((20_000..=30_000).contains(&ttl), "the lease of the other reader, not {ttl}");
     });
 }
 
+/// The fences of these keys.
+#[track_caller]
+fn fences<const N: usize>(server: &Server, keys: [&str; N]) -> [i64; N] {
+    keys.map(|key| fence(server, key))
+}
+
 #[test]
-fn keys_that_the_owner_holds_are_acquired_again_and_keep_their_fence() {
+fn keys_that_the_owner_holds_count_as_free_and_all_get_one_fence() {
     each_server(|server| {
         let held = take(server, "b me 60000").fence;
         let _waiter = Waiter::queued(server, "b", 1, "ATOMIC.LOCK b w 60000 WAIT 0");
         let (taken, _) = granted(&server.run("ATOMIC.MLOCK me 60000 a b c"));
         assert!(taken > held);
-        assert_eq!([fence(server, "a"), fence(server, "b"), fence(server, "c")], [taken, held, taken]);
-        assert_eq!(server.run("ATOMIC.UNLOCK b me"), Value::Integer(1), "acquired again");
-        assert_eq!(server.run("ATOMIC.UNLOCK a me"), Value::Integer(0));
-        // Acquiring again never shortens a lease.
+        assert_eq!(fences(server, ["a", "b", "c"]), [taken; 3]);
+        assert_eq!(take(server, "b me 10").fence, taken, "the fence of the last request");
+        // A lease never gets shorter, and the reply has the shortest.
         let ends = deadline(server, "b");
-        granted(&server.run("ATOMIC.MLOCK me 10 a b"));
-        assert_eq!(deadline(server, "b"), ends);
-        granted(&server.run("ATOMIC.MLOCK me 90000 b"));
-        assert!(deadline(server, "b") > ends);
+        let (_, ttl) = granted(&server.run("ATOMIC.MLOCK me 10 b d"));
+        assert!((1..=10).contains(&ttl) && deadline(server, "b") == ends, "{ttl}");
+        let (again, ttl) = granted(&server.run("ATOMIC.MLOCK me 90000 b"));
+        assert!(again > taken && ttl == 90_000 && deadline(server, "b") > ends);
+        let (_, ttl) = granted(&server.run("ATOMIC.MLOCK me 10 b"));
+        assert!((80_000..=90_000).contains(&ttl), "{ttl}");
+        for key in ["a", "b", "c"] {
+            unlock(server, key, "me");
+        }
+    });
+}
+
+#[test]
+fn a_request_that_is_sent_again_gets_the_same_fence_and_changes_nothing() {
+    const SETS: [&str; 4] = ["MULTI", "SET a <state> PXAT <deadline>", "SET b <state> PXAT <deadline>", "EXEC"];
+    each_server(|server| {
+        let (first, _) = granted(&server.run("ATOMIC.MLOCK me 60000 a b"));
+        let mut replica = FakeReplica::attach(server);
+        for keys in ["a b", "b a", "a", "b"] {
+            let (again, ttl) = granted(&changes_nothing(server, &format!("ATOMIC.MLOCK me 1 {keys}")));
+            assert_eq!(again, first, "{keys}");
+            assert!((50_000..=60_000).contains(&ttl), "{keys}: {ttl}");
+        }
+        replica.expect_stream(&[]);
+        assert_eq!(granted(&server.run("ATOMIC.MLOCK me 90000 a b")), (first, 90_000));
+        replica.expect_stream(&SETS);
+        // One of them was released and acquired since, so they no longer have one fence.
+        unlock(server, "a", "me");
+        take(server, "a me 90000");
+        replica.stream();
+        let (second, _) = granted(&server.run("ATOMIC.MLOCK me 1 a b"));
+        replica.expect_stream(&SETS);
+        assert!(second > first && fences(server, ["a", "b"]) == [second; 2]);
+        assert_eq!(granted(&changes_nothing(server, "ATOMIC.MLOCK me 1 a b")).0, second);
+        // A key that has gone is acquired again, with the others.
+        server.run("DEL a");
+        replica.stream();
+        let (third, _) = granted(&server.run("ATOMIC.MLOCK me 1 a b"));
+        replica.expect_stream(&SETS);
+        assert!(third > second && fences(server, ["a", "b"]) == [third; 2]);
+    });
+}
+
+#[test]
+fn the_only_reader_of_a_key_becomes_its_exclusive_owner() {
+    each_server(|server| {
+        take(server, "a me 60000 SHARED");
+        let read = take(server, "b me 60000 SHARED").fence;
+        let waiter = Waiter::queued(server, "b", 1, "ATOMIC.LOCK b w 60000 WAIT 0");
+        let (taken, _) = granted(&server.run("ATOMIC.MLOCK me 10 a b"));
+        assert!(taken > read && fences(server, ["a", "b"]) == [taken; 2]);
+        for key in ["a", "b"] {
+            assert_eq!(server.run(&format!("ATOMIC.LOCKINFO {key}")).field("mode"), Some(Value::bulk("exclusive")));
+        }
+        assert_eq!(granted(&changes_nothing(server, "ATOMIC.MLOCK me 10 a b")).0, taken);
+        drop(waiter);
+        // Holds that were counted stay.
+        assert_eq!(take(server, "a me 60000 REENTRANT").holds(), 2);
+        granted(&server.run("ATOMIC.MLOCK me 10 a c"));
+        assert_eq!(server.run("ATOMIC.UNLOCK a me"), Value::Integer(1));
+        unlock(server, "a", "me");
     });
 }
 
@@ -194,9 +256,9 @@ fn mlock_works_in_transactions_and_scripts() {
         assert_eq!(Grant::read(&replies[4].array()[1]).fence, taken);
         denied(&replies[4].array()[2], 1);
         let mut watcher = server.connect();
-        for (lease, executes) in [(60_000, false), (1, true)] {
+        for (lease, executes) in [(90_000, false), (1, true)] {
             watcher.run("WATCH b");
-            // Entering a lock again writes; a denial does not.
+            // A longer lease writes; a denial does not.
             let owner = if executes { "you" } else { "me" };
             server.run(&format!("ATOMIC.MLOCK {owner} {lease} a b"));
             watcher.run("MULTI");

@@ -270,6 +270,7 @@ impl World<'_> {
         let again = self.clients[n].connection.run(&format!("ATOMIC.LOCK k {} 10 WAIT 0 {mode}", name(at)));
         let again = Grant::read(&again);
         assert_eq!(Some(again.fence), self.attempts[at].fence, "{} acquired again with another fence", name(at));
+        assert_eq!(again.holds(), 1);
     }
 
     /// Closes the connection of a holder or waiter; only where that, or the end of the lease, ends the hold.

@@ -4,8 +4,6 @@ use super::{Grant, Waiter, await_nobody_blocked, await_waiters, expect_denied, i
 use crate::commands::{changes_nothing, expect_range, expect_refused, integers};
 use crate::support::{FakeReplica, Server, Value, each_server};
 
-const UPGRADE: &str = "ERR owner holds this lock SHARED: release it before acquiring it exclusively";
-
 /// Queues `ATOMIC.LOCK k <arguments>` as the n-th waiter for `k`.
 #[track_caller]
 fn queue(server: &Server, n: i64, arguments: &str) -> Waiter {
@@ -153,6 +151,8 @@ fn a_holder_acquires_again_at_once_despite_the_queue() {
         let mut writer = queue(server, 1, "w 60000 WAIT 0");
         for (holds, options) in [(2, ""), (3, "WAIT 0"), (4, "SHARED"), (5, "SHARED WAIT 0"), (6, "WAIT 0 MAXQUEUE 1")] {
             let again = take(server, &format!("k me 60000 {options}"));
+            assert_eq!((again.fence, again.holds(), again.waiters), (fence, holds - 1, 1), "{options}");
+            let again = take(server, &format!("k me 60000 REENTRANT {options}"));
             assert_eq!((again.fence, again.holds(), again.waiters), (fence, holds, 1), "{options}");
             assert_eq!(server.run("ATOMIC.LOCKINFO k").field("mode"), Some(Value::bulk("exclusive")), "{options}");
         }
@@ -168,8 +168,10 @@ fn a_holder_acquires_again_at_once_despite_the_queue() {
         let higher = take(server, "k b 60000 SHARED").fence;
         assert!(higher > fence);
         let mut writer = queue(server, 1, "w 60000 WAIT 0");
-        let again = take(server, "k a 60000 SHARED");
-        assert_eq!((again.fence, again.holds(), again.waiters), (fence, 2, 1));
+        for (holds, options) in [(1, ""), (2, "REENTRANT")] {
+            let again = take(server, &format!("k a 60000 SHARED {options}"));
+            assert_eq!((again.fence, again.holds(), again.waiters), (fence, holds, 1), "{options}");
+        }
         let info = server.run("ATOMIC.LOCKINFO k");
         assert_eq!(info.field("fence"), Some(Value::Integer(higher)), "the highest fence");
         unlock(server, "k", "b");
@@ -181,20 +183,55 @@ fn a_holder_acquires_again_at_once_despite_the_queue() {
 }
 
 #[test]
-fn a_reader_that_requests_exclusive_mode_must_unlock_first() {
+fn a_reader_that_requests_exclusive_mode_beside_others_is_denied_at_once() {
     each_server(|server| {
-        take(server, "k me 60000 SHARED");
-        let attempts = ["", "WAIT 0", "WAIT 1000 MAXQUEUE 1", "BIND", "WAIT 0 BIND"];
-        let table = attempts.map(|options| (format!("ATOMIC.LOCK k me 60000 {options}"), UPGRADE));
-        expect_refused(server, &table);
-        take(server, "k other 60000 SHARED");
-        expect_refused(server, &table);
+        take(server, "k me 90000 SHARED");
+        take(server, "k other 40000 SHARED");
+        let denied_at_once = |owner: &str, waiters: i64, ttl: i64| {
+            for options in ["", "WAIT 0", "WAIT 1000 MAXQUEUE 1000", "BIND", "WAIT 0 BIND", "REENTRANT WAIT 0"] {
+                let reply = changes_nothing(server, &format!("ATOMIC.LOCK k {owner} 60000 {options}"));
+                expect_denied(&reply, waiters);
+                let shown = reply.array()[2].integer();
+                assert!((ttl - 10_000..=ttl).contains(&shown), "{options}: the lease of the other reader, not {shown}");
+            }
+        };
+        denied_at_once("me", 0, 40_000);
+        denied_at_once("other", 0, 90_000);
         let mut writer = queue(server, 1, "w 60000 WAIT 0");
-        expect_refused(server, &table);
+        denied_at_once("me", 1, 40_000);
+        // Alone it passes the waiter.
         unlock(server, "k", "other");
+        let read = server.run("ATOMIC.LOCKINFO k").field("fence").unwrap().integer();
+        let written = take(server, "k me 60000 WAIT 0");
+        assert!(written.fence > read && !writer.has_reply());
+        assert_eq!((written.holds(), written.waiters), (1, 1));
+        assert_eq!(server.run("ATOMIC.LOCKINFO k").field("mode"), Some(Value::bulk("exclusive")));
         unlock(server, "k", "me");
-        writer.granted();
+        assert!(writer.granted().fence > written.fence);
         expect_denied(&server.run("ATOMIC.LOCK k me 60000"), 0);
+    });
+}
+
+#[test]
+fn a_waiter_that_must_no_longer_wait_is_denied_and_the_next_one_is_served() {
+    each_server(|server| {
+        // A client copies a lock to the key, in which the waiting writer is one of two readers.
+        take(server, "copy me 60000 SHARED");
+        take(server, "copy other 60000 SHARED");
+        take(server, "k x 60000");
+        let mut writer = queue(server, 1, "me 60000 WAIT 0");
+        let mut reader = queue(server, 2, "r 60000 WAIT 0 SHARED");
+        let mut last = queue(server, 3, "w 60000 WAIT 0");
+        server.run("COPY copy k REPLACE");
+        writer.denied(1);
+        assert_eq!(reader.granted().waiters, 1);
+        assert_eq!(owners(server, "k"), ["me", "other", "r"]);
+        assert!(!last.has_reply());
+        for owner in ["me", "other", "r"] {
+            unlock(server, "k", owner);
+        }
+        last.granted();
+        await_nobody_blocked(server);
     });
 }
 
@@ -233,6 +270,7 @@ fn options_may_come_in_any_order_and_only_once() {
         ("SHARED MAXQUEUE 1 BIND", "MAXQUEUE"),
         ("WAIT 10 WAIT 10", "WAIT"),
         ("SHARED SHARED", "SHARED"),
+        ("REENTRANT SHARED REENTRANT", "REENTRANT"),
         ("BIND WAIT 10 BIND", "BIND"),
         ("WAIT 10 MAXQUEUE 1 MAXQUEUE 1", "MAXQUEUE"),
         ("junk", "junk"),
@@ -258,7 +296,7 @@ fn options_may_come_in_any_order_and_only_once() {
         server.run("FLUSHALL");
         take(server, "held other 60000");
         let _first = Waiter::queued(server, "held", 1, "ATOMIC.LOCK held w 60000 WAIT 0");
-        for options in permutations(&["WAIT 0", "SHARED", "bInD", "maxqueue 1"]) {
+        for options in permutations(&["WAIT 0", "SHARED", "reEntrant", "bInD", "maxqueue 1"]) {
             let mut connection = server.connect();
             Grant::read(&connection.run(&format!("ATOMIC.LOCK k me 60000 {options}")));
             assert_eq!(server.run("ATOMIC.LOCKINFO k").field("mode"), Some(Value::bulk("shared")), "{options}");
@@ -338,7 +376,7 @@ fn lockinfo_shows_every_reader_and_the_number_of_waiters() {
     each_server(|server| {
         let first = take(server, "k a 60000 SHARED").fence;
         let second = take(server, "k b 90000 SHARED").fence;
-        take(server, "k a 60000 SHARED");
+        take(server, "k a 60000 SHARED REENTRANT");
         assert!(second > first);
         let _waiting = [queue(server, 1, "w 60000 WAIT 0"), queue(server, 2, "r 60000 WAIT 0 SHARED")];
         for mut connection in [server.connect(), server.connect().resp3()] {
@@ -368,7 +406,8 @@ fn at_most_1024_readers_hold_a_lock_and_the_next_one_waits() {
         let fences: Vec<i64> = replies.iter().map(|reply| Grant::read(reply).fence).collect();
         assert!(fences.windows(2).all(|pair| pair[0] < pair[1]), "fences do not grow");
         expect_denied(&changes_nothing(server, "ATOMIC.LOCK k more 60000 SHARED"), 0);
-        assert_eq!(take(server, "k r7 60000 SHARED").holds(), 2, "a reader acquires again");
+        assert_eq!(take(server, "k r7 60000 SHARED").holds(), 1, "a reader sends its request again");
+        assert_eq!(take(server, "k r7 60000 SHARED REENTRANT").holds(), 2, "a reader acquires again");
         assert_eq!(server.run("ATOMIC.UNLOCK k r7"), Value::Integer(1));
         let mut more = queue(server, 1, "more 60000 SHARED WAIT 0");
         let mut next = queue(server, 2, "next 60000 SHARED WAIT 0");

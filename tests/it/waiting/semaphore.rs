@@ -97,7 +97,9 @@ fn a_small_request_waits_after_a_large_one() {
         expect_denied(&changes_nothing(server, "ATOMIC.SEMACQUIRE s 4 late 60000"), 3, 2);
         release(server, "a PERMITS 2", 1);
         assert!(!large.has_reply() && !small.has_reply());
-        expect_denied(&changes_nothing(server, "ATOMIC.SEMACQUIRE s 4 a 60000"), 1, 2);
+        for more in ["ADD", "PERMITS 2", "PERMITS 2 ADD"] {
+            expect_denied(&changes_nothing(server, &format!("ATOMIC.SEMACQUIRE s 4 a 60000 {more}")), 1, 2);
+        }
         release(server, "a", 0);
         let grant = large.granted();
         assert_eq!((grant.in_use(), grant.waiters), (4, 1));
@@ -315,5 +317,46 @@ fn where_blocking_is_not_allowed_a_semaphore_replies_at_once() {
             expect_denied(&server.call(&[name, script, "1", "s"]), 1, 1);
             Grant::read(&server.call(&[name, script, "1", &format!("free-{name}")]));
         }
+    });
+}
+
+#[test]
+fn an_owner_that_lacks_no_permit_passes_the_waiters() {
+    each_server(|server| {
+        acquire(server, "4 a 60000 PERMITS 2");
+        acquire(server, "4 b 60000 PERMITS 2");
+        let mut waiter = queue(server, 1, "4 w 60000 PERMITS 3 WAIT 0");
+        for options in ["", "PERMITS 2", "WAIT 0", "PERMITS 2 WAIT 0 MAXQUEUE 1"] {
+            let again = Grant::read(&changes_nothing(server, &format!("ATOMIC.SEMACQUIRE s 4 a 1 {options}")));
+            assert_eq!((again.in_use(), again.waiters), (4, 1), "{options}");
+        }
+        release(server, "b", 1);
+        // One that lacks some queues, even if there is room for it.
+        let mut more = queue(server, 2, "4 a 60000 PERMITS 3 WAIT 0");
+        release(server, "b", 0);
+        assert!(!waiter.has_reply() && !more.has_reply());
+        release(server, "a", 1);
+        assert_eq!(waiter.granted().in_use(), 4);
+        assert!(!more.has_reply());
+        // It has one now and lacks two.
+        release(server, "w", 2);
+        assert!(!more.has_reply());
+        release(server, "w", 1);
+        assert_eq!(more.granted().in_use(), 4);
+        assert_eq!(owners(server), named(&[("a", 3), ("w", 1)]));
+        await_nobody_blocked(server);
+    });
+}
+
+#[test]
+fn a_waiter_for_missing_permits_is_not_served_by_the_end_of_its_own_lease() {
+    each_server(|server| {
+        acquire(server, "3 a 100 PERMITS 2");
+        let before = Instant::now();
+        acquire(server, "3 b 400");
+        let after = Instant::now();
+        let mut waiter = queue(server, 1, "3 a 60000 PERMITS 3 WAIT 0");
+        granted_at_the_end_of(400, before, after, &mut waiter);
+        assert_eq!(owners(server), named(&[("a", 3)]));
     });
 }

@@ -111,6 +111,9 @@ fn semaphore_commands_refuse_unknown_options_and_name_them() {
         (acquire("''"), near("")),
         (acquire("PERMITS"), near("PERMITS")),
         (acquire("PERMITS 1 permits 1"), near("permits")),
+        (acquire("ADD PERMITS 1 add"), near("add")),
+        (acquire("ADD 2"), near("2")),
+        (acquire("REENTRANT"), near("REENTRANT")),
         (acquire("WAIT"), near("WAIT")),
         (acquire("WAIT 5 WAIT 5"), near("WAIT")),
         (acquire("BIND bind"), near("bind")),
@@ -134,7 +137,7 @@ fn semaphore_commands_refuse_unknown_options_and_name_them() {
     each_server(|server| {
         self::acquire(server, "k 10 me 60000");
         expect_refused(server, &table);
-        for options in ["permits 2 WAIT 0 MAXQUEUE 1 BIND", "BIND maxqueue 1000000 wait 31536000000 PERMITS 2"] {
+        for options in ["permits 2 add WAIT 0 MAXQUEUE 1 BIND", "BIND maxqueue 1000000 wait 31536000000 PERMITS 2 ADD"] {
             assert!(self::acquire(server, &format!("fresh 10 {} 1000 {options}", "o".repeat(255))).granted, "{options}");
         }
     });
@@ -203,7 +206,15 @@ fn permits_are_granted_up_to_the_capacity_and_a_denial_changes_nothing() {
         acquire(server, "k 3 b 30000").expect_granted(3);
         let ends = ends(server);
         // The lease of one permit ends first, that of two permits second.
-        for (request, end) in [("3 c 1", ends[0]), ("3 a 1", ends[0]), ("3 c 1 PERMITS 2", ends[1]), ("2 c 1", ends[1])] {
+        for (request, end) in [
+            ("3 c 1", ends[0]),
+            ("3 a 1 ADD", ends[0]),
+            ("3 a 1 PERMITS 3", ends[0]),
+            ("3 b 1 PERMITS 2", ends[1]), // the end of its own lease does not help it
+            ("3 b 1 ADD", ends[0]),
+            ("3 c 1 PERMITS 2", ends[1]),
+            ("2 c 1", ends[1]),
+        ] {
             let asked = timed(&mut connection, &format!("ATOMIC.SEMACQUIRE k {request}"));
             let reply = Reply::read(&asked.reply);
             assert_eq!(reply, denied(3, reply.retry), "{request}");
@@ -225,7 +236,7 @@ fn permits_are_granted_up_to_the_capacity_and_a_denial_changes_nothing() {
 fn every_grant_has_a_higher_fence() {
     each_server(|server| {
         let mut last = 0;
-        for request in ["k 10 a 60000", "k 10 a 60000", "k 10 b 60000 PERMITS 3", "other 10 a 60000"] {
+        for request in ["k 10 a 60000", "k 10 a 60000", "k 10 a 60000 ADD", "k 10 b 60000 PERMITS 3", "other 10 a 60000"] {
             let fence = acquire(server, request).fence;
             assert!(fence > last, "{request}: {fence} after {last}");
             last = fence;
@@ -256,13 +267,43 @@ fn permits_are_released_and_the_key_expires_with_the_last_lease() {
 }
 
 #[test]
+fn a_request_that_is_sent_again_takes_no_permit_and_needs_no_room() {
+    each_server(|server| {
+        let first = acquire(server, "k 3 a 60000 PERMITS 2");
+        acquire(server, "k 3 b 60000").expect_granted(3);
+        let mut last = first.fence;
+        for request in ["3 a 1 PERMITS 2", "2 a 1 PERMITS 2", "1 a 1", "3 a 1 WAIT 0 PERMITS 2", "3 a 1 PERMITS 1"] {
+            let again = Reply::read(&changes_nothing(server, &format!("ATOMIC.SEMACQUIRE k {request}")));
+            again.expect_granted(3);
+            assert!(again.fence > last, "{request}: every reply has its own fence");
+            last = again.fence;
+        }
+        assert_eq!(owners(server), [("a".to_owned(), 2), ("b".to_owned(), 1)], "and none is taken away");
+        // A longer lease moves the end of all of them.
+        let end = ends(server)[1];
+        acquire(server, "k 3 a 90000").expect_granted(3);
+        assert!(deadline(server, "k") > end && ends(server)[1] == deadline(server, "k"));
+        // What is missing is taken, if there is room.
+        assert!(!acquire(server, "k 3 a 1 PERMITS 3").granted);
+        acquire(server, "k 4 a 1 PERMITS 3").expect_granted(4);
+        acquire(server, "k 4 a 1 PERMITS 3").expect_granted(4);
+        assert_eq!(server.run("ATOMIC.SEMRELEASE k a PERMITS 3"), Value::Integer(0));
+        // The TTL that another client has changed is restored.
+        let end = ends(server)[0];
+        server.run("PEXPIRE k 5000");
+        acquire(server, "k 4 b 1").expect_granted(1);
+        assert_eq!(deadline(server, "k"), end);
+    });
+}
+
+#[test]
 fn permits_of_an_owner_end_together_and_acquiring_more_never_shortens_the_lease() {
     each_server(|server| {
         acquire(server, "k 10 a 60000");
         let end = ends(server);
-        acquire(server, "k 10 a 20").expect_granted(2);
+        acquire(server, "k 10 a 20 ADD").expect_granted(2);
         assert_eq!((ends(server), owners(server)), (end.clone(), vec![("a".to_owned(), 2)]));
-        acquire(server, "k 10 a 90000 PERMITS 2").expect_granted(4);
+        acquire(server, "k 10 a 90000 PERMITS 2 ADD").expect_granted(4);
         assert!(ends(server)[0] >= end[0] + 30_000);
         assert_eq!(deadline(server, "k"), ends(server)[0]);
         assert_eq!(stored(server), [(count("a"), -4), (total(), -4), (lease(b"a"), ends(server)[0])]);
@@ -394,16 +435,16 @@ fn a_full_semaphore_is_stored_in_a_few_members() {
         assert_eq!(server.run("ATOMIC.SEMRELEASE k a PERMITS 5000"), Value::Integer(0));
         assert_eq!(server.run("ZCARD k"), Value::Integer(2));
         let mut connection = server.connect();
-        let replies = pipelined(&mut connection, "ATOMIC.SEMACQUIRE k 1000 a 60000", 1000);
+        let replies = pipelined(&mut connection, "ATOMIC.SEMACQUIRE k 1000 a 60000 ADD", 1000);
         assert_eq!(replies.iter().filter(|reply| Reply::read(reply).granted).count(), 999);
         assert_eq!(server.run("ZCARD k"), Value::Integer(4));
         // Many owners have many members; a change of one owner touches few of them.
         server.run("DEL k");
         let fill = "for i = 1, 2000 do redis.call('ATOMIC.SEMACQUIRE', KEYS[1], 10000, 'owner-' .. i, 60000) end";
         assert_eq!(server.call(&["ATOMIC.EVAL", fill, "1", "k"]), Value::Null);
-        acquire(server, "k 2001 owner-1 60000").expect_granted(2001);
+        acquire(server, "k 2001 owner-1 60000 ADD").expect_granted(2001);
         assert_eq!(server.run("ZCARD k"), Value::Integer(2002));
-        assert!(!acquire(server, "k 2001 owner-2 60000").granted);
+        assert!(!acquire(server, "k 2001 owner-2 60000 ADD").granted);
     });
 }
 
@@ -414,9 +455,11 @@ fn the_stream_of_a_request_does_not_grow_with_its_permits() {
         let owner = "o".repeat(255);
         acquire(server, &format!("k 10000 {owner} 60000 PERMITS 10000"));
         replica.stream();
-        for command in
-            [format!("RENEW k {owner} 70000"), format!("RELEASE k {owner} PERMITS 4000"), format!("ACQUIRE k 10000 {owner} 1000")]
-        {
+        for command in [
+            format!("RENEW k {owner} 70000"),
+            format!("RELEASE k {owner} PERMITS 4000"),
+            format!("ACQUIRE k 10000 {owner} 1000 ADD"),
+        ] {
             server.run(&format!("ATOMIC.SEM{command}"));
             let sent: usize = replica.commands().iter().flatten().map(Vec::len).sum();
             assert!((1..1000).contains(&sent), "{command}: {sent} bytes");

@@ -24,7 +24,11 @@ fn changes_replicate_as_commands_on_the_sorted_set() {
         for nothing in ["ACQUIRE k 3 c 1", "ACQUIRE k 3 c 1 PERMITS 4", "RELEASE k c", "RENEW k c 5", "INFO k"] {
             expect(&format!("ATOMIC.SEM{nothing}"), &[]);
         }
-        expect("ATOMIC.SEMACQUIRE k 4 a 1", &[&format!("ZADD k -3 {of_a} -4 {all}")]);
+        expect("ATOMIC.SEMACQUIRE k 4 a 1", &[]);
+        expect("ATOMIC.SEMACQUIRE k 4 a 1 PERMITS 3", &[&format!("ZADD k -3 {of_a} -4 {all}")]);
+        expect("ATOMIC.SEMACQUIRE k 3 a 1 PERMITS 3", &[]);
+        expect("ATOMIC.SEMRELEASE k a", &[&format!("ZADD k -2 {of_a} -3 {all}")]);
+        expect("ATOMIC.SEMACQUIRE k 4 a 1 ADD", &[&format!("ZADD k -3 {of_a} -4 {all}")]);
         expect("ATOMIC.SEMRELEASE k a", &[&format!("ZADD k -2 {of_a} -3 {all}")]);
         expect("ATOMIC.SEMRELEASE k a", &["MULTI", &format!("ZADD k -2 {all}"), &format!("ZREM k {of_a}"), "EXEC"]);
         expect("ATOMIC.SEMRENEW k a 20000", &["MULTI", &format!("ZADD k <t> {a}"), "PEXPIREAT k <t>", "EXEC"]);
@@ -81,6 +85,7 @@ fn every_change_causes_the_servers_own_keyspace_events() {
         for (command, events) in [
             ("ACQUIRE k 2 a 60000 PERMITS 2", &["zadd", "expire"][..]),
             ("ACQUIRE k 2 b 60000", &[]),
+            ("ACQUIRE k 2 a 1000 PERMITS 2", &[]),
             ("RELEASE k b", &[]),
             ("ACQUIRE k 3 b 40000", &["zadd"]),
             ("RELEASE k a", &["zadd", "zrem"]),
@@ -124,7 +129,7 @@ fn a_semaphore_survives_kill_9_and_is_a_plain_sorted_set_without_the_module() {
             acquire(server, "k 10 b 60");
             acquire(server, "k 10 c 7000000");
             assert_eq!(server.run("ATOMIC.SEMRELEASE k a"), Value::Integer(2));
-            let fence = acquire(server, "k 10 a 6500000").fence;
+            let fence = acquire(server, "k 10 a 6500000 ADD").fence;
             let (before, ends) = (stored(server), deadline(server, "k"));
             server.kill_9();
             server.start_again();
@@ -132,7 +137,7 @@ fn a_semaphore_survives_kill_9_and_is_a_plain_sorted_set_without_the_module() {
             eventually("a lease ended", || (owners(server) == [("a".to_owned(), 3), ("c".to_owned(), 1)]).then_some(()));
             let next = acquire(server, "k 5 d 6000000");
             assert!(next.in_use == 5 && next.fence > fence, "{next:?} after {fence}");
-            assert!(!acquire(server, "k 5 d 6000000").granted);
+            assert!(!acquire(server, "k 5 d 6000000 ADD").granted);
             let plain = Server::start(&server.binary, &Setup::without_module());
             assert_eq!(plain.call(&[&b"RESTORE"[..], b"k", b"0", server.run("DUMP k").bytes()]), Value::ok());
             assert_eq!(stored(&plain), stored(server));
