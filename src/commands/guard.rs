@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use redis_module::raw;
 
-use super::spec::{Command, KeyFlags, Spec};
+use super::spec::{Command, KeyFlags, Keys, Spec};
 use crate::error::{Error, Result, guarded};
 use crate::keyspace::Keyspace;
 use crate::scripting::calls::NativeFn;
@@ -56,10 +56,8 @@ unsafe extern "C" fn call<C: Command>(
 ) -> c_int {
     // SAFETY: the server passes the context and the `argc` arguments of the running command, valid until this function returns.
     let (ctx, argv) = unsafe { (Ctx::new(ctx), Str::slice(argv, argc)) };
-    if let Some((at, flags)) = const { C::SPEC.keys.counted() }
-        && ctx.asks_for_keys()
-    {
-        return report_keys(|| counted(argv, at).for_each(|position| ctx.key_at(position, flags.bits())));
+    if const { C::SPEC.keys.are_reported() } && ctx.asks_for_keys() {
+        return report_keys(|| keys(ctx, &C::SPEC, argv));
     }
     let skipped = const { words(C::SPEC.name.to_bytes()) };
     let outcome = guarded(|| {
@@ -119,6 +117,27 @@ fn send(ctx: Ctx, outcome: Result<Reply>) -> c_int {
         Ok(())
     });
     raw::REDISMODULE_OK as c_int
+}
+
+/// Reports the keys of a call whose positions depend on its words.
+///
+/// The server calls this before its other checks, so the words may be any. A call inside a call of the same command is not looked into: it
+/// is refused when it runs, and the words of a client must not decide how deep this recurses.
+fn keys(ctx: Ctx, spec: &Spec, argv: &[Str<'_>]) {
+    match spec.keys {
+        Keys::Counted { at, flags, .. } => counted(argv, at).for_each(|position| ctx.key_at(position, flags.bits())),
+        Keys::WithInner { at, flags } => {
+            if argv.len() > 1 {
+                ctx.key_at(1, flags.bits());
+            }
+            let words = argv.get(at..).unwrap_or_default();
+            let is_other = |name: &Str<'_>| !name.bytes().eq_ignore_ascii_case(spec.name.to_bytes());
+            if words.first().is_some_and(is_other) {
+                ctx.report_keys_of(words, at);
+            }
+        }
+        Keys::None | Keys::Range(..) => {}
+    }
 }
 
 /// The positions of counted keys. None if their number is wrong; the command itself then returns the error.

@@ -22,6 +22,7 @@ mod help;
 mod hincrby;
 mod hmgetor;
 mod hset;
+mod idem;
 mod idemabort;
 mod idembegin;
 mod idemend;
@@ -90,6 +91,7 @@ pub const ALL: &[Entry] = &[
     entry::<idembegin::IdemBegin>(),
     entry::<idemend::IdemEnd>(),
     entry::<idemabort::IdemAbort>(),
+    entry::<idem::Idem>(),
     entry::<eval::EvalCommand<eval::BySource>>(),
     entry::<eval::EvalCommand<eval::BySha>>(),
     entry::<eval::EvalCommand<eval::BySourceReadOnly>>(),

@@ -1,8 +1,8 @@
-//! The commands that scripts can call as functions of `atomic`: all except admin commands and those that the server denies to
-//! scripts.
+//! The commands that scripts can call as functions of `atomic`: all except admin commands, those that the server denies to scripts, and
+//! those that run another command, which need a client of their own. Scripts call the latter with `redis.call`.
 
 use super::guard::Entry;
-use super::spec::{Arg, ArgKind};
+use super::spec::{Arg, ArgKind, Keys};
 use crate::lua::port::NativeCommand;
 use crate::scripting::calls::Native;
 
@@ -14,7 +14,7 @@ pub fn all() -> impl Iterator<Item = (NativeCommand, Native)> {
 fn both(entry: &Entry) -> Option<(NativeCommand, Native)> {
     let spec = entry.spec;
     let has = |flag: &str| spec.flags.to_bytes().split(|&byte| byte == b' ').any(|word| word == flag.as_bytes());
-    if has("deny-script") || has("admin") {
+    if has("deny-script") || has("admin") || matches!(spec.keys, Keys::WithInner { .. }) {
         return None;
     }
     let mut words = Vec::new();

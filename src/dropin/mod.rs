@@ -12,6 +12,7 @@ mod served;
 mod transactions;
 
 pub use self::serve::serve;
+pub use self::served::{ScriptCommand, script_command};
 
 use self::known_users::KnownUsers;
 use self::served::Served;

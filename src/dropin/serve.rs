@@ -122,11 +122,12 @@ fn check_permission(ctx: Ctx, stand_in: &'static StandIn, argv: &[Str<'_>]) -> R
     }
     let served = stand_in.command;
     let words: Vec<Str<'_>> = std::iter::once(served.original()).chain(argv.iter().skip(1).copied()).collect();
-    match ctx.user_of(client) {
+    match ctx.caller() {
         Caller::Nobody => Ok(()),
         Caller::Stranger => Err(refusal(ctx, Denied::Command, &full_name(served, argv))),
         Caller::User(user) if user.may(&words) => {
-            if may_remember {
+            // The server uses the client of a call again, for another user.
+            if may_remember && ctx.has_connection() {
                 known_users::learn(client, &user);
             }
             Ok(())

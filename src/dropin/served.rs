@@ -140,15 +140,55 @@ impl StandIn {
         all.find(|stand_in| stand_in.spelling.word().as_bytes() == name)
     }
 
+    /// Its name.
+    pub fn word(&'static self) -> &'static str {
+        self.spelling.word()
+    }
+
     /// Its name as a string of the server.
     pub fn name(&'static self) -> Str<'static> {
         self.spelling.as_str()
     }
 }
 
+/// A command that runs a script or a function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScriptCommand {
+    /// One of this module's.
+    Own,
+    /// One of the server's, and the name by which this module's engine runs it.
+    Servers(&'static str),
+}
+
+/// For a command that another command runs for its client, which the filter does not see; `None` if it runs no script and no function.
+pub fn script_command(name: &[u8]) -> Option<ScriptCommand> {
+    const PREFIX: &[u8] = b"ATOMIC.";
+    let of = |name| Served::named(name).filter(|served| served.first_argument() != FirstArgument::Subcommand);
+    match name.split_at_checked(PREFIX.len()) {
+        Some((prefix, name)) if prefix.eq_ignore_ascii_case(PREFIX) => of(name).map(|_| ScriptCommand::Own),
+        _ => of(name).map(|served| ScriptCommand::Servers(served.stand_in().word())),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_commands_that_run_scripts_are_script_commands() {
+        for (name, expected) in [
+            ("eval", Some(ScriptCommand::Servers("ATOMIC.Eval"))),
+            ("FCALL_RO", Some(ScriptCommand::Servers("ATOMIC.FCall_Ro"))),
+            ("atomic.evalsha", Some(ScriptCommand::Own)),
+            ("ATOMIC.FCall", Some(ScriptCommand::Own)),
+            ("SCRIPT", None),
+            ("ATOMIC.FUNCTION", None),
+            ("ATOMIC.", None),
+            ("GET", None),
+        ] {
+            assert_eq!(script_command(name.as_bytes()), expected, "{name}");
+        }
+    }
 
     #[test]
     fn each_command_has_its_own_stand_ins_in_a_distinct_spelling() {

@@ -52,6 +52,12 @@ pub fn exempt<R>(exempt: bool, run: impl FnOnce() -> R) -> R {
     run()
 }
 
+/// Whether a script runs a command that may always add memory.
+#[must_use]
+pub fn is_exempt() -> bool {
+    EXEMPT.load(Ordering::Relaxed)
+}
+
 /// The ways in which a form of a command can add memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Growth {
@@ -65,7 +71,7 @@ impl Keyspace {
     /// Refuses growth while the server is out of memory. Must be called before the key is opened.
     pub fn admit(&self, growth: Growth, key: Str<'_>) -> Result<()> {
         let ctx = self.ctx();
-        if !is_limited(ctx) || EXEMPT.load(Ordering::Relaxed) || !ctx.flags().is_out_of_memory() {
+        if !is_limited(ctx) || is_exempt() || !ctx.flags().is_out_of_memory() {
             return Ok(());
         }
         if growth == Growth::NewKey && self.exists(key) {

@@ -64,8 +64,8 @@ fn subcommand<'a>(spec: &SpecOf<'a>) -> Option<(CString, &'a CStr)> {
 fn create(ctx: Ctx, spec: &SpecOf<'_>, function: raw::RedisModuleCmdFunc) -> bool {
     // The range of keys for clients that do not read key specs.
     let [first, last, step] = spec.keys.range().unwrap_or_default();
-    // In a cluster the server can find counted keys only by asking the command.
-    let more = if spec.keys.counted().is_some() { " getkeys-api" } else { "" };
+    // In a cluster the server can find such keys only by asking the command.
+    let more = if spec.keys.are_reported() { " getkeys-api" } else { "" };
     // For client-side caching Redis 7.0 does not track the reads of a script. For a read-only command it tracks the declared keys, so the
     // command needs the flag. Later servers track both, and apply the flag to the declared keys only.
     let tracked = if matches!(spec.keys, Keys::Counted { flags: KeyFlags::Read, of_script: true, .. })
@@ -165,6 +165,7 @@ fn key_specs(keys: &Keys) -> Vec<raw::RedisModuleCommandKeySpec> {
         Keys::None => return Vec::new(),
         Keys::Range(range, flags) => (key_range(flags, range), None),
         Keys::Counted { at, flags, of_script } => (counted_keys(flags, at), of_script.then_some(flags)),
+        Keys::WithInner { flags, .. } => return vec![key_range(flags, [1, 1, 1]), unknown_keys(), no_key_spec()],
     };
     let notes = of_script.map_or(ptr::null(), |flags| match flags {
         KeyFlags::Read => c"We cannot tell how the keys will be used so we assume the worst, RO and ACCESS".as_ptr(),
@@ -192,6 +193,16 @@ fn counted_keys(flags: KeyFlags, at: usize) -> raw::RedisModuleCommandKeySpec {
     let mut spec = key_spec(flags, c_int::try_from(at).unwrap_or(c_int::MAX));
     spec.find_keys_type = raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_KEYNUM;
     spec.fk.keynum = raw::RedisModuleCommandKeySpec__bindgen_ty_2__bindgen_ty_2 { keynumidx: 0, firstkey: 1, keystep: 1 };
+    spec
+}
+
+/// Keys that no spec describes, as those of SORT: the server asks the command.
+fn unknown_keys() -> raw::RedisModuleCommandKeySpec {
+    let mut spec = no_key_spec();
+    spec.notes = c"The keys of the inner command".as_ptr();
+    spec.flags = u64::from(KeyFlags::Update.bits() | raw::REDISMODULE_CMD_KEY_INCOMPLETE);
+    spec.begin_search_type = raw::RedisModuleKeySpecBeginSearchType_REDISMODULE_KSPEC_BS_UNKNOWN;
+    spec.find_keys_type = raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_UNKNOWN;
     spec
 }
 

@@ -1,6 +1,6 @@
 //! The decisions.
 //!
-//! A primitive is a pure function: (stored state, now, request) -> (outcome, effect). It uses `std` alone: no server, no Lua, no clock,
+//! A primitive is a pure function: (stored state, now, request) -> (outcome, effect). It knows no server, no Lua, no clock,
 //! no I/O, no statics, no `unsafe`, no panic. The keyspace applies, replicates and announces the one [`effect::Effect`] that a
 //! primitive returns, so the key and the replicas cannot disagree. Time is an argument, so tests own the clock. Stored bytes are
 //! hostile: every decoder is total.
@@ -17,6 +17,7 @@ pub mod lock;
 pub mod number;
 pub mod once;
 pub mod ratelimit;
+pub mod replay;
 pub mod resp;
 pub mod semaphore;
 pub mod time;

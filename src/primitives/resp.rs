@@ -20,8 +20,10 @@ pub enum Part<'a> {
     Integer(i64),
     /// `$len text`
     Bulk(&'a [u8]),
-    /// `$-1` or `*-1`, the null of RESP2
+    /// `$-1`, the null of RESP2
     Absent,
+    /// `*-1`, the null array of RESP2
+    AbsentArray,
     /// `_`, the null of RESP3
     Null,
     /// `#t` or `#f`
@@ -42,6 +44,41 @@ pub enum Part<'a> {
     Map(usize),
     /// `|pairs`, and then the value that they describe
     Attributes(usize),
+}
+
+impl Part<'_> {
+    /// The number of values that follow this part and belong to it. Attributes also have the value that they describe.
+    fn inner(self) -> Option<usize> {
+        match self {
+            Self::Array(len) | Self::Set(len) | Self::Push(len) => Some(len),
+            Self::Map(pairs) => pairs.checked_mul(2),
+            Self::Attributes(pairs) => pairs.checked_mul(2)?.checked_add(1),
+            _ => Some(0),
+        }
+    }
+}
+
+/// Whether the text is exactly one value whose aggregates are nested at most `max_depth` deep. Needs memory for `max_depth` numbers,
+/// whatever the text says.
+#[must_use]
+pub fn is_one_value(text: &[u8], max_depth: usize) -> bool {
+    let mut reader = Reader::new(text);
+    // The number of values that each open aggregate still lacks, the innermost one last.
+    let mut open = vec![1_usize];
+    while let Some(left) = open.last_mut() {
+        let Some(rest) = left.checked_sub(1) else {
+            open.pop();
+            continue;
+        };
+        *left = rest;
+        match reader.part().and_then(Part::inner) {
+            None => return false,
+            Some(0) => {}
+            Some(_) if open.len() > max_depth => return false,
+            Some(inner) => open.push(inner),
+        }
+    }
+    reader.is_at_end()
 }
 
 /// A position in protocol text.
@@ -70,7 +107,7 @@ impl<'a> Reader<'a> {
             b'$' => Part::Bulk(self.text(line)?),
             b':' => Part::Integer(parse_i64(line)?),
             b'+' => Part::Status(line),
-            b'*' if line == b"-1" => Part::Absent,
+            b'*' if line == b"-1" => Part::AbsentArray,
             b'*' => Part::Array(self.count(line, 1)?),
             b'-' => Part::Error(line),
             b'_' => Part::Null,
@@ -108,7 +145,7 @@ impl<'a> Reader<'a> {
     /// The number of values in the next part, an aggregate; a map has two for each pair, and RESP2's null has none.
     pub fn values(&mut self) -> Option<usize> {
         match self.part()? {
-            Part::Absent => Some(0),
+            Part::Absent | Part::AbsentArray => Some(0),
             Part::Array(len) | Part::Set(len) | Part::Push(len) => Some(len),
             Part::Map(pairs) => pairs.checked_mul(2),
             _ => None,
@@ -125,12 +162,7 @@ impl<'a> Reader<'a> {
     pub fn skip(&mut self, values: usize) -> Option<()> {
         let mut left = values;
         while left > 0 {
-            let inner = match self.part()? {
-                Part::Array(len) | Part::Set(len) | Part::Push(len) => len,
-                Part::Map(pairs) => pairs.checked_mul(2)?,
-                Part::Attributes(pairs) => pairs.checked_mul(2)?.checked_add(1)?,
-                _ => 0,
-            };
+            let inner = self.part()?.inner()?;
             left = left.checked_sub(1)?.checked_add(inner)?;
         }
         Some(())
@@ -186,7 +218,7 @@ mod tests {
             (b"-ERR no\r\n!6\r\nERR\r\nx\r\n", &[Part::Error(b"ERR no"), Part::Error(b"ERR\r\nx")]),
             (b":-9223372036854775808\r\n", &[Part::Integer(i64::MIN)]),
             (b"$3\r\na\r\n\r\n$0\r\n\r\n", &[Part::Bulk(b"a\r\n"), Part::Bulk(b"")]),
-            (b"$-1\r\n*-1\r\n_\r\n", &[Part::Absent, Part::Absent, Part::Null]),
+            (b"$-1\r\n*-1\r\n_\r\n", &[Part::Absent, Part::AbsentArray, Part::Null]),
             (
                 b"#t\r\n#f\r\n,1.5\r\n(12\r\n",
                 &[Part::Bool(true), Part::Bool(false), Part::Double(b"1.5"), Part::BigNumber(b"12")],
@@ -233,6 +265,28 @@ mod tests {
         assert_eq!((reader.skip(1), reader.integer(), reader.is_at_end()), (Some(()), Some(7), true));
         for cut in 0..text.len().saturating_sub(4) {
             assert_eq!(text.get(..cut).and_then(|text| Reader::new(text).skip(1)), None, "the first {cut} bytes");
+        }
+    }
+
+    #[test]
+    fn one_value_is_complete_and_nested_no_deeper_than_the_limit() {
+        let nested = |depth: usize| [b"*1\r\n".repeat(depth), b":1\r\n".to_vec()].concat();
+        for (text, depth, expected) in [
+            (b":1\r\n".to_vec(), 0, true),
+            (b":1\r\n:2\r\n".to_vec(), 9, false),
+            (b"".to_vec(), 9, false),
+            (b"*0\r\n".to_vec(), 0, true),
+            (b"*2\r\n*1\r\n:1\r\n*1\r\n:2\r\n".to_vec(), 2, true),
+            (b"*2\r\n*1\r\n:1\r\n".to_vec(), 9, false),
+            (b"%1\r\n+k\r\n*1\r\n:1\r\n".to_vec(), 2, true),
+            (b"%1\r\n+k\r\n*1\r\n:1\r\n".to_vec(), 1, false),
+            (b"|1\r\n+a\r\n+b\r\n$1\r\nx\r\n".to_vec(), 1, true),
+            (b"|1\r\n+a\r\n+b\r\n".to_vec(), 1, false),
+            (nested(128), 128, true),
+            (nested(129), 128, false),
+            (nested(200_000), 128, false),
+        ] {
+            assert_eq!(is_one_value(&text, depth), expected, "{} in {depth}", text.get(..40).unwrap_or(&text).escape_ascii());
         }
     }
 

@@ -51,16 +51,10 @@ impl ReplySink for ClientReply {
     }
 
     fn big_number(&mut self, digits: &[u8]) {
-        // RESP3 sends the digits unescaped, so a line break would start another reply.
-        let line: Vec<u8> = digits.iter().map(|&byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }).collect();
-        self.0.reply_big_number(&line);
+        self.0.reply_big_number(digits);
     }
 
     fn verbatim(&mut self, format: &[u8], value: &[u8]) {
-        let mut name = *b"   ";
-        for (to, from) in name.iter_mut().zip(format) {
-            *to = *from;
-        }
-        self.0.reply_verbatim(name, value);
+        self.0.reply_verbatim(format, value);
     }
 }

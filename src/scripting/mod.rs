@@ -17,7 +17,7 @@ pub mod scripted;
 pub mod words;
 
 use std::cell::RefMut;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use redis_module::raw;
 
@@ -37,8 +37,8 @@ use crate::server::thread::ServerThread;
 use crate::server::{events, slots};
 use crate::settings;
 
-/// Set when commands or settings may have changed: cached facts about the server are stale.
-static SERVER_CHANGED: AtomicBool = AtomicBool::new(false);
+/// Counts the changes of commands and settings: a fact about the server that was cached before the last one may be stale.
+static SERVER_CHANGES: AtomicU64 = AtomicU64::new(0);
 
 static SCRIPTING: ServerThread<Option<Scripting>> = ServerThread::new(None);
 
@@ -60,13 +60,16 @@ pub struct Scripting {
 struct ServerFacts {
     commands: KnownCommands,
     words: Wording,
+    /// [`SERVER_CHANGES`] when the cache was empty.
+    as_of: u64,
 }
 
 impl ServerFacts {
     /// Clears the cache if it may be stale.
     fn forget_if_stale(&mut self) {
-        if SERVER_CHANGED.load(Ordering::Relaxed) && SERVER_CHANGED.swap(false, Ordering::Relaxed) {
-            *self = Self::default();
+        let as_of = SERVER_CHANGES.load(Ordering::Relaxed);
+        if self.as_of != as_of {
+            *self = Self { as_of, ..Self::default() };
         }
     }
 }
@@ -94,13 +97,13 @@ pub fn follow(ctx: Ctx) {
     // Every server since 6.0 has these events.
     let _ = admission::watch(ctx);
     let _ = events::subscribe(ctx, raw::REDISMODULE_EVENT_MODULE_CHANGE, |_, _, _| {
-        SERVER_CHANGED.store(true, Ordering::Relaxed);
+        SERVER_CHANGES.fetch_add(1, Ordering::Relaxed);
         Ok(())
     });
     // Redis 7.0.0 has no such event.
     let _ = events::subscribe(ctx, raw::REDISMODULE_EVENT_CONFIG, |ctx, _, _| {
         // The wording of the server's errors depends on its settings, too.
-        SERVER_CHANGED.store(true, Ordering::Relaxed);
+        SERVER_CHANGES.fetch_add(1, Ordering::Relaxed);
         follow_server(ctx);
         Ok(())
     });
@@ -111,6 +114,7 @@ pub fn stop() {
     if let Some(mut slot) = SCRIPTING.try_borrow_mut() {
         *slot = None;
     }
+    calls::forget();
 }
 
 /// A version and its number argument, 0x00MMmmpp, as the server's own scripts see them.
@@ -130,6 +134,12 @@ pub fn engine() -> Result<RefMut<'static, Scripting>> {
         watch::note_change();
     }
     Ok(scripting)
+}
+
+/// Whether a script of this engine runs.
+#[must_use]
+pub fn is_running() -> bool {
+    SCRIPTING.try_borrow_mut().is_none()
 }
 
 /// The fields of INFO; `None` while a script runs.

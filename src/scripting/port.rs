@@ -24,7 +24,7 @@ pub struct ServerPort<'a> {
 impl<'a> ServerPort<'a> {
     /// The port of a run with these keys, for the command of `ctx`.
     pub fn new(ctx: Ctx, facts: &'a mut ServerFacts, natives: &'a Natives, keys: &'a [Str<'a>], subject: Subject<'a>) -> Self {
-        let ServerFacts { commands, words } = facts;
+        let ServerFacts { commands, words, .. } = facts;
         Self { ctx, calls: Calls::new(ctx, commands), words, natives, keys, busy: Busy::new(ctx, subject) }
     }
 

@@ -129,11 +129,26 @@ impl Ctx {
         }
     }
 
+    /// The user on whose behalf the running command runs, also if a script or a module called it.
+    #[must_use]
+    pub fn caller(self) -> Caller {
+        match self.user_of(self.client_id()) {
+            // The client is no connection: the server made it for a call.
+            Caller::Nobody if !self.has_no_user() => {
+                // SAFETY: the context belongs to the running command, whose client has a user, and it has no automatic memory, so this
+                // code owns the name.
+                let name = unsafe { OwnedStr::from_raw(api!(RedisModule_GetCurrentUserName)(self.raw())) };
+                User::named(name.as_str()).map_or(Caller::Stranger, Caller::User)
+            }
+            caller => caller,
+        }
+    }
+
     /// Whether the client of the running command may run a command with these words. Without a user (another module, a replication link)
     /// it may run everything.
     #[must_use]
     pub fn caller_may(self, words: &[Str<'_>]) -> bool {
-        self.user_of(self.client_id()).may(words)
+        self.caller().may(words)
     }
 
     /// Adds a denial of the running command to the ACL log, under the name of its client.

@@ -76,11 +76,11 @@ impl Ctx {
         std::iter::from_fn(|| Some((fields.next()?, fields.next()?))).collect()
     }
 
-    /// Whether the server has no user for the running command. Asks with a command of the server itself: another module's command may
-    /// return any error text and must not lift the limits of the client by it.
+    /// Whether the server has no user for the running command. The server looks for the user before the command, so this asks with a
+    /// command that does not exist: no other text can be mistaken for the answer, and nothing is denied.
     #[must_use]
     pub fn has_no_user(self) -> bool {
-        CallReply::of(self, c"PING", c"vEC", &[]).says_no_user()
+        CallReply::of(self, c"atomic.", c"vEC", &[]).says_no_user()
     }
 
     /// Whether the server refuses every write: a failing disk, too few replicas, a read-only replica. Asks with a command that has no keys
@@ -162,6 +162,30 @@ impl Ctx {
         }
     }
 
+    /// Reports the keys of the command `words`, the first of which is word `at` of the running command. Nothing if there is no such
+    /// command, or if it has too few words.
+    pub fn report_keys_of(self, words: &[Str<'_>], at: usize) {
+        let (mut count, mut flags): (c_int, *mut c_int) = (0, std::ptr::null_mut());
+        // SAFETY: `Str` is a transparent pointer, and the running command keeps the words alive; the server does not write to them. It
+        // returns null, or an array of `count` integers and another one in `flags`, which the caller frees.
+        unsafe {
+            let argv = words.as_ptr().cast_mut().cast::<*mut raw::RedisModuleString>();
+            let argc = c_int::try_from(words.len()).unwrap_or(c_int::MAX);
+            let found = api!(RedisModule_GetCommandKeysWithFlags)(self.raw(), argv, argc, &raw mut count, &raw mut flags);
+            if found.is_null() || flags.is_null() {
+                return;
+            }
+            let len = usize::try_from(count).unwrap_or(0);
+            for (&position, &flags) in slice::from_raw_parts(found, len).iter().zip(slice::from_raw_parts(flags, len)) {
+                if let Ok(position) = usize::try_from(position) {
+                    self.key_at(position.saturating_add(at), flags.unsigned_abs());
+                }
+            }
+            api!(RedisModule_Free)(found.cast());
+            api!(RedisModule_Free)(flags.cast());
+        }
+    }
+
     /// The keys among the words of a command, by its key specs. The server returns their texts; any word of the command with the same
     /// text will do.
     #[must_use]
@@ -177,7 +201,7 @@ impl Ctx {
     /// Runs a command and sends its reply to the client, in the client's protocol.
     pub fn relay(self, name: &CStr, args: &[Str<'_>]) -> Result<Reply> {
         slots::check_relay(self, name, args)?;
-        CallReply::as_caller(self, name, args).relay(self).map(|()| Reply::Sent)
+        CallReply::as_caller(self, name, Memory::Limited, args).relay(self).map(|()| Reply::Sent)
     }
 
     /// Runs a command; an error reply is the error.
@@ -242,6 +266,13 @@ pub struct Client {
     pub closes_after_reply: bool,
 }
 
+/// Whether a command that may add memory is refused above `maxmemory`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Memory {
+    Limited,
+    Exempt,
+}
+
 /// The reply of a command. Freed when dropped.
 pub struct CallReply(*mut raw::RedisModuleCallReply);
 
@@ -260,9 +291,13 @@ impl CallReply {
     }
 
     /// Runs a command with the permissions of the client's user. A client without a user may run everything.
-    pub fn as_caller(ctx: Ctx, name: &CStr, argv: &[Str<'_>]) -> Self {
-        let reply = Self::with(ctx, name, c"v!CEM0", argv);
-        if reply.says_no_user() && ctx.has_no_user() { Self::with(ctx, name, c"v!EM0", argv) } else { reply }
+    pub fn as_caller(ctx: Ctx, name: &CStr, memory: Memory, argv: &[Str<'_>]) -> Self {
+        let (as_user, as_anyone) = match memory {
+            Memory::Limited => (c"v!CEM0", c"v!EM0"),
+            Memory::Exempt => (c"v!CE0", c"v!E0"),
+        };
+        let reply = Self::with(ctx, name, as_user, argv);
+        if reply.says_no_user() && ctx.has_no_user() { Self::with(ctx, name, as_anyone, argv) } else { reply }
     }
 
     /// Whether the server found no user to check, or the command itself returned that text.

@@ -3,11 +3,13 @@
 //! A handler returns its reply, and nothing is sent before the handler returns, so a panic can still become one clean error. User bytes
 //! are bulk strings, and counts are integers; no simple string contains data. The server converts a map to a flat array for RESP2.
 
+use std::borrow::Cow;
 use std::ffi::{CString, c_long};
 use std::io::Write as _;
 
 use super::module_api::{Ctx, api};
-use crate::error::Error;
+use crate::error::{Error, UNCUT, printable};
+use crate::primitives::resp::{Part, Reader};
 use crate::primitives::time::UnixMs;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -202,22 +204,38 @@ impl Ctx {
         unsafe { api!(RedisModule_ReplyWithNull)(self.raw()) };
     }
 
+    /// The null array of RESP2, or the null of RESP3.
+    pub fn reply_null_array(self) {
+        // SAFETY: the context belongs to the running command.
+        unsafe { api!(RedisModule_ReplyWithNullArray)(self.raw()) };
+    }
+
     /// `,value`, or a bulk string in RESP2.
     pub fn reply_double(self, value: f64) {
         // SAFETY: the context belongs to the running command.
         unsafe { api!(RedisModule_ReplyWithDouble)(self.raw(), value) };
     }
 
-    /// `(digits`, or a bulk string in RESP2.
+    /// `(digits`, or a bulk string in RESP2. RESP3 sends the digits unescaped, so a line break, which would start another reply, becomes
+    /// a space.
     pub fn reply_big_number(self, digits: &[u8]) {
+        let is_break = |byte: &u8| matches!(byte, b'\r' | b'\n');
+        let digits: Cow<'_, [u8]> = if digits.iter().any(is_break) {
+            digits.iter().map(|byte| if is_break(byte) { b' ' } else { *byte }).collect()
+        } else {
+            digits.into()
+        };
         // SAFETY: the context belongs to the running command; the server copies the bytes.
         unsafe { api!(RedisModule_ReplyWithBigNumber)(self.raw(), digits.as_ptr().cast(), digits.len()) };
     }
 
-    /// `=len fmt:bytes`, or a bulk string in RESP2. The format has three letters.
-    pub fn reply_verbatim(self, format: [u8; 3], bytes: &[u8]) {
-        let [a, b, c] = format;
-        let format = [a, b, c, 0];
+    /// `=len fmt:bytes`, or a bulk string in RESP2. The format has three letters; a shorter one is filled up with spaces.
+    pub fn reply_verbatim(self, format: &[u8], bytes: &[u8]) {
+        let mut name = *b"   \0";
+        for (to, from) in name.iter_mut().take(3).zip(format) {
+            *to = *from;
+        }
+        let format = name;
         // SAFETY: the context belongs to the running command; the server copies the bytes and three letters of the format.
         unsafe {
             api!(RedisModule_ReplyWithVerbatimStringType)(self.raw(), bytes.as_ptr().cast(), bytes.len(), format.as_ptr().cast())
@@ -253,6 +271,37 @@ impl Ctx {
     pub fn reply_wrong_arity(self) {
         // SAFETY: the context belongs to the running command.
         unsafe { api!(RedisModule_WrongArity)(self.raw()) };
+    }
+}
+
+impl Ctx {
+    /// Sends the reply of a command from its protocol text, which must be one whole value. To a client of the other protocol it is sent as
+    /// the server sends such values there: only heads and scalars change. Attributes are dropped.
+    pub fn reply_protocol(self, text: &[u8]) {
+        let mut reader = Reader::new(text);
+        while let Some(part) = reader.part() {
+            match part {
+                Part::Status(text) => self.reply_status(&printable(text, UNCUT)),
+                Part::Error(text) => self.reply_error_text(&printable(text, UNCUT)),
+                Part::Integer(value) => self.reply_integer(value),
+                Part::Bulk(bytes) => self.reply_bulk(bytes),
+                Part::Absent | Part::Null => self.reply_null(),
+                Part::AbsentArray => self.reply_null_array(),
+                Part::Bool(value) => self.reply_bool(value),
+                Part::Double(digits) => match std::str::from_utf8(digits).map(str::parse) {
+                    Ok(Ok(value)) => self.reply_double(value),
+                    _ => self.reply_bulk(digits),
+                },
+                Part::BigNumber(digits) => self.reply_big_number(digits),
+                Part::Verbatim { format, text } => self.reply_verbatim(format, text),
+                Part::Array(len) | Part::Push(len) => self.reply_array(len),
+                Part::Set(len) => self.reply_set(len),
+                Part::Map(pairs) => self.reply_map(pairs),
+                Part::Attributes(pairs) => {
+                    reader.skip(pairs.saturating_mul(2));
+                }
+            }
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 //! So a run knows the slot in which the server looks ([`Slots`]), and each call of the run is checked first.
 
 use std::ffi::CStr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use super::args::parse_i64;
 use super::module_api::{Ctx, Str};
@@ -29,6 +29,11 @@ static CLUSTER: AtomicBool = AtomicBool::new(false);
 
 /// Whether this server is a node of a cluster with a table for each slot.
 static TABLES: AtomicBool = AtomicBool::new(false);
+
+/// The slot of the command that runs another one for its client ([`within`]), or [`NO_COMMAND`].
+static OUTER: AtomicU16 = AtomicU16::new(NO_COMMAND);
+
+const NO_COMMAND: u16 = u16::MAX;
 
 /// Reads the server's mode and version, at load.
 pub fn look(ctx: Ctx) {
@@ -84,7 +89,7 @@ impl Slots {
     /// keys are in one slot.
     #[must_use]
     pub fn of_run(ctx: Ctx, declared: Option<&[u8]>, allowed: Allowed) -> Self {
-        let first = declared.map(slot);
+        let first = declared.map(slot).or_else(|| outer().filter(|_| has_table_per_slot()));
         match (first, allowed) {
             _ if !is_cluster() => Self::All,
             (Some(slot), Allowed::One) if has_table_per_slot() => Self::Declared(slot, OTHER_SLOT),
@@ -122,17 +127,45 @@ impl Slots {
     }
 }
 
-/// Refuses to relay a script or a function to the server's own engine if the engine would not find its keys: under `RM_Call` that engine
-/// cannot set the slot of a call either.
+/// Runs a command for the client of another command, whose first key is `key`. The server looks up all keys in the slot of that command, so
+/// a run inside that declares no keys must keep to this slot, too.
+pub fn within<R>(key: &[u8], run: impl FnOnce() -> R) -> R {
+    /// Restores the slot, also on a panic.
+    struct End(u16);
+    impl Drop for End {
+        fn drop(&mut self) {
+            OUTER.store(self.0, Ordering::Relaxed);
+        }
+    }
+    let slot = if is_cluster() { slot(key) } else { 0 };
+    let _end = End(OUTER.swap(slot, Ordering::Relaxed));
+    run()
+}
+
+fn outer() -> Option<u16> {
+    Some(OUTER.load(Ordering::Relaxed)).filter(|slot| *slot != NO_COMMAND)
+}
+
+/// Refuses to relay a script or a function to the server's own engine if that would be unsafe, or if the engine would not find its keys: under
+/// `RM_Call` that engine cannot set the slot of a call either.
+///
+/// It is unsafe [`within`] another command: while a slow script runs, the server frees the client that sent the outer command, if it
+/// disconnects, and then crashes.
 pub fn check_relay(ctx: Ctx, name: &CStr, args: &[Str<'_>]) -> Result<()> {
     let name = name.to_bytes();
     let runs = name.starts_with(b"EVAL") || name.starts_with(b"FCALL");
     let declares_keys = || args.get(1).is_none_or(|count| parse_i64(count.bytes()) != Some(0));
-    if !runs || !has_table_per_slot() || !(declares_keys() || ctx.flags().is_in_exec()) {
+    let inside = outer().is_some();
+    let no_slot = || has_table_per_slot() && (declares_keys() || ctx.flags().is_in_exec());
+    if !runs || !(inside || no_slot()) {
         return Ok(());
     }
     Err(match name {
         b"EVALSHA" | b"EVALSHA_RO" => Error::NoScript,
+        b"FCALL" | b"FCALL_RO" if inside => {
+            Error::Text("ERR Function not found, or only the server's own engine can run it, which ATOMIC.IDEM cannot use")
+        }
+        _ if inside => Error::Text("ERR only the server's own engine can run this script, and ATOMIC.IDEM cannot use it"),
         b"FCALL" | b"FCALL_RO" => {
             Error::Text("ERR Function not found, or only the server's own engine can run it: in a cluster, call it with FCALL")
         }

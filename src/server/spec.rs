@@ -62,6 +62,11 @@ pub enum Keys {
         /// Whether a script decides how the keys are used.
         of_script: bool,
     },
+    /// The first argument, and the keys of the command whose name is word `at`, counted from the name. Clients must ask the server.
+    WithInner {
+        at: usize,
+        flags: KeyFlags,
+    },
 }
 
 impl Keys {
@@ -95,22 +100,20 @@ impl Keys {
         Self::Counted { at: 1, flags, of_script: false }
     }
 
-    /// The first word, the last word and the step, if the positions are fixed.
+    /// The first word, the last word and the step of the keys at fixed positions.
     #[must_use]
     pub const fn range(&self) -> Option<[i32; 3]> {
         match self {
             Self::Range(range, _) => Some(*range),
+            Self::WithInner { .. } => Some([1, 1, 1]),
             Self::None | Self::Counted { .. } => None,
         }
     }
 
-    /// The position of `numkeys` and the use of the keys, if they are counted.
+    /// Whether only the command itself can find all keys of a call.
     #[must_use]
-    pub const fn counted(&self) -> Option<(usize, KeyFlags)> {
-        match self {
-            Self::Counted { at, flags, .. } => Some((*at, *flags)),
-            Self::None | Self::Range(..) => None,
-        }
+    pub const fn are_reported(&self) -> bool {
+        matches!(self, Self::Counted { .. } | Self::WithInner { .. })
     }
 }
 

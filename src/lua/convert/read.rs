@@ -32,7 +32,7 @@ pub(in crate::lua) fn push_reply(s: Stack<'_>, names: &Names, reply: &[u8]) -> R
 fn push_value(s: Stack<'_>, names: &Names, reader: &mut Reader<'_>, depth: usize) -> Result<Pushed, Malformed> {
     match reader.part().ok_or(Malformed)? {
         Part::Bulk(text) => s.push_bytes(text),
-        Part::Absent => s.push_bool(false),
+        Part::Absent | Part::AbsentArray => s.push_bool(false),
         Part::Integer(number) => push_integer(s, number),
         // Most commands that write reply with it, and a copy is faster than a new table.
         Part::Status(b"OK") => s.push_copy_of_table(names.ok_reply),

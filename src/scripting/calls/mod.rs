@@ -5,6 +5,7 @@
 //! scripts, the state of the server can refuse the first write but no later one. After the first write, calls omit `S` and `M`, and
 //! this file makes the other checks of `S`.
 
+mod inner;
 mod keys;
 mod native;
 
@@ -19,6 +20,7 @@ use crate::server::key::Kind;
 use crate::server::module_api::{Ctx, OwnedStr, Str};
 use crate::server::slots::Slots;
 
+pub use self::inner::{Inner, forget};
 use self::keys::Keys;
 use self::native::{Check, PassedChecks};
 pub use self::native::{Native, NativeFn, Natives};
@@ -73,6 +75,7 @@ struct KnownCommand {
     write: bool,
     may_replicate: bool,
     noscript: bool,
+    blocking: bool,
     /// It has subcommands, each with its own flags.
     container: bool,
     special: Special,
@@ -171,6 +174,7 @@ impl KnownCommand {
             write: flag(b"+write\r\n"),
             may_replicate: MAY_REPLICATE.iter().any(|command| is(name, command)),
             noscript: flag(b"+noscript\r\n"),
+            blocking: flag(b"+blocking\r\n"),
             container,
             special: match name.to_ascii_lowercase().as_slice() {
                 b"select" => Special::Select,
