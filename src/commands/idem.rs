@@ -58,7 +58,7 @@ impl Command for Idem {
         flags: c"write",
         categories: c"string",
         summary: c"Runs a command once and returns its stored reply to every repetition.",
-        complexity: c"That of the command; O(N) in the length of the stored reply for a repetition",
+        complexity: c"Depends on the command; O(N) in the length of the stored reply for a repetition",
         since: c"0.1.0",
         arity: -4,
         keys: Keys::WithInner { at: INNER, flags: KeyFlags::Update },
@@ -85,7 +85,7 @@ impl Command for Idem {
                 let memory = if growth::is_exempt() { Memory::Exempt } else { Memory::Limited };
                 let args = request.words.get(1..).unwrap_or_default();
                 let reply = slots::within(request.key.bytes(), || CallReply::as_caller(ctx, &name, memory, args));
-                reply.done()?;
+                reply.done().map_err(|error| if is_denial(&error) { NOT_PERMITTED } else { error })?;
                 // A script may have written to the key: the record replaces that, or the command would run again.
                 keyspace.entry(request.key).apply(Record::new(words, reply.text()).put(until))?;
                 send(ctx, 0, || reply.relay(ctx))
@@ -116,6 +116,11 @@ fn send(ctx: Ctx, code: i64, reply: impl FnOnce() -> Result<()>) -> Result<Reply
 /// The server's words for a command that does not exist begin like this, too.
 fn unknown(name: &[u8]) -> Error {
     Error::Script(format!("ERR unknown command '{}'", quoted(name)).into_bytes())
+}
+
+/// Whether the server refused the command for lack of permissions, in the words of Redis 7.0. Later servers have the code NOPERM.
+fn is_denial(error: &Error) -> bool {
+    matches!(error, Error::Script(text) if text.starts_with(b"ERR acl verification failed"))
 }
 
 /// Whether a call of a command with the flag `blocking` needs the client itself. A command of this module does by its options.

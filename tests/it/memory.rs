@@ -44,6 +44,8 @@ const FORMS: &[(&str, &str, Fate)] = &[
     ("PING", "ATOMIC.IDEMBEGIN k f 1000000", Grows),
     ("ATOMIC.IDEMBEGIN k f 1000000", "ATOMIC.IDEMEND k <token> response PX 1000000", Runs("1")),
     ("ATOMIC.IDEMBEGIN k f 1000000", "ATOMIC.IDEMABORT k <token>", Runs("1")),
+    ("PING", "ATOMIC.IDEM k 1000000 SET n v", GrowsHere),
+    ("SET n v", "ATOMIC.IDEM k 1000000 DEL n", Runs("0 1")),
     ("PING", "ATOMIC.RATELIMIT k FIXED 9 1000000", GrowsHere),
     (USED, "ATOMIC.RATELIMIT k FIXED 9 1000000 COST 2", GrowsHere),
     (USED, "ATOMIC.RATELIMIT k FIXED 9 1000000 UPTO 2", GrowsHere),

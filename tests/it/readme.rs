@@ -20,7 +20,7 @@ const FAMILIES: &[(&str, &str, &[&str])] = &[
      &["CAS", "CAD", "MCAS", "HCAS", "SET", "HSET", "DEL", "PEXPIRE"]),
     ("Counters", "counters", &["INCRBY", "HINCRBY", "TRANSFER"]),
     ("Values and lists", "values", &["GETORSET", "HMGETOR", "PUSH", "POP", "ONCE"]),
-    ("Idempotency", "idempotency", &["IDEMBEGIN", "IDEMEND", "IDEMABORT"]),
+    ("Idempotency", "idempotency", &["IDEM", "IDEMBEGIN", "IDEMEND", "IDEMABORT"]),
     ("Scripts", "scripts", &["EVAL", "EVAL_RO", "EVALSHA", "EVALSHA_RO", "SCRIPT"]),
     ("Functions", "functions", &["FCALL", "FCALL_RO", "FUNCTION"]),
     ("Scripted commands", "scripted", &["COMMANDS"]),

@@ -7,6 +7,7 @@ mod compat; // other modules' names, with the module argument `compat yes`
 mod conditions; // compare-and-set and the conditional commands
 mod counters; // bounded counters, in strings and hashes, and transfers between them
 mod fences; // ATOMIC.FENCE: the highest number wins
+mod idem; // any command, once
 mod idempotency; // once per period, once per request
 mod lists; // lists of bounded length
 mod locks; // ownership, leases, fences, clients that lock with `SET NX PX`

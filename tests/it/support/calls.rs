@@ -155,6 +155,7 @@ fn text(name: &str) -> &'static str {
         "function" | "library-name" => "hostile",
         "function-code" => LIBRARY,
         "owner" => "me",
+        "command" => "PING",
         // Some options compare the value as a number.
         "value" => "10",
         _ => "v",

@@ -276,7 +276,7 @@ impl Connection {
         eventually("the connection is closed", || self.is_closed().then_some(()));
     }
 
-    pub(super) fn read_exact(&mut self, length: usize) -> Result<Vec<u8>> {
+    pub fn read_exact(&mut self, length: usize) -> Result<Vec<u8>> {
         let mut bytes = vec![0; length];
         self.stream.read_exact(&mut bytes)?;
         Ok(bytes)
