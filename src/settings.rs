@@ -134,7 +134,7 @@ pub static SCRIPT_UNREACHABLE_BUDGET_MS: Setting = Setting::new(
     10_000,
     0..=86_400_000,
     "Like `script-budget-ms`, for scripts that `ATOMIC.SCRIPT KILL` cannot reach because the server serves no other client while they run: \
-     in MULTI, on a replica, or called by another module. 0 disables the limit.",
+     in MULTI, on a replica, in ATOMIC.IDEM, or called by another module. 0 disables the limit.",
 );
 
 pub static SCRIPT_NATIVE_CODE: Setting = Setting::new(

@@ -8,8 +8,8 @@
 //! error, and is not stored. A reply is stored as the first client's protocol has it; a client of the other protocol gets it converted.
 //! The caller needs the permissions for the command, its keys and its channels, on a repetition too.
 //! TTL: `ttl-ms`. Replicates: the effects of the command, then `SET key record PXAT t`; a repetition and an error of the server nothing.
-//! Errors: those of the command; `cannot run '<command>'` with the reason; the key belongs to a call with other words; the reply was too
-//! large to keep; WRONGTYPE when the key holds anything but such a record, and then nothing runs; ttl out of range.
+//! Errors: those of the command; `cannot run '<command>'` with the reason; `mismatch` when the key belongs to a call with other words; DONE
+//! when the command has run and its reply was too large to keep; WRONGTYPE when the key holds anything but such a record, and then nothing runs; ttl out of range.
 
 use std::ffi::CString;
 
@@ -32,14 +32,14 @@ use crate::server::slots;
 /// The position of the inner command, counted from the name.
 const INNER: usize = 3;
 
-/// The server's commands that need the client itself, although scripts may call them.
-const CLIENTS_OWN: &[&str] = &["SELECT", "MIGRATE"];
+/// Commands that scripts may call and that cannot run here, with the reason.
+const REFUSED: &[(&str, &str)] = &[("SELECT", "its effect would end with it"), ("MIGRATE", "it moves keys to another server")];
 
 /// Options that need the client itself: it waits, or its connection holds what it gets.
 const CLIENTS_OPTIONS: &[&str] = &["WAIT", "BIND"];
 
-const MISMATCH: Error = Error::Text("ERR the key of ATOMIC.IDEM belongs to a call with other words");
-const TOO_LARGE: Error = Error::Text("ERR the command has run, and its reply was too large to keep");
+const MISMATCH: Error = Error::Text("ERR mismatch: the key belongs to a call with other words");
+const TOO_LARGE: Error = Error::Text("DONE the command has run, and its reply was too large to keep");
 const NOT_PERMITTED: Error =
     Error::Text("NOPERM this user has no permissions to run the command in ATOMIC.IDEM, or to use its keys");
 
@@ -147,7 +147,7 @@ impl Request<'_> {
         let inner = Inner::of(ctx, &words).ok_or_else(|| unknown(name))?;
         let refused = |why: &str| Error::Script(format!("ERR ATOMIC.IDEM cannot run '{}': {why}", quoted(name)).into_bytes());
         if name.eq_ignore_ascii_case(Idem::SPEC.name.to_bytes()) {
-            return Err(refused("it is the same command"));
+            return Err(refused("a call cannot contain another one"));
         }
         let mut call = inner.name.clone();
         if let Some(command) = dropin::script_command(name) {
@@ -158,17 +158,17 @@ impl Request<'_> {
                 call = CString::new(stand_in).unwrap_or_default();
             }
         } else if inner.noscript {
-            return Err(refused("scripts must not call it either"));
+            return Err(refused("it is not allowed in scripts"));
         }
-        if CLIENTS_OWN.iter().any(|command| is(name, command)) {
-            return Err(refused("it needs the client itself"));
+        if let Some((_, why)) = REFUSED.iter().find(|(command, _)| is(name, command)) {
+            return Err(refused(why));
         }
         if inner.blocking && may_block(name, args) {
-            return Err(refused("it may block, or is bound to the client"));
+            return Err(refused("it can block the client or bind to its connection"));
         }
         let keys = inner.keys(ctx, &words);
         if keys.contains(&self.key.bytes()) {
-            return Err(refused("it uses the key of ATOMIC.IDEM itself"));
+            return Err(refused("it names the key of ATOMIC.IDEM"));
         }
         inner.check_slot(ctx, self.key, &keys)?;
         Ok(call)

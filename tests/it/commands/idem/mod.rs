@@ -9,7 +9,7 @@ use super::rows::{brief, check, check_changes_nothing, check_streams};
 use super::{OTHER_TYPES, WRONGTYPE, deadline, expect_range, micros};
 use crate::support::{FakeReplica, Server, Setup, Value, each_server, each_server_with, eventually};
 
-pub const MISMATCH: &str = "ERR the key of ATOMIC.IDEM belongs to a call with other words";
+pub const MISMATCH: &str = "ERR mismatch: the key belongs to a call with other words";
 pub const FOREIGN: &str = "WRONGTYPE key does not hold a stored reply (format RP1)";
 
 /// Runs `command` twice at `key`. Asserts that it ran now and then was replayed with the same reply, and that the repetition changed

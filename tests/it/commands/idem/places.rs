@@ -32,7 +32,7 @@ fn a_transaction_runs_it_like_any_command() {
             let [first, second, script, error, bind] = replies.array() else { panic!("{replies}") };
             assert_eq!([first, second].map(brief), codes.map(|code| format!("[{code}, 1]")));
             assert_eq!(brief(script), format!("[{}, 1]", codes[0]));
-            assert!(error.error().starts_with("WRONGTYPE ") && bind.error().contains("bound to the client"), "{replies}");
+            assert!(error.error().starts_with("WRONGTYPE ") && bind.error().contains("bind to its connection"), "{replies}");
         }
     });
 }

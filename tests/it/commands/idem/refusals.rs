@@ -19,33 +19,33 @@ const REFUSED: &[(&str, &str)] = &[
     ("ATOMIC.SCRIPT FLUSH", ""),
     ("ATOMIC.FUNCTION FLUSH", ""),
     ("ATOMIC.DRAIN ON", ""),
-    ("SELECT 1", "it needs the client itself"),
-    ("select 1", "it needs the client itself"),
-    ("MIGRATE 127.0.0.1 1 n 0 1", "it needs the client itself"),
-    ("ATOMIC.IDEM j 5 PING", "it is the same command"),
-    ("atomic.Idem j 5 PING", "it is the same command"),
+    ("SELECT 1", "its effect would end with it"),
+    ("select 1", "its effect would end with it"),
+    ("MIGRATE 127.0.0.1 1 n 0 1", "it moves keys to another server"),
+    ("ATOMIC.IDEM j 5 PING", "a call cannot contain another one"),
+    ("atomic.Idem j 5 PING", "a call cannot contain another one"),
     ("ATOMIC.LOCK l me 1000 WAIT 5", BLOCKS),
     ("ATOMIC.LOCK l me 1000 BIND", BLOCKS),
     ("atomic.lock l me 1000 shared wait 0", BLOCKS),
     ("ATOMIC.SEMACQUIRE s 3 me 1000 WAIT 5 MAXQUEUE 9", BLOCKS),
     ("XREAD BLOCK 5 STREAMS s $", BLOCKS),
     ("XREADGROUP GROUP g c COUNT 1 BLOCK 5 STREAMS s >", BLOCKS),
-    ("INCR k", "it uses the key of ATOMIC.IDEM itself"),
-    ("MSET n 1 k 2", "it uses the key of ATOMIC.IDEM itself"),
-    ("EVAL 'return 1' 2 n k", "it uses the key of ATOMIC.IDEM itself"),
-    ("ATOMIC.MRATELIMIT 2 n k FIXED 1 1 FIXED 1 1", "it uses the key of ATOMIC.IDEM itself"),
-    ("ATOMIC.MCAS n a b k c d", "it uses the key of ATOMIC.IDEM itself"),
-    ("SORT n STORE k", "it uses the key of ATOMIC.IDEM itself"),
+    ("INCR k", "it names the key of ATOMIC.IDEM"),
+    ("MSET n 1 k 2", "it names the key of ATOMIC.IDEM"),
+    ("EVAL 'return 1' 2 n k", "it names the key of ATOMIC.IDEM"),
+    ("ATOMIC.MRATELIMIT 2 n k FIXED 1 1 FIXED 1 1", "it names the key of ATOMIC.IDEM"),
+    ("ATOMIC.MCAS n a b k c d", "it names the key of ATOMIC.IDEM"),
+    ("SORT n STORE k", "it names the key of ATOMIC.IDEM"),
 ];
 
-const BLOCKS: &str = "it may block, or is bound to the client";
+const BLOCKS: &str = "it can block the client or bind to its connection";
 
 #[test]
 fn what_needs_the_client_cannot_run_inside() {
     each_server(|server| {
         for (command, why) in REFUSED {
             let name = command.split(' ').next().unwrap();
-            let why = if why.is_empty() { "scripts must not call it either" } else { why };
+            let why = if why.is_empty() { "it is not allowed in scripts" } else { why };
             let reply = changes_nothing(server, &format!("ATOMIC.IDEM k 90000 {command}"));
             assert_eq!(reply.error(), format!("ERR ATOMIC.IDEM cannot run '{name}': {why}"), "{command}");
         }
@@ -133,7 +133,7 @@ fn nested_calls_are_not_looked_into() {
     each_server(|server| {
         let words: Vec<&str> = ["ATOMIC.IDEM", "k", "5"].into_iter().cycle().take(300_000).collect();
         let reply = server.call(&words);
-        assert_eq!(reply.error(), "ERR ATOMIC.IDEM cannot run 'ATOMIC.IDEM': it is the same command");
+        assert_eq!(reply.error(), "ERR ATOMIC.IDEM cannot run 'ATOMIC.IDEM': a call cannot contain another one");
         assert_eq!(server.call(&[&["COMMAND", "GETKEYS"], words.as_slice()].concat()).array().len(), 1);
     });
 }

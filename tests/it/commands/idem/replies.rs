@@ -4,7 +4,7 @@ use super::{FOREIGN, brief};
 use crate::commands::{changes_nothing, everything};
 use crate::support::{Connection, Server, Value, each_server};
 
-const TOO_LARGE: &str = "ERR the command has run, and its reply was too large to keep";
+const TOO_LARGE: &str = "DONE the command has run, and its reply was too large to keep";
 
 /// Commands whose replies differ between the protocols.
 const COMMANDS: &[&[&str]] = &[
