@@ -10,6 +10,7 @@ mod counter;
 mod debug;
 mod del;
 mod drain;
+mod due;
 mod eval;
 mod fcall;
 mod fence;
@@ -52,6 +53,9 @@ mod terms;
 mod throttle;
 mod transfer;
 mod unlock;
+mod zdone;
+mod zmovedue;
+mod zpopdue;
 
 use self::guard::{Entry, entry};
 use crate::settings;
@@ -87,6 +91,9 @@ pub const ALL: &[Entry] = &[
     entry::<hmgetor::HMGetOr>(),
     entry::<push::Push>(),
     entry::<pop::Pop>(),
+    entry::<zpopdue::ZPopDue>(),
+    entry::<zmovedue::ZMoveDue>(),
+    entry::<zdone::ZDone>(),
     entry::<once::Once>(),
     entry::<idembegin::IdemBegin>(),
     entry::<idemend::IdemEnd>(),

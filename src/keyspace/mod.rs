@@ -7,6 +7,7 @@
 pub mod change;
 pub mod fence;
 pub mod growth;
+pub mod leases;
 mod replicate;
 pub mod sorted_set;
 

@@ -3,9 +3,10 @@
 //! Times are absolute and values are final: a replica needs neither a clock nor this module. No command of the module is replicated
 //! verbatim.
 
+use crate::primitives::due::Score;
 use crate::primitives::effect::{End, Expiry, Part};
 use crate::primitives::time::UnixMs;
-use crate::server::kept::{KEEPTTL, PXAT};
+use crate::server::kept::{KEEPTTL, Kept, PXAT};
 use crate::server::module_api::{Ctx, OwnedStr, Str};
 
 /// `DEL key`
@@ -55,6 +56,14 @@ pub fn set_members<'a>(ctx: Ctx, key: Str<'a>, members: impl Iterator<Item = (St
     let members: Vec<_> = members.map(|(member, score)| (OwnedStr::number(score), member)).collect();
     let pairs = members.iter().flat_map(|(score, member)| [score.as_str(), *member]);
     let args: Vec<_> = std::iter::once(key).chain(pairs).collect();
+    ctx.replicate(c"ZADD", &args);
+}
+
+/// `ZADD key NX|XX score member [score member ...]`, the scores in the text that reads back as the same double
+pub fn schedule_members<'a>(ctx: Ctx, key: Str<'a>, condition: &'static Kept, members: impl Iterator<Item = (Str<'a>, Score)>) {
+    let members: Vec<_> = members.map(|(member, score)| (OwnedStr::double(score.value()), member)).collect();
+    let pairs = members.iter().flat_map(|(score, member)| [score.as_str(), *member]);
+    let args: Vec<_> = [key, condition.as_str()].into_iter().chain(pairs).collect();
     ctx.replicate(c"ZADD", &args);
 }
 

@@ -1,6 +1,7 @@
 //! The sorted set at an open key. A missing key is an empty set; the server creates it with its first member.
 
 use crate::error::{Error, Result};
+use crate::primitives::due::{Schedule, Score};
 use crate::primitives::semaphore::Permits;
 use crate::server::key::{KeyHandle, Kind};
 use crate::server::module_api::{OwnedStr, Str};
@@ -30,6 +31,11 @@ impl<'h> SortedSet<'h> {
         self.handle.set_member(member, score as f64)
     }
 
+    /// Adds a member or changes its score.
+    pub(super) fn set_score(&mut self, member: Str<'_>, score: Score) -> Result<()> {
+        self.handle.set_member(member, score.value())
+    }
+
     /// Removes a member, if present. The server deletes the key with its last member.
     pub(super) fn remove(&mut self, member: Str<'_>) -> Result<()> {
         self.handle.value_mut().map_or(Ok(()), |set| set.remove_member(member))
@@ -55,5 +61,16 @@ impl Permits for SortedSet<'_> {
 
     fn descending(&mut self) -> impl Iterator<Item = (Vec<u8>, f64)> {
         self.range(Direction::Descending, f64::NEG_INFINITY)
+    }
+}
+
+impl Schedule for SortedSet<'_> {
+    fn score(&self, member: &[u8]) -> Option<Score> {
+        Permits::score(self, member).and_then(Score::new)
+    }
+
+    fn ascending(&mut self) -> impl Iterator<Item = (Vec<u8>, Score)> {
+        let range = self.range(Direction::Ascending, f64::NEG_INFINITY);
+        range.filter_map(|(member, score)| Some((member, Score::new(score)?)))
     }
 }

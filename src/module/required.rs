@@ -26,6 +26,7 @@ pub fn absent_functions() -> Vec<&'static str> {
         RedisModule_CommandFilterArgsCount,
         RedisModule_CreateCommand,
         RedisModule_CreateString,
+        RedisModule_CreateStringFromDouble,
         RedisModule_CreateStringFromLongLong,
         RedisModule_CreateSubcommand,
         RedisModule_CreateTimer,

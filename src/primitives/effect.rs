@@ -3,6 +3,7 @@
 //! The keyspace applies, replicates and announces an effect from this one value. Every effect says what happens to the TTL, so a write
 //! cannot forget it.
 
+use super::due::Score;
 use super::time::{DurationMs, UnixMs};
 
 /// The one change that a decision makes to its key. `V` is the type of the value.
@@ -58,6 +59,14 @@ pub enum Effect<V> {
         removed: Vec<V>,
         /// The new expiry time of the key; `None` keeps its TTL.
         until: Option<UnixMs>,
+    },
+    /// Adds, reschedules and removes members of the sorted set; the key keeps its TTL. No member is in two of the lists.
+    Schedule {
+        /// Members that the set does not have.
+        added: Vec<(V, Score)>,
+        /// Members that the set has, with their new scores.
+        moved: Vec<(V, Score)>,
+        removed: Vec<V>,
     },
 }
 

@@ -9,6 +9,7 @@ pub mod cas;
 pub mod codec;
 pub mod condition;
 pub mod counter;
+pub mod due;
 pub mod effect;
 pub mod fence;
 pub mod idem;

@@ -17,6 +17,8 @@ pub struct Kept {
 
 pub static PXAT: Kept = Kept::new("PXAT");
 pub static KEEPTTL: Kept = Kept::new("KEEPTTL");
+pub static NX: Kept = Kept::new("NX");
+pub static XX: Kept = Kept::new("XX");
 
 /// The words that have a string, for [`free_all`].
 static MADE: ServerThread<Vec<&'static Kept>> = ServerThread::new(Vec::new());

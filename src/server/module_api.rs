@@ -223,6 +223,13 @@ impl OwnedStr {
         Self(unsafe { api!(RedisModule_CreateStringFromLongLong)(std::ptr::null_mut(), value) })
     }
 
+    /// A double as the server prints it: in at most 17 digits, which read back as the same double.
+    #[must_use]
+    pub fn double(value: f64) -> Self {
+        // SAFETY: the caller owns a string created without a context; `drop` frees it.
+        Self(unsafe { api!(RedisModule_CreateStringFromDouble)(std::ptr::null_mut(), value) })
+    }
+
     #[must_use]
     pub fn slice_as_str(strings: &[Self]) -> &[Str<'_>] {
         // SAFETY: both types are a transparent pointer, and the result borrows `strings`.

@@ -1,0 +1,71 @@
+//! Shared by the commands that take members that are due: their options, their documented arguments and their reply.
+
+use super::spec::Arg;
+use crate::error::{Error, Result};
+use crate::primitives::due::{MAX_COUNT, Score, Take, Taken, Unit};
+use crate::primitives::time::DurationMs;
+use crate::server::args::{Args, fill, is, syntax};
+use crate::server::module_api::OwnedStr;
+use crate::server::reply::Reply;
+
+pub const COUNT: Arg = Arg::integer(c"count").after(c"COUNT").optional();
+pub const UNIT: Arg = Arg::one_of(c"unit", &[Arg::word(c"ms", c"MS"), Arg::word(c"s", c"S")]).after(c"UNIT").optional();
+pub const LEASE: Arg = Arg::integer(c"lease-ms").after(c"LEASE").optional();
+
+/// `[COUNT n] [UNIT MS|S] [LEASE ms]`
+#[derive(Default)]
+pub struct Options {
+    count: Option<u16>,
+    unit: Option<Unit>,
+    lease: Option<DurationMs>,
+}
+
+impl Options {
+    /// Reads `option` if it is COUNT or UNIT; a repeated one is refused.
+    pub fn read(&mut self, option: &[u8], args: &mut Args<'_>) -> Result<bool> {
+        if is(option, "COUNT") {
+            let count = args.count("COUNT", 1..=MAX_COUNT.into())?;
+            fill(&mut self.count, u16::try_from(count).unwrap_or(MAX_COUNT), option)?;
+        } else if is(option, "UNIT") {
+            fill(&mut self.unit, unit(args)?, option)?;
+        } else {
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Reads `option` if it is LEASE; a repeated one is refused.
+    pub fn read_lease(&mut self, option: &[u8], args: &mut Args<'_>) -> Result<bool> {
+        if !is(option, "LEASE") {
+            return Ok(false);
+        }
+        fill(&mut self.lease, args.duration("LEASE")?, option)?;
+        Ok(true)
+    }
+
+    pub fn take(&self) -> Take {
+        Take { count: self.count.unwrap_or(1), unit: self.unit.unwrap_or(Unit::Millis), lease: self.lease }
+    }
+}
+
+fn unit(args: &mut Args<'_>) -> Result<Unit> {
+    match args.bytes()? {
+        word if is(word, "MS") => Ok(Unit::Millis),
+        word if is(word, "S") => Ok(Unit::Seconds),
+        other => Err(syntax(other)),
+    }
+}
+
+/// Reads a score, as ZADD does.
+pub fn score(args: &mut Args<'_>, argument: &'static str) -> Result<Score> {
+    Score::parse(args.bytes()?).ok_or(Error::Argument { argument, expected: "must be a number" })
+}
+
+/// `[member, score, ...]`, each score as the server prints it.
+pub fn reply(taken: Vec<Taken>) -> Reply {
+    let pair = |taken: Taken| {
+        let score = OwnedStr::double(taken.score().value()).as_str().bytes().to_vec();
+        [Reply::Bulk(taken.member), Reply::Bulk(score)]
+    };
+    Reply::Array(taken.into_iter().flat_map(pair).collect())
+}

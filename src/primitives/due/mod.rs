@@ -1,0 +1,196 @@
+//! Work that comes due: a plain sorted set whose scores are times.
+//!
+//! A member is due once the clock has reached its score. Members are taken in the order of the server: the lowest score first, equal scores by
+//! the bytes of their members. Without a lease a taken member is removed. With a lease it stays and gets a new score, the time at which
+//! the lease ends: if its worker dies, the member comes due again. The new score is also the token with which the worker finishes its
+//! member ([`done`]); see [`Tokens`].
+//!
+//! Invariants: no member is due early. No two leases have the same token. A decision reads only members that it takes, and one more.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::effect::Effect;
+use super::time::{DurationMs, UnixMicros, UnixMs};
+
+mod score;
+#[cfg(test)]
+mod tests;
+mod tokens;
+
+pub use score::{Score, Unit};
+pub use tokens::Tokens;
+
+/// The most members that one request takes.
+pub const MAX_COUNT: u16 = 1000;
+
+/// The stored sorted set. A missing key is an empty set.
+pub trait Schedule {
+    /// `None` if there is no such member.
+    fn score(&self, member: &[u8]) -> Option<Score>;
+
+    /// The members and their scores in the order of the set. Borrows the set mutably, since a server's key handle holds the state of one
+    /// iterator at most.
+    fn ascending(&mut self) -> impl Iterator<Item = (Vec<u8>, Score)>;
+}
+
+/// A request for members that are due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Take {
+    /// At most this many, 1 to [`MAX_COUNT`].
+    pub count: u16,
+    pub unit: Unit,
+    /// `None` removes them.
+    pub lease: Option<DurationMs>,
+}
+
+/// A member that was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    pub member: Vec<u8>,
+    /// Its score before.
+    pub was: Score,
+    /// The token of its lease; `None` if it was removed.
+    pub lease: Option<Score>,
+}
+
+impl Taken {
+    /// The score in the reply: the token of the lease, or the score of the removed member.
+    #[must_use]
+    pub fn score(&self) -> Score {
+        self.lease.unwrap_or(self.was)
+    }
+}
+
+/// A set with the changes of one or more decisions, not yet written.
+pub struct Draft {
+    now: UnixMicros,
+    /// Members that were read and not taken, in the order of the set.
+    read: VecDeque<(Vec<u8>, Score)>,
+    /// How many members of the stored set were read.
+    reached: usize,
+    changes: BTreeMap<Vec<u8>, Change>,
+    /// The changed members that are in the set after the decisions, in the order of the set.
+    order: BTreeSet<(Score, Vec<u8>)>,
+}
+
+/// The score of a member before and after the decisions; `None` without the member.
+#[derive(Debug, Clone, Copy)]
+struct Change {
+    before: Option<Score>,
+    after: Option<Score>,
+}
+
+impl Draft {
+    #[must_use]
+    pub fn new(now: UnixMicros) -> Self {
+        Self { now, read: VecDeque::new(), reached: 0, changes: BTreeMap::new(), order: BTreeSet::new() }
+    }
+
+    /// Takes the members that are due, the earliest first.
+    pub fn take(&mut self, stored: &mut impl Schedule, take: Take, tokens: &mut Tokens) -> Vec<Taken> {
+        let now = self.now.floor_ms();
+        let is_due = |score: Score| take.unit.due_at(score).is_some_and(|at| at <= now);
+        let (count, mut taken) = (usize::from(take.count), Vec::new());
+        while taken.len() < count {
+            let likely = count.saturating_sub(taken.len());
+            let Some((member, was)) = self.first(stored, likely, is_due).filter(|(_, score)| is_due(*score)) else { break };
+            let lease = take.lease.map(|lease| tokens.issue(self.now, lease, take.unit));
+            self.set(&member, Some(was), lease);
+            taken.push(Taken { member, was, lease });
+        }
+        taken
+    }
+
+    /// When the earliest member is due; `None` if none ever is.
+    pub fn next_due(&mut self, stored: &mut impl Schedule, unit: Unit) -> Option<UnixMs> {
+        self.first(stored, 1, |_| false).and_then(|(_, score)| unit.due_at(score))
+    }
+
+    /// Puts a member back that its worker never got. Does nothing if the member has been changed since.
+    pub fn put_back(&mut self, stored: &impl Schedule, taken: &Taken) {
+        let current = match self.changes.get(&taken.member) {
+            Some(change) => change.after,
+            None => stored.score(&taken.member),
+        };
+        if current == taken.lease {
+            self.set(&taken.member, current, Some(taken.was));
+        }
+    }
+
+    /// The changes of the decisions.
+    #[must_use]
+    pub fn effect(self) -> Effect<Vec<u8>> {
+        let (mut added, mut moved, mut removed) = (Vec::new(), Vec::new(), Vec::new());
+        for (member, change) in self.changes {
+            match (change.before, change.after) {
+                (None, Some(score)) => added.push((member, score)),
+                (Some(before), Some(score)) if before != score => moved.push((member, score)),
+                (Some(_), None) => removed.push(member),
+                _ => {}
+            }
+        }
+        let is_empty = added.is_empty() && moved.is_empty() && removed.is_empty();
+        if is_empty { Effect::Keep } else { Effect::Schedule { added, moved, removed } }
+    }
+
+    /// The first member in the order of the set. If the set must be read, reads up to `likely` members, as long as they are due: the caller
+    /// is likely to take that many.
+    fn first(&mut self, stored: &mut impl Schedule, likely: usize, is_due: impl Fn(Score) -> bool) -> Option<(Vec<u8>, Score)> {
+        loop {
+            while self.read.front().is_some_and(|(member, _)| self.changes.contains_key(member)) {
+                self.read.pop_front();
+            }
+            let before = self.reached;
+            if !self.read.is_empty() {
+                break;
+            }
+            // A read passes over all members that were read before, so it reads as many again.
+            for found in stored.ascending().skip(before).take(likely.max(before)) {
+                let more = is_due(found.1);
+                self.read.push_back(found);
+                self.reached = self.reached.saturating_add(1);
+                if !more {
+                    break;
+                }
+            }
+            if self.reached == before {
+                break;
+            }
+        }
+        let changed = self.order.first().map(|(score, member)| (*score, member));
+        let read = self.read.front().map(|(member, score)| (*score, member));
+        let (score, member) = changed.into_iter().chain(read).min()?;
+        Some((member.clone(), score))
+    }
+
+    fn set(&mut self, member: &[u8], before: Option<Score>, after: Option<Score>) {
+        let change = self.changes.entry(member.to_vec()).or_insert(Change { before, after: before });
+        if let Some(old) = change.after {
+            self.order.remove(&(old, member.to_vec()));
+        }
+        change.after = after;
+        self.order.extend(after.map(|after| (after, member.to_vec())));
+    }
+}
+
+/// The result of finishing a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Done {
+    /// The member was removed or rescheduled.
+    Yes,
+    /// The member has another score.
+    Changed,
+    Missing,
+}
+
+/// Removes a member, or reschedules it to `at`, if its score is still the given one.
+pub fn done<V>(stored: Option<Score>, member: V, score: Score, at: Option<Score>) -> (Done, Effect<V>) {
+    let schedule = |moved, removed| Effect::Schedule { added: Vec::new(), moved, removed };
+    match (stored, at) {
+        (None, _) => (Done::Missing, Effect::Keep),
+        (Some(stored), _) if stored != score => (Done::Changed, Effect::Keep),
+        (Some(stored), Some(at)) if stored == at => (Done::Yes, Effect::Keep),
+        (Some(_), Some(at)) => (Done::Yes, schedule(vec![(member, at)], Vec::new())),
+        (Some(_), None) => (Done::Yes, schedule(Vec::new(), vec![member])),
+    }
+}
