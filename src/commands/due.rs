@@ -1,27 +1,30 @@
 //! Shared by the commands that take members that are due: their options, their documented arguments and their reply.
 
 use super::spec::Arg;
+use super::terms;
 use crate::error::{Error, Result};
 use crate::primitives::due::{MAX_COUNT, Score, Take, Taken, Unit};
 use crate::primitives::time::DurationMs;
 use crate::server::args::{Args, fill, is, syntax};
 use crate::server::module_api::OwnedStr;
 use crate::server::reply::Reply;
+use crate::waiting::Terms;
 
 pub const COUNT: Arg = Arg::integer(c"count").after(c"COUNT").optional();
 pub const UNIT: Arg = Arg::one_of(c"unit", &[Arg::word(c"ms", c"MS"), Arg::word(c"s", c"S")]).after(c"UNIT").optional();
 pub const LEASE: Arg = Arg::integer(c"lease-ms").after(c"LEASE").optional();
 
-/// `[COUNT n] [UNIT MS|S] [LEASE ms]`
+/// `[COUNT n] [UNIT MS|S] [LEASE ms] [WAIT ms] [MAXQUEUE n]`
 #[derive(Default)]
 pub struct Options {
     count: Option<u16>,
     unit: Option<Unit>,
     lease: Option<DurationMs>,
+    waiting: terms::Options,
 }
 
 impl Options {
-    /// Reads `option` if it is COUNT or UNIT; a repeated one is refused.
+    /// Reads `option` if it is one of these except LEASE; a repeated one is refused.
     pub fn read(&mut self, option: &[u8], args: &mut Args<'_>) -> Result<bool> {
         if is(option, "COUNT") {
             let count = args.count("COUNT", 1..=MAX_COUNT.into())?;
@@ -29,7 +32,7 @@ impl Options {
         } else if is(option, "UNIT") {
             fill(&mut self.unit, unit(args)?, option)?;
         } else {
-            return Ok(false);
+            return Ok(!is(option, "BIND") && self.waiting.take(option, args)?);
         }
         Ok(true)
     }
@@ -43,8 +46,9 @@ impl Options {
         Ok(true)
     }
 
-    pub fn take(&self) -> Take {
-        Take { count: self.count.unwrap_or(1), unit: self.unit.unwrap_or(Unit::Millis), lease: self.lease }
+    pub fn finish(self) -> Result<(Take, Terms)> {
+        let take = Take { count: self.count.unwrap_or(1), unit: self.unit.unwrap_or(Unit::Millis), lease: self.lease };
+        Ok((take, self.waiting.terms()?))
     }
 }
 
@@ -62,10 +66,10 @@ pub fn score(args: &mut Args<'_>, argument: &'static str) -> Result<Score> {
 }
 
 /// `[member, score, ...]`, each score as the server prints it.
-pub fn reply(taken: Vec<Taken>) -> Reply {
-    let pair = |taken: Taken| {
+pub fn reply(taken: &[Taken]) -> Reply {
+    let pair = |taken: &Taken| {
         let score = OwnedStr::double(taken.score().value()).as_str().bytes().to_vec();
-        [Reply::Bulk(taken.member), Reply::Bulk(score)]
+        [taken.member.clone(), score].map(Reply::Bulk)
     };
-    Reply::Array(taken.into_iter().flat_map(pair).collect())
+    Reply::Array(taken.iter().flat_map(pair).collect())
 }

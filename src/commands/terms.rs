@@ -1,5 +1,6 @@
-//! `[WAIT ms] [BIND] [MAXQUEUE n]`: the waiting options that locks and semaphores share.
+//! `[WAIT ms] [BIND] [MAXQUEUE n]`: the waiting options that several commands share.
 
+use super::due;
 use super::spec::Arg;
 use crate::error::Result;
 use crate::primitives::time::{DurationMs, MAX_DURATION_MS};
@@ -47,10 +48,11 @@ impl Options {
     }
 }
 
-/// The replies of ATOMIC.LOCK and ATOMIC.SEMACQUIRE.
+/// The replies of the commands that can wait.
 fn reply(answer: Answer, waiters: usize) -> Reply {
     let waiters = number(waiters);
     Reply::from(match answer {
+        Answer::Due(taken) => return due::reply(&taken),
         Answer::LockGranted { fence, ttl, holds } => [1, number(fence), ttl.reply(), holds.into(), waiters],
         Answer::LockDenied { ttl } => [0, 0, ttl.map_or(-1, DurationMs::reply), 0, waiters],
         Answer::PermitsGranted { fence, in_use } => [1, number(fence), number(in_use), 0, waiters],

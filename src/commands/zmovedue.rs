@@ -1,6 +1,7 @@
-//! `ATOMIC.ZMOVEDUE key list [LEFT | RIGHT] [COUNT n] [UNIT MS|S]`: moves the members of a sorted set that are due to a list.
+//! `ATOMIC.ZMOVEDUE key list [LEFT | RIGHT] [COUNT n] [UNIT MS|S] [WAIT ms] [MAXQUEUE n]`: moves the members of a sorted set that are due
+//! to a list, optionally waiting for one.
 //!
-//! The members that are due, their order, COUNT and UNIT are those of ATOMIC.ZPOPDUE. They are pushed one after the other at the end of
+//! Which members are due, their order, COUNT, UNIT, WAIT and MAXQUEUE are as in ATOMIC.ZPOPDUE. They are pushed one after the other at the end of
 //! the list, or at the `LEFT`. Nothing moves when the list is of another type. Clients that block on the list are served.
 //! Reply: `[member, score, ...]`, the score as a bulk string. Empty when no member is due.
 //! TTL: both keys keep theirs; a set without members is deleted. Replicates: `ZREM key member ...` and `RPUSH|LPUSH list member ...`
@@ -8,16 +9,20 @@
 //! Errors: WRONGTYPE when the first key is not a sorted set or the second is not a list; `key must not be given twice`; `COUNT must be an
 //! integer between 1 and 1000`; syntax error.
 
+use std::borrow::Cow;
+
 use super::due::{self, Options};
 use super::push;
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
+use super::terms;
 use crate::error::{Error, Result};
-use crate::keyspace::{Keyspace, leases};
-use crate::primitives::due::{Draft, Take};
-use crate::primitives::effect::{Effect, End};
+use crate::keyspace::Keyspace;
+use crate::primitives::due::Take;
+use crate::primitives::effect::End;
 use crate::server::args::{Args, fill, is, syntax};
 use crate::server::module_api::Str;
 use crate::server::reply::Reply;
+use crate::waiting::{self, Claim, DueSet, Terms};
 
 pub struct ZMoveDue;
 
@@ -26,19 +31,28 @@ pub struct Request<'a> {
     list: Str<'a>,
     end: End,
     take: Take,
+    terms: Terms,
 }
 
 impl Command for ZMoveDue {
     const SPEC: Spec = Spec {
         name: c"atomic.zmovedue",
-        flags: c"write",
+        flags: c"write blocking",
         categories: c"sortedset list",
-        summary: c"Moves the members of a sorted set that are due to a list.",
+        summary: c"Moves the members of a sorted set that are due to a list, optionally waiting for one.",
         complexity: c"O(M*log(N)) with N members, of which M are moved",
         since: c"0.1.0",
         arity: -3,
         keys: Keys::first_two(KeyFlags::Update),
-        args: &[Arg::KEY, Arg { name: c"list", ..Arg::KEY }, push::END.optional(), due::COUNT, due::UNIT],
+        args: &[
+            Arg::KEY,
+            Arg { name: c"list", ..Arg::KEY },
+            push::END.optional(),
+            due::COUNT,
+            due::UNIT,
+            terms::WAIT,
+            terms::MAXQUEUE,
+        ],
     };
 
     type Request<'a> = Request<'a>;
@@ -59,22 +73,12 @@ impl Command for ZMoveDue {
                 return Err(syntax(option));
             }
         }
-        Ok(Request { key, list, end: end.unwrap_or(End::Right), take: options.take() })
+        let (take, terms) = options.finish()?;
+        Ok(Request { key, list, end: end.unwrap_or(End::Right), take, terms })
     }
 
-    fn run(keyspace: &Keyspace, Request { key, list, end, take }: Request<'_>) -> Result<Reply> {
-        keyspace.entry(list).list_len()?;
-        let mut draft = Draft::new(keyspace.now());
-        let taken = {
-            let mut entry = keyspace.entry(key);
-            let mut set = entry.sorted_set()?;
-            leases::issuing(|tokens| draft.take(&mut set, take, tokens))?
-        };
-        if !taken.is_empty() {
-            let values = taken.iter().map(|taken| taken.member.clone()).collect();
-            let pushed = Effect::Push { end, values, dropped: 0, until: None };
-            keyspace.apply_all(vec![(key, draft.effect()), (list, pushed)])?;
-        }
-        Ok(due::reply(taken))
+    fn run(keyspace: &Keyspace, Request { key, list, end, take, terms }: Request<'_>) -> Result<Reply> {
+        let list = Some((Cow::Borrowed(list.bytes()), end));
+        waiting::acquire::<DueSet>(keyspace, key, Claim::Due { take, list }, terms)
     }
 }

@@ -6,7 +6,7 @@ use super::sorted_set::SortedSet;
 use super::{Keyspace, replicate};
 use crate::error::{Error, Result};
 use crate::primitives::due::Score;
-use crate::primitives::effect::{Effect, End, Expiry, Part};
+use crate::primitives::effect::{Effect, End, Expiry, Part, Scheduled};
 use crate::primitives::time::UnixMs;
 use crate::server::kept::{NX, XX};
 use crate::server::key::{KeyHandle, Kind};
@@ -35,9 +35,10 @@ pub(super) fn make<V: Payload>(keyspace: &Keyspace, key: Str<'_>, handle: KeyHan
             let removed: Vec<_> = removed.into_iter().map(Payload::value).collect();
             change.members(&set, &removed, until)
         }
-        Effect::Schedule { added, moved, removed } => {
+        Effect::Schedule(Scheduled { added, moved, removed, until }) => {
             let scored = |members: Vec<(V, Score)>| members.into_iter().map(|(member, score)| (member.value(), score)).collect();
-            change.schedule(scored(added), scored(moved), removed.into_iter().map(Payload::value).collect())
+            let removed = removed.into_iter().map(Payload::value).collect();
+            change.schedule(&Scheduled { added: scored(added), moved: scored(moved), removed, until })
         }
     }
 }
@@ -175,31 +176,33 @@ impl Change<'_> {
     }
 
     /// Removes members last, for the same reason as [`Change::members`].
-    fn schedule(mut self, added: Scored<'_>, moved: Scored<'_>, removed: Vec<NewValue<'_>>) -> Result<Events> {
+    fn schedule(mut self, changes: &Scheduled<NewValue<'_>>) -> Result<Events> {
         let (ctx, key) = (self.keyspace.ctx, self.key);
+        let is_new = self.handle.value().is_none();
         let mut stored = SortedSet::at(&mut self.handle)?;
         let mut events = Events::default();
-        for (members, condition) in [(&added, &NX), (&moved, &XX)] {
+        for (members, condition) in [(&changes.added, &NX), (&changes.moved, &XX)] {
             if !members.is_empty() {
                 members.iter().try_for_each(|(member, score)| stored.set_score(member.as_str(), *score))?;
-                let pairs = members.iter().map(|(member, score)| (member.as_str(), *score));
-                replicate::schedule_members(ctx, key, condition, pairs);
+                replicate::schedule_members(ctx, key, condition, members.iter().map(|(member, score)| (member.as_str(), *score)));
             }
         }
-        if !(added.is_empty() && moved.is_empty()) {
+        if !(changes.added.is_empty() && changes.moved.is_empty()) {
             events = events.and(Some(Event::MemberSet));
         }
-        if !removed.is_empty() {
-            removed.iter().try_for_each(|member| stored.remove(member.as_str()))?;
-            replicate::remove_members(ctx, key, removed.iter().map(NewValue::as_str));
+        if !changes.removed.is_empty() {
+            changes.removed.iter().try_for_each(|member| stored.remove(member.as_str()))?;
+            replicate::remove_members(ctx, key, changes.removed.iter().map(NewValue::as_str));
             events = events.and(Some(Event::MemberRemoved)).and(stored.is_missing().then_some(Event::Deleted));
+        }
+        if let Some(until) = changes.until.filter(|_| is_new) {
+            self.handle.set_expiry(Some(until))?;
+            replicate::expire(ctx, key, until);
+            events = events.and(Some(Event::Expiring));
         }
         Ok(events)
     }
 }
-
-/// Members and their scores.
-type Scored<'v> = Vec<(NewValue<'v>, Score)>;
 
 /// A value in an effect: of a string key, a field, an element or a member.
 pub trait Payload {

@@ -161,7 +161,7 @@ pub struct KeyEntry<'k> {
     handle: KeyHandle,
 }
 
-impl KeyEntry<'_> {
+impl<'k> KeyEntry<'k> {
     /// Compares the key's string with `expected`. Compares the lengths first, because a read makes the server convert an embedded string
     /// to a separate allocation (with the same bytes).
     pub fn compare(&mut self, expected: &[u8]) -> Result<Comparison> {
@@ -208,6 +208,25 @@ impl KeyEntry<'_> {
     #[must_use]
     pub fn expiry(&self) -> Option<UnixMs> {
         self.handle.value()?.expiry()
+    }
+
+    /// Opens another key for the same decision.
+    #[must_use]
+    pub fn other<'o>(&self, key: Str<'o>) -> KeyEntry<'o>
+    where
+        'k: 'o,
+    {
+        self.keyspace.entry(key)
+    }
+
+    /// As [`KeyEntry::apply`], together with the effects of the same decision on other keys.
+    pub fn apply_with<V: Payload>(self, effect: Effect<V>, others: Vec<(Str<'_>, Effect<V>)>) -> Result<()> {
+        if others.is_empty() {
+            return self.apply(effect);
+        }
+        let (keyspace, key) = (self.keyspace, self.key);
+        self.handle.close();
+        keyspace.apply_all([(key, effect)].into_iter().chain(others).collect())
     }
 
     /// Writes and replicates the effect, then signals WATCH, client caches and subscribers.

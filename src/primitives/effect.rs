@@ -60,14 +60,26 @@ pub enum Effect<V> {
         /// The new expiry time of the key; `None` keeps its TTL.
         until: Option<UnixMs>,
     },
-    /// Adds, reschedules and removes members of the sorted set; the key keeps its TTL. No member is in two of the lists.
-    Schedule {
-        /// Members that the set does not have.
-        added: Vec<(V, Score)>,
-        /// Members that the set has, with their new scores.
-        moved: Vec<(V, Score)>,
-        removed: Vec<V>,
-    },
+    /// Adds, moves and removes members of the sorted set by their scores. The key keeps its TTL.
+    Schedule(Scheduled<V>),
+}
+
+/// Changes of the members of a sorted set. No member is in two of the lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scheduled<V> {
+    /// Members that the set does not have.
+    pub added: Vec<(V, Score)>,
+    /// Members that the set has, with other scores.
+    pub moved: Vec<(V, Score)>,
+    pub removed: Vec<V>,
+    /// The expiry time of a set that is created; `None` if the set exists or has no TTL.
+    pub until: Option<UnixMs>,
+}
+
+impl<V> Default for Scheduled<V> {
+    fn default() -> Self {
+        Self { added: Vec::new(), moved: Vec::new(), removed: Vec::new(), until: None }
+    }
 }
 
 /// A part of a stored string.
@@ -128,6 +140,7 @@ impl<V> Effect<V> {
             | Self::Patch { until: at, .. }
             | Self::Push { until: Some(at), .. }
             | Self::Members { until: Some(at), .. }
+            | Self::Schedule(Scheduled { until: Some(at), .. })
             | Self::Expire(at)
                 if at <= now =>
             {

@@ -71,7 +71,7 @@ fn join(
     let ctx = keyspace.ctx();
     events::listen(ctx)?;
     let now = keyspace.now().floor_ms();
-    let until = next_look(denied.until, now);
+    let until = next_look(resource.kind, denied.until, now);
     let (blocked, claim) = (Blocked::new(ctx, timeout), claim.into_owned());
     let waiter = Waiter { blocked, claim, terms, denied: denied.answer, since: now, deadline: end_of_wait(timeout, now) };
     with(|state| state.queues.join(resource, ctx.client_id(), waiter, until, place))?;

@@ -4,10 +4,13 @@
 //! Each kind of key implements [`Claimable`]. The engine does not know what a claim is about.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
 use super::queues::{Kind, Resource};
 use crate::error::{Error, Result};
 use crate::keyspace::KeyEntry;
+use crate::primitives::due::{Take, Taken};
+use crate::primitives::effect::End;
 use crate::primitives::lock::{Again, Mode};
 use crate::primitives::semaphore::Amount;
 use crate::primitives::time::{DurationMs, UnixMicros, UnixMs};
@@ -18,14 +21,17 @@ use crate::server::reply::Reply;
 pub enum Claim<'a> {
     Lock { owner: Cow<'a, [u8]>, lease: DurationMs, mode: Mode, again: Again },
     Permits { owner: Cow<'a, [u8]>, lease: DurationMs, capacity: u64, amount: Amount },
+    /// Members that are due, moved to a list if there is one.
+    Due { take: Take, list: Option<(Cow<'a, [u8]>, End)> },
 }
 
 impl Claim<'_> {
-    /// The owner that makes the claim. An owner has one place in a queue.
+    /// The owner that makes the claim, if it has one. An owner has one place in a queue.
     #[must_use]
     pub fn owner(&self) -> Option<&[u8]> {
         match self {
             Self::Lock { owner, .. } | Self::Permits { owner, .. } => Some(owner),
+            Self::Due { .. } => None,
         }
     }
 
@@ -37,6 +43,7 @@ impl Claim<'_> {
             Self::Permits { owner, lease, capacity, amount } => {
                 Claim::Permits { owner: Cow::Owned(owner.into_owned()), lease, capacity, amount }
             }
+            Self::Due { take, list } => Claim::Due { take, list: list.map(|(list, end)| (Cow::Owned(list.into_owned()), end)) },
         }
     }
 }
@@ -87,6 +94,8 @@ pub enum Answer {
         in_use: u64,
         retry_after: Option<DurationMs>,
     },
+    /// Members that were due; none in a denial.
+    Due(Rc<[Taken]>),
 }
 
 /// Lays out the reply from its data and the number of waiters.
@@ -124,6 +133,8 @@ pub enum Share {
     Holds { owner: Box<[u8]>, fence: u64, count: u32 },
     /// Permits whose lease ends then.
     Permits { owner: Box<[u8]>, permits: u64, until: UnixMs },
+    /// Members of a sorted set that would expire then.
+    Members { taken: Rc<[Taken]>, until: Option<UnixMs> },
 }
 
 impl Share {
@@ -132,6 +143,7 @@ impl Share {
     pub fn owner(&self) -> Option<&[u8]> {
         match self {
             Self::Holds { owner, .. } | Self::Permits { owner, .. } => Some(owner),
+            Self::Members { .. } => None,
         }
     }
 }

@@ -36,7 +36,7 @@ const LONGEST: DurationMs = DurationMs(86_400_000);
 /// The longest name of a key or an owner in the log, in bytes.
 const NAME: usize = 64;
 
-/// The keyspace events that can end a lock or a semaphore: all but those of other types only.
+/// The keyspace events that can advance a queue: all but those of other types only.
 const KEY_EVENTS: c_int = raw::REDISMODULE_NOTIFY_GENERIC
     | raw::REDISMODULE_NOTIFY_STRING
     | raw::REDISMODULE_NOTIFY_LIST
@@ -128,9 +128,9 @@ fn changed(ctx: Ctx, key: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Visits of both queues that a key can have.
-pub fn visits_of(db: i32, key: Rc<[u8]>) -> [Task; 2] {
-    [Kind::Lock, Kind::Semaphore].map(|kind| Task::Visit(Resource { key: key.clone(), db, kind }))
+/// Visits of all queues that a key can have.
+pub fn visits_of(db: i32, key: Rc<[u8]>) -> [Task; Kind::ALL.len()] {
+    Kind::ALL.map(|kind| Task::Visit(Resource { key: key.clone(), db, kind }))
 }
 
 /// Requests a visit at the end of this execution unit. Returns the key if the server has no such jobs, or accepts none now.
@@ -154,7 +154,7 @@ unsafe extern "C" fn on_job(ctx: *mut raw::RedisModuleCtx, key: *mut c_void) {
         let db = ctx.db();
         let now = ctx.moment() == Moment::Now;
         for task in visits_of(db, key) {
-            // An error has been reported to the waiters of this queue; the other queue still needs its visit.
+            // An error has been reported to the waiters of this queue; the other queues still need their visits.
             let _ = guarded(|| if now { run(ctx, task) } else { post(ctx, task) });
         }
         Ok(())

@@ -65,7 +65,7 @@ impl Claimable for Draft {
 fn wanted<'c>(claim: &'c Claim<'_>) -> Result<lock::Claim<'c>> {
     match claim {
         Claim::Lock { owner, lease, mode, again } => Ok(lock::Claim { owner, mode: *mode, lease: *lease, again: *again }),
-        Claim::Permits { .. } => Err(misplaced()),
+        Claim::Permits { .. } | Claim::Due { .. } => Err(misplaced()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Waiting for locks and semaphores: the queues of clients, and their service.
+//! Waiting for locks, semaphores and members of sorted sets that come due: the queues of clients, and their service.
 //!
 //! A request that cannot be granted blocks its client, which joins the queue of its key. Every change of the key leads to a *visit*
 //! ([`visit`]): a command of this module visits the key in its own write; another command, a flush, the end of a lease or of a connection
@@ -9,7 +9,7 @@
 //! handed off. A timer or an event writes nothing while the server is paused, loading or a replica.
 //!
 //! - [`queues`]: the queues as data.
-//! - [`claim`]: what a visit needs of a key, and its kinds: [`lock`] and [`semaphore`]. The commands lay the replies out
+//! - [`claim`]: what a visit needs of a key, and its kinds: [`lock`], [`semaphore`] and [`due`]. The commands lay the replies out
 //!   ([`claim::Layout`]).
 //! - [`acquire`]: a new claim. [`visit`]: the service of a queue. [`bindings`]: holds that last as long as a connection.
 //! - [`state`]: all state between commands. [`drain`], [`warnings`] and [`redirect`] handle one special case each.
@@ -21,6 +21,7 @@ mod bindings;
 mod blocked;
 mod claim;
 pub mod drain;
+mod due;
 #[expect(unsafe_code, reason = "timers, jobs and keyspace events call back here")]
 mod events;
 mod lock;
@@ -33,6 +34,7 @@ mod warnings;
 
 pub use acquire::acquire;
 pub use claim::{Answer, Claim, Hold, Terms, Wait};
+pub use due::DueSet;
 pub use events::start;
 pub use lock::foreign_lock;
 pub use queues::Kind;

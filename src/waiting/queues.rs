@@ -1,4 +1,4 @@
-//! The queues of waiters, as data: one queue per lock or semaphore, first come, first served.
+//! The queues of waiters, as data: one queue per key and kind, first come, first served.
 //!
 //! A visit takes a queue out of the map and puts it back afterwards. So the keyspace events of the visit's own write find no queue and
 //! start no visit. To join, to leave and to be served costs O(log N) in the number of clients.
@@ -14,6 +14,8 @@ use crate::primitives::time::UnixMs;
 pub enum Kind {
     Lock,
     Semaphore,
+    /// A sorted set whose members come due.
+    Due,
 }
 
 impl Kind {
@@ -23,11 +25,14 @@ impl Kind {
         match self {
             Self::Lock => "lock",
             Self::Semaphore => "semaphore",
+            Self::Due => "due",
         }
     }
+
+    pub const ALL: [Self; 3] = [Self::Lock, Self::Semaphore, Self::Due];
 }
 
-/// A lock or a semaphore: a key of a database.
+/// The object of a queue: a key of a database, as one kind.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Resource {
     pub key: Rc<[u8]>,

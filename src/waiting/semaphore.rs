@@ -74,7 +74,7 @@ fn wanted<'c>(claim: &'c Claim<'_>) -> Result<semaphore::Claim<'c>> {
         Claim::Permits { owner, lease, capacity, amount } => {
             Ok(semaphore::Claim { owner, capacity: *capacity, amount: *amount, lease: *lease })
         }
-        Claim::Lock { .. } => Err(misplaced()),
+        Claim::Lock { .. } | Claim::Due { .. } => Err(misplaced()),
     }
 }
 

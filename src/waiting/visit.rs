@@ -4,6 +4,7 @@ use std::mem;
 
 use super::blocked::{Delivery, Outcome, Waiter};
 use super::claim::{Answer, Claim, Claimable, Decision, Granted, Held, Hold};
+use super::due::DueSet;
 use super::queues::{ClientId, Kind, Queue, Resource, Ticket};
 use super::state::{is_idle, with};
 use super::{events, redirect};
@@ -14,8 +15,9 @@ use crate::primitives::{lock, semaphore};
 use crate::server::module_api::{Ctx, OwnedStr, Str};
 use crate::server::slots;
 
-/// The longest time without a visit of a queue in a cluster: its slot may leave this node without an event for the key.
-const SLOT_CHECK: DurationMs = DurationMs(1000);
+/// The longest time without a visit of a queue that must be looked after: in a cluster, where its slot may leave this node without an event
+/// for the key, and for a sorted set, which another module may change without an event.
+const CHECK: DurationMs = DurationMs(1000);
 
 /// The shortest time between two visits of a queue by its alarm, so that an unchanged key costs little.
 const PAUSE: DurationMs = DurationMs(1);
@@ -143,6 +145,7 @@ impl Kind {
         match self {
             Self::Lock => &const { operations::<lock::Draft>() },
             Self::Semaphore => &const { operations::<semaphore::Draft>() },
+            Self::Due => &const { operations::<DueSet>() },
         }
     }
 }
@@ -177,8 +180,8 @@ fn deny_all<C: Claimable>(keyspace: &Keyspace, key: Str<'_>) -> Result<usize> {
 }
 
 /// The time of a queue's next visit without an event.
-pub fn next_look(until: Option<UnixMs>, now: UnixMs) -> Option<UnixMs> {
-    let check = slots::is_cluster().then_some(now.plus(SLOT_CHECK));
+pub fn next_look(kind: Kind, until: Option<UnixMs>, now: UnixMs) -> Option<UnixMs> {
+    let check = (kind == Kind::Due || slots::is_cluster()).then_some(now.plus(CHECK));
     until.into_iter().chain(check).min().map(|at| at.max(now.plus(PAUSE)))
 }
 
@@ -280,7 +283,7 @@ impl<'k> Visit<'k> {
             let until = state.denied(entry, &head.claim).map_or(Some(self.keyspace.now().floor_ms()), |denied| denied.until);
             // The key may expire before the lease does.
             let until = until.into_iter().chain(entry.expiry()).min();
-            queue.until = next_look(until, self.keyspace.now().floor_ms());
+            queue.until = next_look(queue.resource.kind, until, self.keyspace.now().floor_ms());
         }
     }
 

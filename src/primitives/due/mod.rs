@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::effect::Effect;
+use super::effect::{Effect, Scheduled};
 use super::time::{DurationMs, UnixMicros, UnixMs};
 
 mod score;
@@ -71,6 +71,8 @@ pub struct Draft {
     changes: BTreeMap<Vec<u8>, Change>,
     /// The changed members that are in the set after the decisions, in the order of the set.
     order: BTreeSet<(Score, Vec<u8>)>,
+    /// The expiry time of a set that must be created again.
+    until: Option<UnixMs>,
 }
 
 /// The score of a member before and after the decisions; `None` without the member.
@@ -83,7 +85,7 @@ struct Change {
 impl Draft {
     #[must_use]
     pub fn new(now: UnixMicros) -> Self {
-        Self { now, read: VecDeque::new(), reached: 0, changes: BTreeMap::new(), order: BTreeSet::new() }
+        Self { now, read: VecDeque::new(), reached: 0, changes: BTreeMap::new(), order: BTreeSet::new(), until: None }
     }
 
     /// Takes the members that are due, the earliest first.
@@ -102,18 +104,27 @@ impl Draft {
     }
 
     /// When the earliest member is due; `None` if none ever is.
-    pub fn next_due(&mut self, stored: &mut impl Schedule, unit: Unit) -> Option<UnixMs> {
-        self.first(stored, 1, |_| false).and_then(|(_, score)| unit.due_at(score))
+    pub fn next_due(&self, stored: &mut impl Schedule, unit: Unit) -> Option<UnixMs> {
+        let is_unchanged = |member: &Vec<u8>| !self.changes.contains_key(member);
+        let read = self.read.iter().find(|(member, _)| is_unchanged(member)).map(|(_, score)| *score);
+        let unchanged = read.or_else(|| {
+            let mut unread = stored.ascending().skip(self.reached);
+            unread.find(|(member, _)| is_unchanged(member)).map(|(_, score)| score)
+        });
+        let changed = self.order.first().map(|(score, _)| *score);
+        changed.into_iter().chain(unchanged).min().and_then(|score| unit.due_at(score))
     }
 
-    /// Puts a member back that its worker never got. Does nothing if the member has been changed since.
-    pub fn put_back(&mut self, stored: &impl Schedule, taken: &Taken) {
+    /// Puts a member back that its worker never got. Does nothing if the member has been changed since. `until` was the expiry time of the
+    /// set when the member was taken.
+    pub fn put_back(&mut self, stored: &mut impl Schedule, taken: &Taken, until: Option<UnixMs>) {
         let current = match self.changes.get(&taken.member) {
             Some(change) => change.after,
             None => stored.score(&taken.member),
         };
         if current == taken.lease {
             self.set(&taken.member, current, Some(taken.was));
+            self.until = until.filter(|_| stored.ascending().next().is_none());
         }
     }
 
@@ -129,8 +140,10 @@ impl Draft {
                 _ => {}
             }
         }
-        let is_empty = added.is_empty() && moved.is_empty() && removed.is_empty();
-        if is_empty { Effect::Keep } else { Effect::Schedule { added, moved, removed } }
+        if added.is_empty() && moved.is_empty() && removed.is_empty() {
+            return Effect::Keep;
+        }
+        Effect::Schedule(Scheduled { added, moved, removed, until: self.until })
     }
 
     /// The first member in the order of the set. If the set must be read, reads up to `likely` members, as long as they are due: the caller
@@ -185,12 +198,11 @@ pub enum Done {
 
 /// Removes a member, or reschedules it to `at`, if its score is still the given one.
 pub fn done<V>(stored: Option<Score>, member: V, score: Score, at: Option<Score>) -> (Done, Effect<V>) {
-    let schedule = |moved, removed| Effect::Schedule { added: Vec::new(), moved, removed };
     match (stored, at) {
         (None, _) => (Done::Missing, Effect::Keep),
         (Some(stored), _) if stored != score => (Done::Changed, Effect::Keep),
         (Some(stored), Some(at)) if stored == at => (Done::Yes, Effect::Keep),
-        (Some(_), Some(at)) => (Done::Yes, schedule(vec![(member, at)], Vec::new())),
-        (Some(_), None) => (Done::Yes, schedule(Vec::new(), vec![member])),
+        (Some(_), Some(at)) => (Done::Yes, Effect::Schedule(Scheduled { moved: vec![(member, at)], ..Scheduled::default() })),
+        (Some(_), None) => (Done::Yes, Effect::Schedule(Scheduled { removed: vec![member], ..Scheduled::default() })),
     }
 }

@@ -30,7 +30,7 @@ impl Set {
     }
 
     fn apply(&mut self, effect: Effect<Vec<u8>>) {
-        let Effect::Schedule { added, moved, removed } = effect else { return assert_eq!(effect, Effect::Keep) };
+        let Effect::Schedule(Scheduled { added, moved, removed, .. }) = effect else { return assert_eq!(effect, Effect::Keep) };
         for (member, score) in added {
             assert_eq!(self.scores.insert(member, score), None, "added a member that is there");
         }
@@ -198,8 +198,8 @@ fn a_leased_member_is_due_again_when_its_lease_ends() {
 
 #[test]
 fn finishing_needs_the_current_score() {
-    let removed = || Effect::Schedule { added: Vec::new(), moved: Vec::new(), removed: vec!["m"] };
-    let moved = |value| Effect::Schedule { added: Vec::new(), moved: vec![("m", score(value))], removed: Vec::new() };
+    let removed = || Effect::Schedule(Scheduled { removed: vec!["m"], ..Scheduled::default() });
+    let moved = |value| Effect::Schedule(Scheduled { moved: vec![("m", score(value))], ..Scheduled::default() });
     for (rule, stored, given, new, expected) in [
         ("missing", None, 5.0, None, (Done::Missing, Effect::Keep)),
         ("missing", None, 5.0, Some(6.0), (Done::Missing, Effect::Keep)),
@@ -225,15 +225,25 @@ fn a_member_is_put_back_unless_it_was_changed() {
         // Meanwhile another client schedules `b`.
         set.scores.insert(b"b".to_vec(), score(7.0));
         let mut draft = Draft::new(at(NOW));
-        taken.iter().for_each(|taken| draft.put_back(&set, taken));
+        taken.iter().for_each(|taken| draft.put_back(&mut set, taken, None));
         set.apply(draft.effect());
         assert_eq!(set.order(), Set::of(&[("a", 1.0), ("b", 7.0)]).order(), "{lease:?}");
     }
+    // Only a set that is created again gets its expiry time again.
+    let until = |set: &mut Set, member: &str| {
+        let mut draft = Draft::new(at(NOW));
+        draft.put_back(set, &Taken { member: member.into(), was: score(1.0), lease: None }, Some(UnixMs(NOW + 5)));
+        let Effect::Schedule(Scheduled { until, added, .. }) = draft.effect() else { return (None, 0) };
+        (until, added.len())
+    };
+    assert_eq!(until(&mut Set::default(), "c"), (Some(UnixMs(NOW + 5)), 1));
+    assert_eq!(until(&mut Set::of(&due), "c"), (None, 1));
+    assert_eq!(until(&mut Set::of(&due), "a"), (None, 0));
     // A member that is put back can be taken in the same draft, and nothing is written in the end.
     let mut set = Set::of(&due);
     let mut draft = Draft::new(at(NOW));
     let taken = draft.take(&mut set, removing(2, Unit::Millis), &mut tokens);
-    taken.iter().for_each(|taken| draft.put_back(&set, taken));
+    taken.iter().for_each(|taken| draft.put_back(&mut set, taken, None));
     assert_eq!(draft.next_due(&mut set, Unit::Millis), Some(UnixMs(1)));
     assert_eq!(names(&draft.take(&mut set, removing(1, Unit::Millis), &mut tokens)), "a");
     assert_eq!(draft.next_due(&mut set, Unit::Millis), Some(UnixMs(2)));
@@ -338,7 +348,7 @@ proptest! {
                 taken.extend(got);
             } else if !taken.is_empty() {
                 let one = if oldest { taken.remove(0) } else { taken.pop().unwrap() };
-                draft.put_back(&set, &one);
+                draft.put_back(&mut set, &one, None);
                 if naive.scores.get(&one.member).copied() == one.lease {
                     naive.scores.insert(one.member.clone(), one.was);
                 }
