@@ -15,6 +15,7 @@ const FAMILIES: &[(&str, &str, &[&str])] = &[
     ("Rate limits", "ratelimit", &["RATELIMIT", "RATELIMIT_RO", "MRATELIMIT"]),
     ("Locks", "locks", &["LOCK", "MLOCK", "UNLOCK", "LOCKRENEW", "LOCKINFO"]),
     ("Semaphores", "semaphores", &["SEMACQUIRE", "SEMRELEASE", "SEMRENEW", "SEMINFO"]),
+    ("Work that comes due", "due", &["ZPOPDUE", "ZMOVEDUE", "ZDONE"]),
     ("Fences", "fences", &["FENCE"]),
     ("Compare-and-set and conditional writes", "compare-and-set",
      &["CAS", "CAD", "MCAS", "HCAS", "SET", "HSET", "DEL", "PEXPIRE"]),

@@ -6,13 +6,14 @@
 mod compat; // other modules' names, with the module argument `compat yes`
 mod conditions; // compare-and-set and the conditional commands
 mod counters; // bounded counters, in strings and hashes, and transfers between them
+pub mod due; // members of a sorted set that come due, without waiting
 mod fences; // ATOMIC.FENCE: the highest number wins
 mod idem; // any command, once
 mod idempotency; // once per period, once per request
 mod lists; // lists of bounded length
 mod locks; // ownership, leases, fences, clients that lock with `SET NX PX`
 mod ratelimit; // every policy: grammar, replies, times, state, replication
-mod rows; // tables that several families share
+pub mod rows; // tables that several families share
 mod semaphores; // permits, leases, the stored format, replication and persistence
 mod times; // no time in a reply is longer than requested
 mod values; // get or set, defaults; and what these share with lists and idempotency

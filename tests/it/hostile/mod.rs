@@ -91,8 +91,14 @@ const DOORS: &[Option<&str>] = &[
 ];
 
 /// Commands for a type that they do not create in every form, so that an empty server does not show the type.
-const WORKS_ON: &[(&str, &str)] =
-    &[("ATOMIC.HCAS", "hash"), ("ATOMIC.HSET", "hash"), ("ATOMIC.HMGETOR", "hash"), ("ATOMIC.POP", "list")];
+const WORKS_ON: &[(&str, &str)] = &[
+    ("ATOMIC.HCAS", "hash"),
+    ("ATOMIC.HSET", "hash"),
+    ("ATOMIC.HMGETOR", "hash"),
+    ("ATOMIC.POP", "list"),
+    ("ATOMIC.ZPOPDUE", "zset"),
+    ("ATOMIC.ZDONE", "zset"),
+];
 
 /// Strings that are not the state of any command.
 const FOREIGN: &[&[u8]] =

@@ -4,6 +4,7 @@
 //! synchronise: [`eventually`] polls with a deadline.
 
 pub mod calls;
+pub mod clock;
 pub mod cluster;
 pub mod docs;
 pub mod installed;

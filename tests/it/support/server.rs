@@ -5,6 +5,7 @@
 //! crashes.
 
 use std::env;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use super::clock;
 use super::installed::module_path;
 use super::line::quoted;
 use super::{Binary, Connection, DEADLINE, Value, eventually};
@@ -23,6 +25,7 @@ pub struct Setup {
     module: Option<Vec<String>>,
     lines: Vec<String>,
     optional: Vec<String>,
+    clock: bool,
 }
 
 impl Setup {
@@ -57,6 +60,12 @@ impl Setup {
     /// Shows `getfenv`, `setfenv` and `newproxy` to scripts, which most servers hide.
     pub fn deprecated_api(self) -> Self {
         self.config_if_known("lua-enable-deprecated-api yes")
+    }
+
+    /// Gives the server a wall clock that [`Server::set_clock`] sets.
+    pub fn with_clock(mut self) -> Self {
+        self.clock = true;
+        self
     }
 
     /// Turns on the append-only file; `fsync` is `always`, `everysec` or `no`.
@@ -109,6 +118,9 @@ impl Server {
             let configuration = setup.file(port, &dir);
             fs::create_dir_all(&dir).unwrap();
             fs::write(dir.join("server.conf"), configuration).unwrap();
+            if setup.clock {
+                clock::prepare(&dir);
+            }
             let child = Mutex::new(spawn(binary, &dir));
             let server = Self { binary: binary.clone(), port, dir: dir.clone(), child, connection: Mutex::new(None) };
             match server.await_ready() {
@@ -140,6 +152,11 @@ impl Server {
     /// The id of its process.
     pub fn pid(&self) -> u32 {
         self.child.lock().unwrap().id()
+    }
+
+    /// Sets its wall clock this many microseconds ahead of the real one.
+    pub fn set_clock(&self, ahead: i64) {
+        clock::set(&self.dir, ahead);
     }
 
     /// Its processor time, within a hundredth of a second. Load on the machine does not stretch it, so tests of duration
@@ -281,9 +298,13 @@ pub fn is_crash(log: &str) -> bool {
 
 fn spawn(binary: &Binary, dir: &Path) -> Child {
     let log = File::options().create(true).append(true).open(dir.join("server.log")).unwrap();
+    let own_clock = clock::of(dir);
+    let mut preload = env::var_os("ATOMIC_PRELOAD").into_iter().collect::<Vec<_>>();
+    preload.extend(own_clock.iter().map(|(library, _)| library.into()));
     Command::new(&binary.path)
         .arg(dir.join("server.conf"))
-        .envs(env::var_os("ATOMIC_PRELOAD").map(|libraries| ("LD_PRELOAD", libraries)))
+        .envs((!preload.is_empty()).then(|| ("LD_PRELOAD", preload.join(OsStr::new(":")))))
+        .envs(own_clock.map(|(_, file)| ("ATOMIC_CLOCK", file)))
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())
         .stderr(log)

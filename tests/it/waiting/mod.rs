@@ -5,6 +5,7 @@
 
 mod bind; // locks that end with their connection
 mod cluster; // slots that leave, keys that migrate
+mod due; // consumers of a sorted set whose members come due
 mod fences; // growth of fences over restarts, failovers and clocks
 mod gone; // keys that disappear while several clients wait
 mod handoff; // every way in which a lock becomes free
