@@ -52,7 +52,7 @@ const COMMANDS: &[Row] = &[
     Row { name: "atomic.push", arity: -6, flags: "write denyoom", key: UPDATE, call: "ATOMIC.PUSH k LEFT 1 VALUES v", keys: &["k"] },
     Row { name: "atomic.pop", arity: -3, flags: "write fast", key: DELETE, call: "ATOMIC.POP k LEFT", keys: &["k"] },
     Row { name: "atomic.once", arity: -4, flags: "write denyoom fast", key: UPDATE, call: "ATOMIC.ONCE k PX 5", keys: &["k"] },
-    Row { name: "atomic.idembegin", arity: 4, flags: "write denyoom fast", key: UPDATE, call: "ATOMIC.IDEMBEGIN k f 5", keys: &["k"] },
+    Row { name: "atomic.idembegin", arity: -4, flags: "write denyoom fast", key: UPDATE, call: "ATOMIC.IDEMBEGIN k f 5", keys: &["k"] },
     Row { name: "atomic.idemend", arity: 6, flags: "write", key: UPDATE, call: "ATOMIC.IDEMEND k t r PX 5", keys: &["k"] },
     Row { name: "atomic.idemabort", arity: 3, flags: "write fast", key: DELETE, call: "ATOMIC.IDEMABORT k t", keys: &["k"] },
     Row { name: "atomic.idem", arity: -4, flags: "write movablekeys", key: UPDATE, call: "ATOMIC.IDEM k 5 MSET a 1 b 2", keys: &["k", "a", "b"] },

@@ -70,7 +70,8 @@ const CALLS: &[(&str, &str, &str, &str)] = &[
         "K, 'LEFT', 3, 'EVICT', 'PX', 100000, 'RANGE', 'VALUES', 'x', 'y'"),
     ("pop", "RPUSH k a b c", "K, 'RIGHT', {keep = 1, count = 9}", "K, 'RIGHT', 'COUNT', 9, 'KEEP', 1"),
     ("once", "", "K, {value = 'v', px = 100000}", "K, 'PX', 100000, 'VALUE', 'v'"),
-    ("idembegin", "", "K, 'token', 100000", "K, 'token', 100000"),
+    ("idembegin", "", "K, 'print', 100000", "K, 'print', 100000"),
+    ("idembegin", "", "K, 'print', 100000, {token = 'mine'}", "K, 'print', 100000, 'TOKEN', 'mine'"),
     ("idemend", "ATOMIC.IDEMBEGIN k token 100000", "K, 'token', 'response', {px = 100000}", "K, 'token', 'response', 'PX', 100000"),
     ("idemabort", "ATOMIC.IDEMBEGIN k token 100000", "K, 'token'", "K, 'token'"),
 ];
