@@ -1,8 +1,9 @@
 //! `ATOMIC.IDEMEND key token response PX ms`: ends a request and stores its response for retries.
 //!
 //! `token` is that of `ATOMIC.IDEMBEGIN`; `response` is any bytes.
-//! Reply: 1 stored; 0 the token does not hold the request (any more): it is done, its lease expired, or another attempt started;
-//! -1 no such key. TTL: the key expires `ms` from now. Replicates: `SET key state PXAT t` when stored, else nothing.
+//! Reply: 1 stored, now or by an earlier call with this token, whose response and TTL stay; 0 the token does not hold the request (any
+//! more): another attempt ended it or started, or the lease expired; -1 no such key.
+//! TTL: the key expires `ms` from now. Replicates: `SET key state PXAT t` when stored now, else nothing.
 //! Works above `maxmemory`, too: the response of a request that ran must be recorded, or the request runs again.
 //! Errors: WRONGTYPE when the key holds anything but an idempotency record; `PX must be an integer between 1 and 4611686018427387903`;
 //! syntax error.

@@ -55,7 +55,7 @@ const COMMANDS: &[Row] = &[
     Row { name: "atomic.zmovedue", arity: -3, flags: "write blocking", key: UPDATE, call: "ATOMIC.ZMOVEDUE k j", keys: &["k", "j"] },
     Row { name: "atomic.zdone", arity: -4, flags: "write fast", key: DELETE, call: "ATOMIC.ZDONE k a 1", keys: &["k"] },
     Row { name: "atomic.once", arity: -4, flags: "write denyoom fast", key: UPDATE, call: "ATOMIC.ONCE k PX 5", keys: &["k"] },
-    Row { name: "atomic.idembegin", arity: 4, flags: "write denyoom fast", key: UPDATE, call: "ATOMIC.IDEMBEGIN k f 5", keys: &["k"] },
+    Row { name: "atomic.idembegin", arity: -4, flags: "write denyoom fast", key: UPDATE, call: "ATOMIC.IDEMBEGIN k f 5", keys: &["k"] },
     Row { name: "atomic.idemend", arity: 6, flags: "write", key: UPDATE, call: "ATOMIC.IDEMEND k t r PX 5", keys: &["k"] },
     Row { name: "atomic.idemabort", arity: 3, flags: "write fast", key: DELETE, call: "ATOMIC.IDEMABORT k t", keys: &["k"] },
     Row { name: "atomic.idem", arity: -4, flags: "write movablekeys", key: UPDATE, call: "ATOMIC.IDEM k 5 MSET a 1 b 2", keys: &["k", "a", "b"] },

@@ -89,6 +89,8 @@ fn the_stream_is_plain_commands_in_absolute_time() {
                 ("", "ATOMIC.ONCE k PX 5000 VALUE v", &["SET k v PXAT <t>"]),
                 ("", "ATOMIC.ONCE k PX 5000", &["SET k \"\" PXAT <t>"]),
                 ("", "ATOMIC.IDEMBEGIN k f 5000", &["SET k <state> PXAT <t>"]),
+                ("", "ATOMIC.IDEMBEGIN k f 5000 TOKEN a", &["SET k <state> PXAT <t>"]),
+                ("ATOMIC.IDEMBEGIN k f 5000 TOKEN a", "ATOMIC.IDEMEND k a r PX 5000", &["SET k <state> PXAT <t>"]),
                 ("", "ATOMIC.PUSH k RIGHT 5 VALUES a b", &["RPUSH k a b"]),
                 ("RPUSH k x", "ATOMIC.PUSH k LEFT 2 VALUES a b", &["MULTI", "LPUSH k a b", "RPOP k 1", "EXEC"]),
                 (
@@ -117,6 +119,8 @@ fn the_stream_is_plain_commands_in_absolute_time() {
 fn a_no_op_is_not_a_write() {
     each_server(|server| {
         let begun = "ATOMIC.IDEMBEGIN k f 90000";
+        let named = "ATOMIC.IDEMBEGIN k f 90000 TOKEN a";
+        let ended = &format!("{named}; ATOMIC.IDEMEND k a r PX 90000");
         check_changes_nothing(
             server,
             &[
@@ -130,6 +134,11 @@ fn a_no_op_is_not_a_write() {
                 ("SET k v", "ATOMIC.POP k LEFT"),
                 (begun, begun),
                 (begun, "ATOMIC.IDEMBEGIN k g 5000"),
+                (named, named),
+                (named, "ATOMIC.IDEMBEGIN k f 5000 TOKEN b"),
+                (ended, "ATOMIC.IDEMEND k a s PX 5000"),
+                (ended, "ATOMIC.IDEMEND k b s PX 5000"),
+                (ended, "ATOMIC.IDEMABORT k a"),
                 (begun, "ATOMIC.IDEMEND k x r PX 5000"),
                 (begun, "ATOMIC.IDEMABORT k x"),
                 ("", "ATOMIC.IDEMEND k x r PX 5000"),

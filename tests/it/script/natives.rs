@@ -74,7 +74,8 @@ const CALLS: &[(&str, &str, &str, &str)] = &[
     ("zmovedue", "ZADD k 1 a 2 b", "K, 'j', {left = true, count = 5}", "K, 'j', 'LEFT', 'COUNT', 5"),
     ("zdone", "ZADD k 1 a", "K, 'a', 1.0, {at = 2.5}", "K, 'a', 1.0, 'AT', 2.5"),
     ("once", "", "K, {value = 'v', px = 100000}", "K, 'PX', 100000, 'VALUE', 'v'"),
-    ("idembegin", "", "K, 'token', 100000", "K, 'token', 100000"),
+    ("idembegin", "", "K, 'print', 100000", "K, 'print', 100000"),
+    ("idembegin", "", "K, 'print', 100000, {token = 'mine'}", "K, 'print', 100000, 'TOKEN', 'mine'"),
     ("idemend", "ATOMIC.IDEMBEGIN k token 100000", "K, 'token', 'response', {px = 100000}", "K, 'token', 'response', 'PX', 100000"),
     ("idemabort", "ATOMIC.IDEMBEGIN k token 100000", "K, 'token'", "K, 'token'"),
 ];

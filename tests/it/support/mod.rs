@@ -10,6 +10,7 @@ pub mod docs;
 pub mod installed;
 pub mod line;
 pub mod locks;
+pub mod lossy;
 pub mod real_replica;
 pub mod replica;
 pub mod resp;
@@ -18,6 +19,7 @@ pub mod transcript;
 
 pub use installed::{Binary, each_installed, module_path};
 pub use line::argv;
+pub use lossy::{Loss, Lossy, Resender};
 pub use real_replica::RealReplica;
 pub use replica::FakeReplica;
 pub use resp::{Connection, Value};

@@ -106,6 +106,39 @@ impl Value {
     }
 }
 
+impl Value {
+    /// Appends the reply as the server sent it. A null array becomes a null.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let bulk = |kind: char, bytes: &[u8], out: &mut Vec<u8>| {
+            out.extend_from_slice(format!("{kind}{}\r\n", bytes.len()).as_bytes());
+            out.extend_from_slice(bytes);
+            out.extend_from_slice(b"\r\n");
+        };
+        let items = |kind: char, items: &[Self], out: &mut Vec<u8>| {
+            out.extend_from_slice(format!("{kind}{}\r\n", items.len()).as_bytes());
+            items.iter().for_each(|item| item.encode(out));
+        };
+        match self {
+            Self::Status(text) => out.extend_from_slice(format!("+{text}\r\n").as_bytes()),
+            Self::Error(text) => out.extend_from_slice(format!("-{text}\r\n").as_bytes()),
+            Self::Integer(number) => out.extend_from_slice(format!(":{number}\r\n").as_bytes()),
+            Self::Double(text) => out.extend_from_slice(format!(",{text}\r\n").as_bytes()),
+            Self::Bool(truth) => out.extend_from_slice(if *truth { b"#t\r\n" } else { b"#f\r\n" }),
+            Self::BigNumber(text) => out.extend_from_slice(format!("({text}\r\n").as_bytes()),
+            Self::Null => out.extend_from_slice(b"$-1\r\n"),
+            Self::Bulk(bytes) => bulk('$', bytes, out),
+            Self::Verbatim(format, bytes) => bulk('=', &[format.as_bytes(), b":", bytes].concat(), out),
+            Self::Array(list) => items('*', list, out),
+            Self::Set(list) => items('~', list, out),
+            Self::Push(list) => items('>', list, out),
+            Self::Map(pairs) => {
+                out.extend_from_slice(format!("%{}\r\n", pairs.len()).as_bytes());
+                pairs.iter().flat_map(|(name, value)| [name, value]).for_each(|item| item.encode(out));
+            }
+        }
+    }
+}
+
 /// The reply as redis-cli prints it, for messages and transcripts.
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -174,6 +207,11 @@ impl Connection {
         stream.set_read_timeout(Some(DEADLINE))?;
         stream.set_write_timeout(Some(DEADLINE))?;
         Ok(Self { stream: BufReader::new(stream) })
+    }
+
+    /// The socket, for a second thread.
+    pub(super) fn socket(&self) -> TcpStream {
+        self.stream.get_ref().try_clone().unwrap()
     }
 
     /// Switches to RESP3.

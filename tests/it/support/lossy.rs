@@ -1,0 +1,173 @@
+//! A network that loses a reply, and a client that then sends its command again, as client libraries do by default.
+//!
+//! [`Lossy`] is a proxy in front of a server. Told to, it keeps the reply of a command that the server has run. [`Resender`] is the client:
+//! where another one would wait for its timeout, it waits until the reply is lost, so that no test depends on a time.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use super::{Connection, Server, Value, argv, eventually};
+
+/// How a reply is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// The network closes the connection on both sides.
+    Closed,
+    /// Nothing comes. The client closes its connection after its timeout and opens another one, as redis-py does.
+    Abandoned,
+    /// Nothing comes. The client opens another connection and the first one lives on, as in a pool or with a half-open peer.
+    Kept,
+}
+
+impl Loss {
+    pub const ALL: [Self; 3] = [Self::Closed, Self::Abandoned, Self::Kept];
+}
+
+#[derive(Default)]
+struct State {
+    /// The replies that are still to pass before one is lost that way.
+    armed: Option<(usize, Loss)>,
+    /// The reply that was lost.
+    lost: Option<Value>,
+    /// The proxy accepts no further connection.
+    over: bool,
+}
+
+/// A proxy on a port of this machine.
+pub struct Lossy {
+    port: u16,
+    state: Arc<Mutex<State>>,
+}
+
+impl Lossy {
+    /// Starts a proxy in front of `server`, which passes everything.
+    pub fn start(server: &Server) -> Self {
+        let (behind, state) = (server.port(), Arc::<Mutex<State>>::default());
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let proxy = Self { port: listener.local_addr().unwrap().port(), state: Arc::clone(&state) };
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                if locked(&state).over {
+                    return;
+                }
+                if let (Ok(client), Ok(server)) = (client, Connection::open(behind)) {
+                    connect(client, server, Arc::clone(&state));
+                }
+            }
+        });
+        proxy
+    }
+
+    /// Loses the reply that follows `passed` others. Replies count over all connections.
+    pub fn lose_after(&self, passed: usize, loss: Loss) {
+        let mut state = locked(&self.state);
+        state.lost = None;
+        state.armed = Some((passed, loss));
+    }
+
+    /// The reply that was lost, if one was.
+    pub fn lost(&self) -> Option<Value> {
+        locked(&self.state).lost.clone()
+    }
+}
+
+impl Drop for Lossy {
+    fn drop(&mut self) {
+        locked(&self.state).over = true;
+        let _ = TcpStream::connect(("127.0.0.1", self.port));
+    }
+}
+
+fn locked(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Carries bytes to the server and replies back until either side closes. Either end closes the other.
+fn connect(client: TcpStream, mut server: Connection, state: Arc<Mutex<State>>) {
+    client.set_nodelay(true).unwrap();
+    let (mut requests, mut replies) = (client.try_clone().unwrap(), client);
+    let (mut up, down) = (server.socket(), server.socket());
+    thread::spawn(move || {
+        let mut bytes = [0; 4096];
+        while let Ok(count @ 1..) = requests.read(&mut bytes) {
+            if up.write_all(&bytes[..count]).is_err() {
+                break;
+            }
+        }
+        let _ = up.shutdown(Shutdown::Both);
+    });
+    thread::spawn(move || {
+        while let Ok(reply) = server.read() {
+            match loses(&mut locked(&state), &reply) {
+                Some(Loss::Closed) => break,
+                Some(Loss::Abandoned | Loss::Kept) => {}
+                None => {
+                    let mut bytes = Vec::new();
+                    reply.encode(&mut bytes);
+                    if replies.write_all(&bytes).is_err() {
+                        break;
+                    }
+                }
+            }
+        }
+        let _ = replies.shutdown(Shutdown::Both);
+        let _ = down.shutdown(Shutdown::Both);
+    });
+}
+
+/// Whether and how this reply is lost.
+fn loses(state: &mut State, reply: &Value) -> Option<Loss> {
+    let (passed, loss) = state.armed.take()?;
+    if let Some(left) = passed.checked_sub(1) {
+        state.armed = Some((left, loss));
+        return None;
+    }
+    state.lost = Some(reply.clone());
+    Some(loss)
+}
+
+/// A client behind the proxy, with one connection at a time.
+pub struct Resender<'a> {
+    proxy: &'a Lossy,
+    connection: Connection,
+    /// Connections that it gave up but did not close.
+    kept: Vec<Connection>,
+}
+
+impl<'a> Resender<'a> {
+    pub fn connect(proxy: &'a Lossy) -> Self {
+        Self { proxy, connection: Connection::open(proxy.port).unwrap(), kept: Vec::new() }
+    }
+
+    /// Runs a command whose reply passes.
+    #[track_caller]
+    pub fn run(&mut self, command: &str) -> Value {
+        self.connection.run(command)
+    }
+
+    /// Sends a command and loses its reply. Returns the reply, which the client does not see.
+    #[track_caller]
+    pub fn lose(&mut self, command: &str, loss: Loss) -> Value {
+        self.proxy.lose_after(0, loss);
+        self.connection.send(&argv(command)).unwrap();
+        let lost = eventually("the reply is lost", || self.proxy.lost());
+        assert!(!self.connection.has_input(Duration::ZERO) || loss == Loss::Closed, "{command}: the lost reply came");
+        lost
+    }
+
+    /// Opens another connection after a loss. The server has noticed the end of the old one if it was closed.
+    #[track_caller]
+    pub fn reconnect(&mut self, loss: Loss, server: &Server) {
+        let old = std::mem::replace(&mut self.connection, Connection::open(self.proxy.port).unwrap());
+        match loss {
+            Loss::Kept => self.kept.push(old),
+            Loss::Closed | Loss::Abandoned => {
+                drop(old);
+                await_clients(server, self.kept.len() + 1);
+            }
+        }
+    }
+}
