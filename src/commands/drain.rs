@@ -9,12 +9,11 @@
 //! Errors: a syntax error; a refusal in MULTI and in scripts. Where modules have no ACL categories (Redis 7.0), `NOPERM` for a
 //! user without permission to run `MODULE UNLOAD`.
 
+use super::admin;
 use super::spec::{Arg, Command, Keys, Spec};
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
-use crate::server::acl::categories_exist;
 use crate::server::args::{Args, is, syntax};
-use crate::server::module_api::OwnedStr;
 use crate::server::reply::{Reply, number};
 use crate::waiting::drain;
 
@@ -56,12 +55,8 @@ impl Command for Drain {
         if flags.is_in_exec() || flags.is_nested() {
             return Err(Error::Text("ERR ATOMIC.DRAIN is not allowed in transactions or in calls of modules"));
         }
-        if !categories_exist() {
-            let unload = [&b"MODULE"[..], b"UNLOAD", b"atomic"].map(OwnedStr::new);
-            if !ctx.caller_may(OwnedStr::slice_as_str(&unload)) {
-                return Err(Error::Text("NOPERM ATOMIC.DRAIN requires permission to run 'module|unload' on this server"));
-            }
-        }
+        const REFUSAL: &str = "NOPERM ATOMIC.DRAIN requires permission to run 'module|unload' on this server";
+        admin::check(ctx, [b"MODULE", b"UNLOAD", b"atomic"], REFUSAL)?;
         let answered = match switch {
             Switch::On => drain::start(ctx)?,
             Switch::Off => {

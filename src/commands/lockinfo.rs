@@ -6,6 +6,9 @@
 //!   `fence`    the fencing token; 0 for a string lock
 //!   `ttl`      ms until the last lease ends, or -1
 //!   `waiters`  the number of waiting clients
+//!   `bound`    an array of `[owner, client-id]`: the owners whose hold is bound to a connection, in the order of `owners`
+//!   `queue`    the owners that wait, in order, at most the first 100
+//! `waiters`, `bound` and `queue` are what this node knows: a replica has no waiters and no bound holds.
 //! Works on replicas. Errors: as ATOMIC.LOCK.
 
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
@@ -16,9 +19,13 @@ use crate::primitives::time::{DurationMs, UnixMs};
 use crate::server::args::Args;
 use crate::server::module_api::Str;
 use crate::server::reply::{Reply, number};
+use crate::waiting::report::{self, Clients};
 use crate::waiting::{self, Kind};
 
 pub struct LockInfo;
+
+/// The most owners in `queue`.
+pub const QUEUE: usize = 100;
 
 impl Command for LockInfo {
     const SPEC: Spec = Spec {
@@ -26,7 +33,7 @@ impl Command for LockInfo {
         flags: c"readonly",
         categories: c"string",
         summary: c"Returns the owners, fencing token, TTL and waiters of a lock.",
-        complexity: c"O(N) with N owners",
+        complexity: c"O(N*log(N)) with N owners",
         since: c"0.1.0",
         arity: 2,
         keys: Keys::first(KeyFlags::Read),
@@ -44,12 +51,19 @@ impl Command for LockInfo {
     fn run(keyspace: &Keyspace, key: Str<'_>) -> Result<Reply> {
         let now = keyspace.now().floor_ms();
         let stored = keyspace.read(key, decode)?;
-        let waiters = waiting::waiters(keyspace, Kind::Lock, key)?;
-        Ok(match stored {
-            None => Reply::Map(Vec::new()),
-            Some(Stored::Foreign { token, until }) => foreign(token, until.map(|until| until.since(now)), waiters),
-            Some(Stored::Ours(lock)) => lock.valid(now).map_or_else(|| Reply::Map(Vec::new()), |lock| ours(&lock, now, waiters)),
-        })
+        let clients = |owners: &[&Holder]| report::clients(keyspace, Kind::Lock, key, owners.iter().map(|holder| &*holder.owner), QUEUE);
+        match stored {
+            Some(Stored::Foreign { token, until }) => Ok(foreign(token, until.map(|until| until.since(now)), clients(&[])?)),
+            Some(Stored::Ours(lock)) => match lock.valid(now) {
+                None => Ok(Reply::Map(Vec::new())),
+                Some(lock) => {
+                    let holders = in_order(&lock);
+                    let clients = clients(&holders)?;
+                    Ok(ours(&lock, &holders, now, clients))
+                }
+            },
+            None => Ok(Reply::Map(Vec::new())),
+        }
     }
 }
 
@@ -60,22 +74,26 @@ fn decode(mut found: Found<'_>) -> Result<Stored> {
     Ok(stored)
 }
 
-fn foreign(token: Vec<u8>, ttl: Option<DurationMs>, waiters: i64) -> Reply {
-    let ttl = ttl.map_or(-1, DurationMs::reply);
-    let owner = Reply::Array(vec![Reply::Bulk(token), Reply::Integer(1), Reply::Integer(ttl)]);
-    info("string", vec![owner], 0, ttl, waiters)
+/// The holders in order of acquisition, by fence: the storage reuses free places.
+fn in_order(lock: &Lock) -> Vec<&Holder> {
+    let mut holders: Vec<_> = lock.holders.iter().collect();
+    holders.sort_by_key(|holder| holder.fence);
+    holders
 }
 
-fn ours(lock: &Lock, now: UnixMs, waiters: i64) -> Reply {
+fn foreign(token: Vec<u8>, ttl: Option<DurationMs>, clients: Clients) -> Reply {
+    let ttl = ttl.map_or(-1, DurationMs::reply);
+    let owner = Reply::Array(vec![Reply::Bulk(token), Reply::Integer(1), Reply::Integer(ttl)]);
+    info("string", vec![owner], 0, ttl, clients)
+}
+
+fn ours(lock: &Lock, holders: &[&Holder], now: UnixMs, clients: Clients) -> Reply {
     let mode = match lock.mode {
         Mode::Exclusive => "exclusive",
         Mode::Shared => "shared",
     };
-    // In order of acquisition, by fence: the storage reuses free places.
-    let mut holders: Vec<_> = lock.holders.iter().collect();
-    holders.sort_by_key(|holder| holder.fence);
-    let owners = holders.into_iter().map(|holder| owner(holder, now)).collect();
-    info(mode, owners, number(lock.fence), lock.deadline().since(now).reply(), waiters)
+    let owners = holders.iter().map(|holder| owner(holder, now)).collect();
+    info(mode, owners, number(lock.fence), lock.deadline().since(now).reply(), clients)
 }
 
 fn owner(holder: &Holder, now: UnixMs) -> Reply {
@@ -86,12 +104,24 @@ fn owner(holder: &Holder, now: UnixMs) -> Reply {
     ])
 }
 
-fn info(mode: &str, owners: Vec<Reply>, fence: i64, ttl: i64, waiters: i64) -> Reply {
-    Reply::Map(vec![
+fn info(mode: &str, owners: Vec<Reply>, fence: i64, ttl: i64, clients: Clients) -> Reply {
+    let mut fields = vec![
         ("mode", Reply::text(mode)),
         ("owners", Reply::Array(owners)),
         ("fence", Reply::Integer(fence)),
         ("ttl", Reply::Integer(ttl)),
-        ("waiters", Reply::Integer(waiters)),
-    ])
+    ];
+    fields.extend(client_fields(clients));
+    Reply::Map(fields)
+}
+
+/// The fields about clients, which stand last. A client that reads `owners` expects three elements of each entry, so the connections are
+/// a field of their own.
+pub fn client_fields(clients: Clients) -> [(&'static str, Reply); 3] {
+    let bound = |(owner, client)| Reply::Array(vec![Reply::Bulk(owner), Reply::Integer(number(client))]);
+    [
+        ("waiters", Reply::Integer(number(clients.waiting))),
+        ("bound", Reply::Array(clients.bound.into_iter().map(bound).collect())),
+        ("queue", Reply::Array(clients.queue.into_iter().map(Reply::Bulk).collect())),
+    ]
 }

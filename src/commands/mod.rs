@@ -2,6 +2,7 @@
 //!
 //! This file lists them. [`spec`] defines the parts of a command, [`guard`] its entry from the server.
 
+mod admin;
 mod cad;
 mod cas;
 mod conditions;
@@ -53,6 +54,7 @@ mod terms;
 mod throttle;
 mod transfer;
 mod unlock;
+mod waiters;
 mod zdone;
 mod zmovedue;
 mod zpopdue;
@@ -79,6 +81,7 @@ pub const ALL: &[Entry] = &[
     entry::<lockrenew::LockRenew>(),
     entry::<fence::Fence>(),
     entry::<lockinfo::LockInfo>(),
+    entry::<waiters::Waiters>(),
     entry::<drain::Drain>(),
     entry::<semacquire::SemAcquire>(),
     entry::<semrelease::SemRelease>(),

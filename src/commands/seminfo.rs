@@ -4,9 +4,10 @@
 //!   `in-use`   the number of permits in use
 //!   `owners`   an array of `[owner, permits, ttl-ms]`, sorted by owner
 //!   `ttl`      ms until the last lease ends
-//!   `waiters`  the number of waiting clients
+//!   `waiters`, `bound`, `queue`  as in ATOMIC.LOCKINFO
 //! Works on replicas. Errors: as ATOMIC.SEMACQUIRE.
 
+use super::lockinfo::{QUEUE, client_fields};
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
@@ -14,7 +15,7 @@ use crate::primitives::semaphore;
 use crate::server::args::Args;
 use crate::server::module_api::Str;
 use crate::server::reply::{Reply, number, ttl};
-use crate::waiting::{self, Kind};
+use crate::waiting::{self, Kind, report};
 
 pub struct SemInfo;
 
@@ -48,15 +49,18 @@ impl Command for SemInfo {
         }
         let in_use = owners.values().map(|owner| owner.permits).fold(0, u64::saturating_add);
         let until = owners.values().map(|owner| owner.until).max();
+        let names = owners.keys().map(Vec::as_slice);
+        let clients = report::clients(keyspace, Kind::Semaphore, key, names, QUEUE)?;
         let listed = owners.into_iter().map(|(name, owner)| {
             let numbers = [number(owner.permits), ttl(Some(owner.until), now)].map(Reply::Integer);
             Reply::Array([Reply::Bulk(name)].into_iter().chain(numbers).collect())
         });
-        Ok(Reply::Map(vec![
+        let mut fields = vec![
             ("in-use", Reply::Integer(number(in_use))),
             ("owners", Reply::Array(listed.collect())),
             ("ttl", Reply::Integer(ttl(until, now))),
-            ("waiters", Reply::Integer(waiting::waiters(keyspace, Kind::Semaphore, key)?)),
-        ]))
+        ];
+        fields.extend(client_fields(clients));
+        Ok(Reply::Map(fields))
     }
 }

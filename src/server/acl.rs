@@ -36,6 +36,16 @@ impl Caller {
             Self::User(user) => user.may(words),
         }
     }
+
+    /// Whether the caller may read a key.
+    #[must_use]
+    pub fn may_read(&self, key: Str<'_>) -> bool {
+        match self {
+            Self::Nobody => true,
+            Self::Stranger => false,
+            Self::User(user) => user.may_read(key),
+        }
+    }
 }
 
 impl User {
@@ -71,12 +81,21 @@ impl User {
         unsafe { api!(RedisModule_ACLCheckCommandPermissions)(self.0, argv, argc) == raw::REDISMODULE_OK as c_int }
     }
 
+    /// Whether the user may read a key.
+    #[must_use]
+    pub fn may_read(&self, key: Str<'_>) -> bool {
+        self.may_use(key, raw::REDISMODULE_CMD_KEY_ACCESS)
+    }
+
     /// Whether the user may read and change a key.
     #[must_use]
     pub fn may_update(&self, key: Str<'_>) -> bool {
-        const FLAGS: u32 = raw::REDISMODULE_CMD_KEY_ACCESS | raw::REDISMODULE_CMD_KEY_UPDATE;
+        self.may_use(key, raw::REDISMODULE_CMD_KEY_ACCESS | raw::REDISMODULE_CMD_KEY_UPDATE)
+    }
+
+    fn may_use(&self, key: Str<'_>, flags: u32) -> bool {
         // SAFETY: the user is alive until `drop`, and the borrow keeps the key name alive.
-        unsafe { api!(RedisModule_ACLCheckKeyPermissions)(self.0, key.raw(), FLAGS as c_int) == raw::REDISMODULE_OK as c_int }
+        unsafe { api!(RedisModule_ACLCheckKeyPermissions)(self.0, key.raw(), flags as c_int) == raw::REDISMODULE_OK as c_int }
     }
 
     /// Whether the user's rules plainly allow every command and every key. False if the server does not show the rules (before 7.0.6).

@@ -40,6 +40,10 @@ impl Place for Waiter {
     fn owner(&self) -> Option<&[u8]> {
         self.claim.owner()
     }
+
+    fn since(&self) -> UnixMs {
+        self.since
+    }
 }
 
 impl Waiter {

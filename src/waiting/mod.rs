@@ -13,6 +13,7 @@
 //!   ([`claim::Layout`]).
 //! - [`acquire`]: a new claim. [`visit`]: the service of a queue. [`bindings`]: holds that last as long as a connection.
 //! - [`state`]: all state between commands. [`drain`], [`warnings`] and [`redirect`] handle one special case each.
+//!   [`report`]: what an operator sees.
 //! - [`blocked`] and [`events`]: the edge to the server.
 
 mod acquire;
@@ -27,6 +28,7 @@ mod events;
 mod lock;
 mod queues;
 mod redirect;
+pub mod report;
 mod semaphore;
 mod state;
 mod visit;
@@ -39,6 +41,6 @@ pub use events::start;
 pub use lock::foreign_lock;
 pub use queues::Kind;
 pub use semaphore::foreign_semaphore;
-pub use state::{acquired, figures, forget, renewed, resource, stop, waiters};
+pub use state::{acquired, figures, forget, renewed, resource, stop};
 pub use visit::{settled, visit};
 pub use warnings::warn_once;

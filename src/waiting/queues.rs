@@ -54,8 +54,13 @@ impl Resource {
 /// The id of a client of the server.
 pub type ClientId = u64;
 
-/// The order of the places in a queue. A lower ticket is served first.
-pub type Ticket = u64;
+/// A place in a queue. A lower ticket is served first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket {
+    number: u64,
+    /// The time at which the owner took the place. A request that takes the place over keeps it.
+    pub since: UnixMs,
+}
 
 /// The clients that wait for one resource. `W` is the data of a waiter.
 ///
@@ -83,6 +88,9 @@ pub struct Queue<W> {
 pub trait Place {
     /// The owner of the place, if it has one.
     fn owner(&self) -> Option<&[u8]>;
+
+    /// The time at which the waiter joins its queue.
+    fn since(&self) -> UnixMs;
 }
 
 impl<W: Place> Queue<W> {
@@ -188,7 +196,8 @@ pub struct Queues<W> {
     queues: BTreeMap<Rc<[u8]>, Vec<Queue<W>>>,
     positions: BTreeMap<ClientId, Position>,
     alarms: BTreeSet<(UnixMs, Resource)>,
-    next_ticket: Ticket,
+    /// The number of the next ticket.
+    next_ticket: u64,
     /// The number of places in the queues, those during a visit not included.
     places: usize,
     /// Tickets of clients that left while a visit had their queue.
@@ -218,6 +227,11 @@ impl<W: Place> Queues<W> {
     /// The number of waiting clients.
     pub fn clients(&self) -> usize {
         self.positions.len()
+    }
+
+    /// The number of places whose connection closed.
+    pub fn vacant_places(&self) -> usize {
+        self.places.saturating_sub(self.positions.len())
     }
 
     /// Whether there is no place in any queue, except those that a visit has.
@@ -297,7 +311,7 @@ impl<W: Place> Queues<W> {
     pub fn join(&mut self, resource: &Resource, client: ClientId, waiter: W, until: Option<UnixMs>, place: Option<Ticket>) {
         let mut queue = self.take(resource.db, resource.kind, &resource.key).unwrap_or_else(|| Queue::new(resource.clone()));
         let ticket = place.unwrap_or_else(|| {
-            let ticket = self.next_ticket;
+            let ticket = Ticket { number: self.next_ticket, since: waiter.since() };
             self.next_ticket = self.next_ticket.wrapping_add(1);
             ticket
         });
@@ -381,6 +395,10 @@ mod tests {
         fn owner(&self) -> Option<&[u8]> {
             self.1.map(str::as_bytes)
         }
+
+        fn since(&self) -> UnixMs {
+            UnixMs(self.0)
+        }
     }
 
     fn with(clients: &[u64]) -> Queues<Waiting> {
@@ -422,15 +440,20 @@ mod tests {
         // The connections of a and b close.
         assert!(queues.leave(1, |_| Some(UnixMs(20))).unwrap().was_head);
         queues.leave(2, |_| Some(UnixMs(10)));
-        let mut queue = visit(&mut queues).unwrap();
+        let queue = visit(&mut queues).unwrap();
         assert_eq!((queue.len(), queue.places(), queue.head().map(|(_, waiter)| waiter.0)), (1, 3, Some(3)));
         assert_eq!(queue.next_alarm(), Some(UnixMs(5)));
+        queues.put_back(queue);
+        assert_eq!((queues.clients(), queues.vacant_places()), (1, 2));
+        let mut queue = visit(&mut queues).unwrap();
         // a comes again.
         let place = queue.place_of(b"a").unwrap();
         assert!(queue.remove(place).is_none());
         queues.put_back(queue);
         join(&mut queues, 4, "a", Some(place));
         assert_eq!(queues.next_alarm(), Some(UnixMs(5)));
+        let head = queues.find(0, Kind::Lock, b"k").and_then(Queue::head).map(|(ticket, waiter)| (waiter.0, ticket.since));
+        assert_eq!(head, Some((4, UnixMs(1))), "the owner has waited since its first request");
         // The place of b ends, and it joins at the end.
         queues.drop_ended_places(&resource("k", 0), UnixMs(10));
         assert_eq!(queues.find(0, Kind::Lock, b"k").map(|queue| (queue.places(), queue.place_of(b"b"))), Some((2, None)));

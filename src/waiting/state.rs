@@ -13,7 +13,6 @@ use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
 use crate::primitives::time::{DurationMs, UnixMs};
 use crate::server::module_api::Str;
-use crate::server::reply::number;
 use crate::server::thread::ServerThread;
 
 /// A timer of the server.
@@ -202,15 +201,6 @@ pub fn set_draining(draining: bool) {
     DRAINING.store(draining, Ordering::Relaxed);
 }
 
-/// The number of clients that wait for a resource.
-pub fn waiters(keyspace: &Keyspace, kind: Kind, key: Str<'_>) -> Result<i64> {
-    if is_idle() {
-        return Ok(0);
-    }
-    let db = keyspace.ctx().db();
-    with(|state| number(state.queues.waiters(db, kind, key.bytes())))
-}
-
 /// Unbinds the hold of an owner that released everything.
 pub fn forget(keyspace: &Keyspace, kind: Kind, key: Str<'_>, owner: &[u8]) -> Result<()> {
     if BINDINGS.load(Ordering::Relaxed) == 0 {
@@ -246,7 +236,7 @@ fn holder(keyspace: &Keyspace, kind: Kind, key: Str<'_>, owner: &[u8]) -> Holder
 }
 
 /// The figures for INFO.
-pub fn figures() -> Result<[(&'static str, u64); 6]> {
+pub fn figures() -> Result<[(&'static str, u64); 7]> {
     let count = |count| u64::try_from(count).unwrap_or(u64::MAX);
     with(|state| {
         [
@@ -254,6 +244,7 @@ pub fn figures() -> Result<[(&'static str, u64); 6]> {
             ("bound_to_connections", count(state.bindings.count())),
             ("bound_lost", state.bound_lost),
             ("handed_over", state.handed_over),
+            ("vacant_places", count(state.queues.vacant_places())),
             ("places_taken_over", state.taken_over),
             ("draining", is_draining().into()),
         ]

@@ -59,6 +59,7 @@ const COMMANDS: &[Row] = &[
     Row { name: "atomic.idemend", arity: 6, flags: "write", key: UPDATE, call: "ATOMIC.IDEMEND k t r PX 5", keys: &["k"] },
     Row { name: "atomic.idemabort", arity: 3, flags: "write fast", key: DELETE, call: "ATOMIC.IDEMABORT k t", keys: &["k"] },
     Row { name: "atomic.idem", arity: -4, flags: "write movablekeys", key: UPDATE, call: "ATOMIC.IDEM k 5 MSET a 1 b 2", keys: &["k", "a", "b"] },
+    Row { name: "atomic.waiters", arity: -1, flags: "admin noscript stale", key: None, call: "ATOMIC.WAITERS COUNT 1", keys: &[] },
     Row { name: "atomic.drain", arity: 2, flags: "admin noscript stale", key: None, call: "ATOMIC.DRAIN ON", keys: &[] },
     Row { name: "atomic.eval", arity: -3, flags: "noscript stale no_mandatory_keys movablekeys", key: UPDATE,
           call: "ATOMIC.EVAL 'return 1' 2 a b c", keys: &["a", "b"] },

@@ -25,6 +25,7 @@ const FAMILIES: &[(&str, &str, &[&str])] = &[
     ("Scripts", "scripts", &["EVAL", "EVAL_RO", "EVALSHA", "EVALSHA_RO", "SCRIPT"]),
     ("Functions", "functions", &["FCALL", "FCALL_RO", "FUNCTION"]),
     ("Scripted commands", "scripted", &["COMMANDS"]),
+    ("Waiting clients", "waiters", &["WAITERS"]),
     ("Draining", "drain", &["DRAIN"]),
 ];
 

@@ -353,7 +353,7 @@ fn lockinfo_shows_owner_holds_fence_and_ttl_in_both_protocols() {
         lock(server, "k me 60000 REENTRANT");
         let flat = changes_nothing(server, "ATOMIC.LOCKINFO k");
         let names: Vec<Value> = flat.array().iter().step_by(2).cloned().collect();
-        assert_eq!(names, ["mode", "owners", "fence", "ttl", "waiters"].map(Value::bulk));
+        assert_eq!(names, ["mode", "owners", "fence", "ttl", "waiters", "bound", "queue"].map(Value::bulk));
         assert_eq!(flat.field("waiters"), Some(Value::Integer(0)));
         let mut resp3 = server.connect().resp3();
         let Value::Map(pairs) = resp3.run("ATOMIC.LOCKINFO k") else { panic!("no map in RESP3") };

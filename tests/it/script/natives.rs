@@ -134,7 +134,7 @@ fn each_command_is_a_function_with_the_same_reply_and_stream() {
         let tested: BTreeSet<String> = CALLS.iter().map(|(function, ..)| command_of(function)).collect();
         assert_eq!(names, tested, "a row for each function");
         const RUNS_ANOTHER: &str = "ATOMIC.IDEM"; // scripts call it with `redis.call`
-        const NOT_IN_SCRIPTS: [&str; 7] = ["EVAL", "SCRIPT", "FCALL", "FUNCTION", "COMMANDS", "DEBUG", "DRAIN"];
+        const NOT_IN_SCRIPTS: [&str; 8] = ["EVAL", "SCRIPT", "FCALL", "FUNCTION", "COMMANDS", "DEBUG", "DRAIN", "WAITERS"];
         let scripted =
             |name: &String| name == RUNS_ANOTHER || NOT_IN_SCRIPTS.iter().any(|word| name.starts_with(&format!("ATOMIC.{word}")));
         let commands: BTreeSet<String> =

@@ -17,6 +17,7 @@ mod model; // random clients against a naive model
 mod order; // first come, first served; readers and writers; MAXQUEUE
 mod places; // one place per owner: repeated requests, closed connections
 mod replicated; // the exact stream of hand-offs, promotion and demotion
+mod report; // what an operator sees: WAITERS, and the clients in LOCKINFO and SEMINFO
 mod rights; // waiting clients whose user loses its permissions
 mod safety; // pauses, failovers, shutdowns, unload
 mod semaphore; // permits: large and small requests in one queue, leases, MAXQUEUE

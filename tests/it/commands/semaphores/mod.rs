@@ -346,7 +346,7 @@ fn info_shows_owners_permits_and_leases() {
         let asked = timed(&mut connection, "ATOMIC.SEMINFO k");
         let info = asked.reply.clone();
         let names: Vec<String> = info.pairs().iter().map(|(name, _)| name.clone()).collect();
-        assert_eq!(names, ["in-use", "owners", "ttl", "waiters"]);
+        assert_eq!(names, ["in-use", "owners", "ttl", "waiters", "bound", "queue"]);
         assert_eq!((info.field("in-use"), info.field("waiters")), (Some(Value::Integer(4)), Some(Value::Integer(0))));
         let due = |end: i64| end - asked.after / 1000..=end - asked.before / 1000;
         assert!(due(ends[1]).contains(&info.field("ttl").unwrap().integer()));
@@ -356,7 +356,7 @@ fn info_shows_owners_permits_and_leases() {
             assert!(due(end).contains(&owner.array()[2].integer()), "{owner}");
         }
         assert_eq!(owners.array().len(), 2);
-        assert_eq!(changes_nothing(server, "ATOMIC.SEMINFO k").array().len(), 8);
+        assert_eq!(changes_nothing(server, "ATOMIC.SEMINFO k").array().len(), 12);
     });
 }
 
