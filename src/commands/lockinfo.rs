@@ -51,7 +51,8 @@ impl Command for LockInfo {
     fn run(keyspace: &Keyspace, key: Str<'_>) -> Result<Reply> {
         let now = keyspace.now().floor_ms();
         let stored = keyspace.read(key, decode)?;
-        let clients = |owners: &[&Holder]| report::clients(keyspace, Kind::Lock, key, owners.iter().map(|holder| &*holder.owner), QUEUE);
+        let clients =
+            |owners: &[&Holder]| report::clients(keyspace, Kind::Lock, key, owners.iter().map(|holder| &*holder.owner), QUEUE);
         match stored {
             Some(Stored::Foreign { token, until }) => Ok(foreign(token, until.map(|until| until.since(now)), clients(&[])?)),
             Some(Stored::Ours(lock)) => match lock.valid(now) {

@@ -19,10 +19,23 @@ use crate::server::reply::Reply;
 /// What a client claims.
 #[derive(Debug, Clone)]
 pub enum Claim<'a> {
-    Lock { owner: Cow<'a, [u8]>, lease: DurationMs, mode: Mode, again: Again },
-    Permits { owner: Cow<'a, [u8]>, lease: DurationMs, capacity: u64, amount: Amount },
+    Lock {
+        owner: Cow<'a, [u8]>,
+        lease: DurationMs,
+        mode: Mode,
+        again: Again,
+    },
+    Permits {
+        owner: Cow<'a, [u8]>,
+        lease: DurationMs,
+        capacity: u64,
+        amount: Amount,
+    },
     /// Members that are due, moved to a list if there is one.
-    Due { take: Take, list: Option<(Cow<'a, [u8]>, End)> },
+    Due {
+        take: Take,
+        list: Option<(Cow<'a, [u8]>, End)>,
+    },
 }
 
 impl Claim<'_> {

@@ -171,3 +171,12 @@ impl<'a> Resender<'a> {
         }
     }
 }
+
+/// Waits until the server has that many clients besides the test's own connection.
+#[track_caller]
+fn await_clients(server: &Server, n: usize) {
+    let expected = (n + 1).to_string();
+    eventually("the server has noticed the end of the connection", || {
+        (server.info("connected_clients") == expected).then_some(())
+    });
+}

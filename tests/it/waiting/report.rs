@@ -100,7 +100,10 @@ fn the_longest_wait_comes_first_whatever_the_kind_and_the_database() {
         let passed = i64::try_from(before.elapsed().as_millis()).unwrap() + 1;
         let shown: Vec<_> = listed.iter().map(|queue| (&queue.key[..], queue.db, queue.kind.as_str(), queue.waiters)).collect();
         assert_eq!(shown, [(&b"z"[..], 0, "lock", 2), (b"s", 0, "semaphore", 1), (b"z", 3, "lock", 1)]);
-        assert_eq!(listed.iter().map(|queue| queue.clients.clone()).collect::<Vec<_>>(), [vec![first, fourth], vec![second], vec![third]]);
+        assert_eq!(
+            listed.iter().map(|queue| queue.clients.clone()).collect::<Vec<_>>(),
+            [vec![first, fourth], vec![second], vec![third]]
+        );
         let waits: Vec<i64> = listed.iter().map(|queue| queue.longest).collect();
         assert!((20..=passed).contains(&waits[0]) && waits.is_sorted_by(|a, b| a >= b) && waits[2] >= 0, "{waits:?} of {passed}");
         // The next in the queue has waited for a shorter time.
@@ -186,7 +189,8 @@ fn a_repeated_request_does_not_shorten_the_wait() {
         let id = client_id(&mut again);
         let again = Waiter::on(again, "ATOMIC.LOCK k w 60000 WAIT 0");
         expect_denied(&first.reply(), 0);
-        let of = |server: &Server| queues(server).into_iter().map(|queue| (queue.clients, queue.longest >= 20)).collect::<Vec<_>>();
+        let of =
+            |server: &Server| queues(server).into_iter().map(|queue| (queue.clients, queue.longest >= 20)).collect::<Vec<_>>();
         eventually("the second request has the place", || (of(server) == [(vec![id], true)]).then_some(()));
         assert_eq!(server.info("atomic_locks_vacant_places"), "0");
         // A queue in which no client waits is not shown.
@@ -220,7 +224,10 @@ fn a_user_sees_the_keys_that_it_may_read() {
             ("~*", "ATOMIC.WAITERS", &names),
             ("~app:3 ~w*1", "ATOMIC.WAITERS", &["web:1", "app:3"]),
         ] {
-            assert_eq!(server.run(&format!("ACL SETUSER u reset on >pw {keys_allowed} -@all +atomic.waiters +client|list")), Value::ok());
+            assert_eq!(
+                server.run(&format!("ACL SETUSER u reset on >pw {keys_allowed} -@all +atomic.waiters +client|list")),
+                Value::ok()
+            );
             let mut user = server.connect();
             assert_eq!(user.run("AUTH u pw"), Value::ok());
             assert_eq!(keys(&mut user, command), seen, "{keys_allowed}");
@@ -423,8 +430,7 @@ fn a_bound_hold_shows_its_connection_for_as_long_as_it_is_bound() {
 
 #[test]
 fn the_owners_that_wait_are_in_order_and_at_most_a_hundred() {
-    for (acquire, info) in
-        [("ATOMIC.LOCK k % 60000", "ATOMIC.LOCKINFO k"), ("ATOMIC.SEMACQUIRE k 1 % 60000", "ATOMIC.SEMINFO k")]
+    for (acquire, info) in [("ATOMIC.LOCK k % 60000", "ATOMIC.LOCKINFO k"), ("ATOMIC.SEMACQUIRE k 1 % 60000", "ATOMIC.SEMINFO k")]
     {
         each_server(|server| {
             let acquire = |owner: &str| acquire.replace('%', owner);
