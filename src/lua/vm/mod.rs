@@ -38,7 +38,7 @@ use self::context::Context;
 use self::interrupt::Interrupt;
 use self::pinned::Ref;
 use self::stack::{Quiet, Stack, call_protected};
-use self::task::{CompiledSource, EntryPoint, Failure, LoadedChunk, RunName, Source, Task};
+use self::task::{CompiledSource, EntryPoint, LoadedChunk, RunName, Source, Task};
 use super::declaration::Declaration;
 use super::limits::{Limits, Termination};
 use super::numbers::text::{NumberText, use_format};
@@ -434,7 +434,7 @@ impl Vm {
         } else if failure.message.len() > limits.reply_bytes {
             failure.message = Termination::Reply.text(&limits, self.context.writes()).into_bytes();
         }
-        Err(Error::Script(with_place(&failure, name)))
+        Err(Error::Script(error_text::with_place(&failure, name)))
     }
 
     /// Cleans up after a run, so that its garbage does not limit the next one.
@@ -470,35 +470,4 @@ impl Drop for Vm {
 /// Random bits. The standard library's hash maps take their keys from the same source.
 fn secret() -> u64 {
     RandomState::new().build_hasher().finish()
-}
-
-/// The message with its position before it, unless it has that already.
-fn with_line(message: &[u8], place: &[u8]) -> Vec<u8> {
-    let place = place.strip_prefix(b"@").unwrap_or(place);
-    let file = place.rsplitn(2, |&byte| byte == b':').nth(1).unwrap_or_default();
-    let bare = message.strip_prefix(b"ERR ").unwrap_or(message);
-    if file.is_empty() || bare.starts_with(file) { message.to_vec() } else { [place, b": ", bare].concat() }
-}
-
-/// The message, with the position that Redis adds.
-fn with_place(failure: &Failure, name: RunName<'_>) -> Vec<u8> {
-    let mut text = failure.message.clone();
-    let hex;
-    let name = match name {
-        RunName::Script(digest) => {
-            hex = digest.hex();
-            Some(&hex[..])
-        }
-        RunName::Function(name) => Some(name),
-        RunName::Library => None,
-        RunName::CommandFile => return with_line(&text, &failure.place),
-    };
-    if let Some(name) = name.filter(|_| !failure.place.is_empty()) {
-        text.extend_from_slice(b" script: ");
-        text.extend_from_slice(name);
-        text.extend_from_slice(b", on ");
-        text.extend_from_slice(&failure.place);
-        text.push(b'.');
-    }
-    text
 }
