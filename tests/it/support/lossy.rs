@@ -133,13 +133,21 @@ fn loses(state: &mut State, reply: &Value) -> Option<Loss> {
 pub struct Resender<'a> {
     proxy: &'a Lossy,
     connection: Connection,
-    /// Connections that it gave up but did not close.
-    kept: Vec<Connection>,
+    /// The server's id of the connection.
+    id: i64,
+    /// The connection before, which the client gave up but did not close.
+    kept: Option<(Connection, i64)>,
 }
 
 impl<'a> Resender<'a> {
     pub fn connect(proxy: &'a Lossy) -> Self {
-        Self { proxy, connection: Connection::open(proxy.port).unwrap(), kept: Vec::new() }
+        let (connection, id) = open(proxy);
+        Self { proxy, connection, id, kept: None }
+    }
+
+    /// Sends a command without reading its reply.
+    pub fn send(&mut self, command: &str) {
+        self.connection.send(&argv(command)).unwrap();
     }
 
     /// Runs a command whose reply passes.
@@ -148,35 +156,59 @@ impl<'a> Resender<'a> {
         self.connection.run(command)
     }
 
-    /// Sends a command and loses its reply. Returns the reply, which the client does not see.
+    /// Reads the reply of a command that was sent before.
     #[track_caller]
-    pub fn lose(&mut self, command: &str, loss: Loss) -> Value {
+    pub fn read(&mut self) -> Value {
+        self.connection.read().unwrap()
+    }
+
+    /// Sends a command and loses its reply. Returns the reply, which the client does not see. `meanwhile` runs while the client waits.
+    #[track_caller]
+    pub fn lose(&mut self, command: &str, loss: Loss, meanwhile: impl FnOnce()) -> Value {
         self.proxy.lose_after(0, loss);
-        self.connection.send(&argv(command)).unwrap();
+        self.send(command);
+        meanwhile();
         let lost = eventually("the reply is lost", || self.proxy.lost());
-        assert!(!self.connection.has_input(Duration::ZERO) || loss == Loss::Closed, "{command}: the lost reply came");
+        assert!(loss == Loss::Closed || !self.connection.has_input(Duration::from_millis(1)), "{command}: the lost reply came");
         lost
     }
 
-    /// Opens another connection after a loss. The server has noticed the end of the old one if it was closed.
+    /// Opens another connection after a loss. If the old one was closed, the server has noticed.
     #[track_caller]
     pub fn reconnect(&mut self, loss: Loss, server: &Server) {
-        let old = std::mem::replace(&mut self.connection, Connection::open(self.proxy.port).unwrap());
-        match loss {
-            Loss::Kept => self.kept.push(old),
-            Loss::Closed | Loss::Abandoned => {
-                drop(old);
-                await_clients(server, self.kept.len() + 1);
-            }
+        let (connection, id) = open(self.proxy);
+        let (old, old_id) = (std::mem::replace(&mut self.connection, connection), std::mem::replace(&mut self.id, id));
+        if loss == Loss::Kept {
+            self.kept = Some((old, old_id));
+            return;
         }
+        drop(old);
+        await_end(server, old_id);
+    }
+
+    /// The connection that the client gave up but did not close.
+    #[track_caller]
+    pub fn kept(&mut self) -> &mut Connection {
+        &mut self.kept.as_mut().expect("a connection that was kept").0
+    }
+
+    /// Closes that connection. Returns when the server has noticed.
+    #[track_caller]
+    pub fn close_kept(&mut self, server: &Server) {
+        let (connection, id) = self.kept.take().expect("a connection that was kept");
+        drop(connection);
+        await_end(server, id);
     }
 }
 
-/// Waits until the server has that many clients besides the test's own connection.
 #[track_caller]
-fn await_clients(server: &Server, n: usize) {
-    let expected = (n + 1).to_string();
-    eventually("the server has noticed the end of the connection", || {
-        (server.info("connected_clients") == expected).then_some(())
-    });
+fn await_end(server: &Server, id: i64) {
+    let listed = || server.run(&format!("CLIENT LIST ID {id}")).text();
+    eventually("the server has noticed the end of the connection", || listed().trim().is_empty().then_some(()));
+}
+
+fn open(proxy: &Lossy) -> (Connection, i64) {
+    let mut connection = Connection::open(proxy.port).unwrap();
+    let id = connection.run("CLIENT ID").integer();
+    (connection, id)
 }
