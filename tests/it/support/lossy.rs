@@ -3,8 +3,10 @@
 //! [`Lossy`] is a proxy in front of a server. Told to, it keeps the reply of a command that the server has run. [`Resender`] is the client:
 //! where another one would wait for its timeout, it waits until the reply is lost, so that no test depends on a time.
 
+use std::collections::HashSet;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -32,6 +34,10 @@ struct State {
     armed: Option<(usize, Loss)>,
     /// The reply that was lost.
     lost: Option<Value>,
+    /// How the first reply to each request of the module is lost.
+    first: Option<Loss>,
+    /// The requests of the module so far.
+    seen: HashSet<Vec<u8>>,
     /// The proxy accepts no further connection.
     over: bool,
 }
@@ -68,6 +74,15 @@ impl Lossy {
         state.armed = Some((passed, loss));
     }
 
+    /// Loses the first reply to each request of the module: a program gets an answer to what it sends twice.
+    pub fn lose_first_replies(&self, loss: Loss) {
+        locked(&self.state).first = Some(loss);
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The reply that was lost, if one was.
     pub fn lost(&self) -> Option<Value> {
         locked(&self.state).lost.clone()
@@ -90,9 +105,16 @@ fn connect(client: TcpStream, mut server: Connection, state: Arc<Mutex<State>>) 
     client.set_nodelay(true).unwrap();
     let (mut requests, mut replies) = (client.try_clone().unwrap(), client);
     let (mut up, down) = (server.socket(), server.socket());
+    // Whether the next reply of this connection is the first one to its request.
+    let is_first = Arc::new(AtomicBool::new(false));
+    let (of_requests, of_replies) = ((Arc::clone(&state), Arc::clone(&is_first)), (state, is_first));
     thread::spawn(move || {
+        let (state, is_first) = of_requests;
         let mut bytes = [0; 4096];
         while let Ok(count @ 1..) = requests.read(&mut bytes) {
+            if is_new(&mut locked(&state), &bytes[..count]) {
+                is_first.store(true, Ordering::SeqCst);
+            }
             if up.write_all(&bytes[..count]).is_err() {
                 break;
             }
@@ -100,13 +122,20 @@ fn connect(client: TcpStream, mut server: Connection, state: Arc<Mutex<State>>) 
         let _ = up.shutdown(Shutdown::Both);
     });
     thread::spawn(move || {
+        let (state, is_first) = of_replies;
+        let mut null = "$-1";
         while let Ok(reply) = server.read() {
-            match loses(&mut locked(&state), &reply) {
+            // The reply to HELLO 3.
+            if matches!(reply, Value::Map(_)) {
+                null = "_";
+            }
+            let first = locked(&state).first.filter(|_| is_first.swap(false, Ordering::SeqCst));
+            match first.or_else(|| loses(&mut locked(&state), &reply)) {
                 Some(Loss::Closed) => break,
                 Some(Loss::Abandoned | Loss::Kept) => {}
                 None => {
                     let mut bytes = Vec::new();
-                    reply.encode(&mut bytes);
+                    reply.encode(null, &mut bytes);
                     if replies.write_all(&bytes).is_err() {
                         break;
                     }
@@ -116,6 +145,12 @@ fn connect(client: TcpStream, mut server: Connection, state: Arc<Mutex<State>>) 
         let _ = replies.shutdown(Shutdown::Both);
         let _ = down.shutdown(Shutdown::Both);
     });
+}
+
+/// Whether the proxy sees this request of the module for the first time. A program sends one request at a time.
+fn is_new(state: &mut State, request: &[u8]) -> bool {
+    const PREFIX: &[u8] = b"ATOMIC.";
+    request.windows(PREFIX.len()).any(|bytes| bytes == PREFIX) && state.seen.insert(request.to_vec())
 }
 
 /// Whether and how this reply is lost.
