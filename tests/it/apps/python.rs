@@ -35,7 +35,7 @@ fn the_cluster_client_of_redis_py_finds_the_node_of_every_command() {
 fn redis_py_sends_again_what_got_no_reply_and_the_module_answers_as_before() {
     each_server(|server| {
         // With its default timeout redis-py would wait for 5 s each time that no reply comes.
-        for (loss, timeout) in [(Loss::Closed, "5"), (Loss::Abandoned, "0.2")] {
+        for (loss, timeout) in [(Loss::Closed, "5"), (Loss::Abandoned, "0.4")] {
             server.run("FLUSHALL");
             let proxy = Lossy::start(server);
             proxy.lose_first_replies(loss);

@@ -167,6 +167,8 @@ const LINES: [[&str; 3]; 2] = [
 #[test]
 fn a_client_that_waits_for_a_lock_or_permits_and_sends_again_keeps_its_place() {
     each_server(|server| {
+        // A slow machine may take longer than the default to connect again.
+        server.run("CONFIG SET atomic.line-grace-ms 60000");
         let proxy = Lossy::start(server);
         let rounds = LINES.into_iter().flat_map(|line| [Loss::Abandoned, Loss::Kept].map(|loss| (line, loss)));
         for (number, (line, loss)) in rounds.enumerate() {
