@@ -105,11 +105,11 @@ fn outcome(server: &Server, replica: &mut FakeReplica<'_>, before: &str, call: &
 
 /// Whether two replies differ only in times.
 fn alike(one: &Value, other: &Value) -> bool {
-    const LATER: i64 = 5_000;
+    let is_token = |bytes: &Vec<u8>| bytes.len() > 12 && bytes.iter().all(|c| b"0123456789.".contains(c));
     match (one, other) {
-        (Value::Integer(a), Value::Integer(b)) => a == b || (*a > LATER && *b > LATER),
-        // The token of a request is derived from the time.
-        (Value::Bulk(a), Value::Bulk(b)) => a == b || (a.len() == b.len() && a.len() > 12 && a.iter().all(u8::is_ascii_digit)),
+        (Value::Integer(a), Value::Integer(b)) => a == b || (*a > 5_000 && *b > 5_000),
+        // The tokens of requests and of leases are derived from the time.
+        (Value::Bulk(a), Value::Bulk(b)) => a == b || (is_token(a) && is_token(b)),
         (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| alike(a, b)),
         _ => one == other,
     }
