@@ -11,7 +11,7 @@ use crate::support::{Server, each_server, updates};
 
 /// The families in the order of the README: heading, page, and commands.
 #[rustfmt::skip]
-const FAMILIES: &[(&str, &str, &[&str])] = &[
+pub const FAMILIES: &[(&str, &str, &[&str])] = &[
     ("Rate limits", "ratelimit", &["RATELIMIT", "RATELIMIT_RO", "MRATELIMIT"]),
     ("Locks", "locks", &["LOCK", "MLOCK", "UNLOCK", "LOCKRENEW", "LOCKINFO"]),
     ("Semaphores", "semaphores", &["SEMACQUIRE", "SEMRELEASE", "SEMRENEW", "SEMINFO"]),

@@ -13,6 +13,7 @@ mod idempotency; // once per period, once per request
 mod lists; // lists of bounded length
 mod locks; // ownership, leases, fences, clients that lock with `SET NX PX`
 mod ratelimit; // every policy: grammar, replies, times, state, replication
+mod resend; // replies that are lost, and clients that send again
 pub mod rows; // tables that several families share
 mod semaphores; // permits, leases, the stored format, replication and persistence
 mod times; // no time in a reply is longer than requested

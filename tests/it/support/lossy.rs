@@ -3,8 +3,10 @@
 //! [`Lossy`] is a proxy in front of a server. Told to, it keeps the reply of a command that the server has run. [`Resender`] is the client:
 //! where another one would wait for its timeout, it waits until the reply is lost, so that no test depends on a time.
 
+use std::collections::HashSet;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -32,6 +34,10 @@ struct State {
     armed: Option<(usize, Loss)>,
     /// The reply that was lost.
     lost: Option<Value>,
+    /// How the first reply to each request of the module is lost.
+    first: Option<Loss>,
+    /// The requests of the module so far.
+    seen: HashSet<Vec<u8>>,
     /// The proxy accepts no further connection.
     over: bool,
 }
@@ -68,6 +74,15 @@ impl Lossy {
         state.armed = Some((passed, loss));
     }
 
+    /// Loses the first reply to each request of the module: a program gets an answer to what it sends twice.
+    pub fn lose_first_replies(&self, loss: Loss) {
+        locked(&self.state).first = Some(loss);
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The reply that was lost, if one was.
     pub fn lost(&self) -> Option<Value> {
         locked(&self.state).lost.clone()
@@ -90,9 +105,16 @@ fn connect(client: TcpStream, mut server: Connection, state: Arc<Mutex<State>>) 
     client.set_nodelay(true).unwrap();
     let (mut requests, mut replies) = (client.try_clone().unwrap(), client);
     let (mut up, down) = (server.socket(), server.socket());
+    // Whether the next reply of this connection is the first one to its request.
+    let is_first = Arc::new(AtomicBool::new(false));
+    let (of_requests, of_replies) = ((Arc::clone(&state), Arc::clone(&is_first)), (state, is_first));
     thread::spawn(move || {
+        let (state, is_first) = of_requests;
         let mut bytes = [0; 4096];
         while let Ok(count @ 1..) = requests.read(&mut bytes) {
+            if is_new(&mut locked(&state), &bytes[..count]) {
+                is_first.store(true, Ordering::SeqCst);
+            }
             if up.write_all(&bytes[..count]).is_err() {
                 break;
             }
@@ -100,13 +122,20 @@ fn connect(client: TcpStream, mut server: Connection, state: Arc<Mutex<State>>) 
         let _ = up.shutdown(Shutdown::Both);
     });
     thread::spawn(move || {
+        let (state, is_first) = of_replies;
+        let mut null = "$-1";
         while let Ok(reply) = server.read() {
-            match loses(&mut locked(&state), &reply) {
+            // The reply to HELLO 3.
+            if matches!(reply, Value::Map(_)) {
+                null = "_";
+            }
+            let first = locked(&state).first.filter(|_| is_first.swap(false, Ordering::SeqCst));
+            match first.or_else(|| loses(&mut locked(&state), &reply)) {
                 Some(Loss::Closed) => break,
                 Some(Loss::Abandoned | Loss::Kept) => {}
                 None => {
                     let mut bytes = Vec::new();
-                    reply.encode(&mut bytes);
+                    reply.encode(null, &mut bytes);
                     if replies.write_all(&bytes).is_err() {
                         break;
                     }
@@ -116,6 +145,12 @@ fn connect(client: TcpStream, mut server: Connection, state: Arc<Mutex<State>>) 
         let _ = replies.shutdown(Shutdown::Both);
         let _ = down.shutdown(Shutdown::Both);
     });
+}
+
+/// Whether the proxy sees this request of the module for the first time. A program sends one request at a time.
+fn is_new(state: &mut State, request: &[u8]) -> bool {
+    const PREFIX: &[u8] = b"ATOMIC.";
+    request.windows(PREFIX.len()).any(|bytes| bytes == PREFIX) && state.seen.insert(request.to_vec())
 }
 
 /// Whether and how this reply is lost.
@@ -133,13 +168,21 @@ fn loses(state: &mut State, reply: &Value) -> Option<Loss> {
 pub struct Resender<'a> {
     proxy: &'a Lossy,
     connection: Connection,
-    /// Connections that it gave up but did not close.
-    kept: Vec<Connection>,
+    /// The server's id of the connection.
+    id: i64,
+    /// The connection before, which the client gave up but did not close.
+    kept: Option<(Connection, i64)>,
 }
 
 impl<'a> Resender<'a> {
     pub fn connect(proxy: &'a Lossy) -> Self {
-        Self { proxy, connection: Connection::open(proxy.port).unwrap(), kept: Vec::new() }
+        let (connection, id) = open(proxy);
+        Self { proxy, connection, id, kept: None }
+    }
+
+    /// Sends a command without reading its reply.
+    pub fn send(&mut self, command: &str) {
+        self.connection.send(&argv(command)).unwrap();
     }
 
     /// Runs a command whose reply passes.
@@ -148,35 +191,59 @@ impl<'a> Resender<'a> {
         self.connection.run(command)
     }
 
-    /// Sends a command and loses its reply. Returns the reply, which the client does not see.
+    /// Reads the reply of a command that was sent before.
     #[track_caller]
-    pub fn lose(&mut self, command: &str, loss: Loss) -> Value {
+    pub fn read(&mut self) -> Value {
+        self.connection.read().unwrap()
+    }
+
+    /// Sends a command and loses its reply. Returns the reply, which the client does not see. `meanwhile` runs while the client waits.
+    #[track_caller]
+    pub fn lose(&mut self, command: &str, loss: Loss, meanwhile: impl FnOnce()) -> Value {
         self.proxy.lose_after(0, loss);
-        self.connection.send(&argv(command)).unwrap();
+        self.send(command);
+        meanwhile();
         let lost = eventually("the reply is lost", || self.proxy.lost());
-        assert!(!self.connection.has_input(Duration::ZERO) || loss == Loss::Closed, "{command}: the lost reply came");
+        assert!(loss == Loss::Closed || !self.connection.has_input(Duration::from_millis(1)), "{command}: the lost reply came");
         lost
     }
 
-    /// Opens another connection after a loss. The server has noticed the end of the old one if it was closed.
+    /// Opens another connection after a loss. If the old one was closed, the server has noticed.
     #[track_caller]
     pub fn reconnect(&mut self, loss: Loss, server: &Server) {
-        let old = std::mem::replace(&mut self.connection, Connection::open(self.proxy.port).unwrap());
-        match loss {
-            Loss::Kept => self.kept.push(old),
-            Loss::Closed | Loss::Abandoned => {
-                drop(old);
-                await_clients(server, self.kept.len() + 1);
-            }
+        let (connection, id) = open(self.proxy);
+        let (old, old_id) = (std::mem::replace(&mut self.connection, connection), std::mem::replace(&mut self.id, id));
+        if loss == Loss::Kept {
+            self.kept = Some((old, old_id));
+            return;
         }
+        drop(old);
+        await_end(server, old_id);
+    }
+
+    /// The connection that the client gave up but did not close.
+    #[track_caller]
+    pub fn kept(&mut self) -> &mut Connection {
+        &mut self.kept.as_mut().expect("a connection that was kept").0
+    }
+
+    /// Closes that connection. Returns when the server has noticed.
+    #[track_caller]
+    pub fn close_kept(&mut self, server: &Server) {
+        let (connection, id) = self.kept.take().expect("a connection that was kept");
+        drop(connection);
+        await_end(server, id);
     }
 }
 
-/// Waits until the server has that many clients besides the test's own connection.
 #[track_caller]
-fn await_clients(server: &Server, n: usize) {
-    let expected = (n + 1).to_string();
-    eventually("the server has noticed the end of the connection", || {
-        (server.info("connected_clients") == expected).then_some(())
-    });
+fn await_end(server: &Server, id: i64) {
+    let listed = || server.run(&format!("CLIENT LIST ID {id}")).text();
+    eventually("the server has noticed the end of the connection", || listed().trim().is_empty().then_some(()));
+}
+
+fn open(proxy: &Lossy) -> (Connection, i64) {
+    let mut connection = Connection::open(proxy.port).unwrap();
+    let id = connection.run("CLIENT ID").integer();
+    (connection, id)
 }

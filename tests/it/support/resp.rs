@@ -107,8 +107,8 @@ impl Value {
 }
 
 impl Value {
-    /// Appends the reply as the server sent it. A null array becomes a null.
-    pub fn encode(&self, out: &mut Vec<u8>) {
+    /// Appends the reply as the server sent it, with this word for each null: `$-1` in RESP2, also for a null array, and `_` in RESP3.
+    pub fn encode(&self, null: &str, out: &mut Vec<u8>) {
         let bulk = |kind: char, bytes: &[u8], out: &mut Vec<u8>| {
             out.extend_from_slice(format!("{kind}{}\r\n", bytes.len()).as_bytes());
             out.extend_from_slice(bytes);
@@ -116,7 +116,7 @@ impl Value {
         };
         let items = |kind: char, items: &[Self], out: &mut Vec<u8>| {
             out.extend_from_slice(format!("{kind}{}\r\n", items.len()).as_bytes());
-            items.iter().for_each(|item| item.encode(out));
+            items.iter().for_each(|item| item.encode(null, out));
         };
         match self {
             Self::Status(text) => out.extend_from_slice(format!("+{text}\r\n").as_bytes()),
@@ -125,7 +125,7 @@ impl Value {
             Self::Double(text) => out.extend_from_slice(format!(",{text}\r\n").as_bytes()),
             Self::Bool(truth) => out.extend_from_slice(if *truth { b"#t\r\n" } else { b"#f\r\n" }),
             Self::BigNumber(text) => out.extend_from_slice(format!("({text}\r\n").as_bytes()),
-            Self::Null => out.extend_from_slice(b"$-1\r\n"),
+            Self::Null => out.extend_from_slice(format!("{null}\r\n").as_bytes()),
             Self::Bulk(bytes) => bulk('$', bytes, out),
             Self::Verbatim(format, bytes) => bulk('=', &[format.as_bytes(), b":", bytes].concat(), out),
             Self::Array(list) => items('*', list, out),
@@ -133,7 +133,7 @@ impl Value {
             Self::Push(list) => items('>', list, out),
             Self::Map(pairs) => {
                 out.extend_from_slice(format!("%{}\r\n", pairs.len()).as_bytes());
-                pairs.iter().flat_map(|(name, value)| [name, value]).for_each(|item| item.encode(out));
+                pairs.iter().flat_map(|(name, value)| [name, value]).for_each(|item| item.encode(null, out));
             }
         }
     }

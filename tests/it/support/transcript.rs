@@ -75,7 +75,8 @@ fn lines_match(lines: &[&str], expected: &[&str]) -> bool {
     }
 }
 
-fn text_matches(text: &str, pattern: &str) -> bool {
+/// Whether a text matches a pattern with `<name>` and `...`.
+pub fn text_matches(text: &str, pattern: &str) -> bool {
     if pattern == "..." {
         return true;
     }
