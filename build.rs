@@ -1,6 +1,6 @@
-//! Sets `ATOMIC_COMMIT` to the commit of the build, if the crate is built from its own checkout.
+//! Checks the flags for Luau's C++, and sets `ATOMIC_COMMIT` to the commit of the build, if the crate is built from its own checkout.
 //!
-//! The script reads git's files instead of running git, so git need not be installed, and nothing is written. It ignores a checkout that
+//! For the commit the script reads git's files instead of running git, so git need not be installed, and nothing is written. It ignores a checkout that
 //! merely contains the sources, such as that of a project that vendors them. It runs again only when HEAD moves.
 
 use std::path::{Path, PathBuf};
@@ -8,6 +8,12 @@ use std::{env, fs};
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-env-changed=LUAU_CXXFLAGS");
+    if !jumps(&env::var("LUAU_CXXFLAGS").unwrap_or_default()) {
+        println!(
+            "cargo::error=LUAU_CXXFLAGS must contain {LONGJMP}, as .cargo/config.toml sets it: a Lua error must not be a C++ exception"
+        );
+    }
     let root = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default();
     let Some(head) = Head::of(&root) else { return };
     // Cargo treats a missing path as changed.
@@ -17,6 +23,13 @@ fn main() {
     if let Some(commit) = head.commit() {
         println!("cargo:rustc-env=ATOMIC_COMMIT={commit}");
     }
+}
+
+const LONGJMP: &str = "-DLUA_USE_LONGJMP=1";
+
+/// Whether Luau is compiled so that an error jumps to its protected call.
+pub fn jumps(flags: &str) -> bool {
+    flags.split_whitespace().any(|flag| flag == LONGJMP)
 }
 
 /// The HEAD of a checkout.

@@ -172,6 +172,15 @@ pub static LINE_GRACE_MS: Setting = Setting::new(
      again finds its place. 0 keeps none.",
 );
 
+pub static REPLICATE_IN_PLACE: Setting = Setting::new(
+    c"replicate-in-place",
+    Kind::Toggle,
+    1,
+    0..=1,
+    "Whether commands replicate through the words of the client's own command, which costs a third less CPU, on servers that are tested for \
+     that. The commands in the stream then are filled up to that number of words, as in `SET k v GET`.",
+);
+
 pub static COMPAT: Setting = Setting::new(
     c"compat",
     Kind::Switch,
@@ -227,7 +236,7 @@ pub static COMMANDS_DIR: TextSetting = TextSetting {
 };
 
 /// All settings that are numbers.
-pub static ALL: [&Setting; 15] = [
+pub static ALL: [&Setting; 16] = [
     &SCRIPT_MEMORY_LIMIT,
     &SCRIPT_RUN_MEMORY_LIMIT,
     &SCRIPT_ARGUMENT_LIMIT,
@@ -242,5 +251,6 @@ pub static ALL: [&Setting; 15] = [
     &INTERCEPT,
     &INTERCEPT_ONE_SLOT,
     &LINE_GRACE_MS,
+    &REPLICATE_IN_PLACE,
     &COMPAT,
 ];

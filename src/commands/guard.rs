@@ -14,6 +14,7 @@ use crate::error::{Error, Result, guarded};
 use crate::keyspace::Keyspace;
 use crate::scripting::calls::NativeFn;
 use crate::server::args::{Args, parse_i64};
+use crate::server::in_place::{self, ArgVector, Words};
 use crate::server::module_api::{Ctx, Str};
 use crate::server::reply::Reply;
 
@@ -51,16 +52,22 @@ fn run<C: Command>(keyspace: &Keyspace, args: &[Str<'_>]) -> Result<Reply> {
 
 unsafe extern "C" fn call<C: Command>(
     ctx: *mut raw::RedisModuleCtx,
-    argv: *mut *mut raw::RedisModuleString,
+    vector: *mut *mut raw::RedisModuleString,
     argc: c_int,
 ) -> c_int {
     // SAFETY: the server passes the context and the `argc` arguments of the running command, valid until this function returns.
-    let (ctx, argv) = unsafe { (Ctx::new(ctx), Str::slice(argv, argc)) };
+    let (ctx, argv) = unsafe { (Ctx::new(ctx), Str::slice(vector, argc)) };
     if const { C::SPEC.keys.are_reported() } && ctx.asks_for_keys() {
         return report_keys(|| keys(ctx, &C::SPEC, argv));
     }
     let skipped = const { words(C::SPEC.name.to_bytes()) };
     let outcome = guarded(|| {
+        if const { replicates_in_place::<C>() } && in_place::is_on() {
+            let copied = Words::from_slice(argv);
+            // SAFETY: the vector is that of the running command, which reads the copy from here on.
+            let vector = unsafe { ArgVector::new(vector, argv.len()) };
+            return run::<C>(&Keyspace::of_command(ctx, vector), copied.get(skipped..).unwrap_or_default());
+        }
         let mut run = || run::<C>(&Keyspace::new(ctx), argv.get(skipped..).unwrap_or_default());
         match const { C::WRAPPER } {
             Some(wrapper) => wrapper(ctx, argv, &mut run),
@@ -146,6 +153,13 @@ fn counted(argv: &[Str<'_>], at: usize) -> Range<usize> {
     let first = at.saturating_add(1);
     let end = first.saturating_add(count.unwrap_or(0));
     if end <= argv.len() { first..end } else { 0..0 }
+}
+
+/// Whether a command writes and runs no other command.
+const fn replicates_in_place<C: Command>() -> bool {
+    let writes = matches!(C::SPEC.flags.to_bytes(), [b'w', b'r', b'i', b't', b'e', ..]);
+    // A command without keys, or with keys that it reports itself, runs scripts or other commands.
+    writes && matches!(C::SPEC.keys, Keys::Range(..))
 }
 
 /// The number of words in the name: two for `CONTAINER|NAME`.

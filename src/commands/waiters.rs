@@ -5,7 +5,7 @@
 //! Reply: an array of maps (RESP2: flat arrays of names and values):
 //!   `key`              the key
 //!   `db`               its database
-//!   `kind`             `lock` or `semaphore`
+//!   `kind`             `lock`, `semaphore` or `due`
 //!   `waiters`          the number of waiting clients
 //!   `longest-wait-ms`  the ms since the owner at the head took its place
 //!   `clients`          the ids of the first clients in the queue, in order, at most 10

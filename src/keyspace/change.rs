@@ -77,7 +77,7 @@ impl Change<'_> {
     fn delete(mut self) -> Result<Events> {
         let Some(value) = self.handle.value_mut() else { return Ok(Events::default()) };
         value.delete()?;
-        replicate::delete(self.keyspace.ctx, self.key);
+        replicate::delete(self.keyspace, self.key);
         Ok(Events::from([Event::Deleted]))
     }
 
@@ -88,8 +88,9 @@ impl Change<'_> {
     }
 
     fn put(mut self, value: &NewValue<'_>, expiry: Expiry) -> Result<Events> {
+        let replaces_other = self.handle.value().is_some_and(|old| old.kind() != Kind::String);
         value.store(&mut self.handle, expiry)?;
-        replicate::put(self.keyspace.ctx, self.key, value.as_str(), expiry);
+        replicate::put(self.keyspace, self.key, value.as_str(), expiry, replaces_other);
         Ok(Events::from([Event::Set]).and(matches!(expiry, Expiry::At(_)).then_some(Event::Expiring)))
     }
 

@@ -20,6 +20,7 @@ use crate::primitives::cas::Comparison;
 use crate::primitives::effect::{Effect, End};
 use crate::primitives::time::{UnixMicros, UnixMs};
 use crate::server::clock;
+use crate::server::in_place::ArgVector;
 use crate::server::key::{KeyHandle, Kind, Value, ValueMut};
 use crate::server::module_api::{Ctx, OwnedStr, Str};
 use crate::server::state::ContextFlags;
@@ -27,6 +28,7 @@ use crate::server::state::ContextFlags;
 /// The keyspace as one command sees it: the selected database, at one time.
 pub struct Keyspace {
     ctx: Ctx,
+    argv: Option<ArgVector>,
     now: OnceCell<UnixMicros>,
     of_script: bool,
 }
@@ -35,7 +37,13 @@ impl Keyspace {
     /// The keyspace for the command of `ctx`. Reads the clock once, when a decision needs it.
     #[must_use]
     pub fn new(ctx: Ctx) -> Self {
-        Self { ctx, now: OnceCell::new(), of_script: false }
+        Self { ctx, argv: None, now: OnceCell::new(), of_script: false }
+    }
+
+    /// The keyspace for a command that the server has entered with these words, and that runs no other command.
+    #[must_use]
+    pub fn of_command(ctx: Ctx, argv: Option<ArgVector>) -> Self {
+        Self { argv, ..Self::new(ctx) }
     }
 
     /// The keyspace for a native command that a script calls without the server; `ctx` belongs to the command that runs the script.

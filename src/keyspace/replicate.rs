@@ -3,15 +3,26 @@
 //! Times are absolute and values are final: a replica needs neither a clock nor this module. No command of the module is replicated
 //! verbatim.
 
+use super::Keyspace;
 use crate::primitives::due::Score;
 use crate::primitives::effect::{End, Expiry, Part};
 use crate::primitives::time::UnixMs;
+use crate::server::in_place::ArgVector;
 use crate::server::kept::{KEEPTTL, Kept, PXAT};
 use crate::server::module_api::{Ctx, OwnedStr, Str};
 
+static SET: Kept = Kept::new("SET");
+static DEL: Kept = Kept::new("DEL");
+static GET: Kept = Kept::new("GET");
+
 /// `DEL key`
-pub fn delete(ctx: Ctx, key: Str<'_>) {
-    ctx.replicate(c"DEL", &[key]);
+///
+/// In place the key is repeated: only the first one counts.
+pub fn delete(keyspace: &Keyspace, key: Str<'_>) {
+    let in_place = |argv: ArgVector| argv.replicate(keyspace.ctx, &[DEL.as_str(), key], Some(key));
+    if !keyspace.argv.is_some_and(in_place) {
+        keyspace.ctx.replicate(c"DEL", &[key]);
+    }
 }
 
 /// `PEXPIREAT key t`
@@ -20,7 +31,24 @@ pub fn expire(ctx: Ctx, key: Str<'_>, at: UnixMs) {
 }
 
 /// `SET key value [PXAT t | KEEPTTL]`
-pub fn put(ctx: Ctx, key: Str<'_>, value: Str<'_>, expiry: Expiry) {
+///
+/// In place it is filled up with `GET`, which may be repeated, but is an error where the key held a value of another type.
+pub fn put(keyspace: &Keyspace, key: Str<'_>, value: Str<'_>, expiry: Expiry, replaces_other: bool) {
+    let ctx = keyspace.ctx;
+    let in_place = |argv: ArgVector| {
+        let pad = (!replaces_other).then(|| GET.as_str());
+        match expiry {
+            Expiry::Clear => argv.replicate(ctx, &[SET.as_str(), key, value], pad),
+            Expiry::Keep => argv.replicate(ctx, &[SET.as_str(), key, value, KEEPTTL.as_str()], pad),
+            Expiry::At(_) if !argv.has_room_for(5) => false,
+            Expiry::At(at) => {
+                argv.replicate(ctx, &[SET.as_str(), key, value, PXAT.as_str(), OwnedStr::number(at.as_i64()).as_str()], pad)
+            }
+        }
+    };
+    if keyspace.argv.is_some_and(in_place) {
+        return;
+    }
     match expiry {
         Expiry::Clear => ctx.replicate(c"SET", &[key, value]),
         Expiry::Keep => ctx.replicate(c"SET", &[key, value, KEEPTTL.as_str()]),

@@ -1,4 +1,4 @@
-//! A short text in a fixed array. It has no destructor, so a Lua error may unwind past it.
+//! A short text in a fixed array. It has no destructor, so a Lua error may jump past it.
 
 use std::ffi::CStr;
 use std::fmt;

@@ -73,6 +73,7 @@ pub fn absent_functions() -> Vec<&'static str> {
         RedisModule_RegisterNumericConfig,
         RedisModule_RegisterStringConfig,
         RedisModule_Replicate,
+        RedisModule_ReplicateVerbatim,
         RedisModule_ReplyWithArray,
         RedisModule_ReplyWithBigNumber,
         RedisModule_ReplyWithBool,

@@ -8,16 +8,18 @@ use crate::server::module_api::Ctx;
 /// Product and version prefix: `valkey-9` is every 9.x. The tests run on exactly these.
 pub const SERVERS: [&str; 7] = ["redis-7.0", "redis-8.0", "redis-8.2", "redis-8.6", "valkey-8.0", "valkey-8.1", "valkey-9"];
 
-/// Logs a warning on any other server.
-pub(super) fn check(ctx: Ctx) {
+/// Answers whether this server is one of them. Logs a warning if it is not.
+pub(super) fn check(ctx: Ctx) -> bool {
     let version = |field| ctx.info_field(c"server", field);
     let (product, version) = match version(c"valkey_version") {
         Some(valkey) => ("valkey", valkey),
         None => ("redis", version(c"redis_version").unwrap_or_default()),
     };
-    if let Some(warning) = warning(product, &version) {
-        ctx.log(c"warning", &warning);
+    let warning = warning(product, &version);
+    if let Some(warning) = &warning {
+        ctx.log(c"warning", warning);
     }
+    warning.is_none()
 }
 
 /// The warning about a version, if it is not tested.

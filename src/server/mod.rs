@@ -6,6 +6,7 @@ pub mod call;
 pub mod clock;
 pub mod command_filter;
 pub mod events;
+pub mod in_place;
 pub mod kept;
 pub mod key;
 pub mod module_api;

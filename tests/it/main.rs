@@ -13,6 +13,7 @@ mod events; // keyspace events, WATCH and client caches after each change; times
 mod functions; // ATOMIC.FUNCTION, ATOMIC.FCALL: function libraries in the server's store, run by the module
 mod harness; // the harness itself, on servers without the module
 mod hostile; // hostile keys, stored bytes and arguments against every command, driven by COMMAND DOCS
+mod in_place; // the setting `replicate-in-place`: the stream word by word in both ways
 mod install; // scripts/install.sh: what counts as installed; needs no server
 mod introspection; // what the server says about the commands: flags, keys, docs, ACL
 mod memory; // above `maxmemory`: which forms of each command are refused, and which run

@@ -7,6 +7,7 @@ use std::ffi::c_int;
 
 use super::pinned::Names;
 use super::stack::{Kind, Quiet};
+use super::task::{Failure, RunName};
 use crate::lua::numbers::text;
 
 /// Appends the text of an error value, with its code: `err` of a table, or the general code and the value itself.
@@ -42,4 +43,35 @@ pub(in crate::lua) fn in_words_of_redis(text: &[u8]) -> [&[u8]; 2] {
         Some(position) => [position, b"Attempt to modify a readonly table"],
         None => [text, b""],
     }
+}
+
+/// The message with its position before it, unless it has that already.
+fn with_line(message: &[u8], place: &[u8]) -> Vec<u8> {
+    let place = place.strip_prefix(b"@").unwrap_or(place);
+    let file = place.rsplitn(2, |&byte| byte == b':').nth(1).unwrap_or_default();
+    let bare = message.strip_prefix(b"ERR ").unwrap_or(message);
+    if file.is_empty() || bare.starts_with(file) { message.to_vec() } else { [place, b": ", bare].concat() }
+}
+
+/// The message, with the position that Redis adds.
+pub(super) fn with_place(failure: &Failure, name: RunName<'_>) -> Vec<u8> {
+    let mut text = failure.message.clone();
+    let hex;
+    let name = match name {
+        RunName::Script(digest) => {
+            hex = digest.hex();
+            Some(&hex[..])
+        }
+        RunName::Function(name) => Some(name),
+        RunName::Library => None,
+        RunName::CommandFile => return with_line(&text, &failure.place),
+    };
+    if let Some(name) = name.filter(|_| !failure.place.is_empty()) {
+        text.extend_from_slice(b" script: ");
+        text.extend_from_slice(name);
+        text.extend_from_slice(b", on ");
+        text.extend_from_slice(&failure.place);
+        text.push(b'.');
+    }
+    text
 }

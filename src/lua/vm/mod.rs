@@ -1,8 +1,11 @@
 //! Creates a VM, runs scripts in it, and replaces it when it can no longer be trusted.
 //!
 //! A run is one protected call. Inside it `callbacks::run_task` sets the arguments, calls the script and writes its result. An
-//! error unwinds, as a C++ exception, to the one `lua_pcall` in [`Vm::run`] and becomes an `Error` in `outcome`. Nothing that can
+//! error jumps to the one `lua_pcall` in [`Vm::run`] and becomes an `Error` in `outcome`. Nothing that can
 //! raise is called outside a protected call. After a run that hit a memory limit the VM proves that it works, or is replaced.
+//!
+//! A panic of a function that a script calls unwinds through Luau, which keeps no account of it: its protected calls still count
+//! as running. So the panic is caught around the whole call of Luau, and the VM is replaced before anything else uses it.
 
 pub mod allocator;
 pub mod arguments;
@@ -20,6 +23,7 @@ pub mod task;
 mod tests;
 mod watchdog;
 
+use std::cell::Cell;
 use std::ffi::c_int;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::ptr::NonNull;
@@ -34,7 +38,7 @@ use self::context::Context;
 use self::interrupt::Interrupt;
 use self::pinned::Ref;
 use self::stack::{Quiet, Stack, call_protected};
-use self::task::{CompiledSource, EntryPoint, Failure, LoadedChunk, RunName, Source, Task};
+use self::task::{CompiledSource, EntryPoint, LoadedChunk, RunName, Source, Task};
 use super::declaration::Declaration;
 use super::limits::{Limits, Termination};
 use super::numbers::text::{NumberText, use_format};
@@ -42,7 +46,7 @@ use super::port::{NativeCommand, Port, ReplySink};
 use super::sandbox::{self, library_globals};
 use super::source::refusal;
 use super::version::ServerVersion;
-use crate::error::{Error, MESSAGE_BYTES, Result};
+use crate::error::{Error, MESSAGE_BYTES, Result, guarded};
 
 /// The collector's step. Luau's own step of 1 KiB is outrun by strings of a few KiB.
 const STEP_KIB: c_int = 64;
@@ -71,6 +75,8 @@ pub(super) struct Vm {
     rebound: bool,
     /// Bytes of source that may still be compiled to machine code; 0 if the machine or the settings exclude that.
     native_bytes: usize,
+    /// A panic has unwound through Luau.
+    broken: Cell<bool>,
 }
 
 impl Vm {
@@ -78,7 +84,16 @@ impl Vm {
     pub fn new(limits: Limits, version: ServerVersion, natives: Vec<NativeCommand>) -> Result<Self> {
         let compiler = CompilerOptions::new(sandbox::MUTABLE_GLOBALS, sandbox::NO_FAST_CALL);
         let context = Rc::new(Context::new(limits, version, natives, compiler));
-        let mut vm = Self { context, state: None, number: 0, baseline: 0, collect_above: 0, rebound: false, native_bytes: 0 };
+        let mut vm = Self {
+            context,
+            state: None,
+            number: 0,
+            baseline: 0,
+            collect_above: 0,
+            rebound: false,
+            native_bytes: 0,
+            broken: Cell::new(false),
+        };
         vm.set_limits(limits)?;
         vm.replace()?;
         Ok(vm)
@@ -143,6 +158,7 @@ impl Vm {
 
     fn open(&mut self) -> Result<()> {
         let context = Rc::as_ptr(&self.context);
+        self.broken.set(false);
         self.context.allocator.set_limit(usize::MAX);
         // SAFETY: the allocator is part of the context, which outlives the VM: `close` runs before the context is dropped.
         let state = unsafe { ffi::lua_newstate(allocate, (&raw const (*context).allocator).cast_mut().cast()) };
@@ -199,6 +215,11 @@ impl Vm {
         self.state.map(NonNull::as_ptr).ok_or_else(|| Error::Internal("there is no Lua VM".to_owned()))
     }
 
+    /// Calls Luau. A panic becomes an error, and the VM must be replaced.
+    fn contain(&self, call: impl FnOnce() -> c_int) -> Result<c_int> {
+        guarded(|| Ok(call())).inspect_err(|_| self.broken.set(true))
+    }
+
     /// Calls `act` with `job` in protected mode. The error is its text, if it is a string.
     fn protected<J, F>(&self, act: F, job: &J) -> std::result::Result<(), Option<String>>
     where
@@ -206,8 +227,10 @@ impl Vm {
     {
         let state = self.state.ok_or(None)?;
         // SAFETY: the state is alive, idle, and one of this VM.
-        if unsafe { call_protected(state, act, job) } == ffi::LUA_OK {
-            return Ok(());
+        match self.contain(|| unsafe { call_protected(state, act, job) }) {
+            Ok(ffi::LUA_OK) => return Ok(()),
+            Ok(_) => {}
+            Err(panic) => return Err(Some(panic.to_string())),
         }
         // SAFETY: the state is alive, idle, and one of this VM.
         let s = unsafe { Quiet::new(state.as_ptr()) };
@@ -350,14 +373,19 @@ impl Vm {
         let result = self.context.with_run(&task, port, sink, || {
             // SAFETY: the state is alive and idle. These slots have their values since `open`, there is room for as many more,
             // and copying never raises.
-            let status = unsafe {
+            let status = self.contain(|| unsafe {
                 for value in RUN_TASK..=LAST {
                     ffi::lua_pushvalue(state, value);
                 }
                 ffi::lua_pcall(state, LAST - RUN_TASK, 0, HANDLER)
-            };
-            self.outcome(status, name)
+            });
+            self.outcome(status?, name)
         });
+        if self.broken.get() {
+            // The next compilation makes a VM if there is none.
+            let _ = self.replace();
+            return result;
+        }
         let rebound = self.context.run.rebound.take();
         self.rebound = rebound && matches!(task.entry, EntryPoint::Function(_));
         // SAFETY: the state is alive, idle, and one of this VM.
@@ -406,7 +434,7 @@ impl Vm {
         } else if failure.message.len() > limits.reply_bytes {
             failure.message = Termination::Reply.text(&limits, self.context.writes()).into_bytes();
         }
-        Err(Error::Script(with_place(&failure, name)))
+        Err(Error::Script(error_text::with_place(&failure, name)))
     }
 
     /// Cleans up after a run, so that its garbage does not limit the next one.
@@ -422,7 +450,7 @@ impl Vm {
     /// Collects all garbage and makes the VM prove that it works. Replaces it if it does not, or if too little memory is free.
     fn recover(&mut self) -> Result<()> {
         self.context.allocator.set_limit(usize::MAX);
-        let healthy = self.protected(prove, &()).is_ok();
+        let healthy = !self.broken.get() && self.protected(prove, &()).is_ok();
         let limit = self.context.limits.get().memory_bytes;
         if !healthy || self.used() > self.baseline.saturating_add(limit / 2) {
             return self.replace();
@@ -442,35 +470,4 @@ impl Drop for Vm {
 /// Random bits. The standard library's hash maps take their keys from the same source.
 fn secret() -> u64 {
     RandomState::new().build_hasher().finish()
-}
-
-/// The message with its position before it, unless it has that already.
-fn with_line(message: &[u8], place: &[u8]) -> Vec<u8> {
-    let place = place.strip_prefix(b"@").unwrap_or(place);
-    let file = place.rsplitn(2, |&byte| byte == b':').nth(1).unwrap_or_default();
-    let bare = message.strip_prefix(b"ERR ").unwrap_or(message);
-    if file.is_empty() || bare.starts_with(file) { message.to_vec() } else { [place, b": ", bare].concat() }
-}
-
-/// The message, with the position that Redis adds.
-fn with_place(failure: &Failure, name: RunName<'_>) -> Vec<u8> {
-    let mut text = failure.message.clone();
-    let hex;
-    let name = match name {
-        RunName::Script(digest) => {
-            hex = digest.hex();
-            Some(&hex[..])
-        }
-        RunName::Function(name) => Some(name),
-        RunName::Library => None,
-        RunName::CommandFile => return with_line(&text, &failure.place),
-    };
-    if let Some(name) = name.filter(|_| !failure.place.is_empty()) {
-        text.extend_from_slice(b" script: ");
-        text.extend_from_slice(name);
-        text.extend_from_slice(b", on ");
-        text.extend_from_slice(&failure.place);
-        text.push(b'.');
-    }
-    text
 }

@@ -1,11 +1,15 @@
-//! Debug builds check the rules that the stack's methods have and its types do not: Luau's assertions stop the process.
+//! A panic inside Luau replaces the VM. Debug builds check the rules that the stack's methods have and its types do not: Luau's
+//! assertions stop the process.
 #![allow(clippy::unwrap_used)]
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
+use super::pinned::Ref;
+use super::stack::native;
 use super::*;
-use crate::lua::tests::{LIMITS, natives};
+use crate::lua::numbers::text::NumberText;
+use crate::lua::tests::{FakePort, LIMITS, natives};
 use crate::lua::version::Version;
 
 /// Says to the process that runs [`breaks_a_rule`] which rule it breaks.
@@ -44,6 +48,51 @@ fn breaks_a_rule() {
         _ => vm.protected(prove, &()),
     };
     assert!(done.is_ok());
+}
+
+fn crash(_: Stack<'_>) -> c_int {
+    #![allow(clippy::panic)]
+    panic!("a bug");
+}
+
+fn add_crash(s: Stack<'_>, globals: &Ref) {
+    s.push_ref(*globals);
+    s.set_readonly(-1, false);
+    s.push_native(native(crash), c"crash");
+    s.raw_set_field(-2, c"crash");
+    s.set_readonly(-1, true);
+}
+
+fn crash_at_once(s: Stack<'_>, (): &()) {
+    crash(s);
+}
+
+/// Runs a script without arguments in the VM.
+fn run(vm: &mut Vm, code: &str) -> Result<()> {
+    let nothing: &[&[u8]] = &[];
+    let script = vm.compile(Source { code: code.as_bytes(), name: c"@user_script", library: false })?.function;
+    let task = Task { entry: EntryPoint::Script(script), keys: &nothing, args: &nothing, numbers: NumberText::default() };
+    vm.run(task, RunName::Library, &mut FakePort::default(), None)
+}
+
+#[test]
+fn a_panic_in_a_function_of_a_script_replaces_the_vm() {
+    let redis = Version { text: "7.0.15".to_owned(), number: 0x0007_000f };
+    let mut vm = Vm::new(LIMITS, ServerVersion { redis, valkey: None }, natives()).unwrap();
+    for code in ["crash()", "pcall(crash)", "coroutine.wrap(crash)()", "table.sort({1, 2}, crash)", "('a'):gsub('a', crash)"] {
+        let number = vm.number();
+        vm.protected(add_crash, &vm.context.names.get().globals).unwrap();
+        let failed = run(&mut vm, code);
+        assert!(matches!(&failed, Err(Error::Internal(text)) if text == "a bug"), "{code}: {failed:?}");
+        assert_eq!(vm.number(), number + 1, "{code}");
+        run(&mut vm, "assert(not pcall(error, 'x')) assert(crash == nil)").unwrap_err();
+        run(&mut vm, "assert(not pcall(error, 'x'))").unwrap();
+    }
+    let number = vm.number();
+    assert_eq!(vm.protected(crash_at_once, &()), Err(Some("ERR internal error, please report it: a bug".to_owned())));
+    vm.recover().unwrap();
+    assert_eq!(vm.number(), number + 1);
+    run(&mut vm, "assert(not pcall(error, 'x'))").unwrap();
 }
 
 #[cfg(debug_assertions)]

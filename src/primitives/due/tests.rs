@@ -1,3 +1,4 @@
+//! Work that comes due: rules, scores, tokens, and random histories against a naive model.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::cell::Cell;

@@ -48,6 +48,12 @@ impl<'a> FakeReplica<'a> {
     /// [`FakeReplica::stream`] as arguments.
     #[track_caller]
     pub fn commands(&mut self) -> Vec<Vec<Vec<u8>>> {
+        self.words_as_sent().into_iter().map(plain).collect()
+    }
+
+    /// [`FakeReplica::commands`] with the words that only fill up a command.
+    #[track_caller]
+    pub fn words_as_sent(&mut self) -> Vec<Vec<Vec<u8>>> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let marker = format!("marker-{}", NEXT.fetch_add(1, Ordering::Relaxed));
         self.server.connect().call(&["PUBLISH", "end-of-stream", &marker]);
@@ -108,6 +114,20 @@ impl<'a> FakeReplica<'a> {
     fn acknowledge(&mut self) {
         self.link.send(&["REPLCONF", "ACK", &self.offset.to_string()]).unwrap();
     }
+}
+
+/// A command without the words that fill it up to the length of the client's command (the setting `replicate-in-place`).
+fn plain(mut command: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    match command.as_slice() {
+        [name, _, _, ..] if name == b"SET" => {
+            while command.len() > 3 && command.last().is_some_and(|word| word == b"GET") {
+                command.pop();
+            }
+        }
+        [name, key, rest @ ..] if name == b"DEL" && rest.iter().all(|other| other == key) => command.truncate(2),
+        _ => {}
+    }
+    command
 }
 
 fn matches(command: &[Vec<u8>], expected: &[Vec<u8>]) -> bool {

@@ -299,7 +299,8 @@ impl Connection {
 
     /// The number of readable bytes, 0 at the end of the connection, `None` when nothing came in time.
     fn wait_for_input(&mut self, timeout: Duration) -> Result<Option<usize>> {
-        self.set_timeout(timeout);
+        // The system has no timeout of zero.
+        self.set_timeout(timeout.max(Duration::from_millis(1)));
         let outcome = match self.stream.fill_buf() {
             Ok(bytes) => Ok(Some(bytes.len())),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(None),

@@ -1,4 +1,4 @@
-//! Bytes that grow, in the memory of the VM: the VM's limit bounds them, and its collector frees them when an error unwinds.
+//! Bytes that grow, in the memory of the VM: the VM's limit bounds them, and its collector frees them when an error jumps past them.
 
 use std::ffi::{c_int, c_void};
 use std::{ptr, slice};

@@ -1,6 +1,6 @@
 //! Luau's API for code that a running VM calls: two `Copy` handles whose methods are one call of the API each.
 //!
-//! A Lua error is a C++ exception. It unwinds to the protected call of the run and skips every Rust destructor on its way. Two
+//! A Lua error is a `longjmp` to the protected call of the run. No Rust frame on its way may have a destructor to run. Two
 //! types keep code that may raise apart from code that must not:
 //!
 //! - [`Stack`] has every method. A Rust function that Luau calls gets one. No value with a destructor may be alive when it calls a

@@ -28,7 +28,7 @@ fn consumers_that_die_lose_nothing_with_a_lease() {
             while left.load(Ordering::Relaxed) > 0 {
                 turn += 1;
                 connection.send(&argv("ATOMIC.ZPOPDUE k LEASE 60 WAIT 30 COUNT 2")).unwrap();
-                if turn % 7 == 0 {
+                if turn.is_multiple_of(7) {
                     // It dies while it waits, or before it has read the reply.
                     connection = server.connect();
                     continue;
@@ -43,7 +43,7 @@ fn consumers_that_die_lose_nothing_with_a_lease() {
                         1 => std::thread::sleep(Duration::from_millis(90)),
                         _ => {}
                     }
-                    if turn % 5 > 0 && connection.run(&format!("ATOMIC.ZDONE k {member} {token}")) == Value::Integer(1) {
+                    if !turn.is_multiple_of(5) && connection.run(&format!("ATOMIC.ZDONE k {member} {token}")) == Value::Integer(1) {
                         *finished.lock().unwrap().entry(member).or_default() += 1;
                         left.fetch_sub(1, Ordering::Relaxed);
                     }

@@ -342,7 +342,11 @@ fn a_consumer_that_is_killed_before_its_reply_loses_nothing() {
             let back: &[&str] =
                 if options.is_empty() { &["ZADD k NX 1 a 2.5 b", "PEXPIREAT k 4102444800000"] } else { &["ZADD k XX 1 a 2.5 b"] };
             let plain: Vec<&str> = stream.iter().map(String::as_str).filter(|line| !["MULTI", "EXEC"].contains(line)).collect();
-            assert!(plain.ends_with(back), "{what}: {stream:#?}");
+            // Redis 7.0 and a transaction kill the consumer before the visit, which then takes nothing.
+            let is_taken = plain.len() > 2;
+            let expected = if is_taken { back } else { &["ZADD k 1 a 2.5 b", "PEXPIREAT k 4102444800000"] };
+            assert!(plain.ends_with(expected), "{what}: {stream:#?}");
+            assert!(is_taken || in_transaction || server.info("redis_version").starts_with("7.0."), "{what}: {stream:#?}");
             server.run("DEL k");
         }
         await_nobody_blocked(server);
