@@ -49,39 +49,78 @@ fn a_command_that_is_sent_again_does_what_its_page_says() {
     });
 }
 
+/// What a client that lost a reply and an observer see.
+struct Seen {
+    lost: String,
+    state: String,
+    again: String,
+    state_after: String,
+}
+
+/// Sends the call of a row, loses the reply, and sends it again. `wrap` makes the command of the call.
 #[track_caller]
-fn check(server: &Server, proxy: &Lossy, row: &Row, loss: Loss) {
+fn resend(server: &Server, proxy: &Lossy, row: &Row, loss: Loss, wrap: impl Fn(&str) -> String) -> Seen {
     for reset in ["FLUSHALL", "ATOMIC.FUNCTION FLUSH", "ATOMIC.SCRIPT FLUSH", "ATOMIC.DRAIN OFF"] {
         server.run(reset);
     }
     let mut client = Resender::connect(proxy);
     let mut scene = Scene::default();
     row.setup.split(';').filter(|line| !line.is_empty()).for_each(|line| scene.prepare(server, line));
-    let (call, at) = (scene.expand(row.call), format!("{} ({loss:?})", row.form));
-    let first = text(&client.lose(&call, loss, || scene.continue_while_blocked(server)));
+    let call = wrap(&scene.expand(row.call));
+    let lost = text(&client.lose(&call, loss, || scene.continue_while_blocked(server)));
     let state = text(&server.run(row.question));
     client.reconnect(loss, server);
-    let second = text(&client.run(&call));
-    let later = text(&server.run(row.question));
+    let again = text(&client.run(&call));
+    let state_after = text(&server.run(row.question));
+    scene.leave(server);
+    Seen { lost, state, again, state_after }
+}
 
+#[track_caller]
+fn check(server: &Server, proxy: &Lossy, row: &Row, loss: Loss) {
+    let at = format!("{} ({loss:?})", row.form);
+    let seen = resend(server, proxy, row, loss, str::to_owned);
     let expect =
         |what: &str, text: &str, pattern: &str| assert!(text_matches(text, pattern), "{at}: {what}: {text}, not {pattern}");
-    expect("the lost reply", &first, row.reply);
-    expect("the state after it", &state, row.state);
+    expect("the lost reply", &seen.lost, row.reply);
+    expect("the state after it", &seen.state, row.state);
     match row.again {
-        Again::Same => assert_eq!((&second, &later), (&first, &state), "{at}: sent again"),
+        Again::Same => assert_eq!((&seen.again, &seen.state_after), (&seen.lost, &seen.state), "{at}: sent again"),
         Again::Other(reply) => {
-            expect("sent again", &second, reply);
-            assert_ne!(second, first, "{at}: the same reply");
-            assert_eq!(later, state, "{at}: the state after it was sent again");
+            expect("sent again", &seen.again, reply);
+            assert_ne!(seen.again, seen.lost, "{at}: the same reply");
+            assert_eq!(seen.state_after, seen.state, "{at}: the state after it was sent again");
         }
         Again::Twice(reply, state_after) => {
-            expect("sent again", &second, reply);
-            expect("the state after that", &later, state_after);
-            assert_ne!(later, state, "{at}: sent again without an effect");
+            expect("sent again", &seen.again, reply);
+            expect("the state after that", &seen.state_after, state_after);
+            assert_ne!(seen.state_after, seen.state, "{at}: sent again without an effect");
         }
     }
-    scene.leave(server);
+}
+
+#[test]
+fn a_command_inside_idem_takes_effect_once_and_gets_its_first_reply() {
+    // IDEM does not run these: they wait, act on the server, are scripted commands, or IDEM.
+    const REFUSED: [&str; 7] = ["FUNCTION", "SCRIPT", "COMMANDS", "DRAIN", "WAITERS", "INVENTORY.RESERVE", "IDEM"];
+    let runs_inside = |row: &&Row| {
+        let first = row.command().split(' ').next().unwrap_or_default();
+        !row.form.ends_with(" WAIT") && !REFUSED.contains(&first)
+    };
+    each_server_with(&all_commands(), |server| {
+        let scripted = server.run("ATOMIC.IDEM request 60000 INVENTORY.RESERVE {p}s {p}o 2");
+        assert!(scripted.error().starts_with("ERR ATOMIC.IDEM cannot run"), "{scripted}");
+        let proxy = Lossy::start(server);
+        for (row, loss) in ROWS.iter().filter(runs_inside).flat_map(|row| Loss::ALL.map(|loss| (row, loss))) {
+            let at = format!("{} inside IDEM ({loss:?})", row.form);
+            let seen = resend(server, &proxy, row, loss, |call| format!("ATOMIC.IDEM request 60000 {call}"));
+            let first = seen.lost.strip_prefix("[0, ").unwrap_or_else(|| panic!("{at}: {}", seen.lost));
+            assert!(text_matches(first, &format!("{}]", row.reply)) || row.reply.ends_with("..."), "{at}: {first}");
+            assert_eq!(seen.again, format!("[1, {first}"), "{at}");
+            assert!(text_matches(&seen.state, row.state), "{at}: {}", seen.state);
+            assert_eq!(seen.state_after, seen.state, "{at}");
+        }
+    });
 }
 
 /// A reply on one line. Numbers between 20,000 and 100,000 are times: all the others are smaller, or fences and moments.
