@@ -6,7 +6,7 @@ use super::blocked::{Delivery, Outcome, Waiter};
 use super::claim::{Answer, Claim, Claimable, Decision, Granted, Held, Hold};
 use super::due::DueSet;
 use super::queues::{ClientId, Kind, Queue, Resource, Ticket};
-use super::state::{is_idle, with};
+use super::state::{acquired, is_idle, resource, with};
 use super::{events, redirect};
 use crate::error::{Error, Result};
 use crate::keyspace::{KeyEntry, Keyspace};
@@ -52,8 +52,15 @@ pub struct Claimed {
 }
 
 /// Makes a claim. A claim that `can_wait` takes over the place of its owner: the earlier request for it is denied. A claim is made when its
-/// place has its turn, so it overtakes no waiter, except where its owner already holds what it claims.
-pub fn claim<C: Claimable>(keyspace: &Keyspace, key: Str<'_>, claim: &Claim<'_>, can_wait: bool) -> Result<Claimed> {
+/// place has its turn, so it overtakes no waiter, except where its owner already holds what it claims. `bind` is the connection to which the
+/// hold is bound.
+pub fn claim<C: Claimable>(
+    keyspace: &Keyspace,
+    key: Str<'_>,
+    claim: &Claim<'_>,
+    can_wait: bool,
+    bind: Option<ClientId>,
+) -> Result<Claimed> {
     let mut visit = Visit::begin(keyspace, C::KIND, key)?;
     let mut entry = keyspace.entry(key);
     let mut state = visit.read::<C>(&mut entry)?;
@@ -69,6 +76,10 @@ pub fn claim<C: Claimable>(keyspace: &Keyspace, key: Str<'_>, claim: &Claim<'_>,
             state.denied(&mut entry, claim).map(Decision::Denied)
         }
     });
+    // A waiter of the same owner may be served next. The later grant decides about the binding, so this one is recorded first.
+    if let Ok(Decision::Granted(Granted { hold: Some(hold), .. })) = &decided {
+        acquired(&resource(keyspace, C::KIND, key), hold, bind, keyspace.now().floor_ms())?;
+    }
     let waits = can_wait && matches!(&decided, Ok(Decision::Denied(denied)) if !denied.never);
     if !waits {
         visit.serve(&mut state, &mut entry, None);

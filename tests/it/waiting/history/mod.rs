@@ -6,6 +6,8 @@
 //! every place and every bound hold. `ATOMIC_SEED` repeats a history, `ATOMIC_STEPS` sets its length, and `ATOMIC_JOURNAL` how much of it
 //! is printed.
 
+mod commands;
+mod keys;
 mod model;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +17,8 @@ use super::{client_id, in_one_write};
 use crate::commands::due::pairs;
 use crate::commands::integers;
 use crate::support::{Connection, RealReplica, Server, Setup, Value, argv, each_server_with, eventually, resp::encode};
-use model::{Claim, Client, Kind, LIST, Model, Reply, Score, Stored, Taken, What};
+use keys::{Client, KINDS, Kind, LIST, Reply, Score, Stored, Taken};
+use model::Model;
 
 const CLIENTS: usize = 9;
 const STEPS: usize = 500;
@@ -48,8 +51,8 @@ struct World<'a> {
     clients: Vec<Connected>,
     random: u64,
     journal: Vec<String>,
-    /// The number that the server issued for each fence of the model.
-    fences: BTreeMap<u64, i64>,
+    /// The number that the server issued for each fence of the model, for each queue.
+    fences: BTreeMap<(&'static str, Kind), BTreeMap<u64, i64>>,
     /// The score that the server issued for each lease of the model.
     leases: BTreeMap<u64, String>,
 }
@@ -79,45 +82,6 @@ impl World<'_> {
             _ => self.write(),
         }
         self.look();
-    }
-
-    fn claim(&mut self) -> Claim {
-        let key = self.one_of(&KEYS);
-        let what = match (key, self.below(3)) {
-            ("k0", 0..=1) => What::Due { count: 1 + self.below(3), lease: self.below(2) == 0, list: false },
-            ("k1", 0..=1) => What::Permits { n: 1 + self.below(4) as u64, add: self.below(4) == 0 },
-            _ => What::Lock { exclusive: self.below(2) == 0, count: self.below(5) == 0 },
-        };
-        let what = match what {
-            What::Due { count, .. } if self.below(3) == 0 => What::Due { count, lease: false, list: true },
-            what => what,
-        };
-        let bind = !matches!(what, What::Due { .. }) && self.below(3) == 0;
-        Claim { key, owner: self.one_of(&OWNERS), what, bind }
-    }
-
-    /// A claim of a client: with WAIT, its time in ms. Predicts its reply.
-    fn ask(&mut self, client: Client, wait: Option<u64>, in_multi: bool) -> Predicted {
-        let claim = self.claim();
-        let most = (wait.is_some() && self.below(4) == 0).then(|| self.below(4) + 1);
-        let (key, owner) = (claim.key, claim.owner);
-        let mut words = match claim.what {
-            What::Lock { exclusive, count } => {
-                let (mode, again) = (if exclusive { "" } else { " SHARED" }, if count { " REENTRANT" } else { "" });
-                format!("ATOMIC.LOCK {key} {owner} {LEASE}{mode}{again}")
-            }
-            What::Permits { n, add } => {
-                format!("ATOMIC.SEMACQUIRE {key} {} {owner} {LEASE} PERMITS {n}{}", model::CAPACITY, if add { " ADD" } else { "" })
-            }
-            What::Due { count, list: true, .. } => format!("ATOMIC.ZMOVEDUE {key} {LIST} COUNT {count}"),
-            What::Due { count, lease, .. } => {
-                format!("ATOMIC.ZPOPDUE {key} COUNT {count}{}", if lease { format!(" LEASE {LEASE}000") } else { String::new() })
-            }
-        };
-        words.extend(wait.map(|ms| format!(" WAIT {ms}")));
-        words.extend(most.map(|most| format!(" MAXQUEUE {most}")));
-        words.push_str(if claim.bind { " BIND" } else { "" });
-        (words, self.model.claim(claim, client, wait.is_some(), most, in_multi))
     }
 
     fn idle(&mut self, first: usize) -> Option<usize> {
@@ -152,7 +116,12 @@ impl World<'_> {
 
     fn send(&mut self, n: usize, commands: Vec<Predicted>, in_multi: bool) {
         let (words, predicted): (Vec<String>, Vec<Reply>) = commands.into_iter().unzip();
-        self.journal.push(format!("client {}{}: {}", self.clients[n].id, if in_multi { " MULTI" } else { "" }, words.join(" ; ")));
+        self.journal.push(format!(
+            "client {}{}: {}",
+            self.clients[n].id,
+            if in_multi { " MULTI" } else { "" },
+            words.join(" ; ")
+        ));
         let connection = &mut self.clients[n].connection;
         let replies = if in_multi {
             let all = [&["MULTI".to_owned()], &words[..], &["EXEC".to_owned()]].concat();
@@ -165,117 +134,6 @@ impl World<'_> {
         for ((words, predicted), reply) in words.iter().zip(predicted).zip(replies) {
             self.check(words, &predicted, &reply);
         }
-    }
-
-    /// A command that does not wait. `None` if there is nothing to do for it.
-    fn command(&mut self, sender: Client, in_multi: bool, killed: &mut BTreeSet<Client>) -> Option<Predicted> {
-        let (key, owner) = (self.one_of(&KEYS), self.one_of(&OWNERS));
-        Some(match self.below(40) {
-            0..=8 => {
-                let all = self.below(2) == 0;
-                (format!("ATOMIC.UNLOCK {key} {owner}{}", if all { " ALL" } else { "" }), self.model.unlock(key, owner, all))
-            }
-            9..=12 => {
-                let n = 1 + self.below(4) as u64;
-                (format!("ATOMIC.SEMRELEASE k1 {owner} PERMITS {n}"), self.model.release("k1", owner, n))
-            }
-            13..=20 => self.ask(sender, None, in_multi),
-            21..=24 => return self.kill(sender, killed),
-            25..=27 => return self.unblock(killed),
-            28 if !in_multi && !self.model.draining => ("ATOMIC.DRAIN ON".to_owned(), self.model.drain()),
-            28..=32 if !in_multi && self.model.draining => {
-                self.model.draining = false;
-                ("ATOMIC.DRAIN OFF".to_owned(), Reply::Anything)
-            }
-            28..=35 => self.add_or_remove(),
-            _ => return self.change(key),
-        })
-    }
-
-    fn kill(&mut self, sender: Client, killed: &mut BTreeSet<Client>) -> Option<Predicted> {
-        let alive = |id: &Client| *id != sender && !killed.contains(id);
-        let all: Vec<Client> = self.clients.iter().map(|client| client.id).filter(alive).collect();
-        // Rather one whose grant is on its way.
-        let unread: Vec<Client> = all.iter().copied().filter(|id| self.model.is_unread(*id)).collect();
-        let id = self.one_of(if unread.is_empty() { &all } else { &unread });
-        killed.insert(id);
-        self.model.close(id);
-        Some((format!("CLIENT KILL ID {id}"), Reply::Integer(1)))
-    }
-
-    fn unblock(&mut self, killed: &BTreeSet<Client>) -> Option<Predicted> {
-        let waits = |id: &Client| !killed.contains(id) && self.model.waiting(*id);
-        let all: Vec<Client> = self.clients.iter().map(|client| client.id).filter(waits).collect();
-        if all.is_empty() {
-            return None;
-        }
-        let (id, how) = (self.one_of(&all), self.one_of(&["", " TIMEOUT", " ERROR"]));
-        self.model.unblock(id, how == " ERROR");
-        Some((format!("CLIENT UNBLOCK {id}{how}"), Reply::Integer(1)))
-    }
-
-    fn add_or_remove(&mut self) -> Predicted {
-        let member = format!("m{}", self.below(8));
-        let is_set = matches!(self.model.data[0].get("k0"), None | Some(Stored::Set(_)));
-        let reply = if is_set { Reply::Anything } else { Reply::Failed };
-        let score = if self.below(3) > 0 { Score::Past(1 + self.below(3) as i64) } else { Score::Later };
-        let removes = self.below(5) == 0;
-        let words = match score {
-            _ if removes => format!("ZREM k0 {member}"),
-            Score::Past(score) => format!("ZADD k0 {score} {member}"),
-            _ => format!("ZADD k0 {LATER} {member}"),
-        };
-        if is_set {
-            self.model.change("k0", |data| {
-                if let Stored::Set(members) = data.entry("k0").or_insert(Stored::Set(BTreeMap::new())) {
-                    if removes { drop(members.remove(&member)) } else { drop(members.insert(member, score)) }
-                }
-            });
-        }
-        (words, reply)
-    }
-
-    fn change(&mut self, key: &'static str) -> Option<Predicted> {
-        let words = match self.below(9) {
-            0 => {
-                self.model.flush();
-                "FLUSHDB".to_owned()
-            }
-            1 => {
-                self.model.swap();
-                "SWAPDB 0 1".to_owned()
-            }
-            2 => {
-                self.model.change(key, |data| drop(data.insert(key, Stored::Token)));
-                format!("SET {key} token")
-            }
-            3 if self.model.data[0].contains_key(key) => {
-                self.model.change(key, |data| drop(data.remove(key)));
-                format!("RENAME {key} elsewhere")
-            }
-            4 if self.model.data[0].contains_key("k2") => {
-                self.model.change("k0", |data| data.remove("k2").into_iter().for_each(|lock| drop(data.insert("k0", lock))));
-                self.model.change("k2", |_| {});
-                "RENAME k2 k0".to_owned()
-            }
-            5 if !self.model.data[0].contains_key(key) => {
-                self.model.change(key, |data| drop(data.insert(key, Stored::List(vec!["x".to_owned()]))));
-                format!("RPUSH {key} x")
-            }
-            6 => {
-                self.model.change(LIST, |data| drop(data.insert(LIST, Stored::Token)));
-                format!("SET {LIST} token")
-            }
-            7 => {
-                self.model.change(LIST, |data| drop(data.remove(LIST)));
-                format!("DEL {LIST}")
-            }
-            _ => {
-                self.model.change(key, |data| drop(data.remove(key)));
-                format!("DEL {key}")
-            }
-        };
-        Some((words, Reply::Anything))
     }
 
     /// A client closes its connection, if it can by QUIT.
@@ -349,26 +207,30 @@ impl World<'_> {
                 let numbers = integers(reply);
                 assert_eq!((numbers[0], numbers[1], numbers[4]), (0, 0, *waiters as i64), "{}", wrong());
             }
-            Reply::Granted { fence, number, waiters } => {
+            Reply::Granted { at, fence, number, waiters } => {
                 let numbers = integers(reply);
-                let shown = if what.contains("k1") && numbers[3] == 0 { numbers[2] } else { numbers[3] };
-                let shown = if numbers[3] == 0 { numbers[2] } else { shown };
+                // A grant of permits has 0 for the holds of a lock.
+                let shown = if numbers[3] == 0 { numbers[2] } else { numbers[3] };
                 assert_eq!((numbers[0], shown, numbers[4]), (1, *number as i64, *waiters as i64), "{}", wrong());
-                self.check_fence(*fence, numbers[1]);
+                self.check_fence(*at, *fence, numbers[1]);
             }
         }
     }
 
-    /// Fences strictly grow in the order of the grants, and one grant has one fence.
-    fn check_fence(&mut self, fence: u64, number: i64) {
-        assert_eq!(*self.fences.entry(fence).or_insert(number), number, "two numbers for one fence");
-        assert!(self.fences.range(..fence).next_back().is_none_or(|(_, earlier)| *earlier < number), "an earlier fence is higher");
-        assert!(self.fences.range(fence + 1..).next().is_none_or(|(_, later)| *later > number), "a later fence is lower");
+    /// The fences of a queue strictly grow in the order of its grants, and one grant has one fence.
+    fn check_fence(&mut self, at: (&'static str, Kind), fence: u64, number: i64) {
+        let fences = self.fences.entry(at).or_default();
+        assert_eq!(*fences.entry(fence).or_insert(number), number, "two numbers for one fence");
+        assert!(fences.range(..fence).next_back().is_none_or(|(_, earlier)| *earlier < number), "an earlier fence is higher");
+        assert!(fences.range(fence + 1..).next().is_none_or(|(_, later)| *later > number), "a later fence is lower");
     }
 
     fn check_members(&mut self, predicted: &[Taken], reply: &Value) {
         let got: Vec<(String, String)> = reply.array().chunks(2).map(|pair| (pair[0].text(), pair[1].text())).collect();
-        assert_eq!(got.iter().map(|(member, _)| member).collect::<Vec<_>>(), predicted.iter().map(|it| &it.member).collect::<Vec<_>>());
+        assert_eq!(
+            got.iter().map(|(member, _)| member).collect::<Vec<_>>(),
+            predicted.iter().map(|it| &it.member).collect::<Vec<_>>()
+        );
         for (taken, (member, score)) in predicted.iter().zip(&got) {
             match taken.score() {
                 Score::Past(was) => assert_eq!(score, &was.to_string(), "{member}"),
@@ -408,9 +270,10 @@ impl World<'_> {
             ("bound_to_connections", self.model.bindings.len()),
             ("places_taken_over", self.model.taken_over),
         ];
+        let info = self.server.run("INFO everything").text();
         let wrong = |(name, count): (&str, usize)| {
-            let seen = self.server.info(&format!("atomic_locks_{name}"));
-            (seen != count.to_string()).then(|| format!("  {name} is {seen}, not {count}"))
+            let line = format!("atomic_locks_{name}:{count}");
+            (!info.lines().any(|shown| shown == line)).then(|| format!("  INFO has no line {line}"))
         };
         expected.into_iter().find_map(wrong)
     }
@@ -422,7 +285,9 @@ impl World<'_> {
             Stored::Permits(owners) => owners.iter().map(|(owner, n)| format!("{owner}:{n} ")).collect(),
             Stored::Lock { exclusive, holders } => {
                 let mode = if *exclusive { "exclusive " } else { "shared " };
-                mode.chars().chain(holders.iter().flat_map(|(o, (_, n))| format!("{o}:{n} ").chars().collect::<Vec<_>>())).collect()
+                mode.chars()
+                    .chain(holders.iter().flat_map(|(o, (_, n))| format!("{o}:{n} ").chars().collect::<Vec<_>>()))
+                    .collect()
             }
             Stored::Set(members) => members
                 .iter()
@@ -495,7 +360,7 @@ fn random_histories_of_all_kinds_agree_with_a_naive_model() {
         world.model.keeps_places = world.below(2) == 0;
         server.run(&format!("CONFIG SET atomic.line-grace-ms {}", if world.model.keeps_places { 60_000 } else { 0 }));
         (0..number("ATOMIC_STEPS").map_or(STEPS, |steps| steps as usize)).for_each(|_| world.step());
-        assert!(model::KINDS.iter().all(|kind| world.model.grants.get(kind).is_some_and(|grants| *grants > 20)));
+        assert!(KINDS.iter().all(|kind| world.model.grants.get(kind).is_some_and(|grants| *grants > 20)));
         replica.expect_same_data();
         server.run("ATOMIC.DRAIN ON");
         server.run("ATOMIC.DRAIN OFF");
