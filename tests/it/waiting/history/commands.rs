@@ -10,14 +10,14 @@ impl World<'_> {
         let key = self.one_of(&KEYS);
         let what = match (key, self.below(3)) {
             ("k0", 0..=1) => What::Due { count: 1 + self.below(3), lease: self.below(2) == 0, list: false },
-            ("k1", 0..=1) => What::Permits { n: 1 + self.below(4) as u64, add: self.below(4) == 0 },
+            ("k1", 0..=1) => What::Permits { n: 1 + self.below(4) as u64, add: self.below(3) == 0 },
             _ => What::Lock { exclusive: self.below(2) == 0, count: self.below(5) == 0 },
         };
         let what = match what {
             What::Due { count, .. } if self.below(3) == 0 => What::Due { count, lease: false, list: true },
             what => what,
         };
-        let bind = !matches!(what, What::Due { .. }) && self.below(3) == 0;
+        let bind = !matches!(what, What::Due { .. }) && self.below(2) == 0;
         Claim { key, owner: self.one_of(&OWNERS), what, bind }
     }
 
