@@ -133,6 +133,7 @@ impl State {
 
     /// Records a grant to a waiter.
     pub fn granted(&mut self, client: ClientId, resource: &Resource, granted: Granted, bind: bool, now: UnixMs) {
+        self.handed_over = self.handed_over.saturating_add(1);
         if let Some(hold) = &granted.hold {
             self.acquired(resource, hold, bind.then_some(client), now);
         }

@@ -1,7 +1,5 @@
 //! A visit: read the key, serve the waiters at the head of the queue, write the key once, unblock the served clients.
 
-use std::mem;
-
 use super::blocked::{Delivery, Outcome, Waiter};
 use super::claim::{Answer, Claim, Claimable, Decision, Granted, Held, Hold};
 use super::due::DueSet;
@@ -76,7 +74,7 @@ pub fn claim<C: Claimable>(
             state.denied(&mut entry, claim).map(Decision::Denied)
         }
     });
-    // A waiter of the same owner may be served next. The later grant decides about the binding, so this one is recorded first.
+    // At once, because a waiter of the same owner may be served next, and the later grant decides about the binding.
     if let Ok(Decision::Granted(Granted { hold: Some(hold), .. })) = &decided {
         acquired(&resource(keyspace, C::KIND, key), hold, bind, keyspace.now().floor_ms())?;
     }
@@ -202,13 +200,11 @@ struct Visit<'k> {
     queue: Option<Queue<Waiter>>,
     /// The waiters that were served or refused.
     served: Vec<(Waiter, Delivery)>,
-    /// The grants among them, with the client of each.
-    granted: Vec<(ClientId, Granted, bool)>,
 }
 
 impl<'k> Visit<'k> {
     fn begin(keyspace: &'k Keyspace, kind: Kind, key: Str<'_>) -> Result<Self> {
-        let mut visit = Self { keyspace, queue: None, served: Vec::new(), granted: Vec::new() };
+        let mut visit = Self { keyspace, queue: None, served: Vec::new() };
         if is_idle() {
             return Ok(visit);
         }
@@ -239,8 +235,10 @@ impl<'k> Visit<'k> {
     /// Writes the state of the key. On an error the served waiters get the same error.
     fn write<C: Claimable>(&mut self, state: C, entry: KeyEntry<'_>) -> Result<()> {
         state.write(entry).inspect_err(|error| {
-            self.served.iter_mut().for_each(|(_, delivery)| delivery.outcome = Err(error.clone()));
-            self.granted.clear();
+            for (_, delivery) in &mut self.served {
+                delivery.outcome = Err(error.clone());
+                let _ = with(|state| state.undelivered(delivery.client));
+            }
             let _ = self.put_back_and_unblock();
         })
     }
@@ -273,12 +271,15 @@ impl<'k> Visit<'k> {
             if matches!(&decision, Ok(Decision::Denied(denied)) if !denied.never) {
                 return;
             }
-            let Some((client, waiter)) = self.queue.as_mut().and_then(Queue::pop) else { return };
+            let Some(queue) = &mut self.queue else { return };
+            let Some((client, waiter)) = queue.pop() else { return };
             let outcome = decision.map(|decision| match decision {
                 Decision::Denied(denied) => Outcome::Denied(denied.answer),
                 Decision::Granted(granted) => {
-                    let answer = granted.answer.clone();
-                    self.granted.push((client, granted, waiter.terms.bind));
+                    let (answer, now) = (granted.answer.clone(), self.keyspace.now().floor_ms());
+                    // At once, because a later decision of this visit may concern the same owner. Only a caller further up the stack could
+                    // have borrowed the state, and none calls a visit meanwhile.
+                    let _ = with(|state| state.granted(client, &queue.resource, granted, waiter.terms.bind, now));
                     Outcome::Granted(answer)
                 }
             });
@@ -334,14 +335,8 @@ impl<'k> Visit<'k> {
     fn put_back(&mut self) {
         let Some(queue) = self.queue.take() else { return };
         let clients: Vec<ClientId> = self.served.iter().map(|(_, delivery)| delivery.client).collect();
-        let (granted, now) = (mem::take(&mut self.granted), self.keyspace.now().floor_ms());
-        // Only a caller further up the stack could have borrowed the state, and none calls a visit meanwhile.
         let _ = with(|state| {
             clients.into_iter().for_each(|client| state.queues.served(client));
-            state.handed_over = state.handed_over.saturating_add(u64::try_from(granted.len()).unwrap_or(0));
-            for (client, granted, bind) in granted {
-                state.granted(client, &queue.resource, granted, bind, now);
-            }
             state.queues.put_back(queue);
         });
     }

@@ -364,5 +364,12 @@ fn a_binding_lasts_when_the_owner_released_or_acquired_in_the_same_step() {
         assert_eq!(bound(), "1");
         drop(waiter);
         await_free(server, "k");
+
+        // The reverse: the grant is released in the step that made it, and no binding is left.
+        take(server, "k me 60000");
+        let mut waiter = Waiter::queued(server, "k", 1, "ATOMIC.LOCK k a 60000 WAIT 0 BIND");
+        in_one_write(&mut server.connect(), &["MULTI", "DEL k", "ATOMIC.UNLOCK k a", "EXEC"]);
+        waiter.granted();
+        assert_eq!(bound(), "0");
     });
 }

@@ -66,7 +66,7 @@ impl World<'_> {
                 ("ATOMIC.DRAIN OFF".to_owned(), Reply::Anything)
             }
             28..=35 => self.add_or_remove(),
-            _ => return self.change(key),
+            _ => return self.change(key, in_multi),
         })
     }
 
@@ -117,9 +117,10 @@ impl World<'_> {
         (words, reply)
     }
 
-    fn change(&mut self, key: &'static str) -> Option<Predicted> {
+    fn change(&mut self, key: &'static str, in_multi: bool) -> Option<Predicted> {
         let words = match self.below(9) {
-            0 => {
+            // Outside of a transaction, Redis 8 blocks the client until a thread has flushed, and serves the waiters meanwhile.
+            0 if in_multi => {
                 self.model.flush();
                 "FLUSHDB".to_owned()
             }

@@ -50,6 +50,8 @@ pub struct Model {
     /// Connections that closed before their reply was made.
     closed: BTreeSet<Client>,
     changed: Vec<&'static str>,
+    /// The queues whose visit follows anyway, so that a change schedules none.
+    scheduled: BTreeSet<(&'static str, Kind)>,
     tasks: Vec<Task>,
     /// The replies to clients that waited.
     pub deliveries: Vec<(Client, Reply)>,
@@ -151,6 +153,7 @@ impl Model {
 
     /// Ends the wait of everyone in a queue.
     fn empty(&mut self, key: &'static str, kind: Kind, reply: &Reply) -> usize {
+        self.scheduled.remove(&(key, kind));
         let places = self.queues.remove(&(key, kind)).unwrap_or_default();
         let clients: Vec<Client> = places.into_values().filter_map(|place| Some(place.waiter?.0)).collect();
         self.deliveries.extend(clients.iter().map(|client| (*client, reply.clone())));
@@ -164,6 +167,9 @@ impl Model {
             }
             return Reply::Failed;
         }
+        if db == 0 {
+            self.scheduled.remove(&(key, kind));
+        }
         let (mut served, before) = (Vec::new(), self.data[0].get(key).cloned());
         let mut serve = |model: &mut Self| {
             if db == 0 {
@@ -175,15 +181,26 @@ impl Model {
         self.tidy(db);
         serve(self);
         self.end_visit(key, kind, served);
-        self.note(key, before.as_ref());
+        self.note(key, kind, before.as_ref());
         reply
     }
 
     /// Schedules visits for the other queues of a key if it has changed.
-    fn note(&mut self, key: &'static str, before: Option<&Stored>) {
+    fn note(&mut self, key: &'static str, kind: Kind, before: Option<&Stored>) {
         if self.data[0].get(key) != before {
-            self.changed.push(key);
+            self.key_changed(key, Some(kind));
         }
+    }
+
+    /// The queue of the kind that a visit has is not concerned.
+    fn key_changed(&mut self, key: &'static str, visited: Option<Kind>) {
+        let has_places = |kind: &Kind| self.queues.get(&(key, *kind)).is_some_and(|queue| !queue.is_empty());
+        let kinds: Vec<Kind> = KINDS.into_iter().filter(|kind| Some(*kind) != visited && has_places(kind)).collect();
+        let mut schedule = false;
+        for kind in kinds {
+            schedule |= self.scheduled.insert((key, kind));
+        }
+        self.changed.extend(schedule.then_some(key));
     }
 
     /// A claim of a connection. `most` is MAXQUEUE.
@@ -197,6 +214,7 @@ impl Model {
             self.empty(key, kind, &Reply::Failed);
             return Reply::Failed;
         }
+        self.scheduled.remove(&(key, kind));
         let (mut served, before) = (Vec::new(), self.data[0].get(key).cloned());
         let queue = self.queues.entry((key, kind)).or_default();
         let place =
@@ -232,7 +250,7 @@ impl Model {
         let joined = usize::from(reply == Reply::Nothing);
         let waiters = self.len(key, kind) - joined;
         self.deliveries.extend(served.into_iter().map(|(client, reply)| (client, with_waiters(reply, waiters))));
-        self.note(key, before.as_ref());
+        self.note(key, kind, before.as_ref());
         with_waiters(reply, waiters)
     }
 
@@ -300,11 +318,15 @@ impl Model {
     pub fn change(&mut self, key: &'static str, change: impl FnOnce(&mut BTreeMap<&'static str, Stored>)) {
         change(&mut self.data[0]);
         self.tidy(0);
-        self.changed.push(key);
+        self.key_changed(key, None);
     }
 
     fn post_visits(&mut self) {
-        self.tasks.extend(self.queues.keys().map(|(key, _)| Task::Visit(key)));
+        for (at, queue) in &self.queues {
+            if !queue.is_empty() && self.scheduled.insert(*at) {
+                self.tasks.push(Task::Visit(at.0));
+            }
+        }
     }
 
     pub fn flush(&mut self) {
@@ -332,8 +354,13 @@ impl Model {
         if keep && place.owner.is_some() {
             queue.insert(ticket, Place { waiter: None, ..place });
         }
+        if queue.is_empty() {
+            self.scheduled.remove(&at);
+        }
         if was_head {
-            self.tasks.push(Task::Visit(at.0));
+            let changed = std::mem::take(&mut self.changed);
+            self.key_changed(at.0, None);
+            self.tasks.extend(std::mem::replace(&mut self.changed, changed).into_iter().map(Task::Visit));
         }
         Some(at)
     }
