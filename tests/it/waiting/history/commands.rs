@@ -18,7 +18,13 @@ impl World<'_> {
             what => what,
         };
         let bind = !matches!(what, What::Due { .. }) && self.below(2) == 0;
-        Claim { key, owner: self.one_of(&OWNERS), what, bind }
+        Claim { key, owner: self.owner(key), what, bind }
+    }
+
+    /// An owner. Often the next one in a queue of the key, so that requests of one owner meet.
+    fn owner(&mut self, key: &'static str) -> &'static str {
+        let any = self.one_of(&OWNERS);
+        if self.below(3) == 0 { self.model.next_owner(key).unwrap_or(any) } else { any }
     }
 
     /// A claim of a client: with WAIT, its time in ms. Predicts its reply.
@@ -47,24 +53,37 @@ impl World<'_> {
 
     /// A command that does not wait. `None` if there is nothing to do for it.
     pub fn command(&mut self, sender: Client, in_multi: bool, killed: &mut BTreeSet<Client>) -> Option<Predicted> {
-        let (key, owner) = (self.one_of(&KEYS), self.one_of(&OWNERS));
+        let key = self.one_of(&KEYS);
+        let owner = self.owner(key);
+        // Not for long: a drained server and keys of another type grant nothing.
+        if self.model.draining && !in_multi && self.below(2) == 0 {
+            self.model.draining = false;
+            return Some(("ATOMIC.DRAIN OFF".to_owned(), Reply::Anything));
+        }
+        let usual = match self.model.data[0].get(key) {
+            None => true,
+            Some(Stored::Permits(_)) => key == "k1",
+            Some(Stored::Set(_)) => key == "k0",
+            Some(Stored::Lock { .. }) => key == "k2",
+            Some(Stored::Token | Stored::List(_)) => false,
+        };
+        if !usual && self.below(4) == 0 {
+            self.model.change(key, |data| drop(data.remove(key)));
+            return Some((format!("DEL {key}"), Reply::Anything));
+        }
         Some(match self.below(40) {
             0..=8 => {
                 let all = self.below(2) == 0;
                 (format!("ATOMIC.UNLOCK {key} {owner}{}", if all { " ALL" } else { "" }), self.model.unlock(key, owner, all))
             }
             9..=12 => {
-                let n = 1 + self.below(4) as u64;
+                let (owner, n) = (self.owner("k1"), self.one_of(&[1, 2, CAPACITY, CAPACITY]));
                 (format!("ATOMIC.SEMRELEASE k1 {owner} PERMITS {n}"), self.model.release("k1", owner, n))
             }
             13..=20 => self.ask(sender, None, in_multi),
             21..=24 => return self.kill(sender, killed),
             25..=27 => return self.unblock(killed),
             28 if !in_multi && !self.model.draining => ("ATOMIC.DRAIN ON".to_owned(), self.model.drain()),
-            28..=32 if !in_multi && self.model.draining => {
-                self.model.draining = false;
-                ("ATOMIC.DRAIN OFF".to_owned(), Reply::Anything)
-            }
             28..=35 => self.add_or_remove(),
             _ => return self.change(key, in_multi),
         })

@@ -72,6 +72,11 @@ impl Model {
         self.all_places().any(|place| place.waiter.is_some_and(|(it, _)| it == client))
     }
 
+    /// The owner of the first place that has one.
+    pub fn next_owner(&self, key: &str) -> Option<&'static str> {
+        self.queues.iter().filter(|((it, _), _)| *it == key).find_map(|(_, queue)| queue.values().next()?.owner)
+    }
+
     pub fn is_unread(&self, client: Client) -> bool {
         self.unread.contains_key(&client)
     }
