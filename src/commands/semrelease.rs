@@ -53,11 +53,13 @@ impl Command for SemRelease {
 
     fn run(keyspace: &Keyspace, Request { key, owner, permits }: Request<'_>) -> Result<Reply> {
         let left = waiting::visit(keyspace, key, |draft: &mut Draft, entry, _| {
-            draft.release(&entry.sorted_set()?, owner, permits).map_err(waiting::foreign_semaphore)
+            let left = draft.release(&entry.sorted_set()?, owner, permits).map_err(waiting::foreign_semaphore)?;
+            // Before the queue is served: a waiter of the same owner may bind a new hold.
+            if left == Some(0) {
+                waiting::forget(keyspace, Kind::Semaphore, key, owner)?;
+            }
+            Ok(left)
         })?;
-        if left == Some(0) {
-            waiting::forget(keyspace, Kind::Semaphore, key, owner)?;
-        }
         Ok(Reply::Integer(left.map_or(-1, number)))
     }
 }

@@ -51,10 +51,14 @@ impl Command for Unlock {
 
     fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
         let (key, owner) = (request.key, request.owner);
-        let left = waiting::visit(keyspace, key, |draft: &mut Draft, _, _| Ok(draft.release(owner, request.release)))?;
-        if left == Some(0) {
-            waiting::forget(keyspace, Kind::Lock, key, owner)?;
-        }
+        let left = waiting::visit(keyspace, key, |draft: &mut Draft, _, _| {
+            let left = draft.release(owner, request.release);
+            // Before the queue is served: a waiter of the same owner may bind a new hold.
+            if left == Some(0) {
+                waiting::forget(keyspace, Kind::Lock, key, owner)?;
+            }
+            Ok(left)
+        })?;
         Ok(Reply::Integer(left.map_or(-1, i64::from)))
     }
 }

@@ -3,7 +3,7 @@
 use super::blocked::{Blocked, Waiter};
 use super::claim::{Claim, Claimable, Decision, Denied, Terms, Wait};
 use super::queues::{Resource, Ticket};
-use super::state::{acquired, is_draining, resource, with};
+use super::state::{is_draining, resource, with};
 use super::visit::{self, Claimed, next_look};
 use super::{drain, events, warnings};
 use crate::error::{Error, Result};
@@ -23,15 +23,12 @@ pub fn acquire<C: Claimable>(keyspace: &Keyspace, key: Str<'_>, claim: Claim<'_>
         events::listen(keyspace.ctx())?;
     }
     let can_wait = terms.wait.is_some() && may_block(keyspace);
-    let Claimed { decision, waiters, places, place } = visit::claim::<C>(keyspace, key, &claim, can_wait)?;
+    let bind = terms.bind.then(|| keyspace.ctx().client_id());
+    let Claimed { decision, waiters, places, place } = visit::claim::<C>(keyspace, key, &claim, can_wait, bind)?;
     let denied = match decision {
         Decision::Granted(granted) => {
-            if let Some(hold) = &granted.hold {
-                let bind = terms.bind.then(|| keyspace.ctx().client_id());
-                acquired(&resource(keyspace, C::KIND, key), hold, bind, keyspace.now().floor_ms())?;
-                if bind.is_some() {
-                    events::set_alarm(keyspace.ctx())?;
-                }
+            if bind.is_some() {
+                events::set_alarm(keyspace.ctx())?;
             }
             return Ok((terms.layout)(granted.answer, waiters));
         }

@@ -158,11 +158,7 @@ fn deliver(ctx: Ctx, parcel: &mut Parcel, request: &[Str<'_>]) -> Result<()> {
     // If this fails, `on_release` takes the grant back and the queue advances.
     check_permission(ctx, request)?;
     let client = parcel.delivery.client;
-    with(|state| {
-        if let Some(unread) = state.unread.get_mut(&client) {
-            unread.is_delivered = true;
-        }
-    })?;
+    with(|state| state.unread.delivered(client))?;
     parcel.delivery.is_delivered = true;
     parcel.reply(answer).send(ctx);
     Ok(())

@@ -30,7 +30,7 @@ pub fn start(ctx: Ctx) -> Result<usize> {
     ctx.select(db);
     with(|state| {
         state.bindings = Bindings::new();
-        state.unread.retain(|_, unread| !unread.is_delivered);
+        state.unread.forget_delivered();
     })?;
     events::stop_timers(ctx)?;
     ctx.select(db);

@@ -181,7 +181,7 @@ fn on_swap(ctx: Ctx, _: u64, data: Data) -> Result<()> {
     let Data::Swap { first: one, second: other } = data else { return Ok(()) };
     with(|state| {
         state.bindings.swap_dbs(one, other);
-        state.unread.values_mut().for_each(|unread| unread.held.resource.swap_db(one, other));
+        state.unread.swap_dbs(one, other);
         for task in &mut state.tasks {
             if let Task::TakeBack(held) = task {
                 held.resource.swap_db(one, other);
@@ -229,7 +229,7 @@ fn on_loop(ctx: Ctx, sub: u64, _: Data) -> Result<()> {
         return Ok(());
     }
     let alarm = with(|state| {
-        state.unread.retain(|_, unread| !unread.is_delivered);
+        state.unread.forget_delivered();
         state.alarm
     })?;
     match alarm {

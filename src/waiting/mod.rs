@@ -12,7 +12,7 @@
 //! - [`claim`]: what a visit needs of a key, and its kinds: [`lock`], [`semaphore`] and [`due`]. The commands lay the replies out
 //!   ([`claim::Layout`]).
 //! - [`acquire`]: a new claim. [`visit`]: the service of a queue. [`bindings`]: holds that last as long as a connection.
-//! - [`state`]: all state between commands. [`drain`], [`warnings`] and [`redirect`] handle one special case each.
+//! - [`state`]: all state between commands. [`unread`]: grants on their way to their clients. [`drain`], [`warnings`] and [`redirect`] handle one special case each.
 //!   [`report`]: what an operator sees.
 //! - [`blocked`] and [`events`]: the edge to the server.
 
@@ -31,6 +31,7 @@ mod redirect;
 pub mod report;
 mod semaphore;
 mod state;
+mod unread;
 mod visit;
 mod warnings;
 

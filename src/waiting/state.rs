@@ -1,7 +1,5 @@
 //! State between commands: the queues, the bound shares, the grants in delivery, and the tasks for the next timer.
 
-use std::collections::BTreeMap;
-use std::mem;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -9,6 +7,7 @@ use super::bindings::{Bindings, Holder};
 use super::blocked::Waiter;
 use super::claim::{Granted, Held, Hold};
 use super::queues::{ClientId, Kind, Queues, Resource};
+use super::unread::Unread;
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
 use crate::primitives::time::{DurationMs, UnixMs};
@@ -48,19 +47,11 @@ pub enum Task {
     TakeBack(Held),
 }
 
-/// A grant to a waiter that may not have read it.
-#[derive(Debug)]
-pub struct Unread {
-    pub held: Held,
-    /// Whether the reply was made. The client has not read it before the server sleeps.
-    pub is_delivered: bool,
-}
-
 pub struct State {
     pub queues: Queues<Waiter>,
     pub bindings: Bindings,
     /// Grants to waiters that may not have read them.
-    pub unread: BTreeMap<ClientId, Unread>,
+    pub unread: Unread,
     pub tasks: Vec<Task>,
     /// The timer for [`State::tasks`].
     pub task_timer: Option<Timer>,
@@ -83,7 +74,7 @@ pub struct State {
 static STATE: ServerThread<State> = ServerThread::new(State {
     queues: Queues::new(),
     bindings: Bindings::new(),
-    unread: BTreeMap::new(),
+    unread: Unread::new(),
     tasks: Vec::new(),
     task_timer: None,
     alarm: None,
@@ -125,14 +116,14 @@ impl State {
     /// Records a grant to an owner. `bind` is the connection that asked for BIND. Without one, a binding of an earlier ownership ends and
     /// that of this ownership stays. An earlier grant to the owner is not taken back any more, since its hold now belongs to this request.
     pub fn acquired(&mut self, resource: &Resource, hold: &Hold, bind: Option<ClientId>, now: UnixMs) {
+        let holder = Holder { resource: resource.clone(), owner: hold.owner.clone() };
         let is_same = |held: &Held| held.resource == *resource && held.share.owner() == Some(&hold.owner);
-        self.unread.retain(|_, unread| !is_same(&unread.held));
+        self.unread.remove_of(&holder);
         self.tasks.retain(|task| !matches!(task, Task::TakeBack(held) if is_same(held)));
         if let Some(client) = bind {
             self.bindings.bind(client, resource, hold, now);
             return;
         }
-        let holder = Holder { resource: resource.clone(), owner: hold.owner.clone() };
         if hold.is_new {
             self.bindings.forget(&holder);
         } else {
@@ -142,18 +133,18 @@ impl State {
 
     /// Records a grant to a waiter.
     pub fn granted(&mut self, client: ClientId, resource: &Resource, granted: Granted, bind: bool, now: UnixMs) {
+        self.handed_over = self.handed_over.saturating_add(1);
         if let Some(hold) = &granted.hold {
             self.acquired(resource, hold, bind.then_some(client), now);
         }
         if let Some(share) = granted.share {
-            let held = Held { resource: resource.clone(), share };
-            self.unread.insert(client, Unread { held, is_delivered: false });
+            self.unread.add(client, Held { resource: resource.clone(), share });
         }
     }
 
     /// Removes and returns a grant that its waiter did not get.
     pub fn undelivered(&mut self, client: ClientId) -> Option<Held> {
-        let held = self.unread.remove(&client)?.held;
+        let held = self.unread.remove(client)?;
         if let Some(owner) = held.share.owner() {
             self.bindings.forget_of(client, &Holder { resource: held.resource.clone(), owner: owner.into() });
         }
@@ -165,12 +156,10 @@ impl State {
     pub fn close(&mut self, client: ClientId) -> (Vec<Held>, Option<Held>) {
         self.closing = Some(client);
         let bound = self.bindings.end(client);
-        let is_delivered = self.unread.get(&client).is_some_and(|unread| unread.is_delivered);
-        let unread = if is_delivered { self.unread.remove(&client) } else { None };
         // A bound hold is released as a whole.
         let is_bound =
             |held: &Held| bound.iter().any(|it| it.resource == held.resource && it.share.owner() == held.share.owner());
-        let unread = unread.map(|unread| unread.held).filter(|held| !is_bound(held));
+        let unread = self.unread.remove_delivered(client).filter(|held| !is_bound(held));
         (bound, unread)
     }
 }
@@ -258,6 +247,6 @@ pub fn stop() -> Result<()> {
     with(|state| {
         state.bindings = Bindings::new();
         state.listens = false;
-        drop(mem::take(&mut state.unread));
+        state.unread = Unread::new();
     })
 }

@@ -1,12 +1,10 @@
 //! A visit: read the key, serve the waiters at the head of the queue, write the key once, unblock the served clients.
 
-use std::mem;
-
 use super::blocked::{Delivery, Outcome, Waiter};
 use super::claim::{Answer, Claim, Claimable, Decision, Granted, Held, Hold};
 use super::due::DueSet;
 use super::queues::{ClientId, Kind, Queue, Resource, Ticket};
-use super::state::{is_idle, with};
+use super::state::{acquired, is_idle, resource, with};
 use super::{events, redirect};
 use crate::error::{Error, Result};
 use crate::keyspace::{KeyEntry, Keyspace};
@@ -52,8 +50,15 @@ pub struct Claimed {
 }
 
 /// Makes a claim. A claim that `can_wait` takes over the place of its owner: the earlier request for it is denied. A claim is made when its
-/// place has its turn, so it overtakes no waiter, except where its owner already holds what it claims.
-pub fn claim<C: Claimable>(keyspace: &Keyspace, key: Str<'_>, claim: &Claim<'_>, can_wait: bool) -> Result<Claimed> {
+/// place has its turn, so it overtakes no waiter, except where its owner already holds what it claims. `bind` is the connection to which the
+/// hold is bound.
+pub fn claim<C: Claimable>(
+    keyspace: &Keyspace,
+    key: Str<'_>,
+    claim: &Claim<'_>,
+    can_wait: bool,
+    bind: Option<ClientId>,
+) -> Result<Claimed> {
     let mut visit = Visit::begin(keyspace, C::KIND, key)?;
     let mut entry = keyspace.entry(key);
     let mut state = visit.read::<C>(&mut entry)?;
@@ -69,6 +74,10 @@ pub fn claim<C: Claimable>(keyspace: &Keyspace, key: Str<'_>, claim: &Claim<'_>,
             state.denied(&mut entry, claim).map(Decision::Denied)
         }
     });
+    // At once, because a waiter of the same owner may be served next, and the later grant decides about the binding.
+    if let Ok(Decision::Granted(Granted { hold: Some(hold), .. })) = &decided {
+        acquired(&resource(keyspace, C::KIND, key), hold, bind, keyspace.now().floor_ms())?;
+    }
     let waits = can_wait && matches!(&decided, Ok(Decision::Denied(denied)) if !denied.never);
     if !waits {
         visit.serve(&mut state, &mut entry, None);
@@ -191,13 +200,11 @@ struct Visit<'k> {
     queue: Option<Queue<Waiter>>,
     /// The waiters that were served or refused.
     served: Vec<(Waiter, Delivery)>,
-    /// The grants among them, with the client of each.
-    granted: Vec<(ClientId, Granted, bool)>,
 }
 
 impl<'k> Visit<'k> {
     fn begin(keyspace: &'k Keyspace, kind: Kind, key: Str<'_>) -> Result<Self> {
-        let mut visit = Self { keyspace, queue: None, served: Vec::new(), granted: Vec::new() };
+        let mut visit = Self { keyspace, queue: None, served: Vec::new() };
         if is_idle() {
             return Ok(visit);
         }
@@ -228,8 +235,10 @@ impl<'k> Visit<'k> {
     /// Writes the state of the key. On an error the served waiters get the same error.
     fn write<C: Claimable>(&mut self, state: C, entry: KeyEntry<'_>) -> Result<()> {
         state.write(entry).inspect_err(|error| {
-            self.served.iter_mut().for_each(|(_, delivery)| delivery.outcome = Err(error.clone()));
-            self.granted.clear();
+            for (_, delivery) in &mut self.served {
+                delivery.outcome = Err(error.clone());
+                let _ = with(|state| state.undelivered(delivery.client));
+            }
             let _ = self.put_back_and_unblock();
         })
     }
@@ -262,12 +271,15 @@ impl<'k> Visit<'k> {
             if matches!(&decision, Ok(Decision::Denied(denied)) if !denied.never) {
                 return;
             }
-            let Some((client, waiter)) = self.queue.as_mut().and_then(Queue::pop) else { return };
+            let Some(queue) = &mut self.queue else { return };
+            let Some((client, waiter)) = queue.pop() else { return };
             let outcome = decision.map(|decision| match decision {
                 Decision::Denied(denied) => Outcome::Denied(denied.answer),
                 Decision::Granted(granted) => {
-                    let answer = granted.answer.clone();
-                    self.granted.push((client, granted, waiter.terms.bind));
+                    let (answer, now) = (granted.answer.clone(), self.keyspace.now().floor_ms());
+                    // At once, because a later decision of this visit may concern the same owner. Only a caller further up the stack could
+                    // have borrowed the state, and none calls a visit meanwhile.
+                    let _ = with(|state| state.granted(client, &queue.resource, granted, waiter.terms.bind, now));
                     Outcome::Granted(answer)
                 }
             });
@@ -323,14 +335,8 @@ impl<'k> Visit<'k> {
     fn put_back(&mut self) {
         let Some(queue) = self.queue.take() else { return };
         let clients: Vec<ClientId> = self.served.iter().map(|(_, delivery)| delivery.client).collect();
-        let (granted, now) = (mem::take(&mut self.granted), self.keyspace.now().floor_ms());
-        // Only a caller further up the stack could have borrowed the state, and none calls a visit meanwhile.
         let _ = with(|state| {
             clients.into_iter().for_each(|client| state.queues.served(client));
-            state.handed_over = state.handed_over.saturating_add(u64::try_from(granted.len()).unwrap_or(0));
-            for (client, granted, bind) in granted {
-                state.granted(client, &queue.resource, granted, bind, now);
-            }
             state.queues.put_back(queue);
         });
     }

@@ -341,3 +341,35 @@ fn a_bound_lock_with_a_new_fence_still_ends_with_its_connection() {
         }
     });
 }
+
+/// A waiter of an owner that also gets permits, or the lock, by another request: the waiter is granted later, so its BIND counts.
+#[test]
+fn a_binding_lasts_when_the_owner_released_or_acquired_in_the_same_step() {
+    each_server(|server| {
+        let bound = || server.info("atomic_locks_bound_to_connections");
+        server.run("ATOMIC.SEMACQUIRE s 4 a 60000 PERMITS 2");
+        server.run("ATOMIC.SEMACQUIRE s 4 b 60000 PERMITS 2");
+        let mut waiter = Waiter::send(server, "ATOMIC.SEMACQUIRE s 4 a 60000 PERMITS 2 ADD WAIT 0 BIND");
+        eventually("a waits", || (server.info("blocked_clients") == "1").then_some(()));
+        assert_eq!(server.run("ATOMIC.SEMRELEASE s a PERMITS 2"), Value::Integer(0));
+        waiter.granted();
+        assert_eq!(bound(), "1");
+        drop(waiter);
+        eventually("the permits of a are free", || (server.run("ATOMIC.SEMRELEASE s a") == Value::Integer(-1)).then_some(()));
+
+        take(server, "k me 60000");
+        let mut waiter = Waiter::queued(server, "k", 1, "ATOMIC.LOCK k a 60000 WAIT 0 BIND");
+        in_one_write(&mut server.connect(), &["MULTI", "DEL k", "ATOMIC.LOCK k a 60000", "EXEC"]);
+        waiter.granted();
+        assert_eq!(bound(), "1");
+        drop(waiter);
+        await_free(server, "k");
+
+        // The reverse: the grant is released in the step that made it, and no binding is left.
+        take(server, "k me 60000");
+        let mut waiter = Waiter::queued(server, "k", 1, "ATOMIC.LOCK k a 60000 WAIT 0 BIND");
+        in_one_write(&mut server.connect(), &["MULTI", "DEL k", "ATOMIC.UNLOCK k a", "EXEC"]);
+        waiter.granted();
+        assert_eq!(bound(), "0");
+    });
+}

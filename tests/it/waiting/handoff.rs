@@ -256,7 +256,7 @@ fn commands_that_keep_the_lock_hand_nothing_off() {
             "ATOMIC.LOCK k you 60000",
             "ATOMIC.CAD k you",
             "ATOMIC.LOCKRENEW k me 60000",
-            "ATOMIC.LOCK k me 60000 ; ATOMIC.UNLOCK k me",
+            "ATOMIC.LOCK k me 60000 REENTRANT ; ATOMIC.UNLOCK k me",
             "MULTI ; RENAME k x ; RENAME x k ; EXEC",
         ];
         for commands in harmless {

@@ -9,6 +9,7 @@ mod due; // consumers of a sorted set whose members come due
 mod fences; // growth of fences over restarts, failovers and clocks
 mod gone; // keys that disappear while several clients wait
 mod handoff; // every way in which a lock becomes free
+mod history; // random histories of all kinds of claims against a naive model
 mod leases; // leases and TTLs that run out, to the millisecond
 mod leaving; // waiters that time out, vanish or are unblocked
 mod memory; // what a waiting client costs
