@@ -52,10 +52,13 @@ impl Command for LockRenew {
     }
 
     fn run(keyspace: &Keyspace, Request { key, owner, lease }: Request<'_>) -> Result<Reply> {
-        let ttl = waiting::visit(keyspace, key, |draft: &mut Draft, _, _| Ok(draft.renew(owner, lease)))?;
-        if ttl.is_some() {
-            waiting::renewed(keyspace, Kind::Lock, key, owner, keyspace.now().floor_ms().plus(lease))?;
-        }
+        let ttl = waiting::visit(keyspace, key, |draft: &mut Draft, _, _| {
+            let ttl = draft.renew(owner, lease);
+            if ttl.is_some() {
+                waiting::renewed(keyspace, Kind::Lock, key, owner, keyspace.now().floor_ms().plus(lease))?;
+            }
+            Ok(ttl)
+        })?;
         Ok(Reply::Integer(ttl.map_or(-1, DurationMs::reply)))
     }
 }

@@ -37,11 +37,12 @@ impl Command for SemRenew {
 
     fn run(keyspace: &Keyspace, Request { key, owner, lease }: Request<'_>) -> Result<Reply> {
         let ttl = waiting::visit(keyspace, key, |draft: &mut Draft, entry, _| {
-            draft.renew(&entry.sorted_set()?, owner, lease).map_err(waiting::foreign_semaphore)
+            let ttl = draft.renew(&entry.sorted_set()?, owner, lease).map_err(waiting::foreign_semaphore)?;
+            if ttl.is_some() {
+                waiting::renewed(keyspace, Kind::Semaphore, key, owner, keyspace.now().floor_ms().plus(lease))?;
+            }
+            Ok(ttl)
         })?;
-        if ttl.is_some() {
-            waiting::renewed(keyspace, Kind::Semaphore, key, owner, keyspace.now().floor_ms().plus(lease))?;
-        }
         Ok(Reply::Integer(ttl.map_or(-1, DurationMs::reply)))
     }
 }

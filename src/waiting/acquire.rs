@@ -27,9 +27,6 @@ pub fn acquire<C: Claimable>(keyspace: &Keyspace, key: Str<'_>, claim: Claim<'_>
     let Claimed { decision, waiters, places, place } = visit::claim::<C>(keyspace, key, &claim, can_wait, bind)?;
     let denied = match decision {
         Decision::Granted(granted) => {
-            if bind.is_some() {
-                events::set_alarm(keyspace.ctx())?;
-            }
             return Ok((terms.layout)(granted.answer, waiters));
         }
         Decision::Denied(denied) => denied,

@@ -14,7 +14,7 @@ use redis_module::raw;
 use super::bindings::{Bindings, Holder};
 use super::claim::Hold;
 use super::queues::{Kind, Resource};
-use super::state::{Task, Timer, is_idle, with};
+use super::state::{Task, Timer, is_idle, is_timed, with};
 use super::{visit, warnings};
 use crate::error::{Error, Result, guarded, printable};
 use crate::keyspace::Keyspace;
@@ -201,7 +201,8 @@ fn on_role(ctx: Ctx, sub: u64, _: Data) -> Result<()> {
         state.bindings = Bindings::new();
         state.queues.resources()
     })?;
-    resources.iter().try_for_each(|resource| visit::dismiss(ctx, resource))
+    resources.iter().try_for_each(|resource| visit::dismiss(ctx, resource))?;
+    set_alarm(ctx)
 }
 
 /// Schedules a visit of each of these resources that has none scheduled.
@@ -219,7 +220,8 @@ fn on_client(ctx: Ctx, sub: u64, data: Data) -> Result<()> {
     let (bound, unread) = with(|state| state.close(client))?;
     // If the server has sent all output, or the client sent QUIT after its request, the client may have read its grant and keeps it.
     let unread = unread.filter(|_| !ctx.client(client).is_some_and(|it| it.closes_after_reply || it.pending == Some(0)));
-    bound.into_iter().chain(unread).try_for_each(|held| post(ctx, Task::TakeBack(held)))
+    bound.into_iter().chain(unread).try_for_each(|held| post(ctx, Task::TakeBack(held)))?;
+    set_alarm(ctx)
 }
 
 /// The server has slept, so every reply made before was sent. It sleeps at most for the period of its cron, so a step of the clock is
@@ -314,6 +316,9 @@ fn stop_timer(ctx: Ctx, timer: Timer) {
 /// Sets the alarm to fire no later than the earliest moment at which a waiter may be served or a bound lease must be renewed. An alarm
 /// that fires too early is set again. An alarm that is not needed is stopped, because a running timer prevents the unload of the module.
 pub fn set_alarm(ctx: Ctx) -> Result<()> {
+    if !is_timed() {
+        return Ok(());
+    }
     let (set, next) = with(|state| (state.alarm, state.next_alarm()))?;
     match (set, next) {
         (None, None) => Ok(()),
@@ -333,9 +338,14 @@ unsafe extern "C" fn on_alarm(ctx: *mut raw::RedisModuleCtx, _: *mut c_void) {
     let ctx = unsafe { Ctx::new(ctx) };
     let _ = guarded(|| {
         with(|state| state.alarm = None)?;
-        if ctx.moment() != Moment::Now {
-            let timer = create_timer(ctx, RETRY, on_alarm);
-            return with(|state| state.alarm = Some(timer));
+        match ctx.moment() {
+            Moment::Now => {}
+            Moment::Later => {
+                let timer = create_timer(ctx, RETRY, on_alarm);
+                return with(|state| state.alarm = Some(timer));
+            }
+            // No client waits on a replica, and what clients acquire on one that they may write to is a plain lease.
+            Moment::Never => return with(|state| state.bindings = Bindings::new()),
         }
         let now = clock::now().floor_ms();
         let (due, renewals) = with(|state| (state.queues.due(now, BATCH), state.bindings.due(now, BATCH)))?;

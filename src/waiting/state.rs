@@ -91,6 +91,9 @@ static IDLE: AtomicBool = AtomicBool::new(true);
 /// Whether grants may be taken back.
 static UNSETTLED: AtomicBool = AtomicBool::new(false);
 
+/// Whether an alarm is set or may be needed.
+static TIMED: AtomicBool = AtomicBool::new(false);
+
 /// The number of bound holds.
 static BINDINGS: AtomicUsize = AtomicUsize::new(0);
 
@@ -170,6 +173,7 @@ pub fn with<R>(act: impl FnOnce(&mut State) -> R) -> Result<R> {
     let result = act(&mut state);
     IDLE.store(state.queues.is_empty(), Ordering::Relaxed);
     BINDINGS.store(state.bindings.count(), Ordering::Relaxed);
+    TIMED.store(state.alarm.is_some() || !state.queues.is_empty() || state.bindings.count() > 0, Ordering::Relaxed);
     UNSETTLED.store(!state.unread.is_empty() || !state.tasks.is_empty(), Ordering::Relaxed);
     Ok(result)
 }
@@ -178,6 +182,12 @@ pub fn with<R>(act: impl FnOnce(&mut State) -> R) -> Result<R> {
 #[must_use]
 pub fn is_idle() -> bool {
     IDLE.load(Ordering::Relaxed)
+}
+
+/// Whether an alarm is set or may be needed.
+#[must_use]
+pub fn is_timed() -> bool {
+    TIMED.load(Ordering::Relaxed)
 }
 
 /// Whether no request may wait or bind.

@@ -314,9 +314,11 @@ impl<'k> Visit<'k> {
         self.queue.iter_mut().for_each(Queue::remove_vacant);
     }
 
-    /// Puts the queue back and unblocks the served clients.
+    /// Puts the queue back and unblocks the served clients. The visit may have bound, renewed or unbound a hold, so the alarm may be due at
+    /// another time.
     fn end(mut self) -> Result<()> {
-        self.put_back_and_unblock()
+        self.put_back_and_unblock()?;
+        events::set_alarm(self.keyspace.ctx())
     }
 
     fn put_back_and_unblock(&mut self) -> Result<()> {

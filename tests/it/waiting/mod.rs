@@ -4,6 +4,7 @@
 //! the client waits, and reads replies with the harness' deadline.
 
 mod bind; // locks that end with their connection
+mod bound; // bound leases: renewals, losses, and what is left of them
 mod cluster; // slots that leave, keys that migrate
 mod due; // consumers of a sorted set whose members come due
 mod fences; // growth of fences over restarts, failovers and clocks

@@ -83,6 +83,9 @@ fn a_bind_connection_that_closes_after_the_unload_is_harmless() {
         granted(&holder.run("ATOMIC.LOCK k me 1000000 BIND"));
         granted(&idle.run("ATOMIC.LOCK l me 1000000 BIND"));
         holder.run("PING");
+        let refused = unload(server);
+        assert!(refused.error().contains("timer"), "{refused}");
+        assert_eq!(server.run("ATOMIC.DRAIN ON"), Value::Integer(0));
         assert_eq!(unload(server), Value::ok());
         idle.expect_close();
         close(server, holder);
