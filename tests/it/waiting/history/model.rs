@@ -403,9 +403,14 @@ impl Model {
         Reply::Integer(answered as i64)
     }
 
+    /// Vacant places need no visit.
     fn visit_all(&mut self, key: &'static str) {
-        for kind in KINDS.into_iter().filter(|kind| self.queues.contains_key(&(key, *kind))).collect::<Vec<_>>() {
-            self.visit(0, key, kind, |_| Reply::Anything);
+        for kind in KINDS {
+            if self.len(key, kind) > 0 {
+                self.visit(0, key, kind, |_| Reply::Anything);
+            } else {
+                self.scheduled.remove(&(key, kind));
+            }
         }
     }
 
