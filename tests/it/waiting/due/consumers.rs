@@ -43,7 +43,8 @@ fn consumers_that_die_lose_nothing_with_a_lease() {
                         1 => std::thread::sleep(Duration::from_millis(90)),
                         _ => {}
                     }
-                    if !turn.is_multiple_of(5) && connection.run(&format!("ATOMIC.ZDONE k {member} {token}")) == Value::Integer(1) {
+                    if !turn.is_multiple_of(5) && connection.run(&format!("ATOMIC.ZDONE k {member} {token}")) == Value::Integer(1)
+                    {
                         *finished.lock().unwrap().entry(member).or_default() += 1;
                         left.fetch_sub(1, Ordering::Relaxed);
                     }
@@ -147,6 +148,26 @@ fn a_slot_that_is_reassigned_without_its_keys_redirects_its_consumers() {
         to.run("CLUSTER BUMPEPOCH");
         assert_eq!(waiter.reply(), redirection("MOVED", slot, to));
         assert_eq!(from.run("DBSIZE"), Value::Integer(0));
+    });
+}
+
+#[test]
+fn a_slot_that_is_migrated_as_a_whole_takes_its_leases_along() {
+    each_pair(|_, from, to| {
+        if !from.binary.is_valkey_from(9, 0) {
+            return;
+        }
+        let slot = slot(from, "{m}");
+        from.run(&format!("ZADD {{m}}k 1 a {} c", super::LATER));
+        let (member, token) = pairs(&from.run("ATOMIC.ZPOPDUE {m}k LEASE 3600000"))[0].clone();
+        let mut waiters = [queued(from, 1, "ATOMIC.ZPOPDUE {m}k WAIT 0"), queued(from, 2, "ATOMIC.ZMOVEDUE {m}none {m}l WAIT 0")];
+        assert_eq!(from.run(&format!("CLUSTER MIGRATESLOTS SLOTSRANGE {slot} {slot} NODE {}", id(to))), Value::ok());
+        for waiter in &mut waiters {
+            assert_eq!(waiter.reply(), redirection("MOVED", slot, to));
+        }
+        assert_eq!(to.run(&format!("ATOMIC.ZDONE {{m}}k {member} {token}")), Value::Integer(1));
+        assert_eq!(members(to, "{m}k"), "c");
+        eventually("the source has nothing left", || (from.run("DBSIZE") == Value::Integer(0)).then_some(()));
     });
 }
 

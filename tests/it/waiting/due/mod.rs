@@ -3,6 +3,7 @@
 mod consumers; // consumers that die, many of them, a cluster
 mod model; // random commands against a naive model
 mod moments; // never early, prompt, and after steps of the clock
+mod sizes; // large sets and members, many keys, a restart
 
 use super::{Waiter, await_nobody_blocked, client_id, in_one_write};
 use crate::commands::WRONGTYPE;
