@@ -165,9 +165,11 @@ fn only_connections_whose_last_command_is_unloaded_are_closed() {
             ["ATOMIC.CAS k a b", "atomic.lock l me 1000", "ATOMIC.SCRIPT EXISTS x", "ATOMIC.COMMANDS LIST", "ATOMIC.NOSUCH"];
         let mut users: Vec<Connection> = commands.map(|_| server.connect()).into();
         users.iter_mut().zip(commands).for_each(|(user, command)| drop(user.run(command)));
-        // A hold that ends with its connection needs no timer now.
+        // A hold that ends with its connection has a timer, until the server drains.
         let mut holder = server.connect();
         granted(&holder.run("ATOMIC.LOCK bound me 60000 BIND"));
+        other.run("ATOMIC.DRAIN ON");
+        other.run("GET k");
         unload(server);
         assert!(server.log().contains("unloading: closing 5 connections"), "{}", server.log());
         reuse_memory(server);

@@ -206,7 +206,7 @@ fn another_value_at_the_key_is_refused() {
         assert_eq!(super::changes_nothing(server, "ATOMIC.IDEM begun 90000 INCR n").error(), FOREIGN);
         for call in ["IDEMBEGIN done f 90000", "IDEMEND done t r PX 5", "IDEMABORT done t"] {
             let reply = super::changes_nothing(server, &format!("ATOMIC.{call}"));
-            assert_eq!(reply.error(), "WRONGTYPE key does not hold an idempotency record (format ID1)", "{call}");
+            assert_eq!(reply.error(), "WRONGTYPE key does not hold an idempotency record (format ID2)", "{call}");
         }
     });
 }
