@@ -382,7 +382,7 @@ fn lockinfo_shows_every_reader_and_the_number_of_waiters() {
         for mut connection in [server.connect(), server.connect().resp3()] {
             let info = connection.run("ATOMIC.LOCKINFO k");
             let names: Vec<String> = info.pairs().into_iter().map(|(name, _)| name).collect();
-            assert_eq!(names, ["mode", "owners", "fence", "ttl", "waiters"]);
+            assert_eq!(names, ["mode", "owners", "fence", "ttl", "waiters", "bound", "queue"]);
             assert_eq!(info.field("mode"), Some(Value::bulk("shared")));
             assert_eq!(info.field("fence"), Some(Value::Integer(second)));
             assert_eq!(info.field("waiters"), Some(Value::Integer(2)));

@@ -34,7 +34,7 @@ fn an_unlock_with_a_waiter_is_one_write_of_the_next_holder() {
     each_server(|server| {
         let mut replica = FakeReplica::attach(server);
         for _ in 0..2 {
-            server.run("ATOMIC.LOCK k me 1000000");
+            server.run("ATOMIC.LOCK k me 1000000 REENTRANT");
         }
         replica.stream();
         let mut second = Waiter::queued(server, "k", 1, "ATOMIC.LOCK k second 2000000 WAIT 0");
@@ -164,9 +164,13 @@ fn a_batch_of_readers_is_one_write() {
 fn readers_that_do_not_wait_are_one_write_each() {
     each_server(|server| {
         let mut replica = FakeReplica::attach(server);
-        for command in
-            ["LOCK k a 1000000 SHARED", "LOCK k b 1000000 SHARED", "LOCK k a 2000000 SHARED", "UNLOCK k a", "UNLOCK k a"]
-        {
+        for command in [
+            "LOCK k a 1000000 SHARED",
+            "LOCK k b 1000000 SHARED",
+            "LOCK k a 2000000 SHARED REENTRANT",
+            "UNLOCK k a",
+            "UNLOCK k a",
+        ] {
             server.run(&format!("ATOMIC.{command}"));
             assert_eq!(shown(&replica.commands()), shown(&[put(server, "k")]), "{command}");
         }
