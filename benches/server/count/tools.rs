@@ -55,9 +55,12 @@ fn compile(files: &[PathBuf], library: &Path) -> Result<(), String> {
 
 /// The folder of `redismodule.h`: the crate redis-module brings the header along.
 fn header() -> Result<PathBuf, String> {
+    let compiler = output(Command::new("rustc").arg("-vV"))?;
+    let host = compiler.lines().find_map(|line| line.strip_prefix("host: ")).ok_or("rustc names no host")?;
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["metadata", "--format-version", "1", "--offline"]).current_dir(root());
+    // The crates of other platforms may not be here.
+    command.args(["metadata", "--format-version", "1", "--offline", "--filter-platform", host]).current_dir(root());
     let metadata: Value = serde_json::from_str(&output(&mut command)?).map_err(|error| error.to_string())?;
     let packages = metadata["packages"].as_array().ok_or("cargo metadata lists no packages")?;
     let package = packages.iter().find(|package| package["name"] == "redis-module").ok_or("no crate is called redis-module")?;
