@@ -30,7 +30,7 @@ const CACHEGRIND: [&str; 9] = [
 ];
 
 /// Keeps the server from doing work of its own.
-const QUIET: [&str; 22] = [
+const QUIET: [&str; 24] = [
     "--bind",
     "127.0.0.1",
     "--daemonize",
@@ -51,6 +51,8 @@ const QUIET: [&str; 22] = [
     "0",
     "--slowlog-log-slower-than",
     "-1",
+    "--enable-debug-command",
+    "yes",
     "--dir",
     ".",
 ];
@@ -74,6 +76,9 @@ impl Server {
         let mut child = Guard(Some(child), dir.clone());
         let driver = await_answer(&mut child, port)?;
         let mut server = Self { child: child.release()?, dir, driver, snapshot: Count::default() };
+        // By default the timer shrinks and grows the buffer for replies, so the count would depend on the time.
+        server.driver.call(&["DEBUG", "REPLYBUFFER", "RESIZING", "0"])?;
+        server.driver.call(&["DEBUG", "SET-ACTIVE-EXPIRE", "0"])?;
         server.snapshot = server.cost_of_a_snapshot()?;
         Ok(server)
     }
