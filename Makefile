@@ -4,6 +4,7 @@
 #   FILTER          run only the tests whose names contain it
 #   PORT            port of `make run`; default: a free port
 #   BENCH           options of the benchmark
+#   COUNT           options of the count
 #   BUSY            busy loops of `make test-load`
 #   CASES           cases of `make cleanroom`: bare, llvm, short
 #   ASAN_OPTIONS    more AddressSanitizer options for `make sanitize`, "name=value:name=value"
@@ -33,7 +34,7 @@ SOURCES := $(shell find src lua -type f 2>/dev/null) Cargo.toml Cargo.lock build
 ASAN := verify_asan_link_order=0:detect_leaks=0:allocator_may_return_null=1:detect_stack_use_after_return=1:quarantine_size_mb=64
 ASAN := $(ASAN):handle_segv=2:handle_sigbus=2:handle_sigfpe=2:handle_abort=2
 
-.PHONY: help run build check test test-load sanitize cleanroom bench fmt clean
+.PHONY: help run build check test test-load sanitize cleanroom bench count fmt clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 18
@@ -86,11 +87,22 @@ cleanroom: ## Run the README's two commands on a fresh minimal Debian, as root, 
 	@scripts/install.sh cleanroom
 	@scripts/cleanroom.sh $(CASES)
 
-bench: ## Measure on a real server and write docs/benchmarks.json and .md (BENCH="--server PATH --rounds N --only NAME")
-	@scripts/install.sh build server
+# The release build, made again: a build for tests may have put another one in its place.
+define release
 	@rm -f $(RELEASE) target/release/deps/libredis_atomic.so
 	cargo build --release --lib
+endef
+
+bench: ## Measure on a real server and write docs/benchmarks.json and .md (BENCH="--server PATH --rounds N --only NAME")
+	@scripts/install.sh build server
+	$(release)
 	ATOMIC_MODULE="$(CURDIR)/$(RELEASE)" cargo bench --bench server -- $(BENCH)
+
+count: ## Count instructions and cache misses and compare with docs/count.json (COUNT="--server PATH --only NAME" or "--write")
+	@scripts/install.sh build server count
+	@scripts/servers.sh >&2
+	$(release)
+	ATOMIC_MODULE="$(CURDIR)/$(RELEASE)" cargo bench --bench server -- count $(COUNT)
 
 fmt: ## Format the sources
 	cargo fmt

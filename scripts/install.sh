@@ -4,7 +4,7 @@
 #   scripts/install.sh [-n] TASK ...    -n: print the missing packages, one per line, and install nothing
 #
 #   build: C and C++ compiler, libclang     server: redis-server and redis-cli     lint: rustfmt and clippy
-#   sanitize: gcc     cleanroom: mmdebstrap     apps: Node.js, npm and Python's venv, for the applications that the tests run
+#   sanitize: gcc     cleanroom: mmdebstrap     count: valgrind     apps: Node.js, npm and Python's venv, for the applications that the tests run
 #
 # A tool counts if it works, not if a file with its name exists. After an installation, everything is checked again.
 set -euo pipefail
@@ -66,6 +66,7 @@ at_least() { # MAJOR PROGRAM ...
 node_major=18
 works_server() { at_least 7 redis-server --version || at_least 7 valkey-server --version; }
 works_cli() { redis-cli --version > /dev/null 2>&1 || valkey-cli --version > /dev/null 2>&1; }
+works_valgrind() { valgrind -q --tool=cachegrind --cachegrind-out-file=/dev/null true > /dev/null 2>&1; }
 # Without ensurepip, the venv module exists but cannot make a venv.
 works_venv() { python3 -c 'import venv, ensurepip'; }
 
@@ -91,6 +92,7 @@ look() {
         ;;
       sanitize) has gcc || missing+=(gcc) ;;
       cleanroom) has mmdebstrap || missing+=(mmdebstrap) ;;
+      count) works_valgrind || missing+=(valgrind libc6-dbg) ;;
       server)
         works_server || missing+=(redis-server)
         works_cli || missing+=(redis-tools)

@@ -20,6 +20,11 @@ impl Driver {
         (0..CONNECTIONS).map(|_| Connection::open(port)).collect::<Result<_, _>>().map(Self)
     }
 
+    /// Connects once: the server reads a batch only after the client has read all replies to the one before.
+    pub fn alone(port: u16) -> Result<Self, String> {
+        Connection::open(port).map(|connection| Self(vec![connection]))
+    }
+
     /// Runs one stream per connection to its end.
     pub fn run(&mut self, streams: &[Stream]) -> Result<(), String> {
         let batches = streams.iter().map(Stream::batches).max().unwrap_or(0);

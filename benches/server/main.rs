@@ -9,12 +9,15 @@
 //! writes `docs/benchmarks.json`, and from it `docs/benchmarks.md`, with a section per server. It fails if a measurement is broken (a
 //! reply differs from the documented one), and with `--strict` also if a goal is missed. `ATOMIC_MODULE` names the module; the default
 //! is the one that cargo has just built.
+//!
+//! `cargo bench --bench server -- count` counts instructions instead: `count/mod.rs`.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod cases;
 mod commands;
 mod contest;
+pub mod count;
 mod driver;
 pub mod handover;
 mod options;
@@ -33,7 +36,9 @@ use options::Options;
 use results::{Method, Results};
 
 fn main() -> ExitCode {
-    match Options::from_env().and_then(|options| measure(&options)) {
+    let counts = std::env::args().any(|word| word == count::WORD);
+    let done = if counts { count::main() } else { Options::from_env().and_then(|options| measure(&options)) };
+    match done {
         Ok(code) => code,
         Err(message) => {
             eprintln!("broken measurement: {message}");

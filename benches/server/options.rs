@@ -47,7 +47,7 @@ fn number(option: &str, text: &str) -> Result<usize, String> {
 
 /// The module: `ATOMIC_MODULE`, or the one that cargo built with this program and put next to it, not the one in `target/release`.
 /// Without the feature `server-alloc` it would use the system allocator, unlike the shipped module, so that is refused.
-fn module() -> Result<PathBuf, String> {
+pub fn module() -> Result<PathBuf, String> {
     let built = || env::current_exe().map(|program| program.with_file_name("libredis_atomic.so"));
     let path = match env::var_os("ATOMIC_MODULE") {
         Some(path) => PathBuf::from(path),

@@ -148,10 +148,12 @@ fn verdict(goal: Goal) -> &'static str {
 }
 
 /// A Markdown table, aligned for the terminal. The first row is its head; the columns `numbers` are aligned right.
-fn aligned<const COLUMNS: usize>(table: &[[String; COLUMNS]], numbers: Range<usize>) -> String {
-    let widths: Vec<usize> = (0..COLUMNS).map(|column| table.iter().map(|row| row[column].len()).max().unwrap_or(0)).collect();
+pub fn aligned(table: &[impl AsRef<[String]>], numbers: Range<usize>) -> String {
+    let rows: Vec<&[String]> = table.iter().map(AsRef::as_ref).collect();
+    let columns = rows.first().map_or(0, |head| head.len());
+    let widths: Vec<usize> = (0..columns).map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0)).collect();
     let mut text = String::new();
-    for (number, row) in table.iter().enumerate() {
+    for (number, row) in rows.iter().enumerate() {
         let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
             if numbers.contains(&column) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
         });

@@ -37,7 +37,7 @@ pub fn on_server(program: &Path, options: &Options) -> Result<results::Server, S
     }
     let waiting = bench.waiting(options)?;
     let end = bench.server.spent()?;
-    let (product, version, allocator) = bench.about_the_server()?;
+    let (product, version, allocator) = about(&mut bench.driver)?;
     let sections = sections.iter().filter_map(Section::results).collect();
     Ok(results::Server { product, version, allocator, waiting_share: waiting_share(start, end), sections, waiting })
 }
@@ -54,6 +54,18 @@ fn chosen(mut group: Group, only: Option<&str>) -> Group {
 fn waiting_share(start: Spent, end: Spent) -> f64 {
     let (running, waiting) = ((end.running - start.running) as f64, (end.waiting - start.waiting) as f64);
     rounded(waiting / (running + waiting), 4)
+}
+
+/// Product, version and allocator of the server.
+pub fn about(driver: &mut Driver) -> Result<(String, String, String), String> {
+    let info = driver.text(&["INFO", "everything"])?;
+    let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
+    let (product, version) = match field("valkey_version") {
+        Some(version) => ("Valkey", version),
+        None => ("Redis", field("redis_version").ok_or("INFO names no version")?),
+    };
+    let allocator = field("mem_allocator").unwrap_or("unknown allocator");
+    Ok((product.to_owned(), version.to_owned(), allocator.to_owned()))
 }
 
 struct Bench {
@@ -74,18 +86,6 @@ impl Bench {
         }
         self.driver.call(&["ATOMIC.FUNCTION", "LOAD", LIBRARY])?;
         Ok(())
-    }
-
-    /// Product, version and allocator.
-    fn about_the_server(&mut self) -> Result<(String, String, String), String> {
-        let info = self.driver.text(&["INFO", "everything"])?;
-        let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
-        let (product, version) = match field("valkey_version") {
-            Some(version) => ("Valkey", version),
-            None => ("Redis", field("redis_version").ok_or("INFO names no version")?),
-        };
-        let allocator = field("mem_allocator").unwrap_or("unknown allocator");
-        Ok((product.to_owned(), version.to_owned(), allocator.to_owned()))
     }
 
     /// The section on waiting, unless the command line excludes it. It runs last, since it connects thousands of clients.

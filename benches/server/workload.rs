@@ -34,13 +34,14 @@ pub struct Workload {
     refill: Lines,
     passes: &'static [Lines],
     ours: bool,
+    floor: bool,
     dropped_in: bool,
 }
 
 impl Workload {
     /// Takes the commands of one operation for each pass over the keys. After the last pass, the first one follows again.
     pub const fn new(passes: &'static [Lines]) -> Self {
-        Self { before: &[], refill: &[], passes, ours: false, dropped_in: false }
+        Self { before: &[], refill: &[], passes, ours: false, floor: false, dropped_in: false }
     }
 
     /// Adds commands that prepare each key once; they are not measured.
@@ -56,6 +57,11 @@ impl Workload {
     /// The same with ATOMIC.EVALSHA instead of EVALSHA, and so on.
     pub const fn on_our_engine(self) -> Self {
         Self { ours: true, ..self }
+    }
+
+    /// The same with the commands of the floor module instead of ours.
+    pub const fn on_the_floor(self) -> Self {
+        Self { floor: true, ..self }
     }
 
     /// The same while drop-in mode is on.
@@ -131,7 +137,10 @@ impl Workload {
             "EVAL" if self.ours => Ok(vec![Piece::Text("ATOMIC.EVAL".to_owned())]),
             "FCALL" if self.ours => Ok(vec![Piece::Text("ATOMIC.FCALL".to_owned())]),
             "EVALSHA" if self.ours => Ok(vec![Piece::Text("ATOMIC.EVALSHA".to_owned())]),
-            word => pieces(word, shas),
+            word => match word.strip_prefix("ATOMIC.").filter(|_| self.floor) {
+                Some(name) => Ok(vec![Piece::Text(format!("FLOOR.{name}"))]),
+                None => pieces(word, shas),
+            },
         });
         Ok((Template(words.collect::<Result<_, _>>()?), beginning(reply)))
     }

@@ -7,7 +7,7 @@ use crate::support::updates;
 
 #[allow(dead_code)]
 #[path = "../../benches/server/main.rs"]
-mod bench;
+pub mod bench;
 
 use bench::results::Results;
 

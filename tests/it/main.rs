@@ -6,6 +6,7 @@ mod benchmarks; // the results of `make bench` and the page that is made from th
 mod build; // version and build in INFO and the log, and the build script that finds them out
 mod command_table; // docs/commands.json: COMMAND DOCS and COMMAND INFO, for client packages
 mod commands; // each family of native commands: grammar, replies, state, times, replication
+mod count; // the results of `make count`, the page that is made from them, and when it fails; needs no server
 mod differential; // native commands and the scripts they replace run the same random program
 mod docs; // the transcripts of all pages, executed
 mod dropin; // drop-in mode: the server's own script commands on this engine
