@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::clock;
 use super::installed::module_path;
@@ -154,9 +154,18 @@ impl Server {
         self.child.lock().unwrap().id()
     }
 
-    /// Sets its wall clock this many microseconds ahead of the real one.
+    /// Sets its wall clock this many microseconds ahead of the real one. Returns when the server has seen the step: Valkey 9 may answer with
+    /// the time that it read before.
+    #[track_caller]
     pub fn set_clock(&self, ahead: i64) {
+        const STALE: i64 = 50_000;
         clock::set(&self.dir, ahead);
+        let here = || i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros()).unwrap() + ahead;
+        eventually("the server sees the step of its clock", || {
+            let before = here();
+            let parts: Vec<i64> = self.run("TIME").array().iter().map(|part| part.text().parse().unwrap()).collect();
+            (before - STALE..=here()).contains(&(parts[0] * 1_000_000 + parts[1])).then_some(())
+        });
     }
 
     /// Its processor time, within a hundredth of a second. Load on the machine does not stretch it, so tests of duration
