@@ -18,7 +18,7 @@ use super::results::{DueWay, DueWork, Goal, IdleWay, rounded};
 pub const NAME: &str = "due";
 
 /// The most rounds; the command line may ask for fewer.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 
 /// The jobs of one way and round, and how many of them are added per second.
 const JOBS: usize = 3000;
@@ -99,6 +99,7 @@ pub fn idle_rows() -> impl Iterator<Item = &'static str> {
 pub fn section(server: &Server, control: &mut Driver, script: &str, rounds: usize) -> Result<DueWork, String> {
     eprintln!("work that comes due");
     let rounds = rounds.min(ROUNDS);
+    let start = server.spent()?;
     let mut producer = Vec::new();
     let mut samples = vec![Samples::default(); CONSUMERS.len() * WAYS.len()];
     let mut idle = vec![Vec::new(); IDLE_WAYS.len()];
@@ -117,6 +118,7 @@ pub fn section(server: &Server, control: &mut Driver, script: &str, rounds: usiz
         idle_rows().zip(&idle).map(|(name, cpu)| IdleWay { name: name.to_owned(), cpu_us_per_second: rounded(median(cpu), 0) });
     Ok(DueWork {
         machine: report::machine(),
+        waiting_share: report::waiting_share(start, server.spent()?),
         rounds,
         jobs: JOBS,
         jobs_per_second: PER_SECOND,

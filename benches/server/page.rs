@@ -33,8 +33,7 @@ fn introduction(results: &Results) -> String {
 /// The section of one server.
 pub fn server(server: &Server) -> String {
     let mut text = format!("\n## {} {}, {}\n\n", server.product, server.version, server.allocator);
-    let noisy = if server.waiting_share > NOISY { ": the machine was not quiet, only ratios count" } else { "" };
-    let _ = writeln!(text, "The server's thread waited {:.1}% of its time for the core{noisy}.", server.waiting_share * 100.0);
+    let _ = writeln!(text, "{}", quietness(server.waiting_share));
     let groups = cases::groups();
     for section in &server.sections {
         let about = groups.iter().find(|group| group.title == section.title).map_or("", |group| group.about);
@@ -47,6 +46,12 @@ pub fn server(server: &Server) -> String {
         let _ = write!(text, "\n{}", work_that_comes_due(due));
     }
     text
+}
+
+/// How long the server's thread waited for the core, and what that means for the figures.
+fn quietness(waiting_share: f64) -> String {
+    let noisy = if waiting_share > NOISY { ": the machine was not quiet, only ratios count" } else { "" };
+    format!("The server's thread waited {:.1}% of its time for the core{noisy}.", waiting_share * 100.0)
 }
 
 fn table_of(section: &Section, about: &str) -> String {
@@ -167,10 +172,12 @@ fn work_that_comes_due(results: &DueWork) -> String {
          it. A consumer that polls calls a script with ZRANGE and ZREM, which returns jobs that are due. It calls the script again at\n\
          once if it got as many jobs as it asked for, or else after the pause shown. The pauses of several consumers begin one after\n\
          the other. Commands are those of consumers. CPU is the server's for all of it, the producer's ZADD included; that alone takes\n\
-         {producer_cpu_us_per_job:.1} us per job. The figures are medians of {rounds} rounds. The goal applies to the commands per job.\n\n\
-         Machine: {machine}.\n\n\
+         {producer_cpu_us_per_job:.1} us per job. A server with consumers that wait wakes for each job; one that is polled hands out several at a\n\
+         time, later. The figures are medians of {rounds} rounds. The goal applies to the commands per job.\n\n\
+         Machine: {machine}. {}\n\n\
          {}\n\
          {idle_consumers} idle consumers, whose next job is due in an hour, cost the server:\n\n{}",
+        quietness(results.waiting_share),
         aligned(&table, 2..7),
         aligned(&idle, 1..2),
     )

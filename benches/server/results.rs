@@ -165,6 +165,8 @@ pub struct Way {
 #[serde(deny_unknown_fields)]
 pub struct DueWork {
     pub machine: String,
+    /// As for the server, during this section.
+    pub waiting_share: f64,
     pub rounds: usize,
     /// Per way and round.
     pub jobs: usize,

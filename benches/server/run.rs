@@ -8,9 +8,9 @@ use super::driver::{CONNECTIONS, Driver};
 use super::due;
 use super::handover;
 use super::options::Options;
-use super::process::{Server, Spent};
-use super::report::Section;
-use super::results::{self, DueWork, Waiting, rounded};
+use super::process::Server;
+use super::report::{Section, waiting_share};
+use super::results::{self, DueWork, Waiting};
 use super::scripts::{LIBRARY, SOURCES};
 use super::workload::{Shas, Stream, Workload};
 
@@ -50,12 +50,6 @@ fn chosen(mut group: Group, only: Option<&str>) -> Group {
         group.mean_goal = None;
     }
     group
-}
-
-#[allow(clippy::cast_precision_loss, reason = "nanoseconds of a run are far below 2^52")]
-fn waiting_share(start: Spent, end: Spent) -> f64 {
-    let (running, waiting) = ((end.running - start.running) as f64, (end.waiting - start.waiting) as f64);
-    rounded(waiting / (running + waiting), 4)
 }
 
 struct Bench {
