@@ -46,7 +46,7 @@ pub fn measure(server: &Server, control: &mut Driver, release: &str) -> Result<C
         let before = server.spent()?.running;
         let outcome = run(server.port, way).map_err(|error| format!("{}: {error}", way.name))?;
         let cpu = (server.spent()?.running - before) as f64 / 1000.0;
-        let commands = calls(control, way)? as f64 / outcome.locks as f64;
+        let commands = calls(control, &way.commands)? as f64 / outcome.locks as f64;
         measured.push(results::Way {
             name: way.name.to_owned(),
             commands_per_lock: rounded(commands, 3),
@@ -144,14 +144,14 @@ pub fn command(template: &str, key: &str, owner: &str) -> Vec<u8> {
     encode(&text.split(' ').collect::<Vec<_>>())
 }
 
-/// The number of calls of the clients' commands.
-fn calls(control: &mut Driver, way: &Way) -> Result<u64, String> {
+/// How often these commands were called since the statistics were reset.
+pub fn calls(control: &mut Driver, commands: &[&str]) -> Result<u64, String> {
     let info = control.text(&["INFO", "commandstats"])?;
     let of = |command: &&str| {
         let line = info.lines().find_map(|line| line.strip_prefix("cmdstat_")?.strip_prefix(command)?.strip_prefix(":calls="));
         line.and_then(|line| line.split(',').next()?.parse::<u64>().ok()).ok_or_else(|| format!("no calls of {command}: {info}"))
     };
-    way.commands.iter().map(of).sum()
+    commands.iter().map(of).sum()
 }
 
 /// The longest wait over the mean wait: 1 if all waits are equal.

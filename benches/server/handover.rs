@@ -74,11 +74,6 @@ pub const SHAPES: [Shape; 4] = [
     Shape { name: "10,000", queues: 1, waiters: 10_000 },
 ];
 
-/// Whether `--only` includes this section.
-pub fn wanted(only: Option<&str>) -> bool {
-    only.is_none_or(|only| NAME.contains(only))
-}
-
 /// Measures this section on a server that has the script `release_lock` loaded under `release`.
 pub fn section(server: &Server, control: &mut Driver, release: &str, rounds: usize) -> Result<Waiting, String> {
     eprintln!("waiting for a lock");
@@ -273,7 +268,8 @@ impl<'a> Queue<'a> {
     }
 }
 
-fn expect(reply: &[u8], beginning: &str) -> Result<(), String> {
+/// Checks how a reply begins.
+pub fn expect(reply: &[u8], beginning: &str) -> Result<(), String> {
     if reply.starts_with(beginning.as_bytes()) {
         return Ok(());
     }
@@ -281,7 +277,7 @@ fn expect(reply: &[u8], beginning: &str) -> Result<(), String> {
 }
 
 /// Waits until this many clients are blocked.
-fn await_blocked(control: &mut Driver, clients: usize) -> Result<(), String> {
+pub fn await_blocked(control: &mut Driver, clients: usize) -> Result<(), String> {
     let start = Instant::now();
     let wanted = format!("blocked_clients:{clients}");
     loop {

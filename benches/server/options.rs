@@ -3,6 +3,8 @@
 use std::env;
 use std::path::PathBuf;
 
+use super::due;
+
 pub struct Options {
     pub servers: Vec<PathBuf>,
     pub module: PathBuf,
@@ -12,14 +14,23 @@ pub struct Options {
     pub requests: usize,
     /// Measures only rows whose names contain this.
     pub only: Option<String>,
+    /// Whether the section "Work that comes due" replaces the one in the written results.
+    pub update: bool,
     /// Whether a missed goal is a failure.
     pub strict: bool,
 }
 
 impl Options {
     pub fn from_env() -> Result<Self, String> {
-        let mut options =
-            Self { servers: Vec::new(), module: module()?, rounds: 15, requests: 16_000, only: None, strict: false };
+        let mut options = Self {
+            servers: Vec::new(),
+            module: module()?,
+            rounds: 15,
+            requests: 16_000,
+            only: None,
+            update: false,
+            strict: false,
+        };
         let mut words = env::args().skip(1);
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
@@ -28,6 +39,7 @@ impl Options {
                 "--rounds" => options.rounds = number(&word, &value()?)?,
                 "--requests" => options.requests = number(&word, &value()?)?,
                 "--only" => options.only = Some(value()?),
+                "--update" => options.update = true,
                 "--strict" => options.strict = true,
                 // Cargo passes this to every benchmark.
                 "--bench" => {}
@@ -37,7 +49,15 @@ impl Options {
         if options.servers.is_empty() {
             options.servers.push(PathBuf::from("redis-server"));
         }
+        if options.update && options.only.as_deref() != Some(due::NAME) {
+            return Err(format!("--update needs --only {}", due::NAME));
+        }
         Ok(options)
+    }
+
+    /// Whether the section that `--only` selects by this name is measured.
+    pub fn includes(&self, section: &str) -> bool {
+        self.only.as_deref().is_none_or(|only| only == section)
     }
 }
 

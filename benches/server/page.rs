@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::ops::Range;
 
 use super::cases;
-use super::results::{Contention, Goal, HandOffs, Mean, Results, Section, Server, Waiting};
+use super::results::{Contention, DueWork, Goal, HandOffs, Mean, Results, Section, Server, Waiting};
 
 /// Above this waiting share the page calls the figures noisy.
 const NOISY: f64 = 0.05;
@@ -33,8 +33,7 @@ fn introduction(results: &Results) -> String {
 /// The section of one server.
 pub fn server(server: &Server) -> String {
     let mut text = format!("\n## {} {}, {}\n\n", server.product, server.version, server.allocator);
-    let noisy = if server.waiting_share > NOISY { ": the machine was not quiet, only ratios count" } else { "" };
-    let _ = writeln!(text, "The server's thread waited {:.1}% of its time for the core{noisy}.", server.waiting_share * 100.0);
+    let _ = writeln!(text, "{}", quietness(server.waiting_share));
     let groups = cases::groups();
     for section in &server.sections {
         let about = groups.iter().find(|group| group.title == section.title).map_or("", |group| group.about);
@@ -43,7 +42,16 @@ pub fn server(server: &Server) -> String {
     if let Some(waiting) = &server.waiting {
         let _ = write!(text, "\n{}", waiting_for_a_lock(waiting));
     }
+    if let Some(due) = &server.due {
+        let _ = write!(text, "\n{}", work_that_comes_due(due));
+    }
     text
+}
+
+/// How long the server's thread waited for the core, and what that means for the figures.
+fn quietness(waiting_share: f64) -> String {
+    let noisy = if waiting_share > NOISY { ": the machine was not quiet, only ratios count" } else { "" };
+    format!("The server's thread waited {:.1}% of its time for the core{noisy}.", waiting_share * 100.0)
 }
 
 fn table_of(section: &Section, about: &str) -> String {
@@ -135,6 +143,43 @@ fn contention(results: &Contention) -> String {
          as Redisson's, are not simulated. The goal applies to the commands that clients send per acquired lock. CPU is the\n\
          server's for all of it.\n\n{}",
         aligned(&table, 1..6),
+    )
+}
+
+fn work_that_comes_due(results: &DueWork) -> String {
+    let head = ["consumers", "way", "commands per job", "CPU us per job", "late, p50 ms", "p99 ms", "goal", ""];
+    let mut table = vec![head.map(str::to_owned)];
+    for way in &results.ways {
+        let [goal, verdict] = goal_cells(way.goal);
+        table.push([
+            way.consumers.to_string(),
+            way.name.clone(),
+            format!("{:.2}", way.commands_per_job),
+            format!("{:.1}", way.cpu_us_per_job),
+            format!("{:.2}", way.late_p50_ms),
+            format!("{:.2}", way.late_p99_ms),
+            goal,
+            verdict,
+        ]);
+    }
+    let DueWork { machine, rounds, jobs, jobs_per_second, spread_ms, producer_cpu_us_per_job, idle_consumers, .. } = results;
+    let mut idle = vec![["way", "CPU us per second"].map(str::to_owned)];
+    idle.extend(results.idle.iter().map(|way| [way.name.clone(), format!("{:.0}", way.cpu_us_per_second)]));
+    format!(
+        "### Work that comes due\n\n\
+         A producer adds {jobs} jobs to a sorted set with ZADD, {jobs_per_second} per second. Each is due at a random time within the next\n\
+         {spread_ms} ms. Consumers take them, one thread each. A job is late by the time from when it is due to when a consumer has read\n\
+         it. A consumer that polls calls a script with ZRANGE and ZREM, which returns jobs that are due. It calls the script again at\n\
+         once if it got as many jobs as it asked for, or else after the pause shown. The pauses of several consumers begin one after\n\
+         the other. Commands are those of consumers. CPU is the server's for all of it, the producer's ZADD included; that alone takes\n\
+         {producer_cpu_us_per_job:.1} us per job. A server with consumers that wait wakes for each job; one that is polled hands out several at a\n\
+         time, later. The figures are medians of {rounds} rounds. The goal applies to the commands per job.\n\n\
+         Machine: {machine}. {}\n\n\
+         {}\n\
+         {idle_consumers} idle consumers, whose next job is due in an hour, cost the server:\n\n{}",
+        quietness(results.waiting_share),
+        aligned(&table, 2..7),
+        aligned(&idle, 1..2),
     )
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::cases::Group;
+use super::process::Spent;
 use super::results::{self, Goal, Mean, Row, rounded};
 
 /// The measurements of one row, one per round, in nanoseconds per operation.
@@ -81,6 +82,13 @@ pub fn median(samples: &[f64]) -> f64 {
         count if count.is_multiple_of(2) => f64::midpoint(sorted[count / 2 - 1], sorted[count / 2]),
         count => sorted[count / 2],
     }
+}
+
+/// The share of its time in which the server's main thread was ready to run but waited for the core.
+#[allow(clippy::cast_precision_loss, reason = "nanoseconds of a run are far below 2^52")]
+pub fn waiting_share(start: Spent, end: Spent) -> f64 {
+    let (running, waiting) = ((end.running - start.running) as f64, (end.waiting - start.waiting) as f64);
+    rounded(waiting / (running + waiting), 4)
 }
 
 /// The processor, its cores and the kernel.

@@ -42,6 +42,8 @@ pub struct Server {
     pub sections: Vec<Section>,
     /// The section "Waiting for a lock".
     pub waiting: Option<Waiting>,
+    /// The section "Work that comes due".
+    pub due: Option<DueWork>,
 }
 
 /// Rows with one title. `cases.rs` has the introduction for each title.
@@ -158,6 +160,51 @@ pub struct Way {
     pub goal: Option<Goal>,
 }
 
+/// Consumers of jobs that come due. The section may be measured apart from the others, so it names its machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DueWork {
+    pub machine: String,
+    /// As for the server, during this section.
+    pub waiting_share: f64,
+    pub rounds: usize,
+    /// Per way and round.
+    pub jobs: usize,
+    pub jobs_per_second: usize,
+    /// How long after it is added a job is due, at most.
+    pub spread_ms: u64,
+    /// The server's CPU time to add a job that no consumer takes.
+    pub producer_cpu_us_per_job: f64,
+    pub ways: Vec<DueWay>,
+    pub idle_consumers: usize,
+    pub idle: Vec<IdleWay>,
+}
+
+/// One way to get jobs, the medians over the rounds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DueWay {
+    pub consumers: usize,
+    pub name: String,
+    /// Of the consumers.
+    pub commands_per_job: f64,
+    /// Of the server, the producer's commands included.
+    pub cpu_us_per_job: f64,
+    pub late_p50_ms: f64,
+    pub late_p99_ms: f64,
+    /// Of `commands_per_job`.
+    pub goal: Option<Goal>,
+}
+
+/// One way to have nothing to do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdleWay {
+    pub name: String,
+    /// Of the server, for all consumers.
+    pub cpu_us_per_second: f64,
+}
+
 impl Results {
     pub fn read(json: &str) -> Result<Self, String> {
         serde_json::from_str(json).map_err(|error| error.to_string())
@@ -166,6 +213,14 @@ impl Results {
     /// Two spaces per level, in the order of the fields, with a line feed at the end.
     pub fn json(&self) -> Result<String, String> {
         serde_json::to_string_pretty(self).map(|json| json + "\n").map_err(|error| error.to_string())
+    }
+
+    /// Replaces the section "Work that comes due" of a server that was measured before.
+    pub fn replace_due(&mut self, measured: &Server) -> Result<(), String> {
+        let same = |server: &&mut Server| server.product == measured.product && server.version == measured.version;
+        let server = self.servers.iter_mut().find(same);
+        server.ok_or_else(|| format!("no results of {} {}", measured.product, measured.version))?.due.clone_from(&measured.due);
+        Ok(())
     }
 
     /// How many goals were missed.
@@ -180,7 +235,8 @@ impl Server {
         let means = self.sections.iter().filter_map(|section| Some(section.mean.as_ref()?.goal));
         let ways = self.waiting.iter().flat_map(|waiting| &waiting.contention.ways).filter_map(|way| way.goal);
         let growth = self.waiting.iter().map(|waiting| waiting.hand_offs.growth_goal);
-        rows.chain(means).chain(ways).chain(growth).collect()
+        let due = self.due.iter().flat_map(|due| &due.ways).filter_map(|way| way.goal);
+        rows.chain(means).chain(ways).chain(growth).chain(due).collect()
     }
 }
 

@@ -5,11 +5,12 @@ use std::path::Path;
 
 use super::cases::{self, Case, Group};
 use super::driver::{CONNECTIONS, Driver};
+use super::due;
 use super::handover;
 use super::options::Options;
-use super::process::{Server, Spent};
-use super::report::Section;
-use super::results::{self, Waiting, rounded};
+use super::process::Server;
+use super::report::{Section, waiting_share};
+use super::results::{self, DueWork, Waiting};
 use super::scripts::{LIBRARY, SOURCES};
 use super::workload::{Shas, Stream, Workload};
 
@@ -35,11 +36,12 @@ pub fn on_server(program: &Path, options: &Options) -> Result<results::Server, S
             }
         }
     }
+    let due = bench.due(options)?;
     let waiting = bench.waiting(options)?;
     let end = bench.server.spent()?;
     let (product, version, allocator) = about(&mut bench.driver)?;
     let sections = sections.iter().filter_map(Section::results).collect();
-    Ok(results::Server { product, version, allocator, waiting_share: waiting_share(start, end), sections, waiting })
+    Ok(results::Server { product, version, allocator, waiting_share: waiting_share(start, end), sections, waiting, due })
 }
 
 fn chosen(mut group: Group, only: Option<&str>) -> Group {
@@ -48,12 +50,6 @@ fn chosen(mut group: Group, only: Option<&str>) -> Group {
         group.mean_goal = None;
     }
     group
-}
-
-#[allow(clippy::cast_precision_loss, reason = "nanoseconds of a run are far below 2^52")]
-fn waiting_share(start: Spent, end: Spent) -> f64 {
-    let (running, waiting) = ((end.running - start.running) as f64, (end.waiting - start.waiting) as f64);
-    rounded(waiting / (running + waiting), 4)
 }
 
 /// Product, version and allocator of the server.
@@ -88,9 +84,18 @@ impl Bench {
         Ok(())
     }
 
+    /// The section on work that comes due, unless the command line excludes it.
+    fn due(&mut self, options: &Options) -> Result<Option<DueWork>, String> {
+        if !options.includes(due::NAME) {
+            return Ok(None);
+        }
+        let pop = self.shas.get("pop_due").ok_or("no script is called pop_due")?;
+        due::section(&self.server, &mut self.driver, pop, options.rounds).map(Some)
+    }
+
     /// The section on waiting, unless the command line excludes it. It runs last, since it connects thousands of clients.
     fn waiting(&mut self, options: &Options) -> Result<Option<Waiting>, String> {
-        if !handover::wanted(options.only.as_deref()) {
+        if !options.includes(handover::NAME) {
             return Ok(None);
         }
         let release = self.shas.get("release_lock").ok_or("no script is called release_lock")?;

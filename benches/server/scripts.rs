@@ -42,6 +42,7 @@ pub const SOURCES: &[(&str, &str)] = &[
     ("list_pop_with_min_size", include_str!("scripts/list_pop_with_min_size.lua")),
     ("lock_acquire", include_str!("scripts/lock_acquire.lua")),
     ("lock_release", include_str!("scripts/lock_release.lua")),
+    ("pop_due", include_str!("scripts/pop_due.lua")),
     ("push_if_exists", include_str!("scripts/push_if_exists.lua")),
     ("push_trim_expire", include_str!("scripts/push_trim_expire.lua")),
     ("rate_limiter", include_str!("scripts/rate_limiter.lua")),

@@ -62,3 +62,14 @@ fn every_row_of_the_hand_offs_has_the_name_that_a_run_gives_it() {
         assert_eq!(rows, named, "change docs/benchmarks.json, too");
     }
 }
+
+#[test]
+fn every_row_of_work_that_comes_due_has_the_name_that_a_run_gives_it() {
+    let (_, results) = committed();
+    for due in results.servers.iter().filter_map(|server| server.due.as_ref()) {
+        let rows: Vec<_> = due.ways.iter().map(|way| (way.consumers, way.name.as_str())).collect();
+        assert_eq!(rows, bench::due::rows().collect::<Vec<_>>(), "change docs/benchmarks.json, too");
+        let idle: Vec<_> = due.idle.iter().map(|way| way.name.as_str()).collect();
+        assert_eq!(idle, bench::due::idle_rows().collect::<Vec<_>>(), "change docs/benchmarks.json, too");
+    }
+}
