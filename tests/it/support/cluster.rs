@@ -51,7 +51,7 @@ impl Cluster {
         replica
     }
 
-    /// Migrates a slot with its keys in the classic way: key by key.
+    /// Migrates a slot with its keys in the classic way: key by key. Returns when all nodes know its new node.
     #[track_caller]
     pub fn migrate(&self, slot: i64, from: &Server, to: &Server) {
         begin_migration(slot, from, to);
@@ -59,6 +59,28 @@ impl Cluster {
             move_key(&key.text(), from, to);
         }
         self.end_migration(slot, to);
+        self.await_owner(slot, to);
+    }
+
+    /// Waits until all nodes have heard that a slot belongs to a node, and of the epoch in which it does: a migration that begins before can
+    /// be undone by older news.
+    #[track_caller]
+    pub fn await_owner(&self, slot: i64, owner: &Server) {
+        let epoch = |node: &Server| {
+            let info = node.run("CLUSTER INFO").text();
+            info.lines().find(|line| line.starts_with("cluster_current_epoch:")).map(str::to_owned)
+        };
+        let owns = |node: &Server| {
+            let slots = node.run("CLUSTER SLOTS");
+            slots.array().iter().any(|range| {
+                let range = range.array();
+                (range[0].integer()..=range[1].integer()).contains(&slot) && range[2].array()[2].text() == id(owner)
+            })
+        };
+        eventually("all nodes know the new node of the slot", || {
+            let agreed = self.nodes.iter().all(|node| owns(node) && epoch(node) == epoch(owner));
+            agreed.then_some(())
+        });
     }
 
     /// Assigns a slot to its new node after its keys have moved.

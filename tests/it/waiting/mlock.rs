@@ -138,7 +138,7 @@ fn a_request_that_is_sent_again_gets_the_same_fence_and_changes_nothing() {
         // A key that has gone is acquired again, with the others.
         server.run("DEL a");
         replica.stream();
-        let (third, _) = granted(&server.run("ATOMIC.MLOCK me 1 a b"));
+        let (third, _) = granted(&server.run("ATOMIC.MLOCK me 60000 a b"));
         replica.expect_stream(&SETS);
         assert!(third > second && fences(server, ["a", "b"]) == [third; 2]);
     });

@@ -1,7 +1,7 @@
 //! One place in a queue per owner: a repeated request takes it over, and it is kept for `line-grace-ms` after its connection closed.
 
 use super::{Grant, Waiter, await_nobody_blocked, await_waiters, client_id, expect_denied, in_one_write, owners, take, unlock};
-use crate::support::{Server, Value, each_server, eventually};
+use crate::support::{Server, Value, each_server, each_server_that_unloads, eventually};
 
 /// Closes a waiting connection, and waits until the server has `left` blocked clients.
 #[track_caller]
@@ -125,7 +125,7 @@ fn a_vacant_place_ends_after_the_grace_time() {
 
 #[test]
 fn a_vacant_place_keeps_no_timer_after_it_has_ended() {
-    each_server(|server| {
+    each_server_that_unloads(|server| {
         server.run("CONFIG SET atomic.line-grace-ms 50");
         take(server, "k me 60000");
         let first = Waiter::queued(server, "k", 1, &wait("a"));

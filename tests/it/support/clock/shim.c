@@ -1,5 +1,6 @@
 /* Moves the wall clock of a process by the microseconds in the file that ATOMIC_CLOCK names. Loaded into a server with LD_PRELOAD. */
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -44,4 +45,10 @@ time_t time(time_t *into) {
     if (clock_gettime(CLOCK_REALTIME, &now) != 0) return -1;
     if (into) *into = now.tv_sec;
     return now.tv_sec;
+}
+
+/* Valkey 8.1 and later load a module so that it finds the C library's own functions before these: a module would have another clock than its server. */
+void *dlopen(const char *file, int mode) {
+    void *(*next)(const char *, int) = (void *(*)(const char *, int))dlsym(RTLD_NEXT, "dlopen");
+    return next(file, mode & ~RTLD_DEEPBIND);
 }
