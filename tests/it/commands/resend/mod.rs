@@ -68,12 +68,19 @@ fn resend(server: &Server, proxy: &Lossy, row: &Row, loss: Loss, wrap: impl Fn(&
     row.setup.split(';').filter(|line| !line.is_empty()).for_each(|line| scene.prepare(server, line));
     let call = wrap(&scene.expand(row.call));
     let lost = text(&client.lose(&call, loss, || scene.continue_while_blocked(server)));
-    let state = text(&server.run(row.question));
+    let state = ask(server, row.question);
     client.reconnect(loss, server);
     let again = text(&client.run(&call));
-    let state_after = text(&server.run(row.question));
+    let state_after = ask(server, row.question);
     scene.leave(server);
     Seen { lost, state, again, state_after }
+}
+
+/// The answer to a question about the dataset. A script that was killed still runs up to its next safepoint.
+#[track_caller]
+fn ask(server: &Server, question: &str) -> String {
+    let answer = || Some(text(&server.run(question))).filter(|answer| !answer.starts_with("BUSY "));
+    eventually("the killed script has ended", answer)
 }
 
 #[track_caller]
