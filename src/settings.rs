@@ -177,8 +177,9 @@ pub static REPLICATE_IN_PLACE: Setting = Setting::new(
     Kind::Toggle,
     1,
     0..=1,
-    "Whether commands replicate through the words of the client's own command, which costs a third less CPU, on servers that are tested for \
-     that. The commands in the stream then are filled up to that number of words, as in `SET k v GET`.",
+    "Whether commands replicate through the words of the client's own command, which saves about a quarter of the CPU of a \
+     compare-and-set, on servers that are tested for that. The commands in the stream then are filled up to that number of words, as in \
+     `SET k v GET`.",
 );
 
 pub static COMPAT: Setting = Setting::new(
