@@ -62,7 +62,7 @@ unsafe extern "C" fn call<C: Command>(
     }
     let skipped = const { words(C::SPEC.name.to_bytes()) };
     let outcome = guarded(|| {
-        if const { replicates_in_place::<C>() } && in_place::is_on() {
+        if const { replicates_in_place::<C>() } && in_place::is_on(argv.len()) {
             let copied = Words::from_slice(argv);
             // SAFETY: the vector is that of the running command, which reads the copy from here on.
             let vector = unsafe { ArgVector::new(vector, argv.len()) };

@@ -4,8 +4,8 @@
 //! `owner` is a unique name of 1 to 255 bytes; `lease-ms` is 1..=31536000000. WAIT blocks the client until the lock is granted,
 //! for at most `ms` (0..=31536000000; 0 waits indefinitely), first come, first served. MAXQUEUE denies at once when `n`
 //! (1..=1000000) clients already wait. SHARED shares the lock with other readers, at most 1024; readers that arrive after a
-//! waiting writer queue after it. REENTRANT adds a hold if the owner already holds the lock. BIND releases this hold when the
-//! connection closes.
+//! waiting writer queue after it. REENTRANT adds a hold if the owner already holds the lock. With BIND the server
+//! renews the lease while the connection lives, and releases all that the owner holds when it closes.
 //! Reply: `[1, fence, ttl-ms, holds, waiters]` when granted; `[0, 0, ttl-ms of the holder or -1, 0, waiters]` when denied.
 //! A request by the owner that already holds the lock passes the waiters, keeps `holds` and the fence, and never shortens the lease,
 //! so it is safe to send again. With REENTRANT it increments `holds`, each of which needs an UNLOCK, so it is not. An exclusive owner

@@ -23,10 +23,10 @@ pub fn allow(tested: bool) {
     TESTED.store(tested, Ordering::Relaxed);
 }
 
-/// Whether commands replicate in place.
+/// Whether a command of so many words replicates in place.
 #[must_use]
-pub fn is_on() -> bool {
-    TESTED.load(Ordering::Relaxed) && settings::REPLICATE_IN_PLACE.get() != 0
+pub fn is_on(words: usize) -> bool {
+    words <= LONGEST && TESTED.load(Ordering::Relaxed) && settings::REPLICATE_IN_PLACE.get() != 0
 }
 
 /// The words of a command, copied, so that no reference to the vector is alive while its elements are exchanged.

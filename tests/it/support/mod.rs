@@ -11,6 +11,7 @@ pub mod installed;
 pub mod line;
 pub mod locks;
 pub mod lossy;
+pub mod random;
 pub mod real_replica;
 pub mod replica;
 pub mod resp;

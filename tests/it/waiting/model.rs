@@ -11,7 +11,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{Grant, await_nobody_blocked, client_id, take, unlock};
-use crate::support::{Connection, DEADLINE, Server, Value, argv, each_server, eventually};
+use crate::support::{Connection, DEADLINE, Server, Value, argv, each_server, eventually, random};
 
 const CLIENTS: usize = 8;
 const RUN: Duration = Duration::from_secs(3);
@@ -85,12 +85,7 @@ impl World<'_> {
     }
 
     fn below(&mut self, limit: usize) -> usize {
-        // SplitMix64.
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % limit as u64) as usize
+        random::below(&mut self.random, limit)
     }
 
     /// Runs a command on a connection that is not a client of the model.
@@ -404,11 +399,8 @@ impl Drop for World<'_> {
 
 #[test]
 fn random_clients_never_meet_never_get_stuck_and_are_served_in_order() {
-    let chosen = std::env::var("ATOMIC_SEED").ok().and_then(|seed| seed.parse().ok());
-    let clock = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
     each_server(|server| {
-        let random = chosen.unwrap_or_else(clock);
-        eprintln!("ATOMIC_SEED={random}");
+        let random = random::seed();
         let mut world = World {
             server,
             admin: server.connect(),

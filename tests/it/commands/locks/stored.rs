@@ -2,24 +2,15 @@
 
 use super::{Reply, denied, lock};
 use crate::commands::{OTHER_TYPES, WRONGTYPE, changes_nothing, expect_refused, micros};
+use crate::support::locks::{self, Holder};
 use crate::support::{Value, each_server};
 
 const DAMAGED: &str = "WRONGTYPE key does not hold a lock (format LK1)";
 
-/// A lock in its stored format, with these holders.
+/// A lock in its stored format, whose holders all have its fence.
 fn stored(mode: u8, fence: u64, holders: &[(&[u8], u32, i64)]) -> Vec<u8> {
-    let mut bytes = b"\xa7LK\x01".to_vec();
-    bytes.push(mode);
-    bytes.extend(fence.to_be_bytes());
-    bytes.extend(u16::try_from(holders.len()).unwrap().to_be_bytes());
-    for (owner, holds, deadline) in holders {
-        bytes.push(u8::try_from(owner.len()).unwrap());
-        bytes.extend(*owner);
-        bytes.extend(holds.to_be_bytes());
-        bytes.extend(&deadline.to_be_bytes()[2..]);
-        bytes.extend(fence.to_be_bytes());
-    }
-    bytes
+    let holders: Vec<Holder<'_>> = holders.iter().map(|(owner, holds, deadline)| (*owner, *holds, *deadline, fence)).collect();
+    locks::stored(mode, fence, &holders)
 }
 
 #[test]

@@ -134,7 +134,8 @@ fn a_member_that_was_added_silently_is_noticed_within_a_second() {
         let before = std::time::Instant::now();
         assert_eq!(server.run("ATOMIC.DEBUG ZADD k 1 silent"), Value::ok());
         assert_eq!(waiter.taken(), "silent");
-        eprintln!("noticed after {:?}", before.elapsed());
+        // The bound leaves time for a busy machine.
+        assert!(before.elapsed() < std::time::Duration::from_secs(10), "noticed after {:?}", before.elapsed());
     });
 }
 

@@ -4,12 +4,11 @@
 //! have which members. Leases last for the whole run. `ATOMIC_SEED` repeats a run.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{LATER, Waiter, await_blocked};
 use crate::commands::due::pairs;
 use crate::support::locks::vanish;
-use crate::support::{Server, Value, each_server, eventually};
+use crate::support::{Server, Value, each_server, eventually, random};
 
 const STEPS: usize = 400;
 
@@ -82,12 +81,7 @@ struct World<'a> {
 
 impl World<'_> {
     fn below(&mut self, limit: usize) -> usize {
-        // SplitMix64.
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % limit as u64) as usize
+        random::below(&mut self.random, limit)
     }
 
     fn member(&mut self) -> String {
@@ -237,11 +231,8 @@ impl Drop for World<'_> {
 
 #[test]
 fn random_commands_and_consumers_agree_with_a_naive_model() {
-    let chosen = std::env::var("ATOMIC_SEED").ok().and_then(|seed| seed.parse().ok());
-    let clock = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
     each_server(|server| {
-        let random = chosen.unwrap_or_else(clock);
-        eprintln!("ATOMIC_SEED={random}");
+        let random = random::seed();
         let mut world = World { server, model: Model::default(), waiters: BTreeMap::new(), next: 0, random, journal: Vec::new() };
         (0..STEPS).for_each(|_| world.step());
         let served = world.next - world.waiters.len();

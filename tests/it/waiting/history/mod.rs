@@ -11,12 +11,12 @@ mod keys;
 mod model;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::{client_id, in_one_write};
 use crate::commands::due::pairs;
 use crate::commands::integers;
-use crate::support::{Connection, RealReplica, Server, Setup, Value, argv, each_server_with, eventually, resp::encode};
+use crate::support::{Connection, RealReplica, Server, Setup, Value, argv, each_server_with, eventually, random, resp::encode};
 use keys::{Client, KINDS, Kind, LIST, Reply, Score, Stored, Taken};
 use model::Model;
 
@@ -66,12 +66,7 @@ type Predicted = (String, Reply);
 
 impl World<'_> {
     fn below(&mut self, limit: usize) -> usize {
-        // SplitMix64.
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % limit as u64) as usize
+        random::below(&mut self.random, limit)
     }
 
     fn one_of<T: Copy>(&mut self, items: &[T]) -> T {
@@ -357,10 +352,8 @@ fn number(name: &str) -> Option<u64> {
 
 #[test]
 fn random_histories_of_all_kinds_agree_with_a_naive_model() {
-    let clock = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
     each_server_with(&Setup::with_module().appendonly("no"), |server| {
-        let random = number("ATOMIC_SEED").unwrap_or_else(clock);
-        eprintln!("ATOMIC_SEED={random}");
+        let random = random::seed();
         let replica = RealReplica::with_module(server);
         let mut other = server.connect();
         other.run("SELECT 1");
