@@ -20,7 +20,7 @@ use crate::server::command_filter;
 use crate::server::events as server_events;
 use crate::server::module_api::{Ctx, api};
 use crate::server::thread;
-use crate::server::{in_place, kept};
+use crate::server::{in_place, kept, readers};
 use crate::waiting;
 
 /// A part of the module that starts with the load and stops at the unload, or when the load fails.
@@ -156,6 +156,7 @@ fn start_filter(ctx: Ctx) -> Result<()> {
 
 fn stop_filter(ctx: Ctx) {
     command_filter::close(ctx);
+    readers::stop();
     dropin::stop();
 }
 

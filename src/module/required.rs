@@ -49,6 +49,7 @@ pub fn absent_functions() -> Vec<&'static str> {
         RedisModule_GetContextFlags,
         RedisModule_GetCurrentUserName,
         RedisModule_GetDetachedThreadSafeContext,
+        RedisModule_GetExpire,
         RedisModule_GetModuleUserFromUserName,
         RedisModule_GetSelectedDb,
         RedisModule_GetServerInfo,

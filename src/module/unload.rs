@@ -154,7 +154,16 @@ mod tests {
     use super::*;
 
     fn connection(id: u64, command: &str, queued: i64, is_held: bool) -> Connection {
-        Connection { id, command: command.to_owned(), queued, is_held, is_link: false, runs: is_held }
+        Connection {
+            id,
+            command: command.to_owned(),
+            queued,
+            is_held,
+            is_link: false,
+            runs: is_held,
+            caches: false,
+            monitors: false,
+        }
     }
 
     #[test]

@@ -32,6 +32,12 @@ pub fn watch(ctx: Ctx) -> Result<()> {
     })
 }
 
+/// Whether this may be a replica that has lost its primary.
+#[must_use]
+pub fn may_be_stale() -> bool {
+    MAYBE_STALE.load(Ordering::Relaxed)
+}
+
 /// Whether this is a replica that has lost its primary and may not serve its data.
 fn is_stale(ctx: Ctx, server: ContextFlags) -> bool {
     server.is_stale() && ctx.config("replica-serve-stale-data").is_some_and(|serve| serve == "no")
@@ -39,7 +45,7 @@ fn is_stale(ctx: Ctx, server: ContextFlags) -> bool {
 
 /// Admits a script that declares no flags.
 pub fn admit_undeclared(ctx: Ctx) -> Result<()> {
-    if MAYBE_STALE.load(Ordering::Relaxed) && is_stale(ctx, ctx.flags()) { Err(STALE) } else { Ok(()) }
+    if may_be_stale() && is_stale(ctx, ctx.flags()) { Err(STALE) } else { Ok(()) }
 }
 
 /// Admits a script by the flags that it declares.

@@ -117,6 +117,20 @@ impl Ctx {
         self.connections().into_iter().filter(|connection| connection.queued >= 0).map(|connection| connection.id).collect()
     }
 
+    /// Whether the server has all these commands by these names.
+    #[must_use]
+    pub fn has_commands(self, names: &[&str]) -> bool {
+        let words: Vec<_> =
+            std::iter::once("INFO").chain(names.iter().copied()).map(|word| OwnedStr::new(word.as_bytes())).collect();
+        let reply = CallReply::of(self, c"COMMAND", c"vE", &words);
+        let mut reader = reply.reader();
+        let known = |reader: &mut Reader<'_>| {
+            let values = reader.values().filter(|values| *values > 0)?;
+            reader.skip(values)
+        };
+        reader.values() == Some(names.len()) && names.iter().all(|_| known(&mut reader).is_some())
+    }
+
     #[must_use]
     pub fn connections(self) -> Vec<Connection> {
         let list = CallReply::of(self, c"CLIENT", c"vE", &[OwnedStr::new(b"LIST")]).bulk().unwrap_or_default();
@@ -241,18 +255,25 @@ pub struct Connection {
     pub is_link: bool,
     /// Whether its command has not finished.
     pub runs: bool,
+    /// Whether the server remembers the keys that it reads, to tell it when they change.
+    pub caches: bool,
+    /// Whether it is a MONITOR.
+    pub monitors: bool,
 }
 
 impl Connection {
-    fn parse(line: &str) -> Option<Self> {
+    pub(super) fn parse(line: &str) -> Option<Self> {
         let field = |name: &str| line.split(' ').find_map(|field| field.strip_prefix(name));
+        let flags = field("flags=")?;
         Some(Self {
             id: field("id=")?.parse().ok()?,
             command: field("cmd=")?.to_owned(),
             queued: field("multi=")?.parse().unwrap_or(-1),
-            is_held: field("flags=")?.contains(['b', 'u']),
-            is_link: field("flags=")?.contains(['M', 'S']),
+            is_held: flags.contains(['b', 'u']),
+            is_link: flags.contains(['M', 'S']),
             runs: field("argv-mem=")? != "0",
+            caches: flags.contains('t') && !flags.contains('B'),
+            monitors: flags.contains('O'),
         })
     }
 }

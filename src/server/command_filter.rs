@@ -26,8 +26,10 @@ pub struct Look {
 pub enum Role {
     /// May rename commands.
     Renames,
-    /// Only watches.
+    /// Only watches, for the stores of scripts and functions.
     Watches,
+    /// Only watches, for reads without a dispatch.
+    WatchesReaders,
 }
 
 /// A command that the server is about to look up.
@@ -42,7 +44,7 @@ static REGISTERED: AtomicPtr<raw::RedisModuleCommandFilter> = AtomicPtr::new(ptr
 static CONTEXT: AtomicPtr<raw::RedisModuleCtx> = AtomicPtr::new(ptr::null_mut());
 
 /// The features that filter commands, by role; null for none.
-static LOOKS: [AtomicPtr<Look>; 2] = [const { AtomicPtr::new(ptr::null_mut()) }; 2];
+static LOOKS: [AtomicPtr<Look>; 3] = [const { AtomicPtr::new(ptr::null_mut()) }; 3];
 
 /// The first two letters of the filtered names, by length: most other commands are excluded by them.
 static WANTED: [AtomicU64; LENGTHS] = [const { AtomicU64::new(0) }; LENGTHS];
@@ -99,10 +101,11 @@ pub fn close(ctx: Ctx) {
 }
 
 fn place(look: &Look) -> &'static AtomicPtr<Look> {
-    let [renames, watches] = &LOOKS;
+    let [renames, watches, readers] = &LOOKS;
     match look.role {
         Role::Renames => renames,
         Role::Watches => watches,
+        Role::WatchesReaders => readers,
     }
 }
 

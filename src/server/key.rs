@@ -29,6 +29,8 @@ pub enum Kind {
     Hash,
     SortedSet,
     Set,
+    Stream,
+    /// A type that a module defines.
     Other,
 }
 
@@ -36,16 +38,38 @@ impl Ctx {
     /// Opens a key for writing. The handle can create a missing key.
     #[must_use]
     pub fn open_for_writing(self, key: Str<'_>) -> KeyHandle {
-        const MODE: c_int = (raw::REDISMODULE_READ | raw::REDISMODULE_WRITE) as c_int;
-        // SAFETY: the context belongs to the running callback, and the borrow keeps the key name alive; the server takes a reference.
-        KeyHandle::new(unsafe { api!(RedisModule_OpenKey)(self.raw(), key.raw(), MODE) }.cast())
+        self.open(key, (raw::REDISMODULE_READ | raw::REDISMODULE_WRITE) as c_int)
     }
 
     /// Opens a key for reading. The handle of a missing key has no value.
     #[must_use]
     pub fn open_for_reading(self, key: Str<'_>) -> KeyHandle {
+        self.open(key, raw::REDISMODULE_READ as c_int)
+    }
+
+    /// As [`Ctx::open_for_reading`], but not as a use of the key: the server evicts keys that are not used.
+    #[must_use]
+    pub fn open_without_touch(self, key: Str<'_>) -> KeyHandle {
+        self.open(key, (raw::REDISMODULE_READ | raw::REDISMODULE_OPEN_KEY_NOTOUCH) as c_int)
+    }
+
+    /// Whether the key exists, without any effect: no statistics, no event, no deletion of what has expired. `None` if the server
+    /// cannot look without an effect (before 7.2).
+    #[must_use]
+    pub fn exists_without_effect(self, key: Str<'_>) -> Option<bool> {
+        const MODE: c_int = (raw::REDISMODULE_READ
+            | raw::REDISMODULE_OPEN_KEY_NOTOUCH
+            | raw::REDISMODULE_OPEN_KEY_NONOTIFY
+            | raw::REDISMODULE_OPEN_KEY_NOSTATS
+            | raw::REDISMODULE_OPEN_KEY_NOEXPIRE) as c_int;
+        // SAFETY: the load writes the pointer once, before any callback can run; the function takes no argument.
+        let modes = unsafe { raw::RedisModule_GetOpenKeyModesAll.map(|modes| modes()) }?;
+        (modes & MODE == MODE).then(|| self.open(key, MODE).value().is_some())
+    }
+
+    fn open(self, key: Str<'_>, mode: c_int) -> KeyHandle {
         // SAFETY: the context belongs to the running callback, and the borrow keeps the key name alive; the server takes a reference.
-        KeyHandle::new(unsafe { api!(RedisModule_OpenKey)(self.raw(), key.raw(), raw::REDISMODULE_READ as c_int) }.cast())
+        KeyHandle::new(unsafe { api!(RedisModule_OpenKey)(self.raw(), key.raw(), mode) }.cast())
     }
 }
 
@@ -72,6 +96,7 @@ impl KeyHandle {
             raw::REDISMODULE_KEYTYPE_HASH => Kind::Hash,
             raw::REDISMODULE_KEYTYPE_ZSET => Kind::SortedSet,
             raw::REDISMODULE_KEYTYPE_SET => Kind::Set,
+            raw::REDISMODULE_KEYTYPE_STREAM => Kind::Stream,
             _ => Kind::Other,
         };
         Some(Value { key: self.0, kind, open: PhantomData })
@@ -150,6 +175,14 @@ impl Value<'_> {
         u64::try_from(unsafe { api!(RedisModule_GetAbsExpire)(self.key) }).ok().map(UnixMs)
     }
 
+    /// The milliseconds until the key expires, by the server's own clock; `None` without a TTL.
+    #[must_use]
+    pub fn ttl_ms(&self) -> Option<i64> {
+        // SAFETY: the borrow keeps the key open, and the key has a value.
+        let ttl = unsafe { api!(RedisModule_GetExpire)(self.key) };
+        (ttl != i64::from(raw::REDISMODULE_NO_EXPIRE)).then_some(ttl)
+    }
+
     /// The length of the string, or the number of elements or fields. Does not convert the value.
     #[must_use]
     pub fn length(&self) -> usize {
@@ -168,6 +201,15 @@ impl Value<'_> {
             api!(RedisModule_HashGet)(self.key, NONE, field.raw(), &raw mut value, std::ptr::null_mut::<c_char>());
             (!value.is_null()).then(|| OwnedStr::from_raw(value))
         }
+    }
+
+    /// Whether fields of the hash may have TTLs of their own. Unknown, and so `false`, on a server that hides expired fields without
+    /// deleting them, as this module's reads do.
+    #[must_use]
+    pub fn has_field_ttls(&self) -> bool {
+        // SAFETY: the load writes the pointer once, before any callback can run. The borrow keeps the key open, and the key has a value.
+        let first = unsafe { raw::RedisModule_HashFieldMinExpire.map(|first| first(self.key)) };
+        first.is_some_and(|first| first != i64::from(raw::REDISMODULE_NO_EXPIRE))
     }
 
     /// An element of the list by its index; a negative index counts from the tail.

@@ -11,6 +11,7 @@ pub mod kept;
 pub mod key;
 pub mod module_api;
 pub mod open_keys;
+pub mod readers;
 pub mod reply;
 pub mod score_range;
 pub mod slots;

@@ -5,6 +5,7 @@
 //! scripts, the state of the server can refuse the first write but no later one. After the first write, calls omit `S` and `M`, and
 //! this file makes the other checks of `S`.
 
+mod direct;
 mod inner;
 mod keys;
 mod native;
@@ -20,6 +21,7 @@ use crate::server::key::Kind;
 use crate::server::module_api::{Ctx, OwnedStr, Str};
 use crate::server::slots::Slots;
 
+use self::direct::{Direct, Read};
 pub use self::inner::{Inner, forget};
 use self::keys::Keys;
 use self::native::{Check, PassedChecks};
@@ -80,6 +82,10 @@ struct KnownCommand {
     container: bool,
     special: Special,
     keys: Keys,
+    /// It works on its keys alone: permissions and the selected database stay as they are.
+    is_plain: bool,
+    /// It can be read without a dispatch, and its name for the ACL.
+    read: Option<(Read, OwnedStr)>,
 }
 
 /// A command that behaves differently in a script.
@@ -102,11 +108,17 @@ impl KnownCommands {
     /// The facts about a command; asks the server the first time. The error is the script's reply. It is not cached, because the
     /// command may exist later.
     fn get(&mut self, ctx: Ctx, argv: &[&[u8]]) -> Result<&KnownCommand, &'static [u8]> {
+        let at = self.find(ctx, argv)?;
+        self.commands.get(at).ok_or(UNKNOWN)
+    }
+
+    /// The index of a command among the known ones.
+    fn find(&mut self, ctx: Ctx, argv: &[&[u8]]) -> Result<usize, &'static [u8]> {
         let name = argv.first().filter(|name| name.len() <= MAX_NAME_BYTES).ok_or(UNKNOWN)?;
         let place = name.as_ptr().addr() / size_of::<u64>() % ADDRESS_SLOTS;
         let mut at = self.by_address.get(place).copied().unwrap_or(0);
         if self.commands.get(at).is_none_or(|known| *known.words != **name) {
-            at = self.find(ctx, name, name)?;
+            at = self.find_words(ctx, name, name)?;
             if let Some(last) = self.by_address.get_mut(place) {
                 *last = at;
             }
@@ -114,13 +126,20 @@ impl KnownCommands {
         if self.commands.get(at).is_some_and(|known| known.container)
             && let Some(subcommand) = argv.get(1).filter(|name| name.len() <= MAX_NAME_BYTES)
         {
-            at = self.find(ctx, name, &[name, b"|".as_slice(), subcommand].concat())?;
+            at = self.find_words(ctx, name, &[name, b"|".as_slice(), subcommand].concat())?;
         }
-        self.commands.get(at).ok_or(UNKNOWN)
+        Ok(at)
+    }
+
+    /// The command at an index, if it can be read without a dispatch.
+    fn read(&self, at: usize) -> Option<(Read, &OwnedStr)> {
+        let (read, name) = self.commands.get(at)?.read.as_ref()?;
+        Some((*read, name))
     }
 
     /// The index of a command or of `container|subcommand`; `name` is its first word.
-    fn find(&mut self, ctx: Ctx, name: &[u8], words: &[u8]) -> Result<usize, &'static [u8]> {
+    #[cold]
+    fn find_words(&mut self, ctx: Ctx, name: &[u8], words: &[u8]) -> Result<usize, &'static [u8]> {
         // The server accepts `container|subcommand` as one word here, but not in a call.
         if name.contains(&b'|') {
             return Err(UNKNOWN);
@@ -167,6 +186,14 @@ impl KnownCommand {
         let subcommands = [b"\n", name.to_ascii_lowercase().as_slice(), b"|"].concat();
         let container = name == full && contains(reply.text(), &subcommands);
         let flag = |flag: &[u8]| !container && contains(reply.text(), flag);
+        let special = match name.to_ascii_lowercase().as_slice() {
+            b"select" => Special::Select,
+            b"sort" | b"sort_ro" => Special::Sort,
+            _ => Special::None,
+        };
+        let keys = Keys::of(name, reply.text());
+        let is_of_server = !flag(b"+module\r\n") && !container;
+        let read = Read::named(name).filter(|_| is_of_server && flag(b"+readonly\r\n") && matches!(keys, Keys::Range(1, _, 1)));
         Ok(Self {
             words: full.into(),
             name: CString::new(name).map_err(|_| UNKNOWN)?,
@@ -176,12 +203,10 @@ impl KnownCommand {
             noscript: flag(b"+noscript\r\n"),
             blocking: flag(b"+blocking\r\n"),
             container,
-            special: match name.to_ascii_lowercase().as_slice() {
-                b"select" => Special::Select,
-                b"sort" | b"sort_ro" => Special::Sort,
-                _ => Special::None,
-            },
-            keys: Keys::of(name, reply.text()),
+            special,
+            keys,
+            is_plain: is_of_server && matches!(keys, Keys::Range(..)),
+            read: read.map(|read| (read, OwnedStr::new(name))),
         })
     }
 }
@@ -231,6 +256,7 @@ pub struct Calls<'a> {
     /// The reply of a native command that ran without a call.
     text: Vec<u8>,
     passed: PassedChecks,
+    direct: Direct,
     selected: Selected,
 }
 
@@ -246,6 +272,7 @@ impl<'a> Calls<'a> {
             reply: None,
             text: Vec::new(),
             passed: PassedChecks::default(),
+            direct: Direct::default(),
             selected: Selected(None),
         }
     }
@@ -263,17 +290,24 @@ impl<'a> Calls<'a> {
 
     /// Runs one command. The reply's protocol text stays valid until the next call.
     pub fn call(&mut self, call: &Invocation<'_>) -> &[u8] {
-        self.forget_checks();
-        self.dispatch(call, None)
+        match self.known.find(self.ctx, call.argv) {
+            Ok(at) if self.read(at, call) => &self.text,
+            Ok(at) => {
+                self.passed = PassedChecks::default();
+                self.dispatch(at, call, None)
+            }
+            Err(refusal) => refusal,
+        }
     }
 
-    fn dispatch(&mut self, call: &Invocation<'_>, check: Option<Check>) -> &[u8] {
+    /// Runs the known command at an index.
+    fn dispatch(&mut self, at: usize, call: &Invocation<'_>, check: Option<Check>) -> &[u8] {
         // The previous reply is freed before the next command runs.
         self.reply = None;
-        let known = match self.known.get(self.ctx, call.argv) {
-            Ok(known) => known,
-            Err(refusal) => return refusal,
-        };
+        let Some(known) = self.known.commands.get(at) else { return UNKNOWN };
+        if !known.is_plain {
+            self.direct.forget();
+        }
         if known.noscript {
             return NOSCRIPT;
         }

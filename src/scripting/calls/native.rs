@@ -85,7 +85,7 @@ impl PassedChecks {
         self.next = self.next.wrapping_add(1);
     }
 
-    fn has(&self, check: Check) -> bool {
+    pub fn has(&self, check: Check) -> bool {
         self.checks.contains(&Some(check))
     }
 }
@@ -94,6 +94,7 @@ impl Calls<'_> {
     /// Forgets all checks: the user's permissions or the selected database may have changed.
     pub fn forget_checks(&mut self) {
         self.passed = PassedChecks::default();
+        self.direct.forget();
     }
 
     /// Runs a native command, which `call` also names. Returns the same reply as [`Calls::call`].
@@ -102,7 +103,10 @@ impl Calls<'_> {
         let check = call.key.filter(|_| native.has_one_key() && !natives.cluster).map(|key| (index, key.raw()));
         let passed = check.is_some_and(|check| self.passed.has(check));
         if !passed && !natives.checked {
-            return self.dispatch(call, check);
+            return match self.known.find(self.ctx, call.argv) {
+                Ok(known) => self.dispatch(known, call, check),
+                Err(refusal) => refusal,
+            };
         }
         self.reply = None;
         if self.rules.read_only && native.write {
