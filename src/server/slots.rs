@@ -89,9 +89,11 @@ impl Slots {
     /// keys are in one slot.
     #[must_use]
     pub fn of_run(ctx: Ctx, declared: Option<&[u8]>, allowed: Allowed) -> Self {
+        if !is_cluster() {
+            return Self::All;
+        }
         let first = declared.map(slot).or_else(|| outer().filter(|_| has_table_per_slot()));
         match (first, allowed) {
-            _ if !is_cluster() => Self::All,
             (Some(slot), Allowed::One) if has_table_per_slot() => Self::Declared(slot, OTHER_SLOT),
             (Some(slot), Allowed::All) if has_table_per_slot() => Self::Declared(slot, UNDECLARED_SLOT),
             (None, _) if has_table_per_slot() && ctx.flags().is_in_exec() => Self::None,

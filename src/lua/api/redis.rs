@@ -140,21 +140,14 @@ pub(super) enum Target {
 fn dispatch(s: Stack<'_>, target: Target) -> Pushed {
     let context = s.context();
     if context.termination().is_some() {
-        s.push_nil();
-        s.raise();
+        end(s);
     }
     if s.top() == 0 && matches!(target, Target::Command) {
         return push_refusal(s, NO_ARGUMENTS);
     }
     match run(s.quiet(), context, target) {
-        CallOutcome::Refused(Refusal::BadArgument) => push_refusal(s, BAD_ARGUMENT),
-        CallOutcome::Refused(Refusal::TooMany) => push_refusal(s, TOO_MANY),
-        CallOutcome::Refused(Refusal::Unknown(name)) => push_error(s, atomic::unknown(name).bytes()),
-        CallOutcome::Ended => {
-            // `Vm` reports why. This only ends the run.
-            s.push_nil();
-            s.raise()
-        }
+        CallOutcome::Refused(refusal) => push_own_refusal(s, refusal),
+        CallOutcome::Ended => end(s),
         CallOutcome::Reply(reply) => {
             // SAFETY: the port keeps the text until its next call, and `push_reply` makes none.
             let reply = unsafe { &*reply };
@@ -163,6 +156,22 @@ fn dispatch(s: Stack<'_>, target: Target) -> Pushed {
                 Err(convert::Malformed) => push_refusal(s, BAD_REPLY),
             }
         }
+    }
+}
+
+/// Ends the run. `Vm` reports why.
+#[cold]
+fn end(s: Stack<'_>) -> ! {
+    s.push_nil();
+    s.raise()
+}
+
+#[cold]
+fn push_own_refusal(s: Stack<'_>, refusal: Refusal<'_>) -> Pushed {
+    match refusal {
+        Refusal::BadArgument => push_refusal(s, BAD_ARGUMENT),
+        Refusal::TooMany => push_refusal(s, TOO_MANY),
+        Refusal::Unknown(name) => push_error(s, atomic::unknown(name).bytes()),
     }
 }
 
@@ -222,6 +231,7 @@ pub(super) fn take<'r>(s: Quiet<'r>, index: c_int, arguments: &mut Arguments<'r>
 }
 
 /// Pushes an error of the engine in the words of the server.
+#[cold]
 fn push_refusal(s: Stack<'_>, text: &'static [u8]) -> Pushed {
     let words = s.context().with_port(|port| -> *const [u8] { port.refusal(text) });
     // SAFETY: the port keeps the text until its next call, and nothing below makes one.
@@ -229,6 +239,7 @@ fn push_refusal(s: Stack<'_>, text: &'static [u8]) -> Pushed {
 }
 
 /// Pushes an error.
+#[cold]
 fn push_error(s: Stack<'_>, text: &[u8]) -> Pushed {
     s.push_table(0, 1);
     s.push_ref(s.context().names.get().err);

@@ -18,19 +18,15 @@ impl Digest {
     /// Reads 40 hexadecimal digits of either case; `None` for anything else.
     #[must_use]
     pub fn parse(hex: &[u8]) -> Option<Self> {
-        let (pairs, rest) = hex.as_chunks::<2>();
-        let pairs: &[[u8; 2]; 20] = pairs.try_into().ok()?;
-        if !rest.is_empty() {
-            return None;
-        }
+        let hex: &[u8; 40] = hex.try_into().ok()?;
         let mut bytes = [0; 20];
         let mut wrong = 0;
-        for (byte, &[high, low]) in bytes.iter_mut().zip(pairs) {
-            let (high, low) = (nibble(high), nibble(low));
-            *byte = high << 4 | low;
-            wrong |= high | low;
+        for (bytes, digits) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(hex.as_chunks::<8>().0) {
+            let (value, errors) = eight(u64::from_be_bytes(*digits));
+            *bytes = value.to_be_bytes();
+            wrong |= errors;
         }
-        (wrong & NO_DIGIT == 0).then_some(Self(bytes))
+        (wrong == 0).then_some(Self(bytes))
     }
 
     /// 40 hexadecimal digits in lower case.
@@ -44,25 +40,24 @@ impl Digest {
     }
 }
 
-/// A bit that no value of a digit has.
-const NO_DIGIT: u8 = 0x80;
-
-/// The values of hexadecimal digits. Every EVALSHA reads forty.
-const NIBBLES: [u8; 256] = {
-    let mut nibbles = [NO_DIGIT; 256];
-    let mut at = 0;
-    #[allow(clippy::indexing_slicing)]
-    while at < 16 {
-        nibbles[b"0123456789abcdef"[at] as usize] = at as u8;
-        nibbles[b"0123456789ABCDEF"[at] as usize] = at as u8;
-        at += 1;
-    }
-    nibbles
-};
-
-fn nibble(digit: u8) -> u8 {
-    // A byte is always within.
-    NIBBLES.get(usize::from(digit)).copied().unwrap_or(NO_DIGIT)
+/// The value of eight hexadecimal digits, one in each byte, the first one highest; and not zero if one of them is no digit. Every
+/// EVALSHA reads forty.
+fn eight(digits: u64) -> (u32, u64) {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = ONES * 0x80;
+    // In lower case; the digits 0 to 9 stay as they are. A byte above 127 is none, and without its top bit no sum below carries.
+    let lower = (digits | ONES * 0x20) & !HIGH;
+    let at_least = |byte: u64| (lower + ONES * (0x80 - byte)) & HIGH;
+    let is_number = at_least(0x30) & !at_least(0x3a);
+    let is_letter = at_least(0x61) & !at_least(0x67);
+    // The codes 16 to 25 become numbers only by the bit of lower case.
+    let wrong = HIGH & (!(is_number | is_letter) | digits | (is_number & !(digits << 2)));
+    let nibbles = (lower & ONES * 0x0f) + (is_letter >> 7) * 9;
+    // Two digits make a byte: of each pair the first is in the byte above.
+    let pairs = (nibbles >> 4 | nibbles) & 0x00ff_00ff_00ff_00ff;
+    let words = (pairs >> 8 | pairs) & 0x0000_ffff_0000_ffff;
+    let value = (words >> 16 | words) & 0xffff_ffff;
+    (u32::try_from(value).unwrap_or(0), wrong)
 }
 
 fn digit(nibble: u8) -> u8 {
@@ -111,6 +106,7 @@ impl Hasher for DigestHasher {
     }
 }
 
+#[allow(clippy::indexing_slicing)]
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,6 +116,14 @@ mod tests {
         let digest = Digest::of(b"return 1");
         assert_eq!(&digest.hex(), b"e0e1f9fabfc9d4800c877a703b823ac0578ff8db");
         assert_eq!(Digest::parse(b"E0E1F9fabfc9d4800c877a703b823ac0578ff8db"), Some(digest));
+        for at in 0..40 {
+            for byte in 0..=u8::MAX {
+                let mut hex = digest.hex();
+                hex[at] = byte;
+                assert_eq!(Digest::parse(&hex).is_some(), byte.is_ascii_hexdigit(), "{byte} at {at}");
+                assert!(Digest::parse(&hex).is_none_or(|digest| digest.hex() == hex.to_ascii_lowercase()[..]));
+            }
+        }
         for wrong in [&b""[..], b"e0", b"g0e1f9fabfc9d4800c877a703b823ac0578ff8db", b"e0e1f9fabfc9d4800c877a703b823ac0578ff8dbe"]
         {
             assert_eq!(Digest::parse(wrong), None);

@@ -130,7 +130,14 @@ impl Context {
     }
 
     /// Why this run must end, if it must. The first answer other than `None` stays.
+    #[inline]
     pub fn termination(&self) -> Option<Termination> {
+        let goes_on = self.run.ended.get().is_none() && !self.allocator.exceeded() && !self.watchdog.has_passed();
+        if goes_on { None } else { self.why_ended() }
+    }
+
+    #[cold]
+    fn why_ended(&self) -> Option<Termination> {
         if self.run.ended.get().is_none() {
             self.run.ended.set(if self.allocator.exceeded() { Some(Termination::Memory) } else { self.late() });
         }

@@ -106,6 +106,11 @@ impl Watchdog {
         self.shared.run.store(run.wrapping_add(1), Ordering::Release);
     }
 
+    /// Whether the current run has passed a limit.
+    pub fn has_passed(&self) -> bool {
+        self.shared.passed.load(Ordering::Acquire) >> BITS == self.shared.run.load(Ordering::Relaxed)
+    }
+
     /// The limits that the current run has passed.
     pub fn passed(&self) -> Passed {
         let passed = self.shared.passed.load(Ordering::Acquire);

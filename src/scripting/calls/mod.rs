@@ -179,6 +179,15 @@ impl KnownCommand {
         if self.keys == Keys::OverAll { slots.check_all_keys() } else { slots.check(self.keys.find(ctx, argv).into_iter()) }
     }
 
+    /// Runs a call of the command.
+    fn run(&self, ctx: Ctx, modifiers: &[u8], call: &Invocation<'_>) -> CallReply {
+        let args = |argv| <[&[u8]]>::get(argv, 1 + usize::from(call.key.is_some())..).unwrap_or_default();
+        match (self.special == Special::Sort).then(|| argv_with_alpha(ctx, call.argv)).flatten() {
+            Some(argv) => CallReply::of_script(ctx, &self.name, modifiers, call.key, args(&argv)),
+            None => CallReply::of_script(ctx, &self.name, modifiers, call.key, args(call.argv)),
+        }
+    }
+
     /// Asks the server about `full`, which is `name` or `name|subcommand`.
     fn ask(ctx: Ctx, name: &[u8], full: &[u8]) -> Result<Self, &'static [u8]> {
         let reply = information(ctx, full);
@@ -308,11 +317,9 @@ impl<'a> Calls<'a> {
         if !known.is_plain {
             self.direct.forget();
         }
-        if known.noscript {
-            return NOSCRIPT;
-        }
-        if self.rules.read_only && (known.write || known.may_replicate) {
-            return if known.accepts_arity(call.argv.len()) { READ_ONLY } else { WRONG_ARITY };
+        let words = call.argv.len();
+        if known.noscript || (self.rules.read_only && (known.write || known.may_replicate)) {
+            return refusal_in_advance(known, words);
         }
         let slots = self.rules.slots;
         if !slots.are_all()
@@ -320,35 +327,33 @@ impl<'a> Calls<'a> {
         {
             return refusal;
         }
-        let reordered = if known.special == Special::Sort { argv_with_alpha(self.ctx, call.argv) } else { None };
-        let args = reordered.as_deref().unwrap_or(call.argv).get(1 + usize::from(call.key.is_some())..).unwrap_or_default();
         let exempt = self.writes > 0 || self.rules.allow_oom;
         let run = |as_user| {
             let modifiers = Modifiers::of(call, as_user, self.writes > 0, self.rules.allow_oom);
-            let run = || CallReply::of_script(self.ctx, &known.name, modifiers.bytes(), call.key, args);
+            let run = || known.run(self.ctx, modifiers.bytes(), call);
             growth::exempt(exempt, run)
         };
-        let mut reply = run(self.as_user);
+        let reply = run(self.as_user);
+        if !reply.text().starts_with(b"-") {
+            if known.special == Special::Select {
+                self.selected.follow(self.ctx, call.argv);
+            }
+            self.writes = self.writes.saturating_add(known.write.into());
+            if let Some(check) = check {
+                self.passed.add(check);
+            }
+            return self.reply.insert(reply).text();
+        }
         if self.as_user && reply.says_no_user() && self.ctx.has_no_user() {
             self.as_user = false;
-            reply = run(false);
+            return self.dispatch(at, call, check);
         }
-        let failed = reply.text().starts_with(b"-");
-        if !failed && known.special == Special::Select {
-            self.selected.follow(self.ctx, call.argv);
-        }
-        if !failed && known.write {
-            self.writes = self.writes.saturating_add(1);
-        }
-        if failed && CLUSTER_REFUSALS.iter().any(|words| reply.text().starts_with(words)) {
+        if CLUSTER_REFUSALS.iter().any(|words| reply.text().starts_with(words)) {
             self.rules.slots = slots;
         }
-        let refuses_arity = !known.accepts_arity(call.argv.len());
-        if let Some(check) = check.filter(|_| !failed) {
-            self.passed.add(check);
-        }
+        let refuses_arity = !known.accepts_arity(words);
         let text = self.reply.insert(reply).text();
-        if failed { script_wording(text, refuses_arity).unwrap_or(text) } else { text }
+        script_wording(text, refuses_arity).unwrap_or(text)
     }
 
     /// Whether the client has permission for a command, and whether the number of arguments is right; `None` if there is no such
@@ -357,6 +362,18 @@ impl<'a> Calls<'a> {
         let takes = self.known.get(self.ctx, argv).ok()?.accepts_arity(argv.len());
         let args: Vec<_> = argv.iter().map(|arg| OwnedStr::new(arg)).collect();
         Some((self.ctx.caller_may(OwnedStr::slice_as_str(&args)), takes))
+    }
+}
+
+/// The refusal of a command that scripts, or those that only read, may not run.
+#[cold]
+fn refusal_in_advance(known: &KnownCommand, words: usize) -> &'static [u8] {
+    if known.noscript {
+        NOSCRIPT
+    } else if known.accepts_arity(words) {
+        READ_ONLY
+    } else {
+        WRONG_ARITY
     }
 }
 
@@ -395,6 +412,7 @@ impl Modifiers {
 
 /// `SORT key BY constant` does not sort. A set has no order, so in its own scripts the server then sorts the elements as text. It
 /// does not know that `RM_Call` comes from a script, so the call gets `ALPHA` instead of `BY`. `None` if the call stays as it is.
+#[cold]
 fn argv_with_alpha<'a>(ctx: Ctx, argv: &[&'a [u8]]) -> Option<Vec<&'a [u8]>> {
     let (command, mut options) = argv.split_at_checked(2)?;
     let (mut sorted, mut constant) = (command.to_vec(), false);
