@@ -12,12 +12,13 @@ use super::driver::{Connection, Driver, encode};
 use super::process::Server;
 use super::report::median;
 use super::results::{Goal, HandOff, HandOffs, Times, Waiting, rounded};
+use super::run::Host;
 
 /// The name of this section for `--only`.
 pub const NAME: &str = "handover";
 
 /// The most rounds; the command line may ask for fewer.
-const ROUNDS: usize = 5;
+pub const ROUNDS: usize = 5;
 
 /// Hand-offs per row and round.
 const HAND_OFFS: usize = 1000;
@@ -75,13 +76,11 @@ pub const SHAPES: [Shape; 4] = [
 ];
 
 /// Measures this section on a server that has the script `release_lock` loaded under `release`.
-pub fn section(server: &Server, control: &mut Driver, release: &str, rounds: usize) -> Result<Waiting, String> {
+pub fn section(Host { server, driver: control }: &mut Host, release: &str, rounds: usize) -> Result<Waiting, String> {
     eprintln!("waiting for a lock");
     let contention = contest::measure(server, control, release)?;
-    control.call(&["CONFIG", "SET", "maxclients", &MAX_CLIENTS.to_string()])?;
-    let mut clients = connect(server.port)?;
+    let mut clients = connect(server.port, control, CLIENTS)?;
     let mut rows = [const { (Figures::new(), Figures::new()) }; SHAPES.len()];
-    let rounds = rounds.min(ROUNDS);
     for _ in 0..rounds {
         for (shape, (ours, theirs)) in SHAPES.iter().zip(&mut rows) {
             measure(server, control, &mut clients, &LOCK, shape, ours)?;
@@ -94,7 +93,6 @@ pub fn section(server: &Server, control: &mut Driver, release: &str, rounds: usi
     let [(few, _), (spread, _), _, (many, _)] = &rows;
     let growth = many.cpu_us() / few.cpu_us();
     let hand_offs = HandOffs {
-        rounds,
         per_round: HAND_OFFS,
         clients: CLIENTS,
         rows: SHAPES.iter().zip(&rows).map(|(shape, (ours, theirs))| row(shape, ours, theirs)).collect(),
@@ -268,6 +266,17 @@ impl<'a> Queue<'a> {
     }
 }
 
+/// Runs `body` while this many clients wait for one lock, whose key is none of the benchmark's other keys.
+pub fn while_waiting<T>(port: u16, waiters: usize, body: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    let mut control = Driver::connect(port)?;
+    let mut clients = connect(port, &mut control, waiters + 1)?;
+    let mut queue = Queue::form(&mut control, &mut clients, &LOCK, "bench:queue".to_owned())?;
+    await_blocked(&mut control, waiters)?;
+    let result = body()?;
+    queue.dissolve()?;
+    Ok(result)
+}
+
 /// Checks how a reply begins.
 pub fn expect(reply: &[u8], beginning: &str) -> Result<(), String> {
     if reply.starts_with(beginning.as_bytes()) {
@@ -293,10 +302,11 @@ pub fn await_blocked(control: &mut Driver, clients: usize) -> Result<(), String>
     }
 }
 
-/// Connects in batches that are smaller than the server's backlog.
-fn connect(port: u16) -> Result<Vec<Connection>, String> {
-    let mut clients = Vec::with_capacity(CLIENTS);
-    while clients.len() < CLIENTS {
+/// Connects this many clients, in batches that are smaller than the server's backlog.
+fn connect(port: u16, control: &mut Driver, count: usize) -> Result<Vec<Connection>, String> {
+    control.call(&["CONFIG", "SET", "maxclients", &MAX_CLIENTS.to_string()])?;
+    let mut clients = Vec::with_capacity(count);
+    while clients.len() < count {
         let mut client = Connection::open(port)?;
         if clients.len().is_multiple_of(100) {
             client.send(&encode(&["PING"]))?;
