@@ -8,7 +8,8 @@ use std::fmt::Write as _;
 use super::cases;
 use super::results::{Results, Row};
 
-/// Pixels.
+/// Pixels. What a case is compared with stands at `COMPARED`, the plot begins at `LABEL`.
+const COMPARED: f64 = 255.0;
 const LABEL: f64 = 470.0;
 const PLOT: f64 = 420.0;
 const VALUE: f64 = 60.0;
@@ -121,8 +122,7 @@ fn section(body: &mut String, title: &str, cases: &[Case], y: f64) -> f64 {
         let label = y + height(case) / 2.0;
         let _ = writeln!(
             body,
-            "<text x=\"{}\" y=\"{label:.1}\" text-anchor=\"end\">{} <tspan class=\"minor\">: {}</tspan></text>",
-            LABEL - 8.0,
+            "<text x=\"10\" y=\"{label:.1}\">{}</text><text class=\"minor\" x=\"{COMPARED}\" y=\"{label:.1}\">{}</text>",
             escaped(case.name),
             escaped(case.compared_with),
         );

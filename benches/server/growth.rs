@@ -2,13 +2,13 @@
 
 use std::fs;
 
+use super::bench::Bench;
 use super::commands::*;
 use super::driver::Driver;
 use super::guard::Guard;
 use super::handover::while_waiting;
 use super::report::{conditions, median};
 use super::results::{Goal, Growth, GrowthRow, GrowthTable, Measured, rounded};
-use super::run::Bench;
 use super::scripts::SCRIPTS;
 use super::workload::{Workload, numbered_script};
 

@@ -7,12 +7,12 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use super::bench::Host;
 use super::contest;
 use super::driver::{Connection, Driver, encode};
 use super::process::Server;
 use super::report::median;
 use super::results::{Goal, HandOff, HandOffs, Times, Waiting, rounded};
-use super::run::Host;
 
 /// The name of this section for `--only`.
 pub const NAME: &str = "handover";

@@ -20,7 +20,8 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod calls;
+mod bench;
+pub mod calls;
 pub mod cases;
 pub mod chart;
 mod commands;
@@ -37,9 +38,9 @@ mod process;
 mod report;
 pub mod results;
 mod run;
-mod scripts;
+pub mod scripts;
 pub mod work;
-mod workload;
+pub mod workload;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -32,7 +32,7 @@ pub enum Only {
     Rows(String),
 }
 
-/// The names of all sections, in the order of the page.
+/// The names of all sections, in the order of a run.
 pub fn sections() -> Vec<&'static str> {
     let groups = cases::groups().into_iter().map(|group| group.name);
     groups.chain([due::NAME, work::NAME, handover::NAME, growth::NAME]).collect()

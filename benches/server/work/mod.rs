@@ -9,12 +9,12 @@ mod queue;
 use std::path::Path;
 use std::time::Duration;
 
+use super::bench::Host;
 use super::driver::Connection;
 use super::options::Options;
 use super::process::Server;
 use super::report::median;
 use super::results::{Task, Work, WorkWay, rounded};
-use super::run::Host;
 use super::scripts::SOURCES;
 use load::{Client, Request, Then};
 
