@@ -84,11 +84,10 @@ fn style() -> String {
 }
 
 fn legend(results: &Results) -> String {
-    let mut text = format!(
-        "<text x=\"10\" y=\"20\" font-size=\"14\" font-weight=\"bold\">CPU time relative to the server's own</text>\n\
+    let mut text = "<text x=\"10\" y=\"20\" font-size=\"14\" font-weight=\"bold\">CPU time relative to the server's own</text>\n\
          <text x=\"10\" y=\"38\" class=\"minor\">left of the line: less CPU; right of it: more; a filled dot marks a goal that was \
          missed</text>\n"
-    );
+        .to_owned();
     for (number, server) in results.servers.iter().enumerate() {
         let (x, colour) = (10 + number * 160, number % COLOURS.len());
         let name = escaped(&format!("{} {}", server.product, server.version));

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::bench::Host;
 use super::contest;
 use super::driver::{Connection, Driver, encode};
 use super::handover::{await_blocked, expect};
+use super::hosts::Host;
 use super::process::Server;
 use super::report::median;
 use super::results::{DueWay, DueWork, Goal, IdleWay, rounded};

@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use super::bench::Bench;
 use super::commands::*;
 use super::driver::Driver;
 use super::guard::Guard;
 use super::handover::while_waiting;
+use super::hosts::Bench;
 use super::report::{conditions, median};
 use super::results::{Goal, Growth, GrowthRow, GrowthTable, Measured, rounded};
 use super::scripts::SCRIPTS;

@@ -7,9 +7,9 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::bench::Host;
 use super::contest;
 use super::driver::{Connection, Driver, encode};
+use super::hosts::Host;
 use super::process::Server;
 use super::report::median;
 use super::results::{Goal, HandOff, HandOffs, Times, Waiting, rounded};

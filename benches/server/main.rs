@@ -20,7 +20,6 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod bench;
 pub mod calls;
 pub mod cases;
 pub mod chart;
@@ -32,6 +31,7 @@ pub mod due;
 pub mod growth;
 pub mod guard;
 pub mod handover;
+mod hosts;
 pub mod options;
 pub mod page;
 mod process;

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use super::bench::{Bench, Host};
 use super::cases;
 use super::driver::Driver;
 use super::due;
 use super::growth;
 use super::handover;
+use super::hosts::{Bench, Host};
 use super::options::Options;
 use super::results;
 use super::work;

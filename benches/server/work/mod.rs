@@ -9,8 +9,8 @@ mod queue;
 use std::path::Path;
 use std::time::Duration;
 
-use super::bench::Host;
 use super::driver::Connection;
+use super::hosts::Host;
 use super::options::Options;
 use super::process::Server;
 use super::report::median;
@@ -48,8 +48,17 @@ enum Place {
 enum Means {
     /// A program on Node.js.
     Queue,
-    /// The requests of ordinary clients, and of those that are beyond their limit. `{sha}` stands for the SHA1 of the script.
-    Requests { script: Option<&'static str>, ordinary: Request, beyond: Option<Request>, one_key: bool },
+    Requests(Box<Requests>),
+}
+
+struct Requests {
+    /// The script that the requests call. `{sha}` stands for its SHA1.
+    script: Option<&'static str>,
+    ordinary: Request,
+    /// What clients beyond their limit do, if there are any.
+    beyond: Option<Request>,
+    /// Whether all clients use one key.
+    one_key: bool,
 }
 
 struct Way {
@@ -102,8 +111,8 @@ pub fn jobs() -> [Job; 3] {
 fn api() -> Vec<Way> {
     let way = |name, place, script, ordinary: (&str, &'static str), beyond: (&str, &'static str)| {
         let request = |(ask, granted): (&str, _)| Request { ask: ask.to_owned(), granted, denied: None, then: None };
-        let means = Means::Requests { script, ordinary: request(ordinary), beyond: Some(request(beyond)), one_key: false };
-        Way { name, place, means }
+        let requests = Requests { script, ordinary: request(ordinary), beyond: Some(request(beyond)), one_key: false };
+        Way { name, place, means: Means::Requests(Box::new(requests)) }
     };
     let script = |name, place| {
         let ordinary = ("EVALSHA {sha} 1 {k} 1000000 1000 1 {now}", "*2\r\n:1");
@@ -121,10 +130,9 @@ fn api() -> Vec<Way> {
 }
 
 fn lock() -> Vec<Way> {
-    let way = |name, place, script, request| Way {
-        name,
-        place,
-        means: Means::Requests { script, ordinary: request, beyond: None, one_key: true },
+    let way = |name, place, script, request| {
+        let requests = Requests { script, ordinary: request, beyond: None, one_key: true };
+        Way { name, place, means: Means::Requests(Box::new(requests)) }
     };
     let then = |command: &str, reply| Some(Then { work: HOLD, command: command.to_owned(), reply });
     let script = |name, place| {
@@ -209,15 +217,10 @@ fn measure(host: &mut Host, job: &Job, way: &Way, samples: &mut Samples) -> Resu
             let (cpu, waits) = timed(host, || program.at_rate(job.requests, job.per_second))?;
             samples.steady(job, cpu, waits);
         }
-        Means::Requests { script, ordinary, beyond, one_key } => {
-            let sha = script.map(|script| host.load_script(script)).transpose()?.unwrap_or_default();
-            let client = |number: usize| Client {
-                key: format!("bench:{}", if *one_key { 0 } else { number }),
-                name: format!("owner-{number}"),
-                request: beyond.as_ref().filter(|_| number.is_multiple_of(ONE_IN)).unwrap_or(ordinary).calling(&sha),
-            };
-            let clients: Vec<Client> = (0..job.clients).map(client).collect();
-            if beyond.is_some() {
+        Means::Requests(requests) => {
+            let sha = requests.script.map(|script| host.load_script(script)).transpose()?.unwrap_or_default();
+            let clients: Vec<Client> = (0..job.clients).map(|number| requests.client(number, &sha)).collect();
+            if requests.beyond.is_some() {
                 clients.iter().step_by(ONE_IN).try_for_each(|client| exhaust(host.server.port, client))?;
             }
             let (cpu, outcome) = timed(host, || load::run(host.server.port, &clients, job.requests, None))?;
@@ -250,6 +253,17 @@ impl Host {
     fn load_script(&mut self, name: &str) -> Result<String, String> {
         let source = SOURCES.iter().find(|(known, _)| *known == name).map(|(_, source)| *source);
         self.driver.text(&["SCRIPT", "LOAD", source.ok_or_else(|| format!("no script is called {name}"))?])
+    }
+}
+
+impl Requests {
+    fn client(&self, number: usize, sha: &str) -> Client {
+        let beyond = self.beyond.as_ref().filter(|_| number.is_multiple_of(ONE_IN));
+        Client {
+            key: format!("bench:{}", if self.one_key { 0 } else { number }),
+            name: format!("owner-{number}"),
+            request: beyond.unwrap_or(&self.ordinary).calling(sha),
+        }
     }
 }
 
