@@ -33,6 +33,9 @@ const FILES: usize = MAX_CLIENTS + 100;
 /// The longest queue on a list. With 10,000 waiters Redis 8.0 took 7 times the CPU per push, and Valkey 9 about half a second.
 const LONGEST_LIST: usize = 1000;
 
+/// A hand-off among that many waiters may take at most this many times the CPU of one on a list.
+const LIST_GOAL: f64 = 1.3;
+
 /// A hand-off among 10,000 waiters may take at most this many times the CPU of one among 10.
 const GROWTH_GOAL: f64 = 1.5;
 
@@ -106,11 +109,13 @@ pub fn section(Host { server, driver: control }: &mut Host, release: &str, round
 
 fn row(shape: &Shape, ours: &Figures, theirs: &Figures) -> HandOff {
     let has_list = !theirs.cpu.is_empty();
+    let ratio = ours.cpu_us() / theirs.cpu_us();
     HandOff {
         waiters: shape.name.to_owned(),
         lock: ours.times(),
         list: has_list.then(|| theirs.times()),
-        ratio: has_list.then(|| rounded(ours.cpu_us() / theirs.cpu_us(), 3)),
+        ratio: has_list.then(|| rounded(ratio, 3)),
+        goal: (shape.waiters == LONGEST_LIST).then(|| Goal::new(LIST_GOAL, ratio)),
     }
 }
 

@@ -159,6 +159,7 @@ pub struct HandOff {
     pub list: Option<Times>,
     /// The CPU time of `lock` over that of `list`.
     pub ratio: Option<f64>,
+    pub goal: Option<Goal>,
 }
 
 /// The medians for one kind of queue.
@@ -348,7 +349,8 @@ impl Server {
         let rows = self.sections.iter().flat_map(|section| &section.rows).filter_map(|row| row.goal);
         let means = self.sections.iter().filter_map(|section| Some(section.mean.as_ref()?.goal));
         let ways = self.waiting.iter().flat_map(|waiting| &waiting.figures.contention.ways).filter_map(|way| way.goal);
-        let hand_offs = self.waiting.iter().map(|waiting| waiting.figures.hand_offs.growth_goal);
+        let hand_offs = self.waiting.iter().map(|waiting| &waiting.figures.hand_offs);
+        let hand_offs = hand_offs.flat_map(|all| all.rows.iter().filter_map(|row| row.goal).chain([all.growth_goal]));
         let due = self.due.iter().flat_map(|due| &due.figures.ways).filter_map(|way| way.goal);
         let tables = self.growth.iter().flat_map(|growth| &growth.figures.tables);
         let growth = tables.flat_map(|table| &table.rows).filter_map(|row| row.goal);

@@ -16,7 +16,9 @@ pub mod bench;
 
 use bench::cases::groups;
 use bench::guard::{Guard, is_noisy};
-use bench::results::{Conditions, Goal, Results, Row, Section, Server};
+use bench::results::{
+    Conditions, Goal, Growth, GrowthRow, GrowthTable, Measured, Results, Row, Section, Server, Task, Work, WorkWay,
+};
 use bench::work::load::{self, Client, Request, Then};
 
 fn committed() -> (String, Results) {
@@ -154,6 +156,55 @@ fn measured(title: &str, case: &str, ratio: f64) -> Server {
     };
     let section = Section { title: title.to_owned(), conditions, rows: vec![row], mean: None };
     Server { product: "Redis".to_owned(), version: "7.0.0".to_owned(), sections: vec![section], ..Server::default() }
+}
+
+#[test]
+fn the_page_shows_work_growth_and_what_the_guard_saw() {
+    let guard = bench::results::Guard { ratio: 1.01, of_any_round: (0.9, 1.1), repeated: 2, noisy: 1 };
+    let conditions = Conditions { machine: "m".to_owned(), rounds: 3, waiting_share: 0.0, guard: Some(guard) };
+    let way = WorkWay {
+        name: "a way".to_owned(),
+        fastest_per_second: 1234.0,
+        fastest_cpu_us: 1.25,
+        cpu_us: 2.5,
+        p50_ms: 0.5,
+        p99_ms: 1.5,
+        p999_ms: 2.5,
+    };
+    let (name, ways) = (bench::work::jobs()[1].name.to_owned(), vec![way]);
+    let tasks = vec![Task { name, clients: 100, requests: 7, per_second: 8, ways }];
+    let rows = [("ours", Some(Goal::new(1.25, 1.5))), ("theirs", None)].map(|(case, goal)| GrowthRow {
+        case: case.to_owned(),
+        ns: vec![100.0, 150.0],
+        growth: 1.5,
+        goal,
+    });
+    let table =
+        GrowthTable { title: bench::growth::tables()[0].title.to_owned(), sizes: vec![10, 10_000_000], rows: rows.into() };
+    let server = Server {
+        work: Some(Measured { conditions: conditions.clone(), figures: Work { tasks, peer: false } }),
+        growth: Some(Measured { conditions, figures: Growth { tables: vec![table] } }),
+        ..Server::default()
+    };
+    let page = bench::page::server(&server);
+    for line in [
+        "3 rounds on m.",
+        "SET : SET was 1.01, 0.90-1.10 in any round; 2 rounds were measured again;",
+        "of the rounds that count, 1 differed by more than 5 %;",
+        "the server's thread waited 0.0 % of its time for the core. **The machine was not quiet: only large differences count.**",
+        "100 clients, 7 requests in each round; the fixed rate is 8 per second.",
+        "| way   | per second | CPU us | CPU us at the rate | wait, p50 ms | p99 ms | p99.9 ms |",
+        "| a way |       1234 |    1.2 |                2.5 |         0.50 |   1.50 |     2.50 |",
+        "redis-cell was not measured: `ATOMIC_PEER` did not name its module.",
+        "| case   | 10 keys | 10,000,000 keys | growth |          |",
+        "| ours   |     100 |             150 |   1.50 | NOT FLAT |",
+        "| theirs |     100 |             150 |   1.50 |          |",
+    ] {
+        assert!(page.lines().any(|found| found == line), "no line {line:?} in:\n{page}");
+    }
+    let results = Results { servers: vec![server], ..committed().1 };
+    assert_eq!(Results::read(&results.json().unwrap()).unwrap(), results);
+    assert_eq!(results.missed(), 1);
 }
 
 #[test]

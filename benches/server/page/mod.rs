@@ -31,7 +31,7 @@ fn introduction(results: &Results) -> String {
          {} operations in each round. `ns` is the median, `ratio` the ratio of the two medians, and \"of any round\" the range\n\
          of the ratios of single rounds. A `+` joins the commands of one operation.\n\n\
          In each round SET is measured against SET, too. A round in which they differ by more than {:.0} % is measured again, at\n\
-         most once per round of the section. Below each title stands what this guard against noise saw.\n",
+         most as often as the section has rounds. Each section says what this guard against noise saw.\n",
         method.connections,
         method.pipeline,
         method.keys,
@@ -93,7 +93,7 @@ fn guarded(guard: &Guard) -> String {
         let _ = write!(text, "; {} {again} measured again", rounds_of(*repeated));
     }
     if *noisy > 0 {
-        let _ = write!(text, ";\nthe difference was larger than {:.0} % in {} that count", TOLERANCE * 100.0, rounds_of(*noisy));
+        let _ = write!(text, ";\nof the rounds that count, {noisy} differed by more than {:.0} %", TOLERANCE * 100.0);
     }
     text
 }

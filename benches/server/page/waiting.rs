@@ -15,10 +15,12 @@ pub fn for_a_lock(waiting: &Measured<Waiting>) -> String {
 }
 
 fn hand_offs(results: &HandOffs) -> String {
-    let mut table = vec![["waiters", "CPU us", "grant us", "BLPOP: CPU us", "grant us", "ratio of CPU"].map(str::to_owned)];
+    let mut table =
+        vec![["waiters", "CPU us", "grant us", "BLPOP: CPU us", "grant us", "ratio of CPU", "goal", ""].map(str::to_owned)];
     let figure = |number: Option<f64>, digits| number.map(|number| format!("{number:.digits$}")).unwrap_or_default();
     for row in &results.rows {
         let list = row.list.as_ref();
+        let [goal, verdict] = goal_cells(row.goal);
         table.push([
             row.waiters.clone(),
             figure(Some(row.lock.cpu_us), 1),
@@ -26,6 +28,8 @@ fn hand_offs(results: &HandOffs) -> String {
             figure(list.map(|list| list.cpu_us), 1),
             figure(list.map(|list| list.grant_us), 0),
             figure(row.ratio, 2),
+            goal,
+            verdict,
         ]);
     }
     let HandOffs { per_round, clients, growth, growth_goal, growth_over_many, .. } = results;
@@ -40,7 +44,7 @@ fn hand_offs(results: &HandOffs) -> String {
          A hand-off among 10,000 waiters takes {growth:.2} times the CPU of one among 10; goal {:.2}: {}. It takes\n\
          {growth_over_many:.2} times the CPU of one with 10 waiters in each of 900 queues, which are as short and keep as many\n\
          sockets out of the caches.\n",
-        aligned(&table, 1..6),
+        aligned(&table, 1..7),
         growth_goal.at_most,
         verdict(*growth_goal),
     )
