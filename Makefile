@@ -4,6 +4,7 @@
 #   FILTER          run only the tests whose names contain it
 #   PORT            port of `make run`; default: a free port
 #   BENCH           options of the benchmark
+#   ATOMIC_PEER     the module of redis-cell, for the rows of `make bench` that compare with it
 #   COUNT           options of the count
 #   BUSY            busy loops of `make test-load`
 #   CASES           cases of `make cleanroom`: bare, llvm, short
@@ -34,7 +35,7 @@ SOURCES := $(shell find src lua -type f 2>/dev/null) Cargo.toml Cargo.lock build
 ASAN := verify_asan_link_order=0:detect_leaks=0:allocator_may_return_null=1:detect_stack_use_after_return=1:quarantine_size_mb=64
 ASAN := $(ASAN):handle_segv=2:handle_sigbus=2:handle_sigfpe=2:handle_abort=2
 
-.PHONY: help run build check test test-load sanitize cleanroom bench count fmt clean
+.PHONY: help run build check test test-load sanitize cleanroom long bench count fmt clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 18
@@ -87,14 +88,22 @@ cleanroom: ## Run the README's two commands on a fresh minimal Debian, as root, 
 	@scripts/install.sh cleanroom
 	@scripts/cleanroom.sh $(CASES)
 
+# What takes too long for .ci/run, the shortest part first.
+long: ## Run the long checks, about three hours: count, sanitize, test-load, cleanroom
+	$(MAKE) count
+	$(MAKE) sanitize
+	$(MAKE) test-load
+	$(MAKE) cleanroom
+
 # The release build, made again: a build for tests may have put another one in its place.
 define release
 	@rm -f $(RELEASE) target/release/deps/libredis_atomic.so
 	cargo build --release --lib
 endef
 
-bench: ## Measure on a real server and write docs/benchmarks.json and .md (BENCH="--server PATH --rounds N --only NAME")
-	@scripts/install.sh build server
+bench: ## Measure on a real server and write docs/benchmarks.json, .md and .svg (BENCH="--server PATH --rounds N --only NAME --update")
+	@scripts/install.sh build server apps
+	@scripts/apps.sh
 	$(release)
 	ATOMIC_MODULE="$(CURDIR)/$(RELEASE)" cargo bench --bench server -- $(BENCH)
 

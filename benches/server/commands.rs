@@ -24,6 +24,11 @@ pub const BUCKET_ALLOW: Workload = Workload::new(&[&["ATOMIC.RATELIMIT {k} BUCKE
     .before(&["ATOMIC.RATELIMIT {k} BUCKET 1000000 10 1000 COST 10000"]);
 pub const BUCKET_DENY: Workload = Workload::new(&[&["ATOMIC.RATELIMIT {k} BUCKET 1 1 86400000 -> *6 :0"]])
     .before(&["ATOMIC.RATELIMIT {k} BUCKET 1 1 86400000"]);
+// redis-cell's reply begins with 1 if it denies.
+pub const THROTTLE_ALLOW: Workload =
+    Workload::new(&[&["CL.THROTTLE {k} 1000000 10 1 -> *5 :0"]]).before(&["CL.THROTTLE {k} 1000000 10 1 10000"]);
+pub const THROTTLE_DENY: Workload =
+    Workload::new(&[&["CL.THROTTLE {k} 0 1 86400 -> *5 :1"]]).before(&["CL.THROTTLE {k} 0 1 86400"]);
 pub const FIXED_ALLOW: Workload = Workload::new(&[&["ATOMIC.RATELIMIT {k} FIXED 1000000 3600000 -> *6 :1"]])
     .before(&["ATOMIC.RATELIMIT {k} FIXED 1000000 3600000"]);
 pub const FIXED_DENY: Workload =

@@ -1,7 +1,8 @@
 //! The client: a few connections, each with a batch in flight. Every reply is checked.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
+use std::ops::Range;
 use std::time::Duration;
 
 use super::workload::Stream;
@@ -10,7 +11,7 @@ use super::workload::Stream;
 pub const CONNECTIONS: usize = 4;
 
 /// The longest wait for the server to read or reply.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 pub struct Driver(Vec<Connection>);
 
@@ -23,6 +24,18 @@ impl Driver {
     /// Connects once: the server reads a batch only after the client has read all replies to the one before.
     pub fn alone(port: u16) -> Result<Self, String> {
         Connection::open(port).map(|connection| Self(vec![connection]))
+    }
+
+    /// Makes this user of the server that of all connections.
+    pub fn log_in(&mut self, user: &str, password: &str) -> Result<(), String> {
+        for connection in &mut self.0 {
+            connection.send(&encode(&["AUTH", user, password]))?;
+            let reply = connection.reply()?;
+            if reply != b"+OK\r\n" {
+                return Err(format!("AUTH {user}: {}", reply.escape_ascii()));
+            }
+        }
+        Ok(())
     }
 
     /// Runs one stream per connection to its end.
@@ -103,13 +116,23 @@ impl Connection {
         Ok(())
     }
 
-    /// The next complete reply.
+    /// The next complete reply. The connection must not be one that polls.
     pub fn reply(&mut self) -> Result<&[u8], String> {
+        self.poll()?.map(|reply| &self.input[reply]).ok_or_else(|| "the server does not reply".to_owned())
+    }
+
+    /// From now on [`Connection::poll`] returns at once if no reply is there.
+    pub fn start_polling(&mut self) -> Result<(), String> {
+        self.stream.set_nonblocking(true).map_err(|error| error.to_string())
+    }
+
+    /// The next complete reply, as a range of the input; `None` if there is none yet.
+    pub fn poll(&mut self) -> Result<Option<Range<usize>>, String> {
         loop {
             let waiting = &self.input[self.read..];
             if let Some(length) = length(waiting)? {
                 self.read += length;
-                return Ok(&self.input[self.read - length..self.read]);
+                return Ok(Some(self.read - length..self.read));
             }
             self.input.drain(..self.read);
             self.read = 0;
@@ -117,9 +140,15 @@ impl Connection {
             match self.stream.read(&mut chunk) {
                 Ok(0) => return Err("the server closed the connection".to_owned()),
                 Ok(count) => self.input.extend_from_slice(&chunk[..count]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
                 Err(error) => return Err(format!("the server does not reply: {error}")),
             }
         }
+    }
+
+    /// A reply that [`Connection::poll`] has found.
+    pub fn input(&self, reply: Range<usize>) -> &[u8] {
+        &self.input[reply]
     }
 }
 

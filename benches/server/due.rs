@@ -10,15 +10,16 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::contest;
 use super::driver::{Connection, Driver, encode};
 use super::handover::{await_blocked, expect};
+use super::hosts::Host;
 use super::process::Server;
-use super::report::{self, median};
+use super::report::median;
 use super::results::{DueWay, DueWork, Goal, IdleWay, rounded};
 
 /// The name of this section for `--only`.
 pub const NAME: &str = "due";
 
 /// The most rounds; the command line may ask for fewer.
-const ROUNDS: usize = 5;
+pub const ROUNDS: usize = 3;
 
 /// The jobs of one way and round, and how many of them are added per second.
 const JOBS: usize = 3000;
@@ -96,10 +97,8 @@ pub fn idle_rows() -> impl Iterator<Item = &'static str> {
 }
 
 /// Measures this section on a server that has the script `pop_due` loaded under `script`. Every round measures every row.
-pub fn section(server: &Server, control: &mut Driver, script: &str, rounds: usize) -> Result<DueWork, String> {
+pub fn section(Host { server, driver: control }: &mut Host, script: &str, rounds: usize) -> Result<DueWork, String> {
     eprintln!("work that comes due");
-    let rounds = rounds.min(ROUNDS);
-    let start = server.spent()?;
     let mut producer = Vec::new();
     let mut samples = vec![Samples::default(); CONSUMERS.len() * WAYS.len()];
     let mut idle = vec![Vec::new(); IDLE_WAYS.len()];
@@ -117,9 +116,6 @@ pub fn section(server: &Server, control: &mut Driver, script: &str, rounds: usiz
     let idle =
         idle_rows().zip(&idle).map(|(name, cpu)| IdleWay { name: name.to_owned(), cpu_us_per_second: rounded(median(cpu), 0) });
     Ok(DueWork {
-        machine: report::machine(),
-        waiting_share: report::waiting_share(start, server.spent()?),
-        rounds,
         jobs: JOBS,
         jobs_per_second: PER_SECOND,
         spread_ms: SPREAD_MS,

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::contest;
 use super::driver::{Connection, Driver, encode};
+use super::hosts::Host;
 use super::process::Server;
 use super::report::median;
 use super::results::{Goal, HandOff, HandOffs, Times, Waiting, rounded};
@@ -17,7 +18,7 @@ use super::results::{Goal, HandOff, HandOffs, Times, Waiting, rounded};
 pub const NAME: &str = "handover";
 
 /// The most rounds; the command line may ask for fewer.
-const ROUNDS: usize = 5;
+pub const ROUNDS: usize = 5;
 
 /// Hand-offs per row and round.
 const HAND_OFFS: usize = 1000;
@@ -31,6 +32,9 @@ const FILES: usize = MAX_CLIENTS + 100;
 
 /// The longest queue on a list. With 10,000 waiters Redis 8.0 took 7 times the CPU per push, and Valkey 9 about half a second.
 const LONGEST_LIST: usize = 1000;
+
+/// A hand-off among that many waiters may take at most this many times the CPU of one on a list.
+const LIST_GOAL: f64 = 1.3;
 
 /// A hand-off among 10,000 waiters may take at most this many times the CPU of one among 10.
 const GROWTH_GOAL: f64 = 1.5;
@@ -75,13 +79,11 @@ pub const SHAPES: [Shape; 4] = [
 ];
 
 /// Measures this section on a server that has the script `release_lock` loaded under `release`.
-pub fn section(server: &Server, control: &mut Driver, release: &str, rounds: usize) -> Result<Waiting, String> {
+pub fn section(Host { server, driver: control }: &mut Host, release: &str, rounds: usize) -> Result<Waiting, String> {
     eprintln!("waiting for a lock");
     let contention = contest::measure(server, control, release)?;
-    control.call(&["CONFIG", "SET", "maxclients", &MAX_CLIENTS.to_string()])?;
-    let mut clients = connect(server.port)?;
+    let mut clients = connect(server.port, control, CLIENTS)?;
     let mut rows = [const { (Figures::new(), Figures::new()) }; SHAPES.len()];
-    let rounds = rounds.min(ROUNDS);
     for _ in 0..rounds {
         for (shape, (ours, theirs)) in SHAPES.iter().zip(&mut rows) {
             measure(server, control, &mut clients, &LOCK, shape, ours)?;
@@ -94,7 +96,6 @@ pub fn section(server: &Server, control: &mut Driver, release: &str, rounds: usi
     let [(few, _), (spread, _), _, (many, _)] = &rows;
     let growth = many.cpu_us() / few.cpu_us();
     let hand_offs = HandOffs {
-        rounds,
         per_round: HAND_OFFS,
         clients: CLIENTS,
         rows: SHAPES.iter().zip(&rows).map(|(shape, (ours, theirs))| row(shape, ours, theirs)).collect(),
@@ -108,11 +109,13 @@ pub fn section(server: &Server, control: &mut Driver, release: &str, rounds: usi
 
 fn row(shape: &Shape, ours: &Figures, theirs: &Figures) -> HandOff {
     let has_list = !theirs.cpu.is_empty();
+    let ratio = ours.cpu_us() / theirs.cpu_us();
     HandOff {
         waiters: shape.name.to_owned(),
         lock: ours.times(),
         list: has_list.then(|| theirs.times()),
-        ratio: has_list.then(|| rounded(ours.cpu_us() / theirs.cpu_us(), 3)),
+        ratio: has_list.then(|| rounded(ratio, 3)),
+        goal: (shape.waiters == LONGEST_LIST).then(|| Goal::new(LIST_GOAL, ratio)),
     }
 }
 
@@ -268,6 +271,17 @@ impl<'a> Queue<'a> {
     }
 }
 
+/// Runs `body` while this many clients wait for one lock, whose key is none of the benchmark's other keys.
+pub fn while_waiting<T>(port: u16, waiters: usize, body: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    let mut control = Driver::connect(port)?;
+    let mut clients = connect(port, &mut control, waiters + 1)?;
+    let mut queue = Queue::form(&mut control, &mut clients, &LOCK, "bench:queue".to_owned())?;
+    await_blocked(&mut control, waiters)?;
+    let result = body()?;
+    queue.dissolve()?;
+    Ok(result)
+}
+
 /// Checks how a reply begins.
 pub fn expect(reply: &[u8], beginning: &str) -> Result<(), String> {
     if reply.starts_with(beginning.as_bytes()) {
@@ -293,10 +307,11 @@ pub fn await_blocked(control: &mut Driver, clients: usize) -> Result<(), String>
     }
 }
 
-/// Connects in batches that are smaller than the server's backlog.
-fn connect(port: u16) -> Result<Vec<Connection>, String> {
-    let mut clients = Vec::with_capacity(CLIENTS);
-    while clients.len() < CLIENTS {
+/// Connects this many clients, in batches that are smaller than the server's backlog.
+fn connect(port: u16, control: &mut Driver, count: usize) -> Result<Vec<Connection>, String> {
+    control.call(&["CONFIG", "SET", "maxclients", &MAX_CLIENTS.to_string()])?;
+    let mut clients = Vec::with_capacity(count);
+    while clients.len() < count {
         let mut client = Connection::open(port)?;
         if clients.len().is_multiple_of(100) {
             client.send(&encode(&["PING"]))?;

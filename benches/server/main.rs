@@ -1,34 +1,46 @@
 //! The server CPU that a command takes, compared with the command or the script that it replaces.
 //!
 //! ```text
-//! cargo bench --bench server -- [--server PATH]... [--rounds N] [--requests N] [--only NAME [--update]] [--strict]
+//! cargo bench --bench server -- [--server PATH]... [--rounds N] [--requests N] [--only NAME] [--update] [--strict]
 //! ```
 //!
 //! The two sides of a comparison run in turn, so that a disturbance of the machine affects both; the medians over the rounds are
-//! compared. `--only` measures the rows whose names contain NAME; `handover` selects the section "Waiting for a lock", `due` the section
-//! "Work that comes due". A full run writes `docs/benchmarks.json`, and from it `docs/benchmarks.md`, with a section per server.
-//! `--only due --update` replaces only that section there. A run fails if a measurement is broken (a reply differs from the documented
-//! one), and with `--strict` also if a goal is missed. `ATOMIC_MODULE` names the module; the default is the one that cargo has just built.
+//! compared. In each round SET is measured against SET, too, and a round in which they differ is repeated (`guard.rs`).
+//!
+//! `--only` measures one section: commands, peer, replaced, engine, calls, computing, drop-in, drop-in-calls, restricted, functions,
+//! compilation, due, work, handover, growth. Any other NAME selects the rows whose names contain it. A full run writes
+//! `docs/benchmarks.json`, and from it the page `docs/benchmarks.md` and the chart `docs/benchmarks.svg`, after every section. With
+//! `--update` the sections that are measured replace those in the written results, which keep the others.
+//!
+//! A run fails if a measurement is broken (a reply differs from the documented one), and with `--strict` also if a goal is missed.
+//! `ATOMIC_MODULE` names the module; the default is the one that cargo has just built. `ATOMIC_PEER` names the module of redis-cell;
+//! without it, the rows that compare with it are left out.
 //!
 //! `cargo bench --bench server -- count` counts instructions instead: `count/mod.rs`.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+pub mod calls;
 pub mod cases;
+pub mod chart;
 mod commands;
 mod contest;
 pub mod count;
 mod driver;
 pub mod due;
+pub mod growth;
+pub mod guard;
 pub mod handover;
-mod options;
+mod hosts;
+pub mod options;
 pub mod page;
 mod process;
 mod report;
 pub mod results;
 mod run;
-mod scripts;
-mod workload;
+pub mod scripts;
+pub mod work;
+pub mod workload;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -52,7 +64,7 @@ fn main() -> ExitCode {
 
 fn measure(options: &Options) -> Result<ExitCode, String> {
     process::pin_client()?;
-    if options.includes(handover::NAME) {
+    if options.includes(handover::NAME) || options.includes(growth::NAME) {
         handover::allow_files()?;
     }
     let method = Method {
@@ -60,30 +72,29 @@ fn measure(options: &Options) -> Result<ExitCode, String> {
         pipeline: workload::PIPELINE,
         keys: workload::KEYS,
         refilled_keys: workload::REFILLED_KEYS,
-        rounds: options.rounds,
         requests: options.requests,
     };
-    let mut results = Results { machine: report::machine(), method, servers: Vec::new() };
+    let nothing = Results { method, servers: Vec::new() };
+    let mut published = if options.update { Results::read(&read(JSON)?)? } else { nothing.clone() };
+    let mut measured = nothing;
     for program in &options.servers {
-        let server = run::on_server(program, options)?;
-        println!("{}", page::server(&server));
-        results.servers.push(server);
+        run::on_server(program, options, &mut |server| {
+            println!("{}", page::server(&server));
+            measured.merge(&server);
+            published.merge(&server);
+            if options.publishes() { publish(&published) } else { Ok(()) }
+        })?;
     }
-    if options.only.is_none() {
-        publish(&results)?;
-    } else if options.update {
-        let mut published = Results::read(&read(JSON)?)?;
-        results.servers.iter().try_for_each(|server| published.replace_due(server))?;
-        publish(&published)?;
-    }
-    let missed = results.missed();
+    let missed = measured.missed();
     println!("goals missed: {missed}");
     Ok(ExitCode::from(u8::from(options.strict && missed > 0)))
 }
 
+/// Writes the figures, the page and the chart.
 fn publish(results: &Results) -> Result<(), String> {
     write(JSON, &results.json()?)?;
-    write("docs/benchmarks.md", &page::page(results))
+    write("docs/benchmarks.md", &page::page(results))?;
+    write("docs/benchmarks.svg", &chart::chart(results))
 }
 
 fn read(path: &str) -> Result<String, String> {

@@ -1,9 +1,10 @@
 //! The command line.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::due;
+use super::cases;
+use super::{due, growth, handover, work};
 
 pub struct Options {
     pub servers: Vec<PathBuf>,
@@ -12,12 +13,38 @@ pub struct Options {
     pub rounds: usize,
     /// The least number of operations per side and round.
     pub requests: usize,
-    /// Measures only rows whose names contain this.
-    pub only: Option<String>,
-    /// Whether the section "Work that comes due" replaces the one in the written results.
+    /// The module of redis-cell, if `ATOMIC_PEER` names it.
+    pub peer: Option<PathBuf>,
+    /// What is measured.
+    pub only: Only,
+    /// Whether the sections that are measured replace those in the written results.
     pub update: bool,
     /// Whether a missed goal is a failure.
     pub strict: bool,
+}
+
+/// What a run measures.
+pub enum Only {
+    Everything,
+    /// The section with this name.
+    Section(&'static str),
+    /// The rows whose names contain this.
+    Rows(String),
+}
+
+/// The names of all sections, in the order of a run.
+pub fn sections() -> Vec<&'static str> {
+    let groups = cases::groups().into_iter().map(|group| group.name);
+    groups.chain([due::NAME, work::NAME, handover::NAME, growth::NAME]).collect()
+}
+
+impl Only {
+    fn named(name: String) -> Self {
+        match sections().into_iter().find(|section| *section == name) {
+            Some(section) => Self::Section(section),
+            None => Self::Rows(name),
+        }
+    }
 }
 
 impl Options {
@@ -25,9 +52,10 @@ impl Options {
         let mut options = Self {
             servers: Vec::new(),
             module: module()?,
-            rounds: 15,
+            rounds: 9,
             requests: 16_000,
-            only: None,
+            peer: env::var_os("ATOMIC_PEER").map(PathBuf::from).map(|path| found(&path)).transpose()?,
+            only: Only::Everything,
             update: false,
             strict: false,
         };
@@ -38,7 +66,7 @@ impl Options {
                 "--server" => options.servers.push(PathBuf::from(value()?)),
                 "--rounds" => options.rounds = number(&word, &value()?)?,
                 "--requests" => options.requests = number(&word, &value()?)?,
-                "--only" => options.only = Some(value()?),
+                "--only" => options.only = Only::named(value()?),
                 "--update" => options.update = true,
                 "--strict" => options.strict = true,
                 // Cargo passes this to every benchmark.
@@ -49,15 +77,29 @@ impl Options {
         if options.servers.is_empty() {
             options.servers.push(PathBuf::from("redis-server"));
         }
-        if options.update && options.only.as_deref() != Some(due::NAME) {
-            return Err(format!("--update needs --only {}", due::NAME));
+        if options.update && matches!(options.only, Only::Rows(_)) {
+            return Err(format!("--update needs whole sections: {}", sections().join(", ")));
         }
         Ok(options)
     }
 
-    /// Whether the section that `--only` selects by this name is measured.
+    /// Whether all of this section is measured.
     pub fn includes(&self, section: &str) -> bool {
-        self.only.as_deref().is_none_or(|only| only == section)
+        match &self.only {
+            Only::Everything => true,
+            Only::Section(only) => *only == section,
+            Only::Rows(_) => false,
+        }
+    }
+
+    /// Whether a row with this name is measured, even if its section is not.
+    pub fn includes_row(&self, name: &str) -> bool {
+        matches!(&self.only, Only::Rows(part) if name.contains(part.as_str()))
+    }
+
+    /// Whether the results are written.
+    pub fn publishes(&self) -> bool {
+        self.update || matches!(self.only, Only::Everything)
     }
 }
 
@@ -74,5 +116,9 @@ pub fn module() -> Result<PathBuf, String> {
         None if cfg!(feature = "server-alloc") => built().map_err(|error| error.to_string())?,
         None => return Err("set ATOMIC_MODULE, or run without --no-default-features".to_owned()),
     };
-    path.canonicalize().map_err(|error| format!("the module {}: {error}", path.display()))
+    found(&path)
+}
+
+fn found(module: &Path) -> Result<PathBuf, String> {
+    module.canonicalize().map_err(|error| format!("the module {}: {error}", module.display()))
 }

@@ -37,8 +37,13 @@ pub struct Spent {
 }
 
 impl Server {
-    /// Starts `program` with `module` and without persistence, and waits until it listens.
+    /// Starts `program` with this project's module.
     pub fn start(program: &Path, module: &Path) -> Result<Self, String> {
+        Self::with(program, Some(module), &["commands-dir", concat!(env!("CARGO_MANIFEST_DIR"), "/lua/commands")])
+    }
+
+    /// Starts `program` with a module, if any, and without persistence, and waits until it listens.
+    pub fn with(program: &Path, module: Option<&Path>, arguments: &[&str]) -> Result<Self, String> {
         let port = free_port()?;
         let dir = std::env::temp_dir().join(format!("atomic-bench-{}-{port}", std::process::id()));
         fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
@@ -46,11 +51,10 @@ impl Server {
             .args(["-c", SERVER_CORE])
             .arg(program)
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--daemonize", "no", "--logfile", "server.log"])
-            .args(["--save", "", "--appendonly", "no", "--dir"])
+            .args(["--save", "", "--appendonly", "no", "--enable-debug-command", "yes", "--dir"])
             .arg(&dir)
-            .arg("--loadmodule")
-            .arg(module)
-            .args(["commands-dir", concat!(env!("CARGO_MANIFEST_DIR"), "/lua/commands")])
+            .args(module.iter().flat_map(|module| [Path::new("--loadmodule"), module]))
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()

@@ -4,12 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A run on one or more servers.
+/// The results of one or more servers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Results {
-    /// The processor, its cores and the kernel.
-    pub machine: String,
     pub method: Method,
     pub servers: Vec<Server>,
 }
@@ -24,26 +22,65 @@ pub struct Method {
     pub keys: usize,
     /// Keys of an operation that consumes its key.
     pub refilled_keys: usize,
-    pub rounds: usize,
     /// The least number of operations per side and round.
     pub requests: usize,
 }
 
 /// The figures of one server.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Server {
     /// `Redis` or `Valkey`.
     pub product: String,
     pub version: String,
     pub allocator: String,
-    /// The share of its time in which the main thread was ready to run but waited for the core.
-    pub waiting_share: f64,
     pub sections: Vec<Section>,
     /// The section "Waiting for a lock".
-    pub waiting: Option<Waiting>,
+    pub waiting: Option<Measured<Waiting>>,
     /// The section "Work that comes due".
-    pub due: Option<DueWork>,
+    pub due: Option<Measured<DueWork>>,
+    /// The section "Real work".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub work: Option<Measured<Work>>,
+    /// The section "Growth".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub growth: Option<Measured<Growth>>,
+}
+
+/// How a section was measured. Sections can be measured apart from each other, so each has its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Conditions {
+    /// The processor, its cores and the kernel.
+    pub machine: String,
+    pub rounds: usize,
+    /// The share of its time in which the main thread was ready to run but waited for the core.
+    pub waiting_share: f64,
+    /// What the guard saw. Missing if the section was measured without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guard: Option<Guard>,
+}
+
+/// A section that is no table of comparisons.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measured<T> {
+    pub conditions: Conditions,
+    pub figures: T,
+}
+
+/// SET against SET, in each round.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Guard {
+    /// The ratio of the medians over the rounds.
+    pub ratio: f64,
+    /// The lowest and the highest ratio of a single round.
+    pub of_any_round: (f64, f64),
+    /// How many rounds were measured again because the two sides differed by more than the tolerance.
+    pub repeated: usize,
+    /// How many of the rounds that count have such a difference nevertheless.
+    pub noisy: usize,
 }
 
 /// Rows with one title. `cases.rs` has the introduction for each title.
@@ -51,8 +88,9 @@ pub struct Server {
 #[serde(deny_unknown_fields)]
 pub struct Section {
     pub title: String,
+    pub conditions: Conditions,
     pub rows: Vec<Row>,
-    /// The geometric mean of the ratios, if it has a goal.
+    /// The geometric mean of the ratios of the rows with a goal, if it has a goal itself.
     pub mean: Option<Mean>,
 }
 
@@ -98,7 +136,6 @@ pub struct Waiting {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HandOffs {
-    pub rounds: usize,
     pub per_round: usize,
     /// Clients connected in each row.
     pub clients: usize,
@@ -122,6 +159,7 @@ pub struct HandOff {
     pub list: Option<Times>,
     /// The CPU time of `lock` over that of `list`.
     pub ratio: Option<f64>,
+    pub goal: Option<Goal>,
 }
 
 /// The medians for one kind of queue.
@@ -160,14 +198,10 @@ pub struct Way {
     pub goal: Option<Goal>,
 }
 
-/// Consumers of jobs that come due. The section may be measured apart from the others, so it names its machine.
+/// Consumers of jobs that come due.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DueWork {
-    pub machine: String,
-    /// As for the server, during this section.
-    pub waiting_share: f64,
-    pub rounds: usize,
     /// Per way and round.
     pub jobs: usize,
     pub jobs_per_second: usize,
@@ -205,6 +239,72 @@ pub struct IdleWay {
     pub cpu_us_per_second: f64,
 }
 
+/// What applications do, each in several ways.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Work {
+    pub tasks: Vec<Task>,
+    /// Whether redis-cell was there to be measured.
+    pub peer: bool,
+}
+
+/// One kind of work. `work/mod.rs` has the introduction for each name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Task {
+    pub name: String,
+    pub clients: usize,
+    /// Per way and round, once as fast as the clients can and once at the fixed rate.
+    pub requests: usize,
+    /// The fixed rate.
+    pub per_second: usize,
+    pub ways: Vec<WorkWay>,
+}
+
+/// One way to do the work.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkWay {
+    pub name: String,
+    /// As fast as the clients can.
+    pub fastest_per_second: f64,
+    /// Of the server, as fast as the clients can and at the fixed rate.
+    pub fastest_cpu_us: f64,
+    pub cpu_us: f64,
+    /// From the planned time of arrival, at the fixed rate, over all rounds.
+    pub p50_ms: f64,
+    pub p99_ms: f64,
+    pub p999_ms: f64,
+}
+
+/// What a command costs while something else grows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Growth {
+    pub tables: Vec<GrowthTable>,
+}
+
+/// `growth.rs` has the introduction for each title.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrowthTable {
+    pub title: String,
+    pub sizes: Vec<usize>,
+    pub rows: Vec<GrowthRow>,
+}
+
+/// The medians for each size, in nanoseconds per operation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrowthRow {
+    pub case: String,
+    pub ns: Vec<f64>,
+    /// The cost at the largest size over the cost at the smallest.
+    pub growth: f64,
+    /// Missing for what the server does itself.
+    pub goal: Option<Goal>,
+}
+
 impl Results {
     pub fn read(json: &str) -> Result<Self, String> {
         serde_json::from_str(json).map_err(|error| error.to_string())
@@ -215,12 +315,13 @@ impl Results {
         serde_json::to_string_pretty(self).map(|json| json + "\n").map_err(|error| error.to_string())
     }
 
-    /// Replaces the section "Work that comes due" of a server that was measured before.
-    pub fn replace_due(&mut self, measured: &Server) -> Result<(), String> {
+    /// Puts the sections that were measured in the place of those of the same server, and keeps its other ones.
+    pub fn merge(&mut self, measured: &Server) {
         let same = |server: &&mut Server| server.product == measured.product && server.version == measured.version;
-        let server = self.servers.iter_mut().find(same);
-        server.ok_or_else(|| format!("no results of {} {}", measured.product, measured.version))?.due.clone_from(&measured.due);
-        Ok(())
+        match self.servers.iter_mut().find(same) {
+            Some(server) => server.merge(measured),
+            None => self.servers.push(measured.clone()),
+        }
     }
 
     /// How many goals were missed.
@@ -230,13 +331,30 @@ impl Results {
 }
 
 impl Server {
+    fn merge(&mut self, measured: &Self) {
+        for section in &measured.sections {
+            match self.sections.iter_mut().find(|known| known.title == section.title) {
+                Some(known) => known.clone_from(section),
+                None => self.sections.push(section.clone()),
+            }
+        }
+        self.allocator.clone_from(&measured.allocator);
+        self.waiting = measured.waiting.clone().or(self.waiting.take());
+        self.due = measured.due.clone().or(self.due.take());
+        self.work = measured.work.clone().or(self.work.take());
+        self.growth = measured.growth.clone().or(self.growth.take());
+    }
+
     fn goals(&self) -> Vec<Goal> {
         let rows = self.sections.iter().flat_map(|section| &section.rows).filter_map(|row| row.goal);
         let means = self.sections.iter().filter_map(|section| Some(section.mean.as_ref()?.goal));
-        let ways = self.waiting.iter().flat_map(|waiting| &waiting.contention.ways).filter_map(|way| way.goal);
-        let growth = self.waiting.iter().map(|waiting| waiting.hand_offs.growth_goal);
-        let due = self.due.iter().flat_map(|due| &due.ways).filter_map(|way| way.goal);
-        rows.chain(means).chain(ways).chain(growth).chain(due).collect()
+        let ways = self.waiting.iter().flat_map(|waiting| &waiting.figures.contention.ways).filter_map(|way| way.goal);
+        let hand_offs = self.waiting.iter().map(|waiting| &waiting.figures.hand_offs);
+        let hand_offs = hand_offs.flat_map(|all| all.rows.iter().filter_map(|row| row.goal).chain([all.growth_goal]));
+        let due = self.due.iter().flat_map(|due| &due.figures.ways).filter_map(|way| way.goal);
+        let tables = self.growth.iter().flat_map(|growth| &growth.figures.tables);
+        let growth = tables.flat_map(|table| &table.rows).filter_map(|row| row.goal);
+        rows.chain(means).chain(ways).chain(hand_offs).chain(due).chain(growth).collect()
     }
 }
 

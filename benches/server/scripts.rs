@@ -69,24 +69,23 @@ pub const COMPUTING: &[(&str, Workload)] = &[
     ("cmsgpack, both ways", Workload::new(&[&["EVALSHA {compute_pack} 1 {k} -> :75"]])),
 ];
 
-/// About 1 KiB of source that is new to the server each time.
-pub const COMPILING: (&str, Workload) = ("EVAL of a new script", Workload::new(&[&[NEW_SCRIPT]]));
+/// About 1 KiB of source that is new to the server each time. Spaces separate words, so the script has none.
+macro_rules! new_script {
+    () => {
+        concat!(
+            new_script!(five "if(#KEYS==9)then(redis.call)('GET',KEYS[1]..':part');end;"),
+            new_script!(five "if(#KEYS==8)then(redis.call)('SET',KEYS[1],ARGV[1]);end;"),
+            new_script!(five "if(#ARGV>9)then(redis.log)(1,tostring(#ARGV-1)..'more');end;"),
+            "return'{k}{new}'"
+        )
+    };
+    (five $text:expr) => {
+        concat!($text, $text, $text, $text, $text)
+    };
+}
 
-/// Spaces separate words, so the script has none.
-const NEW_SCRIPT: &str = {
-    macro_rules! times_five {
-        ($text:expr) => {
-            concat!($text, $text, $text, $text, $text)
-        };
-    }
-    concat!(
-        "EVAL ",
-        times_five!("if(#KEYS==9)then(redis.call)('GET',KEYS[1]..':part');end;"),
-        times_five!("if(#KEYS==8)then(redis.call)('SET',KEYS[1],ARGV[1]);end;"),
-        times_five!("if(#ARGV>9)then(redis.log)(1,tostring(#ARGV-1)..'more');end;"),
-        "return'{k}{new}' 1 {k} -> $21"
-    )
-};
+pub const COMPILING: Workload = Workload::new(&[&[concat!("EVAL ", new_script!(), " 1 {k} -> $21")]]).fills_scripts(10_000);
+pub const LOADING: Workload = Workload::new(&[&[concat!("SCRIPT LOAD ", new_script!(), " -> $40")]]).fills_scripts(50_000);
 
 /// A run of every script, and of some on another path.
 pub const SCRIPTS: &[(&str, Workload)] = &[

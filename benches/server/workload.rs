@@ -2,8 +2,9 @@
 //!
 //! A command is a line `WORD WORD -> REPLY`. Every reply must begin with `REPLY` (spaces separate its lines; a final `...` leaves the last
 //! line open), so that an error path is never measured. A line without an arrow accepts any reply but an error. Words may contain
-//! placeholders: `{k}` is the key, `{a}` and `{b}` are values of 16 bytes, `{t}` is a token of 36 bytes, `{now}` and `{sec}` are a clock
-//! that advances by one second per pass, `{new}` is a number that was never sent before, and the name of a script stands for its SHA1.
+//! placeholders: `{k}` is the key, `{a}` and `{b}` are values of 16 bytes, `{long}` is one of 1000 bytes, `{t}` is a token of 36 bytes,
+//! `{now}` and `{sec}` are a clock that advances by one second per pass, `{new}` is a number that was never sent before, `{of:100}` is the
+//! SHA1 of one of the first 100 numbered scripts in turn, and the name of a script stands for its SHA1.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -20,12 +21,24 @@ pub const REFILLED_KEYS: usize = 8192;
 const VALUE_A: &str = "value-aaaaaaaaaa";
 const VALUE_B: &str = "value-bbbbbbbbbb";
 const TOKEN: &str = "0f8fad5b-d9cd-469f-a165-70867728950e";
+const LONG: usize = 1000;
 const EPOCH_SECONDS: u64 = 1_700_000_000;
 
 /// The SHA1 of every script, by name.
 pub type Shas = HashMap<&'static str, String>;
 
 type Lines = &'static [&'static str];
+
+/// Who sends the commands, and to which server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// The default user.
+    Module,
+    /// A user that may use only the keys and channels of the benchmark, and no dangerous commands.
+    RestrictedUser,
+    /// A server with the peer module instead of ours.
+    Peer,
+}
 
 /// One side of a comparison: operations of one or more commands on every key in turn.
 #[derive(Debug, Clone, Copy)]
@@ -36,12 +49,23 @@ pub struct Workload {
     ours: bool,
     floor: bool,
     dropped_in: bool,
+    target: Target,
+    new_scripts: Option<usize>,
 }
 
 impl Workload {
     /// Takes the commands of one operation for each pass over the keys. After the last pass, the first one follows again.
     pub const fn new(passes: &'static [Lines]) -> Self {
-        Self { before: &[], refill: &[], passes, ours: false, floor: false, dropped_in: false }
+        Self {
+            before: &[],
+            refill: &[],
+            passes,
+            ours: false,
+            floor: false,
+            dropped_in: false,
+            target: Target::Module,
+            new_scripts: None,
+        }
     }
 
     /// Adds commands that prepare each key once; they are not measured.
@@ -69,8 +93,27 @@ impl Workload {
         Self { dropped_in: true, ..self }
     }
 
+    /// The same as another user or on another server.
+    pub const fn sent_to(self, target: Target) -> Self {
+        Self { target, ..self }
+    }
+
+    /// Every operation brings a new script. This many are measured, without a warm-up, from empty stores of scripts on.
+    pub const fn fills_scripts(self, count: usize) -> Self {
+        Self { new_scripts: Some(count), ..self }
+    }
+
     pub fn is_in_drop_in_mode(&self) -> bool {
         self.dropped_in
+    }
+
+    pub fn target(&self) -> Target {
+        self.target
+    }
+
+    /// How many new scripts its operations bring.
+    pub fn new_scripts(&self) -> Option<usize> {
+        self.new_scripts
     }
 
     /// The number of keys. Passes that are measured one by one have more keys, so that a pass is long compared with the clock's resolution.
@@ -164,6 +207,8 @@ enum Piece {
     Millis,
     Seconds,
     New,
+    /// One of this many numbered scripts.
+    Numbered(usize),
 }
 
 fn pieces(mut word: &str, shas: &Shas) -> Result<Vec<Piece>, String> {
@@ -181,6 +226,11 @@ fn pieces(mut word: &str, shas: &Shas) -> Result<Vec<Piece>, String> {
             "a" => Piece::Text(VALUE_A.to_owned()),
             "b" => Piece::Text(VALUE_B.to_owned()),
             "t" => Piece::Text(TOKEN.to_owned()),
+            "long" => Piece::Text("x".repeat(LONG)),
+            name if name.starts_with("of:") => {
+                let count = name.trim_start_matches("of:").parse().ok().filter(|&count: &usize| count > 0);
+                Piece::Numbered(count.ok_or_else(|| format!("not a number of scripts: {name:?}"))?)
+            }
             script => Piece::Text(shas.get(script).ok_or_else(|| format!("no script is called {script:?}"))?.clone()),
         });
         word = rest;
@@ -189,6 +239,16 @@ fn pieces(mut word: &str, shas: &Shas) -> Result<Vec<Piece>, String> {
         pieces.push(Piece::Text(word.to_owned()));
     }
     Ok(pieces)
+}
+
+/// The source of a script that differs from all others of this kind.
+pub fn numbered_script(number: usize) -> String {
+    format!("return {number:06}")
+}
+
+fn sha1(text: &str) -> String {
+    use sha1::{Digest as _, Sha1};
+    Sha1::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// One command with its placeholders.
@@ -207,6 +267,7 @@ impl Template {
                     Piece::Key => word.push_str(&format!("bench:{key:06}")),
                     Piece::Millis => word.push_str(&format!("{seconds}000")),
                     Piece::New => word.push_str(&format!("{:09}", NEW.fetch_add(1, Ordering::Relaxed))),
+                    Piece::Numbered(count) => word.push_str(&sha1(&numbered_script((pass * KEYS + key) % count))),
                     Piece::Seconds => word.push_str(&format!("{seconds}.25")),
                 }
             }

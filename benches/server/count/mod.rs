@@ -16,7 +16,7 @@ mod measure;
 pub mod page;
 pub mod results;
 pub mod rows;
-mod scripts;
+pub mod scripts;
 mod server;
 mod tools;
 

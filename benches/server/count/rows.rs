@@ -81,7 +81,7 @@ fn commands() -> Vec<Case> {
     ]
 }
 
-const SERVERS_IFEQ: Workload =
+pub const SERVERS_IFEQ: Workload =
     Workload::new(&[&["SET {k} {b} IFEQ {a} -> +OK"], &["SET {k} {a} IFEQ {b} -> +OK"]]).before(&["SET {k} {a}"]);
 const SET_IFEQ: Workload =
     Workload::new(&[&["ATOMIC.SET {k} {b} IFEQ {a} -> :1"], &["ATOMIC.SET {k} {a} IFEQ {b} -> :1"]]).before(&["SET {k} {a}"]);

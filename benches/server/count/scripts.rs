@@ -10,7 +10,7 @@ pub struct Script {
     pub workload: Workload,
 }
 
-const fn script(title: &'static str, name: &'static str, source: &'static str, workload: Workload) -> Script {
+pub const fn script(title: &'static str, name: &'static str, source: &'static str, workload: Workload) -> Script {
     Script { title, name, source, workload }
 }
 
@@ -25,9 +25,9 @@ pub const SCRIPTS: &[Script] = &[
     script("return 1", "return_1", "return 1", Workload::new(&[&["EVALSHA {return_1} 1 {k} -> :1"]])),
     script(
         "one GET",
-        "get",
+        "one_get",
         "return redis.call('GET', KEYS[1])",
-        Workload::new(&[&["EVALSHA {get} 1 {k} -> $16"]]).before(&["SET {k} {a}"]),
+        Workload::new(&[&["EVALSHA {one_get} 1 {k} -> $16"]]).before(&["SET {k} {a}"]),
     ),
     script("one SET", "set", "return redis.call('SET', KEYS[1], ARGV[1])", Workload::new(&[&["EVALSHA {set} 1 {k} {a} -> +OK"]])),
     script(
