@@ -6,6 +6,7 @@ use super::{known_users, with_state};
 use crate::error::{Error, Result};
 use crate::lua;
 use crate::scripting::library_store::watch;
+use crate::scripting::{self, script_store};
 use crate::server::acl::{Caller, Denied, User};
 use crate::server::command_filter;
 use crate::server::module_api::{Ctx, OwnedStr, Str};
@@ -64,16 +65,7 @@ fn script_command(ctx: Ctx, argv: &[Str<'_>], run: &mut dyn FnMut() -> Result<Re
     let args = argv.get(1..).unwrap_or_default();
     let is = |name: &str| args.first().is_some_and(|word| word.bytes().eq_ignore_ascii_case(name.as_bytes()));
     if is("LOAD") {
-        // A source may be valid in only one of the engines, or differ in meaning.
-        let outcome = if is_for_server_engine(args) { Err(Error::LeftToServer) } else { run() };
-        let Ok(reply) = outcome else {
-            if let (Some(source), Ok(mut scripting)) = (args.get(1), crate::scripting::engine()) {
-                scripting.engine.leave_to_server(source.bytes());
-            }
-            return ctx.relay(c"SCRIPT", args);
-        };
-        let _ = ctx.native(c"SCRIPT", args);
-        return Ok(reply);
+        return script_load(ctx, args, run);
     }
     if is("FLUSH") {
         ctx.native(c"SCRIPT", args)?;
@@ -90,6 +82,23 @@ fn script_command(ctx: Ctx, argv: &[Str<'_>], run: &mut dyn FnMut() -> Result<Re
         return Ok(Reply::Array(known));
     }
     or_relay(ctx, Served::Script, argv, run())
+}
+
+/// Both engines get the script. The server's compiles it now, which also finds errors; this one compiles it when it is used, and leaves it to
+/// the server if it has another meaning here. A source may be valid in only one of them.
+fn script_load(ctx: Ctx, args: &[Str<'_>], run: &mut dyn FnMut() -> Result<Reply>) -> Result<Reply> {
+    let [_, source] = args else { return ctx.relay(c"SCRIPT", args) };
+    let is_valid = ctx.native(c"SCRIPT", args).is_ok();
+    let taken = || script_store::take(ctx, &mut *scripting::engine().ok()?, source.bytes());
+    if is_valid && let Some(digest) = taken() {
+        return Ok(Reply::Bulk(digest.hex().to_vec()));
+    }
+    run().or_else(|_| {
+        if let Ok(mut scripting) = scripting::engine() {
+            scripting.engine.leave_to_server(source.bytes());
+        }
+        ctx.relay(c"SCRIPT", args)
+    })
 }
 
 /// The server's engine gets a library that FUNCTION LOAD cannot load here. Its reply goes to the client, even if it is an error.

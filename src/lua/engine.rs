@@ -65,6 +65,20 @@ impl Engine {
         Ok(digest)
     }
 
+    /// Caches a script that the server's engine has compiled, until it is evicted. It is compiled here when it is used. `None` if it can
+    /// never compile.
+    pub fn take(&mut self, source: &[u8]) -> Option<Digest> {
+        if refusal(source).is_some() {
+            return None;
+        }
+        let digest = Digest::of(source);
+        if !self.cache.contains(digest) {
+            self.cache.insert(digest, source, None);
+            self.evict();
+        }
+        Some(digest)
+    }
+
     /// Caches a script that is stored outside the engine, as long as it is stored there; false if it can never compile. It is
     /// compiled when it is used.
     pub fn adopt(&mut self, digest: Digest, source: &[u8]) -> bool {

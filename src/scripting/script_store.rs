@@ -119,15 +119,27 @@ pub fn reconcile(ctx: Ctx, engine: &mut Engine) {
 
 /// Compiles a script, and stores it unless it is already stored or this is a replica, whose store belongs to its primary.
 pub fn load(ctx: Ctx, scripting: &mut Scripting, source: &[u8]) -> Result<Digest> {
+    let digest = scripting.engine.load(source)?;
+    keep(ctx, scripting, digest, source);
+    Ok(digest)
+}
+
+/// As [`load`], for a script that the server's engine has compiled: it is compiled here when it is used. `None` if it can never
+/// compile.
+pub fn take(ctx: Ctx, scripting: &mut Scripting, source: &[u8]) -> Option<Digest> {
+    let digest = scripting.engine.take(source)?;
+    keep(ctx, scripting, digest, source);
+    Some(digest)
+}
+
+fn keep(ctx: Ctx, scripting: &mut Scripting, digest: Digest, source: &[u8]) {
     let Scripting { engine, store, .. } = scripting;
-    let digest = engine.load(source)?;
     match ctx.moment() {
         Moment::Now => store_or_refuse(ctx, engine, store, digest, source),
         Moment::Later if engine.is_stored(digest) && is_up_to_date(ctx) => {}
         Moment::Later => store_later(ctx, store, digest),
         Moment::Never => {}
     }
-    Ok(digest)
 }
 
 /// Stores a script after the current pause of writes.
