@@ -94,8 +94,9 @@ fn choose_stand_in(command: &Filtered, served: Served) -> Option<&'static StandI
         let other = served.read_only_stand_in()?;
         (command.ctx().writes_are_paused() && writes_nothing(command, served)).then_some(other)
     };
-    let chosen = if known_users::has(client) {
-        without_writes().unwrap_or(stand_in)
+    let read_only = without_writes();
+    let chosen = if read_only.is_none() && known_users::has(client, served) {
+        stand_in
     } else {
         // A client without a user is the primary, or another module: the server's engine serves those.
         let Caller::User(user) = command.ctx().user_of(client) else { return None };
@@ -103,9 +104,14 @@ fn choose_stand_in(command: &Filtered, served: Served) -> Option<&'static StandI
         if !may(served.original()) {
             return None;
         }
-        let chosen = without_writes().filter(|other| may(other.name())).or_else(|| may(stand_in.name()).then_some(stand_in))?;
-        known_users::learn(client, &user);
-        chosen
+        let read_only = read_only.filter(|other| may(other.name()));
+        if read_only.is_none() {
+            if !may(stand_in.name()) {
+                return None;
+            }
+            known_users::learn(client, &user, served);
+        }
+        read_only.unwrap_or(stand_in)
     };
     if !serves() {
         return None;

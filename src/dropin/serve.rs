@@ -126,10 +126,10 @@ fn check_permission(ctx: Ctx, stand_in: &'static StandIn, argv: &[Str<'_>]) -> R
     }
     // Where the filter checks permissions but has not checked this one, the cache does not count.
     let may_remember = !command_filter::tells_clients();
-    if may_remember && known_users::has(client) {
+    let served = stand_in.command;
+    if may_remember && known_users::has(client, served) {
         return Ok(());
     }
-    let served = stand_in.command;
     let words: Vec<Str<'_>> = std::iter::once(served.original()).chain(argv.iter().skip(1).copied()).collect();
     match ctx.caller() {
         Caller::Nobody => Ok(()),
@@ -137,7 +137,7 @@ fn check_permission(ctx: Ctx, stand_in: &'static StandIn, argv: &[Str<'_>]) -> R
         Caller::User(user) if user.may(&words) => {
             // The server uses the client of a call again, for another user.
             if may_remember && ctx.has_connection() {
-                known_users::learn(client, &user);
+                known_users::learn(client, &user, served);
             }
             Ok(())
         }

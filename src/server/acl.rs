@@ -98,21 +98,44 @@ impl User {
         unsafe { api!(RedisModule_ACLCheckKeyPermissions)(self.0, key.raw(), flags as c_int) == raw::REDISMODULE_OK as c_int }
     }
 
-    /// Whether the user's rules plainly allow every command and every key. False if the server does not show the rules (before 7.0.6).
+    /// What the user's rules plainly allow. `Unknown` if the server does not show the rules (before 7.0.6).
     #[must_use]
-    pub fn is_unrestricted(&self) -> bool {
+    pub fn rights(&self) -> Rights {
         // SAFETY: the load writes the pointer once, before any callback can run.
-        let Some(rules) = (unsafe { raw::RedisModule_GetModuleUserACLString }) else { return false };
+        let Some(rules) = (unsafe { raw::RedisModule_GetModuleUserACLString }) else { return Rights::Unknown };
         // SAFETY: the user is alive until `drop`.
         let rules = unsafe { rules(self.0) };
         if rules.is_null() {
-            return false;
+            return Rights::Unknown;
         }
         // SAFETY: the server made the string for the caller, outside of any context.
         let rules = unsafe { OwnedStr::from_raw(rules) };
-        let words = || rules.as_str().bytes().split(|&byte| byte == b' ');
+        Rights::of_rules(rules.as_str().bytes())
+    }
+}
+
+/// What the rules of a user plainly allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rights {
+    /// Every command and every key.
+    All,
+    /// Commands and keys, each on its own: a command that is allowed is allowed for every key that is.
+    Separate,
+    Unknown,
+}
+
+impl Rights {
+    fn of_rules(rules: &[u8]) -> Self {
+        let words = || rules.split(|&byte| byte == b' ');
         let has = |wanted: &[u8]| words().any(|word| word == wanted);
-        has(b"~*") && has(b"+@all") && !words().any(|word| matches!(word.first(), Some(b'-' | b'(' | b'%')))
+        if has(b"~*") && has(b"+@all") && !words().any(|word| matches!(word.first(), Some(b'-' | b'(' | b'%'))) {
+            return Self::All;
+        }
+        // A selector joins commands and keys. A first argument can be allowed on its own.
+        if rules.contains(&b'(') || words().any(|word| matches!(word.first(), Some(b'+' | b'-')) && word.contains(&b'|')) {
+            return Self::Unknown;
+        }
+        Self::Separate
     }
 }
 
@@ -178,5 +201,27 @@ impl Ctx {
         };
         // SAFETY: the context belongs to the running command, and the user is alive; the server copies the object.
         unsafe { api!(RedisModule_ACLAddLogEntry)(self.raw(), user.0, object.raw(), reason) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rights_are_read_from_rules() {
+        for (rules, rights) in [
+            ("~* &* +@all", Rights::All),
+            ("~* +@all -eval", Rights::Separate),
+            ("%R~* +@all", Rights::Separate),
+            ("~a -@all +eval", Rights::Separate),
+            ("~a|b -@all +eval", Rights::Separate),
+            ("~* +@all (~b -@all +eval)", Rights::Unknown),
+            ("~* -@all +eval|x", Rights::Unknown),
+            ("~* -@all +script|load +eval", Rights::Unknown),
+            ("~a(b +@all", Rights::Unknown),
+        ] {
+            assert_eq!(Rights::of_rules(rules.as_bytes()), rights, "{rules}");
+        }
     }
 }

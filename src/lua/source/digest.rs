@@ -46,13 +46,13 @@ fn eight(digits: u64) -> (u32, u64) {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = ONES * 0x80;
     // In lower case; the digits 0 to 9 stay as they are. A byte above 127 is none, and without its top bit no sum below carries.
-    let lower = (digits | ONES * 0x20) & !HIGH;
+    let lower = (digits | (ONES * 0x20)) & !HIGH;
     let at_least = |byte: u64| (lower + ONES * (0x80 - byte)) & HIGH;
     let is_number = at_least(0x30) & !at_least(0x3a);
     let is_letter = at_least(0x61) & !at_least(0x67);
     // The codes 16 to 25 become numbers only by the bit of lower case.
     let wrong = HIGH & (!(is_number | is_letter) | digits | (is_number & !(digits << 2)));
-    let nibbles = (lower & ONES * 0x0f) + (is_letter >> 7) * 9;
+    let nibbles = (lower & (ONES * 0x0f)) + (is_letter >> 7) * 9;
     // Two digits make a byte: of each pair the first is in the byte above.
     let pairs = (nibbles >> 4 | nibbles) & 0x00ff_00ff_00ff_00ff;
     let words = (pairs >> 8 | pairs) & 0x0000_ffff_0000_ffff;

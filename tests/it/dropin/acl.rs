@@ -250,6 +250,25 @@ fn an_unrestricted_user_is_cached_until_its_rights_change() {
 }
 
 #[test]
+fn what_a_restricted_user_may_run_is_cached_command_by_command() {
+    each_server_with(&intercepting(), |server| {
+        let rules = "-@all +eval +atomic.eval +atomic.eval_ro +evalsha ~a:*";
+        let mut guest = user(server, "guest", rules);
+        for _ in 0..3 {
+            assert_eq!(guest.call(&call("EVAL", WHO, "1 a:1")), ours());
+            // Keys are checked each time, and another command needs its own rights.
+            server.run("ACL LOG RESET");
+            assert!(guest.call(&call("EVAL", WHO, "1 b:1")).error().starts_with("NOPERM "));
+            assert_eq!(last_refusal(server), refused("guest", "key", "b:1"));
+            assert_ne!(guest.call(&call("EVAL_RO", WHO, "0")), ours());
+            server.run("ACL SETUSER guest -eval");
+            assert!(guest.call(&call("EVAL", WHO, "1 a:1")).error().starts_with("NOPERM "));
+            server.run("ACL SETUSER guest +eval");
+        }
+    });
+}
+
+#[test]
 fn a_user_without_all_keys_is_not_cached() {
     each_server_with(&intercepting(), |server| {
         for rules in ["+@all ~a", "+@all ~* -eval", "+@all %R~*", "+eval ~* (+@all ~*)"] {
