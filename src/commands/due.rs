@@ -3,6 +3,7 @@
 use super::spec::Arg;
 use super::terms;
 use crate::error::{Error, Result};
+use crate::primitives::codec::Bytes;
 use crate::primitives::due::{MAX_COUNT, Score, Take, Taken, Unit};
 use crate::primitives::time::DurationMs;
 use crate::server::args::{Args, fill, is, syntax};
@@ -67,9 +68,10 @@ pub fn score(args: &mut Args<'_>, argument: &'static str) -> Result<Score> {
 
 /// `[member, score, ...]`, each score as the server prints it.
 pub fn reply(taken: &[Taken]) -> Reply {
-    let pair = |taken: &Taken| {
-        let score = OwnedStr::double(taken.score().value()).as_str().bytes().to_vec();
-        [taken.member.clone(), score].map(Reply::Bulk)
-    };
-    Reply::Array(taken.iter().flat_map(pair).collect())
+    let mut strings = Vec::with_capacity(taken.len().saturating_mul(2));
+    for taken in taken {
+        strings.push(taken.member.clone());
+        strings.push(Bytes::from_slice(OwnedStr::double(taken.score().value()).as_str().bytes()));
+    }
+    Reply::Strings(strings)
 }

@@ -4,6 +4,14 @@
 //! accepts exactly what its encoder writes and returns [`Corrupt`] for everything else, trailing bytes included. `docs/design.md`
 //! describes the layouts: if you change one here, give it a new version there.
 
+use smallvec::SmallVec;
+
+/// An encoded state, a member or a name. The common ones need no allocation: the lock of an owner whose name is a UUID has 70 bytes.
+pub type Bytes = SmallVec<[u8; 72]>;
+
+/// The name of an owner. A common one needs no allocation.
+pub type Name = SmallVec<[u8; 40]>;
+
 /// The bytes are not a state of the expected format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Corrupt;
@@ -18,6 +26,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next `len` bytes.
+    #[inline]
     pub fn bytes(&mut self, len: usize) -> Result<&'a [u8], Corrupt> {
         let (head, tail) = self.0.split_at_checked(len).ok_or(Corrupt)?;
         self.0 = tail;
@@ -30,8 +39,13 @@ impl<'a> Reader<'a> {
     }
 
     /// The next `width` bytes (at most 8) as an unsigned integer.
+    #[inline]
     pub fn u64(&mut self, width: usize) -> Result<u64, Corrupt> {
-        u64::try_from(self.uint(width)?).map_err(|_| Corrupt)
+        let bytes = self.bytes(width)?;
+        if width > 8 {
+            return Err(Corrupt);
+        }
+        Ok(bytes.iter().fold(0, |value, &byte| (value << 8) | u64::from(byte)))
     }
 
     /// Fails unless the next bytes are `expected`.
@@ -46,10 +60,11 @@ impl<'a> Reader<'a> {
 }
 
 /// Appends the low `width` bytes of `value`, which must fit: the caller knows the field's range.
-pub fn put_uint(out: &mut Vec<u8>, value: u128, width: usize) {
+#[inline]
+pub fn put_uint(out: &mut Bytes, value: u128, width: usize) {
     let bytes = value.to_be_bytes();
     debug_assert!(width >= 16 || value >> (8 * width) == 0, "value wider than its field");
-    out.extend(bytes.iter().skip(bytes.len().saturating_sub(width)));
+    out.extend_from_slice(bytes.get(bytes.len().saturating_sub(width)..).unwrap_or(&bytes));
 }
 
 #[cfg(test)]
@@ -58,7 +73,7 @@ mod tests {
 
     #[test]
     fn fields_round_trip() {
-        let mut out = Vec::new();
+        let mut out = Bytes::new();
         put_uint(&mut out, 0x01_02_03, 3);
         put_uint(&mut out, u128::from(u64::MAX), 8);
         let mut reader = Reader::new(&out);

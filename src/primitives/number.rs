@@ -81,6 +81,48 @@ pub fn parse_i64(bytes: &[u8]) -> Option<i64> {
     if negative { 0_i64.checked_sub_unsigned(value) } else { i64::try_from(value).ok() }
 }
 
+/// The decimal text of an integer, without an allocation.
+#[derive(Debug, Clone, Copy)]
+pub struct Digits {
+    /// The text, at the end. The longest has 20 characters: that of `i64::MIN`.
+    text: [u8; 20],
+    length: usize,
+}
+
+impl Digits {
+    #[must_use]
+    pub fn new(value: i64) -> Self {
+        let (mut text, mut length, mut rest) = ([b'-'; 20], 0_usize, value.unsigned_abs());
+        for place in text.iter_mut().rev() {
+            *place = b'0' | u8::try_from(rest % 10).unwrap_or(0);
+            (rest, length) = (rest / 10, length.saturating_add(1));
+            if rest == 0 {
+                break;
+            }
+        }
+        // The rest of the array is minus signs.
+        Self { text, length: length.saturating_add(usize::from(value < 0)) }
+    }
+
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.text.get(self.text.len().saturating_sub(self.length)..).unwrap_or_default()
+    }
+}
+
+/// The integer of which this double is the value, if the double's shortest text and the integer's are the same: it is whole, has at most 15
+/// digits and is not -0.
+#[must_use]
+pub fn whole(value: f64) -> Option<i64> {
+    // In range, so it does not saturate; compared, so it is whole.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
+    if value.abs() < 1e15 && value as i64 as f64 == value && !(value == 0.0 && value.is_sign_negative()) {
+        Some(value as i64)
+    } else {
+        None
+    }
+}
+
 /// Parses a decimal double or an infinity. Refuses text that overflows to infinity or underflows to zero.
 fn parse_f64(bytes: &[u8]) -> Option<f64> {
     let double: f64 = std::str::from_utf8(bytes).ok()?.parse().ok()?;
@@ -115,6 +157,29 @@ mod tests {
             ("1.0", None),
         ] {
             assert_eq!(parse_i64(text.as_bytes()), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn digits_are_the_text_of_the_integer() {
+        for value in [0, 1, -1, 9, 10, -10, 1_700_000_000_000, i64::MAX, i64::MIN] {
+            assert_eq!(Digits::new(value).as_bytes(), value.to_string().as_bytes());
+        }
+    }
+
+    #[test]
+    fn whole_doubles_print_as_integers() {
+        for (value, expected) in [
+            (0.0, Some(0)),
+            (-0.0, None),
+            (1_700_000_000_000.0, Some(1_700_000_000_000)),
+            (-5.0, Some(-5)),
+            (0.5, None),
+            (1e15, None),
+            (f64::INFINITY, None),
+            (f64::NAN, None),
+        ] {
+            assert_eq!(whole(value), expected, "{value}");
         }
     }
 
@@ -210,6 +275,11 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn digits_read_back(value: i64) {
+            prop_assert_eq!(parse_i64(Digits::new(value).as_bytes()), Some(value));
+        }
+
         #[test]
         fn compare_orders_by_the_exact_values(left in numbers(), right in numbers()) {
             prop_assert_eq!(left.compare(right), scaled(left).cmp(&scaled(right)));

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use super::queues::{Kind, Resource};
 use crate::error::{Error, Result};
 use crate::keyspace::KeyEntry;
-use crate::primitives::due::{Take, Taken};
+use crate::primitives::due::{Batch, Take};
 use crate::primitives::effect::End;
 use crate::primitives::lock::{Again, Mode};
 use crate::primitives::semaphore::Amount;
@@ -108,26 +108,40 @@ pub enum Answer {
         retry_after: Option<DurationMs>,
     },
     /// Members that were due; none in a denial.
-    Due(Rc<[Taken]>),
+    Due(Rc<Batch>),
 }
 
 /// Lays out the reply from its data and the number of waiters.
 pub type Layout = fn(Answer, usize) -> Reply;
 
-/// The result of a claim.
-pub enum Decision {
-    Granted(Granted),
+/// The result of a claim, which borrows the owner's name from it.
+pub enum Decision<'c> {
+    Granted(Granted<'c>),
     Denied(Denied),
+}
+
+impl Decision<'_> {
+    /// The same result, when the claim is gone.
+    #[must_use]
+    pub fn into_owned(self) -> Decision<'static> {
+        match self {
+            Self::Granted(Granted { answer, share, hold }) => {
+                let (share, hold) = (share.map(Share::into_owned), hold.map(Hold::into_owned));
+                Decision::Granted(Granted { answer, share, hold })
+            }
+            Self::Denied(denied) => Decision::Denied(denied),
+        }
+    }
 }
 
 /// A granted claim.
 #[derive(Debug, Clone)]
-pub struct Granted {
+pub struct Granted<'c> {
     pub answer: Answer,
     /// What is taken back if the client does not get the reply; `None` if nothing is.
-    pub share: Option<Share>,
+    pub share: Option<Share<'c>>,
     /// What the owner holds now; `None` if the claim has no owner.
-    pub hold: Option<Hold>,
+    pub hold: Option<Hold<'c>>,
 }
 
 /// A denied claim.
@@ -139,18 +153,33 @@ pub struct Denied {
     pub never: bool,
 }
 
-/// The part of a key that one grant took, so that it can be taken back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Share {
-    /// Holds of one ownership, which the fencing token identifies.
-    Holds { owner: Box<[u8]>, fence: u64, count: u32 },
-    /// Permits whose lease ends then.
-    Permits { owner: Box<[u8]>, permits: u64, until: UnixMs },
-    /// Members of a sorted set that would expire then.
-    Members { taken: Rc<[Taken]>, until: Option<UnixMs> },
+impl Denied {
+    /// The key may expire before the lease does.
+    pub fn ends_with(&mut self, expiry: Option<UnixMs>) {
+        self.until = self.until.into_iter().chain(expiry).min();
+    }
 }
 
-impl Share {
+/// The part of a key that one grant took, so that it can be taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Share<'c> {
+    /// Holds of one ownership, which the fencing token identifies.
+    Holds { owner: Cow<'c, [u8]>, fence: u64, count: u32 },
+    /// Permits whose lease ends then.
+    Permits { owner: Cow<'c, [u8]>, permits: u64, until: UnixMs },
+    /// Members of a sorted set that would expire then.
+    Members { taken: Rc<Batch>, until: Option<UnixMs> },
+}
+
+impl Share<'_> {
+    fn into_owned(self) -> Share<'static> {
+        match self {
+            Self::Holds { owner, fence, count } => Share::Holds { owner: Cow::Owned(owner.into_owned()), fence, count },
+            Self::Permits { owner, permits, until } => Share::Permits { owner: Cow::Owned(owner.into_owned()), permits, until },
+            Self::Members { taken, until } => Share::Members { taken, until },
+        }
+    }
+
     /// The owner, if the share has one.
     #[must_use]
     pub fn owner(&self) -> Option<&[u8]> {
@@ -165,13 +194,13 @@ impl Share {
 #[derive(Debug, Clone)]
 pub struct Held {
     pub resource: Resource,
-    pub share: Share,
+    pub share: Share<'static>,
 }
 
 /// Everything that an owner holds of a key after a grant.
 #[derive(Debug, Clone)]
-pub struct Hold {
-    pub owner: Box<[u8]>,
+pub struct Hold<'c> {
+    pub owner: Cow<'c, [u8]>,
     /// The fencing token that identifies the ownership of a lock. Permits have none.
     pub fence: Option<u64>,
     /// The duration of the lease that the request asked for.
@@ -180,6 +209,12 @@ pub struct Hold {
     pub until: UnixMs,
     /// Whether the owner held nothing before.
     pub is_new: bool,
+}
+
+impl Hold<'_> {
+    fn into_owned(self) -> Hold<'static> {
+        Hold { owner: Cow::Owned(self.owner.into_owned()), ..self }
+    }
 }
 
 /// The state of a key during a visit.
@@ -192,16 +227,16 @@ pub trait Claimable: Sized {
     fn may_pass(&self, entry: &mut KeyEntry<'_>, claim: &Claim<'_>) -> Result<bool>;
 
     /// Grants the claim, or denies it.
-    fn claim(&mut self, entry: &mut KeyEntry<'_>, claim: &Claim<'_>, now: UnixMicros) -> Result<Decision>;
+    fn claim<'c>(&mut self, entry: &mut KeyEntry<'_>, claim: &'c Claim<'_>, now: UnixMicros) -> Result<Decision<'c>>;
 
     /// The denial of the claim, without a claim.
     fn denied(&self, entry: &mut KeyEntry<'_>, claim: &Claim<'_>) -> Result<Denied>;
 
     /// Takes a granted share back, as far as it is still there.
-    fn take_back(&mut self, entry: &mut KeyEntry<'_>, share: &Share) -> Result<()>;
+    fn take_back(&mut self, entry: &mut KeyEntry<'_>, share: &Share<'_>) -> Result<()>;
 
     /// Extends the lease of a hold to its duration from now. `None` if the owner has lost the hold. Never shortens the lease.
-    fn keep(&mut self, entry: &mut KeyEntry<'_>, hold: &Hold) -> Result<Option<UnixMs>>;
+    fn keep(&mut self, entry: &mut KeyEntry<'_>, hold: &Hold<'_>) -> Result<Option<UnixMs>>;
 
     /// Writes the state, in one transaction.
     fn write(self, entry: KeyEntry<'_>) -> Result<()>;

@@ -7,6 +7,7 @@ use super::claim::{Answer, Claim, Claimable, Decision, Denied, Granted, Hold, Sh
 use super::queues::Kind;
 use crate::error::Result;
 use crate::keyspace::{KeyEntry, leases};
+use crate::primitives::codec::Bytes;
 use crate::primitives::due::{Draft, Take};
 use crate::primitives::effect::{Effect, End};
 use crate::primitives::time::{UnixMicros, UnixMs};
@@ -16,7 +17,7 @@ use crate::server::module_api::OwnedStr;
 pub struct DueSet {
     draft: Draft,
     /// In the order of the grants.
-    pushes: Vec<(OwnedStr, Effect<Vec<u8>>)>,
+    pushes: Vec<(OwnedStr, Effect<Bytes>)>,
 }
 
 type List<'c> = Option<(&'c [u8], End)>;
@@ -33,14 +34,14 @@ impl Claimable for DueSet {
         Ok(false)
     }
 
-    fn claim(&mut self, entry: &mut KeyEntry<'_>, claim: &Claim<'_>, _now: UnixMicros) -> Result<Decision> {
+    fn claim<'c>(&mut self, entry: &mut KeyEntry<'_>, claim: &'c Claim<'_>, _now: UnixMicros) -> Result<Decision<'c>> {
         let (take, list) = wanted(claim)?;
         // Before a member is taken: a grant cannot fail for the type of its list.
         if let Some((list, _)) = list {
             entry.other(OwnedStr::new(list).as_str()).list_len()?;
         }
         let mut stored = entry.sorted_set()?;
-        let taken: Rc<[_]> = leases::issuing(|tokens| self.draft.take(&mut stored, take, tokens))?.into();
+        let taken = Rc::new(leases::issuing(|tokens| self.draft.take(&mut stored, take, tokens))?);
         if taken.is_empty() {
             return self.denied(entry, claim).map(Decision::Denied);
         }
@@ -57,17 +58,17 @@ impl Claimable for DueSet {
 
     fn denied(&self, entry: &mut KeyEntry<'_>, claim: &Claim<'_>) -> Result<Denied> {
         let until = self.draft.next_due(&mut entry.sorted_set()?, wanted(claim)?.0.unit);
-        Ok(Denied { answer: Answer::Due(Rc::new([])), until, never: false })
+        Ok(Denied { answer: Answer::Due(Rc::default()), until, never: false })
     }
 
-    fn take_back(&mut self, entry: &mut KeyEntry<'_>, share: &Share) -> Result<()> {
+    fn take_back(&mut self, entry: &mut KeyEntry<'_>, share: &Share<'_>) -> Result<()> {
         let Share::Members { taken, until } = share else { return Ok(()) };
         let mut stored = entry.sorted_set()?;
         taken.iter().for_each(|taken| self.draft.put_back(&mut stored, taken, *until));
         Ok(())
     }
 
-    fn keep(&mut self, _entry: &mut KeyEntry<'_>, _hold: &Hold) -> Result<Option<UnixMs>> {
+    fn keep(&mut self, _entry: &mut KeyEntry<'_>, _hold: &Hold<'_>) -> Result<Option<UnixMs>> {
         Ok(None)
     }
 

@@ -1,5 +1,7 @@
 //! Claims of locks.
 
+use std::borrow::Cow;
+
 use super::claim::{Answer, Claim, Claimable, Decision, Denied, Granted, Hold, Share, misplaced};
 use super::queues::Kind;
 use crate::error::{Error, Result};
@@ -12,23 +14,32 @@ impl Claimable for Draft {
     const KIND: Kind = Kind::Lock;
 
     fn read(entry: &mut KeyEntry<'_>, now: UnixMicros) -> Result<Self> {
-        let expires = entry.expiry();
-        let stored = entry.string()?.map(|bytes| Stored::decode(bytes, expires)).transpose().map_err(foreign_lock)?;
-        stored.as_ref().and_then(Stored::fence).into_iter().for_each(fence::observe);
-        Ok(Self::new(stored, expires, now.floor_ms()))
+        let Some(string) = entry.string()? else { return Ok(Self::new(None, now.floor_ms())) };
+        let stored = if lock::is_ours(string) { Some(Stored::decode(string, || None)) } else { None };
+        let stored = match stored {
+            Some(ours) => ours,
+            // Only a foreign lock needs the expiry time, which costs a lookup.
+            None => {
+                let until = entry.expiry();
+                Stored::decode(entry.string()?.unwrap_or_default(), || until)
+            }
+        };
+        let stored = stored.map_err(foreign_lock)?;
+        stored.fence().into_iter().for_each(fence::observe);
+        Ok(Self::new(Some(stored), now.floor_ms()))
     }
 
     fn may_pass(&self, _entry: &mut KeyEntry<'_>, claim: &Claim<'_>) -> Result<bool> {
         Ok(self.is_held_by(wanted(claim)?.owner))
     }
 
-    fn claim(&mut self, entry: &mut KeyEntry<'_>, claim: &Claim<'_>, now: UnixMicros) -> Result<Decision> {
+    fn claim<'c>(&mut self, entry: &mut KeyEntry<'_>, claim: &'c Claim<'_>, now: UnixMicros) -> Result<Decision<'c>> {
         let wanted = wanted(claim)?;
         let is_new = !self.is_held_by(wanted.owner);
-        Ok(match self.claim(wanted, fence::next(now)).map_err(foreign_lock)? {
+        Ok(match self.claim(wanted, fence::next(now), || entry.expiry()).map_err(foreign_lock)? {
             Claimed::Granted { fence, ttl, holds, added } => {
                 fence::observe(fence);
-                let owner: Box<[u8]> = wanted.owner.into();
+                let owner = Cow::Borrowed(wanted.owner);
                 let share = (added > 0).then(|| Share::Holds { owner: owner.clone(), fence, count: added });
                 let hold = Hold { owner, fence: Some(fence), lease: wanted.lease, until: now.floor_ms().plus(ttl), is_new };
                 Decision::Granted(Granted { answer: Answer::LockGranted { fence, ttl, holds }, share, hold: Some(hold) })
@@ -46,14 +57,14 @@ impl Claimable for Draft {
         Ok(Denied { answer: Answer::LockDenied { ttl: self.ttl() }, until, never: false })
     }
 
-    fn take_back(&mut self, _entry: &mut KeyEntry<'_>, share: &Share) -> Result<()> {
+    fn take_back(&mut self, _entry: &mut KeyEntry<'_>, share: &Share<'_>) -> Result<()> {
         if let Share::Holds { owner, fence, count } = share {
             self.take_back(owner, *fence, *count);
         }
         Ok(())
     }
 
-    fn keep(&mut self, _entry: &mut KeyEntry<'_>, hold: &Hold) -> Result<Option<UnixMs>> {
+    fn keep(&mut self, _entry: &mut KeyEntry<'_>, hold: &Hold<'_>) -> Result<Option<UnixMs>> {
         Ok(hold.fence.and_then(|fence| self.keep(&hold.owner, fence, hold.lease)))
     }
 

@@ -1,5 +1,7 @@
 //! Claims of permits.
 
+use std::borrow::Cow;
+
 use super::claim::{Answer, Claim, Claimable, Decision, Denied, Granted, Hold, Share, misplaced};
 use super::queues::Kind;
 use crate::error::{Error, Result};
@@ -21,15 +23,15 @@ impl Claimable for Draft {
         Ok(wanted.amount.missing(held) == 0)
     }
 
-    fn claim(&mut self, entry: &mut KeyEntry<'_>, claim: &Claim<'_>, now: UnixMicros) -> Result<Decision> {
+    fn claim<'c>(&mut self, entry: &mut KeyEntry<'_>, claim: &'c Claim<'_>, now: UnixMicros) -> Result<Decision<'c>> {
         let wanted = wanted(claim)?;
         let mut stored = entry.sorted_set()?;
-        let is_new = self.permits(&stored, wanted.owner).map_err(foreign_semaphore)? == 0;
+        let is_new = !self.holds(&stored, wanted.owner).map_err(foreign_semaphore)?;
         match self.claim(&mut stored, &wanted).map_err(foreign_semaphore)? {
             Acquired::Granted { in_use, added, until } => {
                 let fence = fence::next(now);
                 fence::observe(fence);
-                let owner: Box<[u8]> = wanted.owner.into();
+                let owner = Cow::Borrowed(wanted.owner);
                 let share = (added > 0).then(|| Share::Permits { owner: owner.clone(), permits: added, until });
                 let hold = Hold { owner, fence: None, lease: wanted.lease, until, is_new };
                 Ok(Decision::Granted(Granted { answer: Answer::PermitsGranted { fence, in_use }, share, hold: Some(hold) }))
@@ -44,7 +46,7 @@ impl Claimable for Draft {
         Ok(denial(self, self.in_use(), until.map(|until| until.since(self.now()))))
     }
 
-    fn take_back(&mut self, entry: &mut KeyEntry<'_>, share: &Share) -> Result<()> {
+    fn take_back(&mut self, entry: &mut KeyEntry<'_>, share: &Share<'_>) -> Result<()> {
         let Share::Permits { owner, permits, until } = share else { return Ok(()) };
         // After the end of this lease the owner holds only permits that it acquired later.
         if *until <= self.now() {
@@ -54,7 +56,7 @@ impl Claimable for Draft {
         Ok(())
     }
 
-    fn keep(&mut self, entry: &mut KeyEntry<'_>, hold: &Hold) -> Result<Option<UnixMs>> {
+    fn keep(&mut self, entry: &mut KeyEntry<'_>, hold: &Hold<'_>) -> Result<Option<UnixMs>> {
         self.keep(&entry.sorted_set()?, &hold.owner, hold.lease).map_err(foreign_semaphore)
     }
 

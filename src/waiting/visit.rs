@@ -4,7 +4,7 @@ use super::blocked::{Delivery, Outcome, Waiter};
 use super::claim::{Answer, Claim, Claimable, Decision, Granted, Held, Hold};
 use super::due::DueSet;
 use super::queues::{ClientId, Kind, Queue, Resource, Ticket};
-use super::state::{acquired, is_idle, resource, with};
+use super::state::{acquired, is_idle, with};
 use super::{events, redirect};
 use crate::error::{Error, Result};
 use crate::keyspace::{KeyEntry, Keyspace};
@@ -26,6 +26,24 @@ pub fn visit<C: Claimable, R>(
     key: Str<'_>,
     act: impl FnOnce(&mut C, &mut KeyEntry<'_>, usize) -> Result<R>,
 ) -> Result<R> {
+    if is_idle() {
+        let mut entry = keyspace.entry(key);
+        let mut state = C::read(&mut entry, keyspace.now())?;
+        let outcome = act(&mut state, &mut entry, 0);
+        state.write(entry)?;
+        events::set_alarm(keyspace.ctx())?;
+        return outcome;
+    }
+    visit_queue(keyspace, key, act)
+}
+
+/// [`visit`] where a key has a queue.
+#[inline(never)]
+fn visit_queue<C: Claimable, R>(
+    keyspace: &Keyspace,
+    key: Str<'_>,
+    act: impl FnOnce(&mut C, &mut KeyEntry<'_>, usize) -> Result<R>,
+) -> Result<R> {
     let mut visit = Visit::begin(keyspace, C::KIND, key)?;
     let mut entry = keyspace.entry(key);
     let mut state = visit.read::<C>(&mut entry)?;
@@ -39,8 +57,8 @@ pub fn visit<C: Claimable, R>(
 }
 
 /// The outcome of a claim.
-pub struct Claimed {
-    pub decision: Decision,
+pub struct Claimed<'c> {
+    pub decision: Decision<'c>,
     /// The number of waiters.
     pub waiters: usize,
     /// The number of places of others.
@@ -52,13 +70,38 @@ pub struct Claimed {
 /// Makes a claim. A claim that `can_wait` takes over the place of its owner: the earlier request for it is denied. A claim is made when its
 /// place has its turn, so it overtakes no waiter, except where its owner already holds what it claims. `bind` is the connection to which the
 /// hold is bound.
-pub fn claim<C: Claimable>(
+pub fn claim<'c, C: Claimable>(
     keyspace: &Keyspace,
     key: Str<'_>,
-    claim: &Claim<'_>,
+    claim: &'c Claim<'_>,
     can_wait: bool,
     bind: Option<ClientId>,
-) -> Result<Claimed> {
+) -> Result<Claimed<'c>> {
+    if !is_idle() {
+        return claim_in_line::<C>(keyspace, key, claim, can_wait, bind);
+    }
+    let mut entry = keyspace.entry(key);
+    let mut state = C::read(&mut entry, keyspace.now())?;
+    let mut decision = state.claim(&mut entry, claim, keyspace.now())?;
+    match &mut decision {
+        Decision::Granted(Granted { hold: Some(hold), .. }) => acquired(keyspace, C::KIND, key, hold, bind)?,
+        Decision::Granted(_) => {}
+        Decision::Denied(denied) => denied.ends_with(entry.expiry()),
+    }
+    state.write(entry)?;
+    events::set_alarm(keyspace.ctx())?;
+    Ok(Claimed { decision, waiters: 0, places: 0, place: None })
+}
+
+/// [`claim`] where a key has a queue.
+#[inline(never)]
+fn claim_in_line<'c, C: Claimable>(
+    keyspace: &Keyspace,
+    key: Str<'_>,
+    claim: &'c Claim<'_>,
+    can_wait: bool,
+    bind: Option<ClientId>,
+) -> Result<Claimed<'c>> {
     let mut visit = Visit::begin(keyspace, C::KIND, key)?;
     let mut entry = keyspace.entry(key);
     let mut state = visit.read::<C>(&mut entry)?;
@@ -76,7 +119,7 @@ pub fn claim<C: Claimable>(
     });
     // At once, because a waiter of the same owner may be served next, and the later grant decides about the binding.
     if let Ok(Decision::Granted(Granted { hold: Some(hold), .. })) = &decided {
-        acquired(&resource(keyspace, C::KIND, key), hold, bind, keyspace.now().floor_ms())?;
+        acquired(keyspace, C::KIND, key, hold, bind)?;
     }
     let waits = can_wait && matches!(&decided, Ok(Decision::Denied(denied)) if !denied.never);
     if !waits {
@@ -93,8 +136,7 @@ pub fn claim<C: Claimable>(
     visit.end()?;
     let mut decision = decided?;
     if let Decision::Denied(denied) = &mut decision {
-        // The key may expire before the lease does.
-        denied.until = denied.until.into_iter().chain(expiry).min();
+        denied.ends_with(expiry);
     }
     Ok(Claimed { decision, waiters, places, place: place.filter(|_| can_wait) })
 }
@@ -135,7 +177,7 @@ pub fn take_back(keyspace: &Keyspace, held: &Held) -> Result<()> {
 }
 
 /// Visits a resource to renew the lease of a hold. Returns the end of the lease, or `None` if the owner has lost the hold.
-pub fn keep(keyspace: &Keyspace, resource: &Resource, hold: &Hold) -> Result<Option<UnixMs>> {
+pub fn keep(keyspace: &Keyspace, resource: &Resource, hold: &Hold<'_>) -> Result<Option<UnixMs>> {
     (resource.kind.operations().keep)(keyspace, OwnedStr::new(&resource.key).as_str(), hold)
 }
 
@@ -144,7 +186,7 @@ pub struct Operations {
     advance: fn(&Keyspace, Str<'_>) -> Result<()>,
     deny_all: fn(&Keyspace, Str<'_>) -> Result<usize>,
     take_back: fn(&Keyspace, Str<'_>, &Held) -> Result<()>,
-    keep: fn(&Keyspace, Str<'_>, &Hold) -> Result<Option<UnixMs>>,
+    keep: fn(&Keyspace, Str<'_>, &Hold<'_>) -> Result<Option<UnixMs>>,
     /// The denial of a claim at this moment.
     pub denial: fn(&Keyspace, Str<'_>, &Claim<'_>) -> Result<Answer>,
 }
@@ -267,7 +309,7 @@ impl<'k> Visit<'k> {
             if end.is_some_and(|end| end <= ticket) {
                 return;
             }
-            let decision = state.claim(entry, &head.claim, self.keyspace.now());
+            let decision = state.claim(entry, &head.claim, self.keyspace.now()).map(Decision::into_owned);
             if matches!(&decision, Ok(Decision::Denied(denied)) if !denied.never) {
                 return;
             }

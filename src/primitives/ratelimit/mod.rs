@@ -34,7 +34,7 @@ use smallvec::SmallVec;
 
 use self::state::Record;
 use self::usage::{Limiter, Usage};
-use super::codec::Corrupt;
+use super::codec::{Bytes, Corrupt};
 use super::effect::{Effect, Expiry};
 use super::time::{DurationMs, UnixMicros};
 
@@ -177,7 +177,7 @@ pub fn decide(
     policies: &[Policy<'_>],
     request: Request,
     now: UnixMicros,
-) -> Result<(Decision, Effect<Vec<u8>>), Corrupt> {
+) -> Result<(Decision, Effect<Bytes>), Corrupt> {
     match (policies, request) {
         (&[Policy { kind: Kind::Bucket(bucket), name: None }], Request::Charge(amount @ 1..)) => match state::lone_bucket(stored)
         {
@@ -189,7 +189,7 @@ pub fn decide(
 }
 
 /// [`decide`] for the most common limiter, a single bucket: the same outcome without the cost of a [`Limiter`].
-fn charge_bucket(bucket: Bucket, record: Option<Record<'_>>, ask: Ask, now: UnixMicros) -> (Decision, Effect<Vec<u8>>) {
+fn charge_bucket(bucket: Bucket, record: Option<Record<'_>>, ask: Ask, now: UnixMicros) -> (Decision, Effect<Bytes>) {
     let mut used = Usage::bucket(bucket, record.as_ref(), now);
     let ready_at = bucket.ready_at(used, ask, now);
     let granted = ready_at.is_some_and(|at| at <= now);
@@ -219,7 +219,7 @@ fn decide_any(
     policies: &[Policy<'_>],
     request: Request,
     now: UnixMicros,
-) -> Result<(Decision, Effect<Vec<u8>>), Corrupt> {
+) -> Result<(Decision, Effect<Bytes>), Corrupt> {
     let state = stored.map(State::decode).transpose()?;
     let exists = state.is_some();
     let limiter = Limiter::new(state, policies, now);
@@ -240,7 +240,7 @@ fn decide_any(
     })
 }
 
-fn charge(mut limiter: Limiter<'_>, policies: &[Policy<'_>], ask: Ask, now: UnixMicros) -> (Decision, Effect<Vec<u8>>) {
+fn charge(mut limiter: Limiter<'_>, policies: &[Policy<'_>], ask: Ask, now: UnixMicros) -> (Decision, Effect<Bytes>) {
     let granted = (0..policies.len()).all(|index| limiter.ready_at(index, ask).is_some_and(|at| at <= now));
     if !granted {
         return (answer(&limiter, policies, 0, Some(ask), now), Effect::Keep);
@@ -249,7 +249,7 @@ fn charge(mut limiter: Limiter<'_>, policies: &[Policy<'_>], ask: Ask, now: Unix
     (answer(&limiter, policies, ask.amount, None, now), limiter.write())
 }
 
-fn refund(mut limiter: Limiter<'_>, policies: &[Policy<'_>], amount: u64, now: UnixMicros) -> (Decision, Effect<Vec<u8>>) {
+fn refund(mut limiter: Limiter<'_>, policies: &[Policy<'_>], amount: u64, now: UnixMicros) -> (Decision, Effect<Bytes>) {
     let granted = limiter.refund(amount);
     let effect = if granted == 0 { Effect::Keep } else { limiter.write() };
     (answer(&limiter, policies, granted, None, now), effect)
@@ -273,7 +273,7 @@ fn answer(limiter: &Limiter<'_>, policies: &[Policy<'_>], granted: u64, denied: 
 pub struct Draft {
     looked: Standing,
     decision: Decision,
-    effect: Effect<Vec<u8>>,
+    effect: Effect<Bytes>,
 }
 
 /// Decides on one of several limiters as if it were the only one.
@@ -286,7 +286,7 @@ pub fn draft(stored: Option<&[u8]>, policy: Policy<'_>, amount: u64, now: UnixMi
 
 /// Charges all limiters or none. The standings are those of the limiters, in their order.
 #[must_use]
-pub fn decide_all(drafts: Vec<Draft>, amount: u64) -> (Decision, Vec<Effect<Vec<u8>>>) {
+pub fn decide_all(drafts: Vec<Draft>, amount: u64) -> (Decision, Vec<Effect<Bytes>>) {
     if drafts.iter().any(|draft| draft.decision.is_denied()) {
         let standing = |draft: &Draft| if draft.decision.is_denied() { draft.decision.binding().1 } else { draft.looked };
         return (Decision { granted: 0, standings: drafts.iter().map(standing).collect() }, Vec::new());

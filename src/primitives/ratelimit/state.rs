@@ -12,7 +12,7 @@
 
 use super::ring::{HEADER_BYTES, Ring, UNIT_BYTES};
 use super::{MAX_LIMIT, PerPolicy};
-use crate::primitives::codec::{Corrupt, Reader, put_uint};
+use crate::primitives::codec::{Bytes, Corrupt, Reader, put_uint};
 use crate::primitives::time::{DurationMs, MAX_DURATION_MS, UnixMicros, UnixMs};
 
 /// The name of this format in error messages.
@@ -189,18 +189,16 @@ fn max_level(period: DurationMs, in_debt: bool) -> u128 {
     limit.saturating_mul(capacities.saturating_add(1000))
 }
 
-/// Starts a state, with room for a bucket.
-pub(super) fn begin() -> Vec<u8> {
-    let mut out = Vec::with_capacity(BUCKET_BYTES + 2);
-    out.push(MAGIC);
-    out
+/// Starts a state.
+pub(super) fn begin() -> Bytes {
+    Bytes::from_slice(&[MAGIC])
 }
 
-pub(super) fn put_ring_tag(out: &mut Vec<u8>) {
+pub(super) fn put_ring_tag(out: &mut Bytes) {
     out.push(RING);
 }
 
-pub(super) fn put_record(out: &mut Vec<u8>, record: Record<'_>) {
+pub(super) fn put_record(out: &mut Bytes, record: Record<'_>) {
     let kind = match record.stored {
         Stored::Bucket { .. } => BUCKET,
         Stored::Fixed { .. } => FIXED,
@@ -212,7 +210,7 @@ pub(super) fn put_record(out: &mut Vec<u8>, record: Record<'_>) {
     out.push(kind | named | in_debt);
     if let Some(name) = record.name {
         out.push(u8::try_from(name.len()).unwrap_or(0));
-        out.extend(name);
+        out.extend_from_slice(name);
     }
     let time = |at: UnixMicros| u128::from(at.0.min(LARGEST_TIME));
     match record.stored {

@@ -7,6 +7,7 @@ use super::ring::Ring;
 use super::sliding::{Sliding, Windows};
 use super::state::{self, Record, State, Stored};
 use super::{Ask, Kind, PerPolicy, Policy};
+use crate::primitives::codec::Bytes;
 use crate::primitives::effect::{Effect, Expiry, Part};
 use crate::primitives::time::UnixMicros;
 
@@ -128,7 +129,7 @@ impl<'a> Limiter<'a> {
     }
 
     /// The write that stores the limiter: the whole state or, with a log, the parts that changed.
-    pub(super) fn write(&self) -> Effect<Vec<u8>> {
+    pub(super) fn write(&self) -> Effect<Bytes> {
         let full_at = self.all_full_at();
         if full_at <= self.now {
             return Effect::Delete;
@@ -148,15 +149,16 @@ impl<'a> Limiter<'a> {
         if in_place { Effect::Patch { parts: self.parts(value), until } } else { self.whole(value, limit, Expiry::At(until)) }
     }
 
-    fn whole(&self, mut value: Vec<u8>, limit: usize, expiry: Expiry) -> Effect<Vec<u8>> {
+    fn whole(&self, mut value: Bytes, limit: usize, expiry: Expiry) -> Effect<Bytes> {
         self.ring.put_whole(limit, &mut value);
         Effect::Put { value, expiry }
     }
 
     /// The bytes between the magic and the slots, and the added slot.
-    fn parts(&self, mut value: Vec<u8>) -> Vec<Part> {
+    fn parts(&self, mut value: Bytes) -> Vec<Part> {
         self.ring.put_header(&mut value);
-        let header = Part { offset: 1, bytes: value.split_off(1) };
+        value.remove(0);
+        let header = Part { offset: 1, bytes: value };
         let slot = self.ring.added_slot().map(|(offset, bytes)| Part { offset: self.header.saturating_add(offset), bytes });
         std::iter::once(header).chain(slot).collect()
     }
