@@ -89,7 +89,7 @@ impl Command for MLock {
         fence::observe(granted);
         keyspace.apply_all(effects)?;
         for (key, hold) in holds {
-            waiting::acquired(keyspace, Kind::Lock, key, &hold, None)?;
+            waiting::acquired(keyspace, Kind::Lock, key, || Some(hold), None)?;
         }
         Ok(Reply::from([1, number(granted), shortest.reply()]))
     }

@@ -1,6 +1,7 @@
 //! The one place that changes keys: an effect becomes a write, and the same effect becomes the commands that replicate it.
 //!
-//! One effect is the exact write of a server command (`HINCRBY`), so the server runs that command, replicates and announces it.
+//! One effect is the exact write of a server command (`HINCRBY`). Where fields can have a TTL, the server runs that command, replicates and
+//! announces it.
 
 use super::sorted_set::SortedSet;
 use super::{Keyspace, replicate};
@@ -28,7 +29,7 @@ pub(super) fn make<V: Payload>(keyspace: &Keyspace, key: Str<'_>, handle: KeyHan
         Effect::Add { value, delta } => change.add(value.value(), *delta),
         Effect::Patch { parts, until } => change.patch(parts, *until),
         Effect::SetField { field, value } => Ok(change.set_field(field.value(), value.value())),
-        Effect::AddToField { field, delta } => change.add_to_field(field.value(), *delta),
+        Effect::AddToField { field, value, delta } => change.add_to_field(field.value(), value.value(), *delta),
         Effect::Push { end, values, dropped, until } => {
             let values: Vec<_> = values.iter().map(|value| value.value().text()).collect();
             change.push(*end, &values, *dropped, *until)
@@ -40,7 +41,7 @@ pub(super) fn make<V: Payload>(keyspace: &Keyspace, key: Str<'_>, handle: KeyHan
         Effect::Schedule(scheduled) => {
             let set = [texts(&scheduled.added), texts(&scheduled.moved)];
             let removed = scheduled.removed.iter().map(|member| (member.value().text(), ())).collect();
-            change.schedule(&set, &removed, scheduled.until)
+            change.schedule(&set, &removed, scheduled.pops, scheduled.until)
         }
     }
 }
@@ -143,10 +144,17 @@ impl Change<'_> {
         Events::from([Event::FieldSet])
     }
 
-    fn add_to_field(self, field: NewValue<'_>, delta: i64) -> Result<Events> {
-        self.handle.close();
-        self.keyspace.ctx.run(c"HINCRBY", &[self.key, field.text().as_str(), OwnedStr::number(delta).as_str()])?;
-        Ok(Events::default())
+    fn add_to_field(mut self, field: NewValue<'_>, value: NewValue<'_>, delta: i64) -> Result<Events> {
+        let field = field.text();
+        // A write by the module would remove a TTL that the field has.
+        if self.handle.value().is_some_and(|hash| hash.fields_expire()) {
+            self.handle.close();
+            self.keyspace.ctx.run(c"HINCRBY", &[self.key, field.as_str(), OwnedStr::number(delta).as_str()])?;
+            return Ok(Events::default());
+        }
+        self.handle.set_field(field.as_str(), value.text().as_str());
+        replicate::add_to_field(self.keyspace, self.key, field.as_str(), delta);
+        Ok(Events::from([Event::FieldIncremented]))
     }
 
     fn push(mut self, end: End, values: &[Text<'_>], dropped: u64, until: Option<UnixMs>) -> Result<Events> {
@@ -210,7 +218,13 @@ impl Change<'_> {
     }
 
     /// Removes members last, for the same reason as [`Change::members`]. `set` has the members to add and those to move.
-    fn schedule(mut self, set: &[Texts<'_, Score>; 2], removed: &Texts<'_, ()>, until: Option<UnixMs>) -> Result<Events> {
+    fn schedule(
+        mut self,
+        set: &[Texts<'_, Score>; 2],
+        removed: &Texts<'_, ()>,
+        pops: bool,
+        until: Option<UnixMs>,
+    ) -> Result<Events> {
         let (keyspace, key) = (self.keyspace, self.key);
         let is_new = self.handle.value().is_none();
         let mut stored = SortedSet::at(&mut self.handle)?;
@@ -224,7 +238,9 @@ impl Change<'_> {
         }
         if !removed.is_empty() {
             removed.iter().try_for_each(|(member, ())| stored.remove(member.as_str()))?;
-            replicate::remove_members(keyspace, key, removed);
+            if !(pops && replicate::pop_member(keyspace, key)) {
+                replicate::remove_members(keyspace, key, removed);
+            }
             events = events.and(Some(Event::MemberRemoved)).and(stored.is_missing().then_some(Event::Deleted));
         }
         if let Some(until) = until.filter(|_| is_new) {

@@ -17,9 +17,11 @@ static SET: Kept = Kept::new("SET");
 static DEL: Kept = Kept::new("DEL");
 static GET: Kept = Kept::new("GET");
 static INCRBY: Kept = Kept::new("INCRBY");
+static HINCRBY: Kept = Kept::new("HINCRBY");
 static PEXPIREAT: Kept = Kept::new("PEXPIREAT");
 static ZADD: Kept = Kept::new("ZADD");
 static CH: Kept = Kept::new("CH");
+static ZPOPMIN: Kept = Kept::new("ZPOPMIN");
 static ZREM: Kept = Kept::new("ZREM");
 static LPOP: Kept = Kept::new("LPOP");
 static RPOP: Kept = Kept::new("RPOP");
@@ -100,6 +102,20 @@ pub fn add(keyspace: &Keyspace, key: Str<'_>, delta: i64) -> bool {
     })
 }
 
+/// `HINCRBY key field delta`
+///
+/// In place only where it fits exactly.
+pub fn add_to_field(keyspace: &Keyspace, key: Str<'_>, field: Str<'_>, delta: i64) {
+    let ctx = keyspace.ctx;
+    let in_place = |argv: ArgVector| {
+        let sent = argv.last_of(4).filter(|word| parse_i64(word.bytes()) == Some(delta));
+        sent.is_some_and(|delta| argv.replicate(ctx, &[HINCRBY.as_str(), key, field, delta], Pad::None))
+    };
+    if !keyspace.in_place(in_place) {
+        ctx.replicate(c"HINCRBY", &[key, field, OwnedStr::number(delta).as_str()]);
+    }
+}
+
 /// `SETRANGE key offset bytes`
 pub fn patch(ctx: Ctx, key: Str<'_>, part: &Part) {
     let offset = OwnedStr::number(i64::try_from(part.offset).unwrap_or(i64::MAX));
@@ -152,6 +168,11 @@ pub fn schedule_members(ctx: Ctx, key: Str<'_>, condition: &'static Kept, member
     let scores: Vec<_> = members.iter().map(|(_, score)| OwnedStr::double(score.value())).collect();
     let pairs = scores.iter().zip(members).flat_map(|(score, (member, _))| [score.as_str(), member.as_str()]);
     ctx.replicate(c"ZADD", &[key, condition.as_str()].into_iter().chain(pairs).collect::<Words<'_>>());
+}
+
+/// `ZPOPMIN key`, only in place and only where it fits exactly. Answers whether it was replicated.
+pub fn pop_member(keyspace: &Keyspace, key: Str<'_>) -> bool {
+    keyspace.in_place(|argv| argv.replicate(keyspace.ctx, &[ZPOPMIN.as_str(), key], Pad::None))
 }
 
 /// `ZREM key member [member ...]`

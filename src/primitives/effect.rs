@@ -37,9 +37,10 @@ pub enum Effect<V> {
         field: V,
         value: V,
     },
-    /// Adds `delta` to an integer field of the hash and keeps the field's own TTL, as HINCRBY does.
+    /// Adds `delta` to an integer field of the hash, which becomes `value` and keeps its own TTL, as with HINCRBY.
     AddToField {
         field: V,
+        value: V,
         delta: i64,
     },
     /// Adds elements to the list, then drops some at its other end.
@@ -72,13 +73,15 @@ pub struct Scheduled<V> {
     /// Members that the set has, with other scores.
     pub moved: Vec<(V, Score)>,
     pub removed: Vec<V>,
+    /// Whether one member is removed, the first in the order of the set, and nothing else changes.
+    pub pops: bool,
     /// The expiry time of a set that is created; `None` if the set exists or has no TTL.
     pub until: Option<UnixMs>,
 }
 
 impl<V> Default for Scheduled<V> {
     fn default() -> Self {
-        Self { added: Vec::new(), moved: Vec::new(), removed: Vec::new(), until: None }
+        Self { added: Vec::new(), moved: Vec::new(), removed: Vec::new(), pops: false, until: None }
     }
 }
 

@@ -93,9 +93,19 @@ impl Digits {
     #[must_use]
     pub fn new(value: i64) -> Self {
         let (mut text, mut length, mut rest) = ([b'-'; 20], 0_usize, value.unsigned_abs());
-        for place in text.iter_mut().rev() {
-            *place = b'0' | u8::try_from(rest % 10).unwrap_or(0);
-            (rest, length) = (rest / 10, length.saturating_add(1));
+        let digit = |number: u64| b'0' | number.to_le_bytes()[0];
+        // Two digits for one division of 64 bits.
+        for pair in text.rchunks_exact_mut(2) {
+            let two = rest % 100;
+            rest /= 100;
+            let single = rest == 0 && two < 10;
+            length = length.saturating_add(if single { 1 } else { 2 });
+            if let [tens, ones] = pair {
+                *ones = digit(two % 10);
+                if !single {
+                    *tens = digit(two / 10);
+                }
+            }
             if rest == 0 {
                 break;
             }

@@ -12,6 +12,7 @@ use std::cell::Cell;
 use std::ffi::{c_char, c_int};
 use std::ops::Deref;
 use std::slice;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use redis_module::raw;
 
@@ -20,6 +21,14 @@ use super::open_keys;
 use crate::error::{Error, Result};
 use crate::primitives::effect::End;
 use crate::primitives::time::UnixMs;
+
+/// Whether fields of hashes can have a TTL on this server: from Redis 7.4 and Valkey 9 on.
+static FIELDS_EXPIRE: AtomicBool = AtomicBool::new(true);
+
+/// Records at load whether fields of hashes can have a TTL.
+pub fn note_field_ttl(ctx: Ctx) {
+    FIELDS_EXPIRE.store(ctx.has_command(b"HEXPIRE"), Ordering::Relaxed);
+}
 
 /// The types of values that this module distinguishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,6 +197,18 @@ impl Value<'_> {
     pub fn length(&self) -> usize {
         // SAFETY: the borrow keeps the key open, and the key has a value.
         unsafe { api!(RedisModule_ValueLength)(self.key) }
+    }
+
+    /// Whether a field of the hash may have a TTL.
+    #[must_use]
+    pub fn fields_expire(&self) -> bool {
+        if !FIELDS_EXPIRE.load(Ordering::Relaxed) {
+            return false;
+        }
+        // SAFETY: the load writes the pointer once, before any callback can run.
+        let Some(earliest) = (unsafe { raw::RedisModule_HashFieldMinExpire }) else { return true };
+        // SAFETY: the borrow keeps the key open, and the key has a value.
+        self.kind != Kind::Hash || unsafe { earliest(self.key) } != i64::from(raw::REDISMODULE_NO_EXPIRE)
     }
 
     /// The value of a field of the hash.

@@ -40,8 +40,7 @@ impl Bound {
     }
 
     /// All that the owner holds.
-    fn share(&self, owner: &[u8]) -> Share<'static> {
-        let owner = Cow::Owned(owner.to_vec());
+    fn share(&self, owner: Box<[u8]>) -> Share {
         match self.fence {
             Some(fence) => Share::Holds { owner, fence, count: u32::MAX },
             None => Share::Permits { owner, permits: u64::MAX, until: self.until },
@@ -120,7 +119,7 @@ impl Bindings {
         let holders = self.clients.remove(&client).unwrap_or_default();
         let held = |holder: Rc<Holder>| {
             let bound = self.remove(&holder)?;
-            Some(Held { resource: holder.resource.clone(), share: bound.share(&holder.owner) })
+            Some(Held { resource: holder.resource.clone(), share: bound.share(holder.owner.clone()) })
         };
         holders.into_iter().filter_map(held).collect()
     }

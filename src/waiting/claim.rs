@@ -48,6 +48,15 @@ impl Claim<'_> {
         }
     }
 
+    /// The owner and the duration of its lease.
+    #[must_use]
+    pub fn lease(&self) -> Option<(&[u8], DurationMs)> {
+        match self {
+            Self::Lock { owner, lease, .. } | Self::Permits { owner, lease, .. } => Some((owner, *lease)),
+            Self::Due { .. } => None,
+        }
+    }
+
     /// The same claim, for a client that waits.
     #[must_use]
     pub fn into_owned(self) -> Claim<'static> {
@@ -114,34 +123,59 @@ pub enum Answer {
 /// Lays out the reply from its data and the number of waiters.
 pub type Layout = fn(Answer, usize) -> Reply;
 
-/// The result of a claim, which borrows the owner's name from it.
-pub enum Decision<'c> {
-    Granted(Granted<'c>),
+/// The result of a claim.
+pub enum Decision {
+    Granted(Granted),
     Denied(Denied),
 }
 
-impl Decision<'_> {
-    /// The same result, when the claim is gone.
-    #[must_use]
-    pub fn into_owned(self) -> Decision<'static> {
-        match self {
-            Self::Granted(Granted { answer, share, hold }) => {
-                let (share, hold) = (share.map(Share::into_owned), hold.map(Hold::into_owned));
-                Decision::Granted(Granted { answer, share, hold })
-            }
-            Self::Denied(denied) => Decision::Denied(denied),
-        }
-    }
+/// A granted claim. Who it was granted to, and for how long, is in the claim.
+#[derive(Debug, Clone)]
+pub struct Granted {
+    pub answer: Answer,
+    pub gain: Gain,
 }
 
-/// A granted claim.
-#[derive(Debug, Clone)]
-pub struct Granted<'c> {
-    pub answer: Answer,
+/// What a grant gave.
+#[derive(Debug, Clone, Copy)]
+pub enum Gain {
+    /// Holds of a lock, of which `added` are new. `is_new`: the owner held nothing before.
+    Holds { fence: u64, added: u32, until: UnixMs, is_new: bool },
+    /// Permits, as [`Gain::Holds`].
+    Permits { added: u64, until: UnixMs, is_new: bool },
+    /// The members in the answer, of a set that would expire then.
+    Members { until: Option<UnixMs> },
+    /// Members that are in a list now. Nothing is taken back.
+    Moved,
+}
+
+impl Granted {
     /// What is taken back if the client does not get the reply; `None` if nothing is.
-    pub share: Option<Share<'c>>,
+    #[must_use]
+    pub fn share(&self, claim: &Claim<'_>) -> Option<Share> {
+        match (self.gain, &self.answer, claim.owner()) {
+            (Gain::Holds { fence, added, .. }, _, Some(owner)) if added > 0 => {
+                Some(Share::Holds { owner: owner.into(), fence, count: added })
+            }
+            (Gain::Permits { added, until, .. }, _, Some(owner)) if added > 0 => {
+                Some(Share::Permits { owner: owner.into(), permits: added, until })
+            }
+            (Gain::Members { until }, Answer::Due(taken), _) => Some(Share::Members { taken: taken.clone(), until }),
+            _ => None,
+        }
+    }
+
     /// What the owner holds now; `None` if the claim has no owner.
-    pub hold: Option<Hold<'c>>,
+    #[must_use]
+    pub fn hold<'c>(&self, claim: &'c Claim<'_>) -> Option<Hold<'c>> {
+        let (owner, lease) = claim.lease()?;
+        let (fence, until, is_new) = match self.gain {
+            Gain::Holds { fence, until, is_new, .. } => (Some(fence), until, is_new),
+            Gain::Permits { until, is_new, .. } => (None, until, is_new),
+            Gain::Members { .. } | Gain::Moved => return None,
+        };
+        Some(Hold { owner: Cow::Borrowed(owner), fence, lease, until, is_new })
+    }
 }
 
 /// A denied claim.
@@ -162,24 +196,16 @@ impl Denied {
 
 /// The part of a key that one grant took, so that it can be taken back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Share<'c> {
+pub enum Share {
     /// Holds of one ownership, which the fencing token identifies.
-    Holds { owner: Cow<'c, [u8]>, fence: u64, count: u32 },
+    Holds { owner: Box<[u8]>, fence: u64, count: u32 },
     /// Permits whose lease ends then.
-    Permits { owner: Cow<'c, [u8]>, permits: u64, until: UnixMs },
+    Permits { owner: Box<[u8]>, permits: u64, until: UnixMs },
     /// Members of a sorted set that would expire then.
     Members { taken: Rc<Batch>, until: Option<UnixMs> },
 }
 
-impl Share<'_> {
-    fn into_owned(self) -> Share<'static> {
-        match self {
-            Self::Holds { owner, fence, count } => Share::Holds { owner: Cow::Owned(owner.into_owned()), fence, count },
-            Self::Permits { owner, permits, until } => Share::Permits { owner: Cow::Owned(owner.into_owned()), permits, until },
-            Self::Members { taken, until } => Share::Members { taken, until },
-        }
-    }
-
+impl Share {
     /// The owner, if the share has one.
     #[must_use]
     pub fn owner(&self) -> Option<&[u8]> {
@@ -194,7 +220,7 @@ impl Share<'_> {
 #[derive(Debug, Clone)]
 pub struct Held {
     pub resource: Resource,
-    pub share: Share<'static>,
+    pub share: Share,
 }
 
 /// Everything that an owner holds of a key after a grant.
@@ -211,12 +237,6 @@ pub struct Hold<'c> {
     pub is_new: bool,
 }
 
-impl Hold<'_> {
-    fn into_owned(self) -> Hold<'static> {
-        Hold { owner: Cow::Owned(self.owner.into_owned()), ..self }
-    }
-}
-
 /// The state of a key during a visit.
 pub trait Claimable: Sized {
     const KIND: Kind;
@@ -227,13 +247,13 @@ pub trait Claimable: Sized {
     fn may_pass(&self, entry: &mut KeyEntry<'_>, claim: &Claim<'_>) -> Result<bool>;
 
     /// Grants the claim, or denies it.
-    fn claim<'c>(&mut self, entry: &mut KeyEntry<'_>, claim: &'c Claim<'_>, now: UnixMicros) -> Result<Decision<'c>>;
+    fn claim(&mut self, entry: &mut KeyEntry<'_>, claim: &Claim<'_>, now: UnixMicros) -> Result<Decision>;
 
     /// The denial of the claim, without a claim.
     fn denied(&self, entry: &mut KeyEntry<'_>, claim: &Claim<'_>) -> Result<Denied>;
 
     /// Takes a granted share back, as far as it is still there.
-    fn take_back(&mut self, entry: &mut KeyEntry<'_>, share: &Share<'_>) -> Result<()>;
+    fn take_back(&mut self, entry: &mut KeyEntry<'_>, share: &Share) -> Result<()>;
 
     /// Extends the lease of a hold to its duration from now. `None` if the owner has lost the hold. Never shortens the lease.
     fn keep(&mut self, entry: &mut KeyEntry<'_>, hold: &Hold<'_>) -> Result<Option<UnixMs>>;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use super::claim::{Answer, Claim, Claimable, Decision, Denied, Granted, Hold, Share, misplaced};
+use super::claim::{Answer, Claim, Claimable, Decision, Denied, Gain, Granted, Hold, Share, misplaced};
 use super::queues::Kind;
 use crate::error::Result;
 use crate::keyspace::{KeyEntry, leases};
@@ -34,7 +34,7 @@ impl Claimable for DueSet {
         Ok(false)
     }
 
-    fn claim<'c>(&mut self, entry: &mut KeyEntry<'_>, claim: &'c Claim<'_>, _now: UnixMicros) -> Result<Decision<'c>> {
+    fn claim(&mut self, entry: &mut KeyEntry<'_>, claim: &Claim<'_>, _now: UnixMicros) -> Result<Decision> {
         let (take, list) = wanted(claim)?;
         // Before a member is taken: a grant cannot fail for the type of its list.
         if let Some((list, _)) = list {
@@ -45,15 +45,15 @@ impl Claimable for DueSet {
         if taken.is_empty() {
             return self.denied(entry, claim).map(Decision::Denied);
         }
-        let share = match list {
-            None => Some(Share::Members { taken: taken.clone(), until: entry.expiry() }),
+        let gain = match list {
+            None => Gain::Members { until: entry.expiry() },
             Some((list, end)) => {
-                let values = taken.iter().map(|taken| taken.member.clone()).collect();
+                let values = taken.iter().map(|taken| Bytes::from_slice(&taken.member)).collect();
                 self.pushes.push((OwnedStr::new(list), Effect::Push { end, values, dropped: 0, until: None }));
-                None
+                Gain::Moved
             }
         };
-        Ok(Decision::Granted(Granted { answer: Answer::Due(taken), share, hold: None }))
+        Ok(Decision::Granted(Granted { answer: Answer::Due(taken), gain }))
     }
 
     fn denied(&self, entry: &mut KeyEntry<'_>, claim: &Claim<'_>) -> Result<Denied> {
@@ -61,7 +61,7 @@ impl Claimable for DueSet {
         Ok(Denied { answer: Answer::Due(Rc::default()), until, never: false })
     }
 
-    fn take_back(&mut self, entry: &mut KeyEntry<'_>, share: &Share<'_>) -> Result<()> {
+    fn take_back(&mut self, entry: &mut KeyEntry<'_>, share: &Share) -> Result<()> {
         let Share::Members { taken, until } = share else { return Ok(()) };
         let mut stored = entry.sorted_set()?;
         taken.iter().for_each(|taken| self.draft.put_back(&mut stored, taken, *until));

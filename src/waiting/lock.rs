@@ -1,8 +1,6 @@
 //! Claims of locks.
 
-use std::borrow::Cow;
-
-use super::claim::{Answer, Claim, Claimable, Decision, Denied, Granted, Hold, Share, misplaced};
+use super::claim::{Answer, Claim, Claimable, Decision, Denied, Gain, Granted, Hold, Share, misplaced};
 use super::queues::Kind;
 use crate::error::{Error, Result};
 use crate::keyspace::{KeyEntry, fence};
@@ -33,16 +31,14 @@ impl Claimable for Draft {
         Ok(self.is_held_by(wanted(claim)?.owner))
     }
 
-    fn claim<'c>(&mut self, entry: &mut KeyEntry<'_>, claim: &'c Claim<'_>, now: UnixMicros) -> Result<Decision<'c>> {
+    fn claim(&mut self, entry: &mut KeyEntry<'_>, claim: &Claim<'_>, now: UnixMicros) -> Result<Decision> {
         let wanted = wanted(claim)?;
         let is_new = !self.is_held_by(wanted.owner);
         Ok(match self.claim(wanted, fence::next(now), || entry.expiry()).map_err(foreign_lock)? {
             Claimed::Granted { fence, ttl, holds, added } => {
                 fence::observe(fence);
-                let owner = Cow::Borrowed(wanted.owner);
-                let share = (added > 0).then(|| Share::Holds { owner: owner.clone(), fence, count: added });
-                let hold = Hold { owner, fence: Some(fence), lease: wanted.lease, until: now.floor_ms().plus(ttl), is_new };
-                Decision::Granted(Granted { answer: Answer::LockGranted { fence, ttl, holds }, share, hold: Some(hold) })
+                let gain = Gain::Holds { fence, added, until: now.floor_ms().plus(ttl), is_new };
+                Decision::Granted(Granted { answer: Answer::LockGranted { fence, ttl, holds }, gain })
             }
             Claimed::Held => Decision::Denied(self.denied(entry, claim)?),
             Claimed::HeldTogether { until } => {
@@ -57,7 +53,7 @@ impl Claimable for Draft {
         Ok(Denied { answer: Answer::LockDenied { ttl: self.ttl() }, until, never: false })
     }
 
-    fn take_back(&mut self, _entry: &mut KeyEntry<'_>, share: &Share<'_>) -> Result<()> {
+    fn take_back(&mut self, _entry: &mut KeyEntry<'_>, share: &Share) -> Result<()> {
         if let Share::Holds { owner, fence, count } = share {
             self.take_back(owner, *fence, *count);
         }

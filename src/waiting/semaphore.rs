@@ -1,8 +1,6 @@
 //! Claims of permits.
 
-use std::borrow::Cow;
-
-use super::claim::{Answer, Claim, Claimable, Decision, Denied, Granted, Hold, Share, misplaced};
+use super::claim::{Answer, Claim, Claimable, Decision, Denied, Gain, Granted, Hold, Share, misplaced};
 use super::queues::Kind;
 use crate::error::{Error, Result};
 use crate::keyspace::{KeyEntry, fence};
@@ -23,7 +21,7 @@ impl Claimable for Draft {
         Ok(wanted.amount.missing(held) == 0)
     }
 
-    fn claim<'c>(&mut self, entry: &mut KeyEntry<'_>, claim: &'c Claim<'_>, now: UnixMicros) -> Result<Decision<'c>> {
+    fn claim(&mut self, entry: &mut KeyEntry<'_>, claim: &Claim<'_>, now: UnixMicros) -> Result<Decision> {
         let wanted = wanted(claim)?;
         let mut stored = entry.sorted_set()?;
         let is_new = !self.holds(&stored, wanted.owner).map_err(foreign_semaphore)?;
@@ -31,10 +29,8 @@ impl Claimable for Draft {
             Acquired::Granted { in_use, added, until } => {
                 let fence = fence::next(now);
                 fence::observe(fence);
-                let owner = Cow::Borrowed(wanted.owner);
-                let share = (added > 0).then(|| Share::Permits { owner: owner.clone(), permits: added, until });
-                let hold = Hold { owner, fence: None, lease: wanted.lease, until, is_new };
-                Ok(Decision::Granted(Granted { answer: Answer::PermitsGranted { fence, in_use }, share, hold: Some(hold) }))
+                let gain = Gain::Permits { added, until, is_new };
+                Ok(Decision::Granted(Granted { answer: Answer::PermitsGranted { fence, in_use }, gain }))
             }
             Acquired::Denied { in_use, retry_after } => Ok(Decision::Denied(denial(self, in_use, retry_after))),
         }
@@ -46,7 +42,7 @@ impl Claimable for Draft {
         Ok(denial(self, self.in_use(), until.map(|until| until.since(self.now()))))
     }
 
-    fn take_back(&mut self, entry: &mut KeyEntry<'_>, share: &Share<'_>) -> Result<()> {
+    fn take_back(&mut self, entry: &mut KeyEntry<'_>, share: &Share) -> Result<()> {
         let Share::Permits { owner, permits, until } = share else { return Ok(()) };
         // After the end of this lease the owner holds only permits that it acquired later.
         if *until <= self.now() {

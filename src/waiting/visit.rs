@@ -1,7 +1,7 @@
 //! A visit: read the key, serve the waiters at the head of the queue, write the key once, unblock the served clients.
 
 use super::blocked::{Delivery, Outcome, Waiter};
-use super::claim::{Answer, Claim, Claimable, Decision, Granted, Held, Hold};
+use super::claim::{Answer, Claim, Claimable, Decision, Held, Hold};
 use super::due::DueSet;
 use super::queues::{ClientId, Kind, Queue, Resource, Ticket};
 use super::state::{acquired, is_idle, with};
@@ -57,8 +57,8 @@ fn visit_queue<C: Claimable, R>(
 }
 
 /// The outcome of a claim.
-pub struct Claimed<'c> {
-    pub decision: Decision<'c>,
+pub struct Claimed {
+    pub decision: Decision,
     /// The number of waiters.
     pub waiters: usize,
     /// The number of places of others.
@@ -70,13 +70,13 @@ pub struct Claimed<'c> {
 /// Makes a claim. A claim that `can_wait` takes over the place of its owner: the earlier request for it is denied. A claim is made when its
 /// place has its turn, so it overtakes no waiter, except where its owner already holds what it claims. `bind` is the connection to which the
 /// hold is bound.
-pub fn claim<'c, C: Claimable>(
+pub fn claim<C: Claimable>(
     keyspace: &Keyspace,
     key: Str<'_>,
-    claim: &'c Claim<'_>,
+    claim: &Claim<'_>,
     can_wait: bool,
     bind: Option<ClientId>,
-) -> Result<Claimed<'c>> {
+) -> Result<Claimed> {
     if !is_idle() {
         return claim_in_line::<C>(keyspace, key, claim, can_wait, bind);
     }
@@ -84,8 +84,7 @@ pub fn claim<'c, C: Claimable>(
     let mut state = C::read(&mut entry, keyspace.now())?;
     let mut decision = state.claim(&mut entry, claim, keyspace.now())?;
     match &mut decision {
-        Decision::Granted(Granted { hold: Some(hold), .. }) => acquired(keyspace, C::KIND, key, hold, bind)?,
-        Decision::Granted(_) => {}
+        Decision::Granted(granted) => acquired(keyspace, C::KIND, key, || granted.hold(claim), bind)?,
         Decision::Denied(denied) => denied.ends_with(entry.expiry()),
     }
     state.write(entry)?;
@@ -95,13 +94,13 @@ pub fn claim<'c, C: Claimable>(
 
 /// [`claim`] where a key has a queue.
 #[inline(never)]
-fn claim_in_line<'c, C: Claimable>(
+fn claim_in_line<C: Claimable>(
     keyspace: &Keyspace,
     key: Str<'_>,
-    claim: &'c Claim<'_>,
+    claim: &Claim<'_>,
     can_wait: bool,
     bind: Option<ClientId>,
-) -> Result<Claimed<'c>> {
+) -> Result<Claimed> {
     let mut visit = Visit::begin(keyspace, C::KIND, key)?;
     let mut entry = keyspace.entry(key);
     let mut state = visit.read::<C>(&mut entry)?;
@@ -118,8 +117,8 @@ fn claim_in_line<'c, C: Claimable>(
         }
     });
     // At once, because a waiter of the same owner may be served next, and the later grant decides about the binding.
-    if let Ok(Decision::Granted(Granted { hold: Some(hold), .. })) = &decided {
-        acquired(keyspace, C::KIND, key, hold, bind)?;
+    if let Ok(Decision::Granted(granted)) = &decided {
+        acquired(keyspace, C::KIND, key, || granted.hold(claim), bind)?;
     }
     let waits = can_wait && matches!(&decided, Ok(Decision::Denied(denied)) if !denied.never);
     if !waits {
@@ -309,7 +308,7 @@ impl<'k> Visit<'k> {
             if end.is_some_and(|end| end <= ticket) {
                 return;
             }
-            let decision = state.claim(entry, &head.claim, self.keyspace.now()).map(Decision::into_owned);
+            let decision = state.claim(entry, &head.claim, self.keyspace.now());
             if matches!(&decision, Ok(Decision::Denied(denied)) if !denied.never) {
                 return;
             }
@@ -321,7 +320,7 @@ impl<'k> Visit<'k> {
                     let (answer, now) = (granted.answer.clone(), self.keyspace.now().floor_ms());
                     // At once, because a later decision of this visit may concern the same owner. Only a caller further up the stack could
                     // have borrowed the state, and none calls a visit meanwhile.
-                    let _ = with(|state| state.granted(client, &queue.resource, granted, waiter.terms.bind, now));
+                    let _ = with(|state| state.granted(client, &queue.resource, &granted, &waiter.claim, waiter.terms.bind, now));
                     Outcome::Granted(answer)
                 }
             });

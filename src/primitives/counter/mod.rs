@@ -161,7 +161,7 @@ pub fn of_field(count: &Count, field: &[u8]) -> Effect<Bytes> {
     match count.before {
         _ if count.applied == Applied::Refused => Effect::Keep,
         Before::Moved(Some(0)) => Effect::Keep,
-        Before::Moved(Some(delta)) => Effect::AddToField { field: Bytes::from_slice(field), delta },
+        Before::Moved(Some(delta)) => Effect::AddToField { field: Bytes::from_slice(field), value: text(count.value), delta },
         Before::Moved(None) | Before::Missing => Effect::SetField { field: Bytes::from_slice(field), value: text(count.value) },
     }
 }

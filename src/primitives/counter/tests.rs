@@ -81,7 +81,7 @@ fn a_string_keeps_sets_or_loses_its_ttl() {
 
 #[test]
 fn an_existing_field_gets_a_delta_not_a_value() {
-    let add = |delta| Effect::AddToField { field: Bytes::from_slice(b"f"), delta };
+    let add = |delta| Effect::AddToField { field: Bytes::from_slice(b"f"), value: text(5 + delta), delta };
     let set = |value: &str| Effect::SetField { field: Bytes::from_slice(b"f"), value: Bytes::from_slice(value.as_bytes()) };
     let wrap = Rule { delta: 1, max: 6, beyond: Beyond::Wrap(0), ..FREE };
     let to_the_top = Rule { delta: 1, min: i64::MAX, beyond: Beyond::Saturate, ..FREE };
@@ -182,7 +182,9 @@ proptest! {
             other => prop_assert!(false, "{other:?}"),
         }
         match of_field(&count, b"f") {
-            Effect::AddToField { delta, .. } => prop_assert_eq!(stored.unwrap().checked_add(delta), Some(count.value)),
+            Effect::AddToField { delta, value, .. } => {
+                prop_assert_eq!((stored.unwrap().checked_add(delta), value), (Some(count.value), text(count.value)))
+            }
             Effect::SetField { value, .. } => prop_assert_eq!(value, text(count.value)),
             other => prop_assert_eq!(other, effect),
         }

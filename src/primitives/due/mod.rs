@@ -138,6 +138,7 @@ impl Draft {
     /// The changes of the decisions.
     #[must_use]
     pub fn effect(self) -> Effect<Bytes> {
+        let first = self.read.first().map(|(member, _)| Bytes::from_slice(member));
         let (mut added, mut moved, mut removed) = (Vec::new(), Vec::new(), Vec::new());
         for (member, change) in self.changes.into_iter() {
             match (change.before, change.after) {
@@ -150,7 +151,9 @@ impl Draft {
         if added.is_empty() && moved.is_empty() && removed.is_empty() {
             return Effect::Keep;
         }
-        Effect::Schedule(Scheduled { added, moved, removed, until: self.until })
+        let is_first = removed.len() == 1 && removed.first() == first.as_ref();
+        let pops = is_first && added.is_empty() && moved.is_empty();
+        Effect::Schedule(Scheduled { added, moved, removed, pops, until: self.until })
     }
 
     /// The first member in the order of the set. If the set must be read, reads up to `likely` members, as long as they are due: the caller
@@ -179,16 +182,16 @@ impl Draft {
         let changed = self.order.first().map(|(score, member)| (*score, member));
         let read = self.read.get(self.passed).map(|(member, score)| (*score, member));
         let (score, member) = changed.into_iter().chain(read).min()?;
-        Some((member.clone(), score))
+        Some((Bytes::from_slice(member), score))
     }
 
     fn set(&mut self, member: &[u8], before: Option<Score>, after: Option<Score>) {
         let member = Bytes::from_slice(member);
         match self.changes.get_mut(&*member) {
-            None => self.changes.insert(member.clone(), Change { before, after }),
+            None => self.changes.insert(Bytes::from_slice(&member), Change { before, after }),
             Some(change) => {
                 if let Some(old) = change.after {
-                    self.order.remove(&(old, member.clone()));
+                    self.order.remove(&(old, Bytes::from_slice(&member)));
                 }
                 change.after = after;
             }

@@ -14,7 +14,7 @@
 
 use smallvec::SmallVec;
 
-use super::codec::{Bytes, Corrupt, Name, Reader, put_uint};
+use super::codec::{Bytes, Corrupt, Name, Reader, Writer};
 use super::effect::{Effect, Expiry, differences};
 use super::time::UnixMs;
 
@@ -43,6 +43,11 @@ const MAX_PLACES: usize = 2 * MAX_HOLDERS + 1;
 const LARGE: usize = 16;
 
 const MAGIC: &[u8] = b"\xa7LK\x01";
+
+/// Before the first holder: magic, mode, fence and number of places.
+const HEADER_BYTES: usize = 4 + 1 + 8 + 2;
+/// Beside the owner of a place: the owner's length, holds, deadline and fence.
+const PLACE_BYTES: usize = 1 + 4 + 6 + 8;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -135,14 +140,14 @@ impl Lock {
     }
 
     fn encode(&self) -> Bytes {
-        let mut out = Bytes::from_slice(MAGIC);
-        put_uint(&mut out, if self.mode == Mode::Exclusive { 0 } else { 1 }, 1);
-        put_uint(&mut out, self.fence.into(), 8);
-        put_uint(&mut out, u128::try_from(self.holders.len()).unwrap_or(0), 2);
-        for holder in &self.holders {
-            holder.encode(&mut out);
-        }
-        out
+        let holders: usize = self.holders.iter().map(Holder::encoded_len).sum();
+        Writer::fill(HEADER_BYTES.saturating_add(holders), |out| {
+            out.bytes(MAGIC);
+            out.uint::<1>(if self.mode == Mode::Exclusive { 0 } else { 1 });
+            out.uint::<8>(self.fence);
+            out.uint::<2>(u64::try_from(self.holders.len()).unwrap_or(0));
+            self.holders.iter().for_each(|holder| holder.encode(out));
+        })
     }
 
     fn taken(&self) -> impl Iterator<Item = &Holder> {
@@ -210,11 +215,15 @@ impl Holder {
         if owner.is_empty() { Err(Corrupt) } else { Ok(Self { owner, holds, deadline, fence }) }
     }
 
-    fn encode(&self, out: &mut Bytes) {
-        put_uint(out, u128::try_from(self.owner.len()).unwrap_or(0), 1);
-        out.extend_from_slice(&self.owner);
-        put_uint(out, self.holds.into(), 4);
-        put_uint(out, self.deadline.0.into(), 6);
-        put_uint(out, self.fence.into(), 8);
+    fn encoded_len(&self) -> usize {
+        self.owner.len().saturating_add(PLACE_BYTES)
+    }
+
+    fn encode(&self, out: &mut Writer<'_>) {
+        out.uint::<1>(u64::try_from(self.owner.len()).unwrap_or(0));
+        out.bytes(&self.owner);
+        out.uint::<4>(self.holds.into());
+        out.uint::<6>(self.deadline.0);
+        out.uint::<8>(self.fence);
     }
 }

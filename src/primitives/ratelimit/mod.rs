@@ -17,6 +17,7 @@
 mod bucket;
 mod fixed;
 mod log;
+mod lone;
 mod ring;
 mod sliding;
 mod state;
@@ -32,10 +33,9 @@ pub use state::{FORMAT, MAX_NAME, MAX_POLICIES, State};
 
 use smallvec::SmallVec;
 
-use self::state::Record;
-use self::usage::{Limiter, Usage};
+use self::usage::Limiter;
 use super::codec::{Bytes, Corrupt};
-use super::effect::{Effect, Expiry};
+use super::effect::Effect;
 use super::time::{DurationMs, UnixMicros};
 
 /// The largest capacity, limit, refill and amount. [`MAX_LOG`] is the limit of LOG.
@@ -178,42 +178,16 @@ pub fn decide(
     request: Request,
     now: UnixMicros,
 ) -> Result<(Decision, Effect<Bytes>), Corrupt> {
-    match (policies, request) {
-        (&[Policy { kind: Kind::Bucket(bucket), name: None }], Request::Charge(amount @ 1..)) => match state::lone_bucket(stored)
-        {
-            Some(record) => Ok(charge_bucket(bucket, record, Ask { amount, capacities: 1 }, now)),
-            None => decide_any(stored, policies, request, now),
-        },
-        _ => decide_any(stored, policies, request, now),
+    if let (&[Policy { kind, name: None }], Request::Charge(amount @ 1..)) = (policies, request)
+        && let Some(decided) = lone::charge(stored, kind, Ask { amount, capacities: 1 }, now)
+    {
+        return Ok(decided);
     }
-}
-
-/// [`decide`] for the most common limiter, a single bucket: the same outcome without the cost of a [`Limiter`].
-fn charge_bucket(bucket: Bucket, record: Option<Record<'_>>, ask: Ask, now: UnixMicros) -> (Decision, Effect<Bytes>) {
-    let mut used = Usage::bucket(bucket, record.as_ref(), now);
-    let ready_at = bucket.ready_at(used, ask, now);
-    let granted = ready_at.is_some_and(|at| at <= now);
-    if granted {
-        bucket.charge(&mut used, ask.amount);
-    }
-    let full_at = bucket.full_at(used, now);
-    let standing = Standing {
-        limit: bucket.capacity,
-        remaining: bucket.remaining(used),
-        retry_after: if granted { Some(DurationMs(0)) } else { ready_at.map(|at| now.until(at)) },
-        reset_after: now.until(full_at),
-    };
-    let effect = if granted {
-        let mut value = state::begin();
-        state::put_record(&mut value, Record { name: None, in_debt: bucket.in_debt(used), stored: bucket.stored(used) });
-        Effect::Put { value, expiry: Expiry::At(full_at.ceil_ms()) }
-    } else {
-        Effect::Keep
-    };
-    (Decision { granted: if granted { ask.amount } else { 0 }, standings: PerPolicy::from_buf([standing]) }, effect)
+    decide_any(stored, policies, request, now)
 }
 
 /// [`decide`] for any policies.
+#[inline(never)]
 fn decide_any(
     stored: Option<&[u8]>,
     policies: &[Policy<'_>],

@@ -174,7 +174,7 @@ impl<'a> Limiter<'a> {
 }
 
 /// The cap on the stored usage of a policy with this limit. Usage under a larger limit is cut to this limit; only a debt may exceed it.
-fn most(limit: u64, record: &Record<'_>) -> u64 {
+pub(super) fn most(limit: u64, record: &Record<'_>) -> u64 {
     limit.saturating_mul(if record.in_debt { 2 } else { 1 })
 }
 
@@ -182,7 +182,10 @@ impl Usage {
     /// The usage of a policy, from its stored record. The policy is full if there is no record, or if that is from a clock that is gone.
     fn adopt(kind: Kind, record: Option<&Record<'_>>, ring: &Ring<'_>, now: UnixMicros) -> Self {
         match kind {
-            Kind::Bucket(bucket) => Self::Bucket(bucket, Self::bucket(bucket, record, now)),
+            Kind::Bucket(bucket) => {
+                let used = record.and_then(|record| bucket.adopt(record.stored, most(bucket.capacity, record), now));
+                Self::Bucket(bucket, used.unwrap_or_else(|| Bucket::full(now)))
+            }
             Kind::Fixed(fixed) => {
                 let used = record.and_then(|record| fixed.adopt(record.stored, most(fixed.limit, record), now));
                 Self::Fixed(fixed, used.unwrap_or_else(|| fixed.full(now)))
@@ -199,13 +202,6 @@ impl Usage {
                 Self::Log(log, used)
             }
         }
-    }
-
-    /// [`Usage::adopt`] of a bucket.
-    #[inline]
-    pub(super) fn bucket(bucket: Bucket, record: Option<&Record<'_>>, now: UnixMicros) -> Level {
-        let used = record.and_then(|record| bucket.adopt(record.stored, most(bucket.capacity, record), now));
-        used.unwrap_or_else(|| Bucket::full(now))
     }
 }
 

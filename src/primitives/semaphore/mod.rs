@@ -14,7 +14,7 @@
 
 use std::collections::BTreeMap;
 
-use super::codec::{Bytes, Corrupt, Name};
+use super::codec::{Bytes, Corrupt, Name, Writer};
 use super::effect::Effect;
 use super::few::Few;
 use super::time::{DurationMs, UnixMs};
@@ -61,10 +61,11 @@ pub trait Permits {
 }
 
 fn member(kind: u8, owner: &[u8]) -> Bytes {
-    let mut member = Bytes::from_slice(MAGIC);
-    member.push(kind);
-    member.extend_from_slice(owner);
-    member
+    Writer::fill(MAGIC.len().saturating_add(1).saturating_add(owner.len()), |member| {
+        member.bytes(MAGIC);
+        member.uint::<1>(kind.into());
+        member.bytes(owner);
+    })
 }
 
 /// The owner and the end of a lease member.
