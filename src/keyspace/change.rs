@@ -7,8 +7,7 @@ use super::sorted_set::SortedSet;
 use super::{Keyspace, replicate};
 use crate::error::{Error, Result};
 use crate::primitives::codec::Bytes;
-use crate::primitives::due::Score;
-use crate::primitives::effect::{Effect, End, Expiry, Part};
+use crate::primitives::effect::{Effect, End, Expiry, Part, Scheduled};
 use crate::primitives::time::UnixMs;
 use crate::server::kept::{NX, XX};
 use crate::server::key::{KeyHandle, Kind};
@@ -34,20 +33,13 @@ pub(super) fn make<V: Payload>(keyspace: &Keyspace, key: Str<'_>, handle: KeyHan
             let values: Vec<_> = values.iter().map(|value| value.value().text()).collect();
             change.push(*end, &values, *dropped, *until)
         }
-        Effect::Members { set, removed, until } => {
-            let removed = removed.iter().map(|member| (member.value().text(), ())).collect();
-            change.members(&texts(set), &removed, *until)
-        }
-        Effect::Schedule(scheduled) => {
-            let set = [texts(&scheduled.added), texts(&scheduled.moved)];
-            let removed = scheduled.removed.iter().map(|member| (member.value().text(), ())).collect();
-            change.schedule(&set, &removed, scheduled.pops, scheduled.until)
-        }
+        Effect::Members { set, removed, until } => change.members(set, removed, *until),
+        Effect::Schedule(scheduled) => change.schedule(scheduled),
     }
 }
 
 /// The members as strings of the server, with their scores.
-fn texts<V: Payload, S: Copy>(members: &[(V, S)]) -> Texts<'_, S> {
+fn texts<V: Payload, S: Copy>(members: &[(V, S)]) -> Vec<(Text<'_>, S)> {
     members.iter().map(|(member, score)| (member.value().text(), *score)).collect()
 }
 
@@ -189,19 +181,27 @@ impl Change<'_> {
 
     /// Sets members before it removes others: a set that is empty in between would lose its key. The server deletes the key with its last
     /// member, on the primary and on replicas.
-    fn members(mut self, set: &Texts<'_, i64>, removed: &Texts<'_, ()>, until: Option<UnixMs>) -> Result<Events> {
-        let (keyspace, key) = (self.keyspace, self.key);
+    fn members<V: Payload>(mut self, set: &[(V, i64)], removed: &[V], until: Option<UnixMs>) -> Result<Events> {
         let is_new = self.handle.value().is_none();
-        let mut stored = SortedSet::at(&mut self.handle)?;
         let mut events = Events::default();
-        if !set.is_empty() {
-            set.iter().try_for_each(|(member, score)| stored.set(member.as_str(), *score))?;
-            replicate::set_members(keyspace, key, set);
-            events = events.and(Some(Event::MemberSet));
+        match set {
+            [] => {}
+            [(member, score)] => {
+                let member = member.value().text();
+                SortedSet::at(&mut self.handle)?.set(member.as_str(), *score)?;
+                replicate::set_member(self.keyspace, self.key, member.as_str(), *score);
+                events = events.and(Some(Event::MemberSet));
+            }
+            several => {
+                let members = texts(several);
+                let mut stored = SortedSet::at(&mut self.handle)?;
+                members.iter().try_for_each(|(member, score)| stored.set(member.as_str(), *score))?;
+                replicate::set_members(self.keyspace.ctx, self.key, &members);
+                events = events.and(Some(Event::MemberSet));
+            }
         }
         if !removed.is_empty() {
-            removed.iter().try_for_each(|(member, ())| stored.remove(member.as_str()))?;
-            replicate::remove_members(keyspace, key, removed);
+            self.remove_members(removed, false)?;
             events = events.and(Some(Event::MemberRemoved));
         }
         let Some(mut left) = self.handle.value_mut() else {
@@ -211,44 +211,55 @@ impl Change<'_> {
         let had = if is_new { None } else { left.expiry() };
         if let Some(until) = until.filter(|until| had != Some(*until)) {
             left.set_expiry(Some(until))?;
-            replicate::expire(keyspace, key, until, Some(had.is_some()));
+            replicate::expire(self.keyspace, self.key, until, Some(had.is_some()));
             events = events.and(Some(Event::Expiring));
         }
         Ok(events)
     }
 
-    /// Removes members last, for the same reason as [`Change::members`]. `set` has the members to add and those to move.
-    fn schedule(
-        mut self,
-        set: &[Texts<'_, Score>; 2],
-        removed: &Texts<'_, ()>,
-        pops: bool,
-        until: Option<UnixMs>,
-    ) -> Result<Events> {
-        let (keyspace, key) = (self.keyspace, self.key);
+    /// Removes members last, for the same reason as [`Change::members`].
+    fn schedule<V: Payload>(mut self, Scheduled { added, moved, removed, pops, until }: &Scheduled<V>) -> Result<Events> {
         let is_new = self.handle.value().is_none();
-        let mut stored = SortedSet::at(&mut self.handle)?;
         let mut events = Events::default();
-        for (members, condition) in set.iter().zip([&NX, &XX]).filter(|(members, _)| !members.is_empty()) {
-            members.iter().try_for_each(|(member, score)| stored.set_score(member.as_str(), *score))?;
-            replicate::schedule_members(keyspace.ctx, key, condition, members);
+        for (members, condition) in [(added, &NX), (moved, &XX)] {
+            if !members.is_empty() {
+                let members = texts(members);
+                let mut stored = SortedSet::at(&mut self.handle)?;
+                members.iter().try_for_each(|(member, score)| stored.set_score(member.as_str(), *score))?;
+                replicate::schedule_members(self.keyspace.ctx, self.key, condition, &members);
+            }
         }
-        if set.iter().any(|members| !members.is_empty()) {
+        if !(added.is_empty() && moved.is_empty()) {
             events = events.and(Some(Event::MemberSet));
         }
         if !removed.is_empty() {
-            removed.iter().try_for_each(|(member, ())| stored.remove(member.as_str()))?;
-            if !(pops && replicate::pop_member(keyspace, key)) {
-                replicate::remove_members(keyspace, key, removed);
-            }
-            events = events.and(Some(Event::MemberRemoved)).and(stored.is_missing().then_some(Event::Deleted));
+            self.remove_members(removed, *pops)?;
+            let is_gone = self.handle.value().is_none();
+            events = events.and(Some(Event::MemberRemoved)).and(is_gone.then_some(Event::Deleted));
         }
         if let Some(until) = until.filter(|_| is_new) {
             self.handle.set_expiry(Some(until))?;
-            replicate::expire(keyspace, key, until, Some(false));
+            replicate::expire(self.keyspace, self.key, until, Some(false));
             events = events.and(Some(Event::Expiring));
         }
         Ok(events)
+    }
+
+    /// `pops`: the one member is the first in the order of the set.
+    fn remove_members<V: Payload>(&mut self, removed: &[V], pops: bool) -> Result<()> {
+        let mut stored = SortedSet::at(&mut self.handle)?;
+        if let [member] = removed {
+            let member = member.value().text();
+            stored.remove(member.as_str())?;
+            if !(pops && replicate::pop_member(self.keyspace, self.key)) {
+                replicate::remove_members(self.keyspace, self.key, &[member.as_str()]);
+            }
+            return Ok(());
+        }
+        let members: Vec<_> = removed.iter().map(|member| member.value().text()).collect();
+        members.iter().try_for_each(|member| stored.remove(member.as_str()))?;
+        replicate::remove_members(self.keyspace, self.key, &members.iter().map(Text::as_str).collect::<Vec<_>>());
+        Ok(())
     }
 }
 
@@ -285,9 +296,6 @@ pub(super) enum Text<'v> {
     Argument(Str<'v>),
     Made(OwnedStr),
 }
-
-/// Values of which most effects have one.
-pub(super) type Texts<'v, T> = smallvec::SmallVec<[(Text<'v>, T); 1]>;
 
 impl Text<'_> {
     pub(super) fn as_str(&self) -> Str<'_> {

@@ -4,7 +4,7 @@
 //! verbatim.
 
 use super::Keyspace;
-use super::change::Texts;
+use super::change::Text;
 use crate::primitives::due::Score;
 use crate::primitives::effect::{End, Expiry, Part};
 use crate::primitives::number::{Digits, parse_i64};
@@ -145,29 +145,32 @@ pub fn pop(keyspace: &Keyspace, key: Str<'_>, end: End, count: usize) {
     }
 }
 
-/// `ZADD key score member [score member ...]`, the scores being whole numbers
+/// `ZADD key score member`, the score being a whole number
 ///
-/// In place it is filled up with `CH`, which only asks for another reply. Only one member is replicated in place.
-pub fn set_members(keyspace: &Keyspace, key: Str<'_>, members: &Texts<'_, i64>) {
-    let ctx = keyspace.ctx;
-    if let [(member, score)] = &members[..] {
-        let (score, member) = (OwnedStr::number(*score), member.as_str());
-        let words = [ZADD.as_str(), key, score.as_str(), member];
-        if !keyspace.in_place(|argv| argv.replicate(ctx, &words, Pad::Second(CH.as_str()))) {
-            ctx.replicate(c"ZADD", &[key, score.as_str(), member]);
-        }
-        return;
+/// In place it is filled up with `CH`, which only asks for another reply.
+pub fn set_member(keyspace: &Keyspace, key: Str<'_>, member: Str<'_>, score: i64) {
+    let (ctx, score) = (keyspace.ctx, OwnedStr::number(score));
+    let words = [ZADD.as_str(), key, score.as_str(), member];
+    if !keyspace.in_place(|argv| argv.replicate(ctx, &words, Pad::Second(CH.as_str()))) {
+        ctx.replicate(c"ZADD", &[key, score.as_str(), member]);
     }
+}
+
+/// `ZADD key score member [score member ...]`, the scores being whole numbers
+pub fn set_members(ctx: Ctx, key: Str<'_>, members: &[(Text<'_>, i64)]) {
     let scores: Vec<_> = members.iter().map(|(_, score)| OwnedStr::number(*score)).collect();
-    let pairs = scores.iter().zip(members).flat_map(|(score, (member, _))| [score.as_str(), member.as_str()]);
-    ctx.replicate(c"ZADD", &std::iter::once(key).chain(pairs).collect::<Words<'_>>());
+    add_members(ctx, &[key], members, &scores);
 }
 
 /// `ZADD key NX|XX score member [score member ...]`, the scores in the text that reads back as the same double
-pub fn schedule_members(ctx: Ctx, key: Str<'_>, condition: &'static Kept, members: &Texts<'_, Score>) {
+pub fn schedule_members(ctx: Ctx, key: Str<'_>, condition: &'static Kept, members: &[(Text<'_>, Score)]) {
     let scores: Vec<_> = members.iter().map(|(_, score)| OwnedStr::double(score.value())).collect();
+    add_members(ctx, &[key, condition.as_str()], members, &scores);
+}
+
+fn add_members<S>(ctx: Ctx, head: &[Str<'_>], members: &[(Text<'_>, S)], scores: &[OwnedStr]) {
     let pairs = scores.iter().zip(members).flat_map(|(score, (member, _))| [score.as_str(), member.as_str()]);
-    ctx.replicate(c"ZADD", &[key, condition.as_str()].into_iter().chain(pairs).collect::<Words<'_>>());
+    ctx.replicate(c"ZADD", &head.iter().copied().chain(pairs).collect::<Vec<_>>());
 }
 
 /// `ZPOPMIN key`, only in place and only where it fits exactly. Answers whether it was replicated.
@@ -178,9 +181,9 @@ pub fn pop_member(keyspace: &Keyspace, key: Str<'_>) -> bool {
 /// `ZREM key member [member ...]`
 ///
 /// In place the first member is repeated: the second removal of a member changes nothing.
-pub fn remove_members(keyspace: &Keyspace, key: Str<'_>, members: &Texts<'_, ()>) {
-    let words: Words<'_> = [ZREM.as_str(), key].into_iter().chain(members.iter().map(|(member, ())| member.as_str())).collect();
-    let pad = members.first().map_or(Pad::None, |(member, ())| Pad::End(member.as_str()));
+pub fn remove_members(keyspace: &Keyspace, key: Str<'_>, members: &[Str<'_>]) {
+    let words: Words<'_> = [ZREM.as_str(), key].into_iter().chain(members.iter().copied()).collect();
+    let pad = members.first().map_or(Pad::None, |member| Pad::End(*member));
     if !keyspace.in_place(|argv| argv.replicate(keyspace.ctx, &words, pad)) {
         keyspace.ctx.replicate(c"ZREM", words.get(1..).unwrap_or_default());
     }

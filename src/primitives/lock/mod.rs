@@ -193,12 +193,13 @@ impl Lock {
     /// lock, without free places, if the lock is small or most of its places are free.
     fn write(mut self, before: Option<&[u8]>) -> Effect<Bytes> {
         let until = self.deadline();
-        let taken = self.taken().count();
-        if let Some(before) = before
-            && self.holders.len().saturating_sub(taken) <= taken
-            && let Some(parts) = differences(before, &self.encode())
-        {
-            return if parts.is_empty() { Effect::Expire(until) } else { Effect::Patch { parts, until } };
+        if let Some(before) = before {
+            let taken = self.taken().count();
+            if self.holders.len().saturating_sub(taken) <= taken
+                && let Some(parts) = differences(before, &self.encode())
+            {
+                return if parts.is_empty() { Effect::Expire(until) } else { Effect::Patch { parts, until } };
+            }
         }
         self.holders.retain(|holder| holder.holds > 0);
         Effect::Put { value: self.encode(), expiry: Expiry::At(until) }
