@@ -49,7 +49,7 @@ impl<K: Ord, V> Few<K, V> {
             Self::One(known, old) if *known == key => *old = value,
             Self::One(..) => {
                 let one = std::mem::replace(self, Self::Empty);
-                *self = Self::Many(one.into_iter().chain([(key, value)]).collect());
+                *self = Self::Many(one.into_entries().chain([(key, value)]).collect());
             }
             Self::Many(map) => drop(map.insert(key, value)),
         }
@@ -70,13 +70,13 @@ impl<K: Ord, V> Few<K, V> {
     }
 
     /// The entries in the order of the keys.
-    pub fn into_iter(self) -> impl Iterator<Item = (K, V)> {
+    pub fn into_entries(self) -> impl Iterator<Item = (K, V)> {
         let (one, many) = match self {
-            Self::Empty => (None, BTreeMap::new()),
-            Self::One(key, value) => (Some((key, value)), BTreeMap::new()),
-            Self::Many(map) => (None, map),
+            Self::Empty => (None, None),
+            Self::One(key, value) => (Some((key, value)), None),
+            Self::Many(map) => (None, Some(map)),
         };
-        one.into_iter().chain(many)
+        one.into_iter().chain(many.into_iter().flatten())
     }
 }
 
@@ -95,7 +95,7 @@ mod tests {
                 prop_assert!((0..4).all(|key| few.get(&key) == map.get(&key) && few.get_mut(&key) == map.get_mut(&key)));
                 prop_assert!(few.iter().eq(map.iter()) && few.values().eq(map.values()));
             }
-            prop_assert!(few.into_iter().eq(map));
+            prop_assert!(few.into_entries().eq(map));
         }
     }
 }

@@ -138,9 +138,9 @@ impl Draft {
     /// The changes of the decisions.
     #[must_use]
     pub fn effect(self) -> Effect<Bytes> {
-        let first = self.read.first().map(|(member, _)| Bytes::from_slice(member));
+        let pops = self.pops();
         let (mut added, mut moved, mut removed) = (Vec::new(), Vec::new(), Vec::new());
-        for (member, change) in self.changes.into_iter() {
+        for (member, change) in self.changes.into_entries() {
             match (change.before, change.after) {
                 (None, Some(score)) => added.push((member, score)),
                 (Some(before), Some(score)) if before != score => moved.push((member, score)),
@@ -151,9 +151,15 @@ impl Draft {
         if added.is_empty() && moved.is_empty() && removed.is_empty() {
             return Effect::Keep;
         }
-        let is_first = removed.len() == 1 && removed.first() == first.as_ref();
-        let pops = is_first && added.is_empty() && moved.is_empty();
         Effect::Schedule(Scheduled { added, moved, removed, pops, until: self.until })
+    }
+
+    /// Whether the one change is the removal of the first member.
+    fn pops(&self) -> bool {
+        match (&self.changes, self.read.first()) {
+            (Few::One(member, Change { before: Some(_), after: None }), Some((first, _))) => member == first,
+            _ => false,
+        }
     }
 
     /// The first member in the order of the set. If the set must be read, reads up to `likely` members, as long as they are due: the caller
