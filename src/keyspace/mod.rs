@@ -259,6 +259,16 @@ impl<'k> KeyEntry<'k> {
         keyspace.apply_all([(key, effect)].into_iter().chain(others).collect())
     }
 
+    /// As [`KeyEntry::apply`], together with the effect of the same decision on another key.
+    pub fn apply_both<V: Payload>(self, effect: Effect<V>, other: KeyEntry<'_>, of_other: Effect<V>) -> Result<()> {
+        let keyspace = self.keyspace;
+        let events = change::make(keyspace, self.key, self.handle, &effect)?;
+        let of_other = change::make(keyspace, other.key, other.handle, &of_other)?;
+        keyspace.announce(self.key, events);
+        keyspace.announce(other.key, of_other);
+        Ok(())
+    }
+
     /// Writes and replicates the effect, then signals WATCH, client caches and subscribers.
     pub fn apply<V: Payload>(self, effect: Effect<V>) -> Result<()> {
         if matches!(effect, Effect::Keep) {
