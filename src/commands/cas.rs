@@ -53,7 +53,7 @@ impl Command for Cas {
     fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
         let mut entry = keyspace.entry(request.key);
         let found = entry.compare(request.expected.bytes())?;
-        let (outcome, effect) = cas::set(found, request.new, request.expiry.resolve(keyspace.now().floor_ms()));
+        let (outcome, effect) = cas::set(found, request.new, request.expiry.resolve(|| keyspace.now().floor_ms()));
         entry.apply(effect)?;
         Ok(Reply::Integer(outcome.reply()))
     }

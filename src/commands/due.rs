@@ -3,7 +3,9 @@
 use super::spec::Arg;
 use super::terms;
 use crate::error::{Error, Result};
+use crate::primitives::codec::Bytes;
 use crate::primitives::due::{MAX_COUNT, Score, Take, Taken, Unit};
+use crate::primitives::number::{Digits, whole};
 use crate::primitives::time::DurationMs;
 use crate::server::args::{Args, fill, is, syntax};
 use crate::server::module_api::OwnedStr;
@@ -65,11 +67,20 @@ pub fn score(args: &mut Args<'_>, argument: &'static str) -> Result<Score> {
     Score::parse(args.bytes()?).ok_or(Error::Argument { argument, expected: "must be a number" })
 }
 
+/// A score as the server prints it.
+fn text(score: Score) -> Bytes {
+    match whole(score.value()) {
+        Some(whole) => Bytes::from_slice(Digits::new(whole).as_bytes()),
+        None => Bytes::from_slice(OwnedStr::double(score.value()).as_str().bytes()),
+    }
+}
+
 /// `[member, score, ...]`, each score as the server prints it.
 pub fn reply(taken: &[Taken]) -> Reply {
-    let pair = |taken: &Taken| {
-        let score = OwnedStr::double(taken.score().value()).as_str().bytes().to_vec();
-        [taken.member.clone(), score].map(Reply::Bulk)
-    };
-    Reply::Array(taken.iter().flat_map(pair).collect())
+    let mut strings = Vec::with_capacity(taken.len().saturating_mul(2));
+    for taken in taken {
+        strings.push(Bytes::from_slice(&taken.member));
+        strings.push(text(taken.score()));
+    }
+    Reply::Strings(strings)
 }

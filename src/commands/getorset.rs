@@ -8,6 +8,7 @@
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
+use crate::primitives::codec::Bytes;
 use crate::primitives::effect::ExpiryRequest;
 use crate::primitives::once;
 use crate::server::args::{Args, expiry_option, is, syntax};
@@ -55,11 +56,11 @@ impl Command for GetOrSet {
 
     fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
         let mut entry = keyspace.entry(request.key);
-        let stored = entry.string()?.map(<[u8]>::to_vec);
-        let expiry = request.expiry.resolve(keyspace.now().floor_ms());
-        let (outcome, effect) = once::store(stored.as_ref(), request.default, expiry);
+        let stored = entry.string()?.map(Bytes::from_slice);
+        let (outcome, effect) =
+            once::store(stored.as_ref(), request.default, || request.expiry.resolve(|| keyspace.now().floor_ms()));
         entry.apply(effect)?;
-        let value = stored.unwrap_or_else(|| request.default.bytes().to_vec());
-        Ok(Reply::Array(vec![Reply::Integer(outcome.reply()), Reply::Bulk(value)]))
+        let value = stored.unwrap_or_else(|| Bytes::from_slice(request.default.bytes()));
+        Ok(Reply::Found(outcome.reply(), None, value))
     }
 }

@@ -7,8 +7,8 @@
 //! Reply: `[applied, value, delta applied, ttl-ms or -1]`; applied is 1 added, 0 refused, 2 wrapped.
 //! TTL: kept by default; an expiry is set on every write, with `ENX` only if the key has none; `PERSIST` removes the TTL. A time
 //! in the past deletes the key (ttl-ms 0).
-//! Replicates: `SET key value [PXAT t | KEEPTTL]`; `PEXPIREAT key t` when only the TTL changes; `DEL key`; nothing when nothing
-//! changed.
+//! Replicates: `SET key value [PXAT t | KEEPTTL]`, or in place `INCRBY key delta` if there are no options and the key exists;
+//! `PEXPIREAT key t` when only the TTL changes; `DEL key`; nothing when nothing changed.
 //! Errors: WRONGTYPE; `value is not an integer or out of range`; `MIN must not exceed MAX`; `WRAP requires MAX`, `requires a
 //! positive delta`, `must be between MIN and MAX`; `ENX requires EX, PX, EXAT or PXAT`; a number out of range; syntax error.
 

@@ -14,6 +14,7 @@
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::{Found, Keyspace, fence};
+use crate::primitives::codec::Name;
 use crate::primitives::lock::{Holder, Lock, Mode, Stored, is_ours};
 use crate::primitives::time::{DurationMs, UnixMs};
 use crate::server::args::Args;
@@ -55,14 +56,14 @@ impl Command for LockInfo {
             |owners: &[&Holder]| report::clients(keyspace, Kind::Lock, key, owners.iter().map(|holder| &*holder.owner), QUEUE);
         match stored {
             Some(Stored::Foreign { token, until }) => Ok(foreign(token, until.map(|until| until.since(now)), clients(&[])?)),
-            Some(Stored::Ours(lock)) => match lock.valid(now) {
-                None => Ok(Reply::Map(Vec::new())),
-                Some(lock) => {
-                    let holders = in_order(&lock);
-                    let clients = clients(&holders)?;
-                    Ok(ours(&lock, &holders, now, clients))
+            Some(Stored::Ours(mut lock)) => {
+                if !lock.retain_valid(now) {
+                    return Ok(Reply::Map(Vec::new()));
                 }
-            },
+                let holders = in_order(&lock);
+                let clients = clients(&holders)?;
+                Ok(ours(&lock, &holders, now, clients))
+            }
             None => Ok(Reply::Map(Vec::new())),
         }
     }
@@ -70,7 +71,7 @@ impl Command for LockInfo {
 
 fn decode(mut found: Found<'_>) -> Result<Stored> {
     let until = if is_ours(found.bytes()) { None } else { found.until() };
-    let stored = Stored::decode(found.bytes(), until).map_err(waiting::foreign_lock)?;
+    let stored = Stored::decode(found.bytes(), || until).map_err(waiting::foreign_lock)?;
     stored.fence().into_iter().for_each(fence::observe);
     Ok(stored)
 }
@@ -82,9 +83,9 @@ fn in_order(lock: &Lock) -> Vec<&Holder> {
     holders
 }
 
-fn foreign(token: Vec<u8>, ttl: Option<DurationMs>, clients: Clients) -> Reply {
+fn foreign(token: Name, ttl: Option<DurationMs>, clients: Clients) -> Reply {
     let ttl = ttl.map_or(-1, DurationMs::reply);
-    let owner = Reply::Array(vec![Reply::Bulk(token), Reply::Integer(1), Reply::Integer(ttl)]);
+    let owner = Reply::Array(vec![Reply::Bulk(token.into_vec()), Reply::Integer(1), Reply::Integer(ttl)]);
     info("string", vec![owner], 0, ttl, clients)
 }
 
@@ -99,7 +100,7 @@ fn ours(lock: &Lock, holders: &[&Holder], now: UnixMs, clients: Clients) -> Repl
 
 fn owner(holder: &Holder, now: UnixMs) -> Reply {
     Reply::Array(vec![
-        Reply::Bulk(holder.owner.clone()),
+        Reply::Bulk(holder.owner.to_vec()),
         Reply::Integer(holder.holds.into()),
         Reply::Integer(holder.deadline.since(now).reply()),
     ])

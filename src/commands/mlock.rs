@@ -10,6 +10,8 @@
 //! without a TTL). TTL: each key lives until its lease ends. Replicates: `SET key state PXAT t` for every key that changes, in one
 //! transaction; nothing for a denial. Errors: as ATOMIC.LOCK; `at most 128 keys`; `key must not be given twice`.
 
+use std::borrow::Cow;
+
 use super::lock::owner;
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::{Error, Result};
@@ -66,10 +68,17 @@ impl Command for MLock {
         for ((index, key), (mut draft, waiters)) in keys.iter().enumerate().zip(drafts) {
             let is_new = !draft.is_held_by(owner);
             let overtakes = waiters > 0 && is_new;
-            match if overtakes { Claimed::Held } else { draft.claim(claim, issued).map_err(waiting::foreign_lock)? } {
+            match if overtakes {
+                Claimed::Held
+            } else {
+                draft.claim(claim, issued, || keyspace.entry(*key).expiry()).map_err(waiting::foreign_lock)?
+            } {
                 Claimed::Granted { fence, ttl, .. } => {
                     granted = fence;
-                    holds.push((*key, Hold { owner: owner.into(), fence: Some(fence), lease, until: now.plus(ttl), is_new }));
+                    holds.push((
+                        *key,
+                        Hold { owner: Cow::Borrowed(owner), fence: Some(fence), lease, until: now.plus(ttl), is_new },
+                    ));
                     effects.push((*key, draft.effect()));
                 }
                 Claimed::Held => return Ok(denial(index, draft.ttl())),
@@ -80,7 +89,7 @@ impl Command for MLock {
         fence::observe(granted);
         keyspace.apply_all(effects)?;
         for (key, hold) in holds {
-            waiting::acquired(&waiting::resource(keyspace, Kind::Lock, key), &hold, None, now)?;
+            waiting::acquired(keyspace, Kind::Lock, key, || Some(hold), None)?;
         }
         Ok(Reply::from([1, number(granted), shortest.reply()]))
     }

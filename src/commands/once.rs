@@ -10,14 +10,18 @@
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
+use crate::primitives::codec::Bytes;
 use crate::primitives::effect::Expiry;
 use crate::primitives::once::{self, Outcome};
 use crate::primitives::time::DurationMs;
 use crate::server::args::{Args, fill, is, syntax};
-use crate::server::module_api::{OwnedStr, Str};
+use crate::server::kept::Kept;
+use crate::server::module_api::Str;
 use crate::server::reply::{Reply, ttl};
 
 pub struct Once;
+
+static EMPTY: Kept = Kept::new("");
 
 pub struct Request<'a> {
     key: Str<'a>,
@@ -59,15 +63,14 @@ impl Command for Once {
 
     fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
         let now = keyspace.now().floor_ms();
-        let empty = OwnedStr::new(b"");
-        let value = request.value.unwrap_or(empty.as_str());
+        let value = request.value.unwrap_or(EMPTY.as_str());
         let mut entry = keyspace.entry(request.key);
-        let stored = entry.string()?.map(<[u8]>::to_vec);
+        let stored = entry.string()?.map(Bytes::from_slice);
         let until = now.plus(request.period);
-        let (outcome, effect) = once::store(stored.as_ref(), value, Expiry::At(until));
+        let (outcome, effect) = once::store(stored.as_ref(), value, || Expiry::At(until));
         let until = if outcome == Outcome::First { Some(until) } else { entry.expiry() };
         entry.apply(effect)?;
-        let value = stored.unwrap_or_else(|| value.bytes().to_vec());
-        Ok(Reply::Array(vec![Reply::Integer(outcome.reply()), Reply::Integer(ttl(until, now)), Reply::Bulk(value)]))
+        let value = stored.unwrap_or_else(|| Bytes::from_slice(value.bytes()));
+        Ok(Reply::Found(outcome.reply(), Some(ttl(until, now)), value))
     }
 }

@@ -11,7 +11,7 @@ use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::Result;
 use crate::keyspace::Keyspace;
 use crate::primitives::effect::End;
-use crate::primitives::list::{available, pop};
+use crate::primitives::list::available;
 use crate::server::args::{Args, fill, is, syntax};
 use crate::server::module_api::Str;
 use crate::server::reply::Reply;
@@ -65,8 +65,6 @@ impl Command for Pop {
         let entry = keyspace.entry(request.key);
         let length = u64::try_from(entry.list_len()?).unwrap_or(u64::MAX);
         let count = available(length, request.count, request.keep);
-        let taken = entry.list_elements(request.end, usize::try_from(count).unwrap_or(usize::MAX))?;
-        entry.apply(pop::<Vec<u8>>(request.end, count))?;
-        Ok(Reply::Array(taken.into_iter().map(Reply::Bulk).collect()))
+        Ok(Reply::Strings(entry.pop(request.end, count)))
     }
 }

@@ -30,6 +30,7 @@ use crate::keyspace::growth::Growth;
 use crate::primitives::codec::Corrupt;
 use crate::primitives::ratelimit::{
     self, Bucket, Decision, FORMAT, Fixed, Kind, Log, MAX_LIMIT, MAX_LOG, MAX_NAME, MAX_POLICIES, PerPolicy, Policy, Sliding,
+    Standing,
 };
 use crate::primitives::time::DurationMs;
 use crate::server::args::{Args, is, syntax};
@@ -240,19 +241,28 @@ pub(super) fn reply(decision: &Decision, policies: &[Policy<'_>], full: bool) ->
 }
 
 fn integers(decision: &Decision) -> Reply {
-    let (index, binding) = decision.binding();
+    match &decision.standings[..] {
+        [one] => short(decision, 0, one, one.reset_after),
+        _ => {
+            let (index, binding) = decision.binding();
+            short(decision, index, &binding, decision.reset_after())
+        }
+    }
+}
+
+fn short(decision: &Decision, index: usize, binding: &Standing, reset_after: DurationMs) -> Reply {
     Reply::from([
         number(decision.granted),
         number(binding.limit),
         binding.remaining,
         binding.retry_after.map_or(-1, DurationMs::reply),
-        decision.reset_after().reply(),
+        reset_after.reply(),
         number(index),
     ])
 }
 
 fn map(decision: &Decision, policies: &[Policy<'_>]) -> Reply {
-    let policy = |(index, (policy, standing)): (usize, (&Policy<'_>, &ratelimit::Standing))| {
+    let policy = |(index, (policy, standing)): (usize, (&Policy<'_>, &Standing))| {
         let name = policy.name.map_or_else(|| format!("{}:{index}", policy.kind.word()).into_bytes(), <[u8]>::to_vec);
         Reply::Map(vec![
             ("name", Reply::Bulk(name)),

@@ -49,11 +49,11 @@ impl Command for SemInfo {
         }
         let in_use = owners.values().map(|owner| owner.permits).fold(0, u64::saturating_add);
         let until = owners.values().map(|owner| owner.until).max();
-        let names = owners.keys().map(Vec::as_slice);
+        let names = owners.keys().map(|name| &name[..]);
         let clients = report::clients(keyspace, Kind::Semaphore, key, names, QUEUE)?;
         let listed = owners.into_iter().map(|(name, owner)| {
             let numbers = [number(owner.permits), ttl(Some(owner.until), now)].map(Reply::Integer);
-            Reply::Array([Reply::Bulk(name)].into_iter().chain(numbers).collect())
+            Reply::Array([Reply::Bulk(name.into_vec())].into_iter().chain(numbers).collect())
         });
         let mut fields = vec![
             ("in-use", Reply::Integer(number(in_use))),

@@ -54,7 +54,7 @@ impl Command for Set {
     fn run(keyspace: &Keyspace, Request { key, value, options }: Request<'_>) -> Result<Reply> {
         let mut entry = keyspace.entry(key);
         let (outcome, old) = options.look(&mut entry)?;
-        let expiry = options.expiry.resolve(keyspace.now().floor_ms());
+        let expiry = options.expiry.resolve(|| keyspace.now().floor_ms());
         entry.apply(outcome.allow(Effect::Put { value, expiry }))?;
         Ok(options.reply(outcome, old))
     }

@@ -12,7 +12,7 @@
 use super::counter::{self, MAX, MIN, NOT_A_NUMBER, integer};
 use super::spec::{Arg, Command, KeyFlags, Keys, Spec};
 use crate::error::{Error, Result};
-use crate::keyspace::Keyspace;
+use crate::keyspace::{KeyEntry, Keyspace};
 use crate::primitives::counter::{Limits, transfer};
 use crate::server::args::{Args, fill, is, syntax};
 use crate::server::module_api::Str;
@@ -64,10 +64,11 @@ impl Command for Transfer {
     }
 
     fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
-        let balance = |key| keyspace.read(key, |mut found| counter::stored(found.bytes(), NOT_A_NUMBER));
-        let (source, destination) = (balance(request.source)?, balance(request.destination)?);
-        let (balances, [taken, given]) = transfer(source, destination, request.amount, request.limits);
-        keyspace.apply_all(vec![(request.source, taken), (request.destination, given)])?;
+        let balance = |entry: &mut KeyEntry<'_>| entry.string()?.map(|bytes| counter::stored(bytes, NOT_A_NUMBER)).transpose();
+        let (mut source, mut destination) = (keyspace.entry(request.source), keyspace.entry(request.destination));
+        let (from, to) = (balance(&mut source)?, balance(&mut destination)?);
+        let (balances, [taken, given]) = transfer(from, to, request.amount, request.limits);
+        source.apply_both(taken, destination, given)?;
         Ok(Reply::from([balances.applied.reply(), balances.source, balances.destination]))
     }
 }

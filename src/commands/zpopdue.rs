@@ -10,7 +10,8 @@
 //! MAXQUEUE answers at once when `n` (1..=1000000) clients already wait. WAIT does not wait in MULTI, in scripts or on replicas.
 //! Reply: `[member, score, ...]`, the score as a bulk string; with LEASE the new one. Empty when no member is due or became due
 //! while the client waited.
-//! TTL: kept; a set without members is deleted. Replicates: `ZREM key member ...`, or `ZADD key XX score member ...` with LEASE;
+//! TTL: kept; a set without members is deleted. Replicates: `ZREM key member ...`, or in place `ZPOPMIN key` for one member if there are
+//! no options; `ZADD key XX score member ...` with LEASE;
 //! nothing when no member is due.
 //! Errors: WRONGTYPE when the key is not a sorted set; `COUNT must be an integer between 1 and 1000`; `LEASE must be an integer
 //! between 1 and 31536000000`; syntax error.

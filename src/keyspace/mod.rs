@@ -11,12 +11,13 @@ pub mod leases;
 mod replicate;
 pub mod sorted_set;
 
-use std::cell::OnceCell;
+use std::cell::Cell;
 
 use self::change::{Events, Payload};
 use self::sorted_set::SortedSet;
 use crate::error::{Error, Result};
 use crate::primitives::cas::Comparison;
+use crate::primitives::codec::Bytes;
 use crate::primitives::effect::{Effect, End};
 use crate::primitives::time::{UnixMicros, UnixMs};
 use crate::server::clock;
@@ -29,7 +30,7 @@ use crate::server::state::ContextFlags;
 pub struct Keyspace {
     ctx: Ctx,
     argv: Option<ArgVector>,
-    now: OnceCell<UnixMicros>,
+    now: Cell<Option<UnixMicros>>,
     of_script: bool,
 }
 
@@ -37,7 +38,7 @@ impl Keyspace {
     /// The keyspace for the command of `ctx`. Reads the clock once, when a decision needs it.
     #[must_use]
     pub fn new(ctx: Ctx) -> Self {
-        Self { ctx, argv: None, now: OnceCell::new(), of_script: false }
+        Self { ctx, argv: None, now: Cell::new(None), of_script: false }
     }
 
     /// The keyspace for a command that the server has entered with these words, and that runs no other command.
@@ -68,7 +69,16 @@ impl Keyspace {
 
     #[must_use]
     pub fn now(&self) -> UnixMicros {
-        *self.now.get_or_init(clock::now)
+        self.now.get().unwrap_or_else(|| {
+            let now = clock::now();
+            self.now.set(Some(now));
+            now
+        })
+    }
+
+    /// Whether a command that replicates in place must be longer than this.
+    fn has_words_beyond(&self, words: usize) -> bool {
+        self.argv.is_some_and(|argv| argv.has_room_for(words.saturating_add(1)))
     }
 
     /// Opens a key for a decision that may change it.
@@ -107,7 +117,7 @@ impl Keyspace {
     pub fn apply_all<V: Payload>(&self, effects: Vec<(Str<'_>, Effect<V>)>) -> Result<()> {
         let mut made = Vec::with_capacity(effects.len());
         for (key, effect) in effects {
-            made.push((key, change::make(self, key, self.ctx.open_for_writing(key), effect)?));
+            made.push((key, change::make(self, key, self.ctx.open_for_writing(key), &effect)?));
         }
         made.into_iter().for_each(|(key, events)| self.announce(key, events));
         Ok(())
@@ -207,6 +217,18 @@ impl<'k> KeyEntry<'k> {
         Ok((0..count).filter_map(element).collect())
     }
 
+    /// Removes `count` elements from the list, or all that it has, and returns them. Replicates and announces that.
+    pub fn pop(self, end: End, count: u64) -> Vec<Bytes> {
+        let mut popped = Vec::new();
+        if count > 0 {
+            let (keyspace, key) = (self.keyspace, self.key);
+            let take = |element: OwnedStr| popped.push(Bytes::from_slice(element.as_str().bytes()));
+            let events = change::pop(keyspace, key, self.handle, (end, count), take);
+            keyspace.announce(key, events);
+        }
+        popped
+    }
+
     /// The sorted set; an empty one for a missing key.
     pub fn sorted_set(&mut self) -> Result<SortedSet<'_>> {
         SortedSet::at(&mut self.handle)
@@ -237,10 +259,23 @@ impl<'k> KeyEntry<'k> {
         keyspace.apply_all([(key, effect)].into_iter().chain(others).collect())
     }
 
+    /// As [`KeyEntry::apply`], together with the effect of the same decision on another key.
+    pub fn apply_both<V: Payload>(self, effect: Effect<V>, other: KeyEntry<'_>, of_other: Effect<V>) -> Result<()> {
+        let keyspace = self.keyspace;
+        let events = change::make(keyspace, self.key, self.handle, &effect)?;
+        let of_other = change::make(keyspace, other.key, other.handle, &of_other)?;
+        keyspace.announce(self.key, events);
+        keyspace.announce(other.key, of_other);
+        Ok(())
+    }
+
     /// Writes and replicates the effect, then signals WATCH, client caches and subscribers.
     pub fn apply<V: Payload>(self, effect: Effect<V>) -> Result<()> {
+        if matches!(effect, Effect::Keep) {
+            return Ok(());
+        }
         let (keyspace, key) = (self.keyspace, self.key);
-        let events = change::make(keyspace, key, self.handle, effect)?;
+        let events = change::make(keyspace, key, self.handle, &effect)?;
         keyspace.announce(key, events);
         Ok(())
     }

@@ -1,11 +1,12 @@
 //! The sorted set at an open key. A missing key is an empty set; the server creates it with its first member.
 
 use crate::error::{Error, Result};
+use crate::primitives::codec::Bytes;
 use crate::primitives::due::{Schedule, Score};
 use crate::primitives::semaphore::Permits;
 use crate::server::key::{KeyHandle, Kind};
 use crate::server::module_api::{OwnedStr, Str};
-use crate::server::score_range::Direction;
+use crate::server::score_range::{Direction, ScoreRange};
 
 /// A sorted set, or a missing key that can become one.
 pub struct SortedSet<'h> {
@@ -41,8 +42,20 @@ impl<'h> SortedSet<'h> {
         self.handle.value_mut().map_or(Ok(()), |set| set.remove_member(member))
     }
 
-    fn range(&mut self, direction: Direction, min: f64) -> impl Iterator<Item = (Vec<u8>, f64)> {
-        self.handle.value_mut().map(|set| set.into_range(direction, min)).into_iter().flatten()
+    fn range(&mut self, direction: Direction, min: f64) -> Members<'_> {
+        Members(self.handle.value_mut().map(|set| set.into_range(direction, min)))
+    }
+}
+
+/// Members in the order of their scores; none of a missing set.
+struct Members<'s>(Option<ScoreRange<'s>>);
+
+impl Iterator for Members<'_> {
+    type Item = (Bytes, f64);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.as_mut()?.next()
     }
 }
 
@@ -55,11 +68,11 @@ impl Permits for SortedSet<'_> {
         self.handle.value()?.score(OwnedStr::new(member).as_str())
     }
 
-    fn ascending(&mut self, from: f64) -> impl Iterator<Item = (Vec<u8>, f64)> {
+    fn ascending(&mut self, from: f64) -> impl Iterator<Item = (Bytes, f64)> {
         self.range(Direction::Ascending, from)
     }
 
-    fn descending(&mut self) -> impl Iterator<Item = (Vec<u8>, f64)> {
+    fn descending(&mut self) -> impl Iterator<Item = (Bytes, f64)> {
         self.range(Direction::Descending, f64::NEG_INFINITY)
     }
 }
@@ -69,7 +82,7 @@ impl Schedule for SortedSet<'_> {
         Permits::score(self, member).and_then(Score::new)
     }
 
-    fn ascending(&mut self) -> impl Iterator<Item = (Vec<u8>, Score)> {
+    fn ascending(&mut self) -> impl Iterator<Item = (Bytes, Score)> {
         let range = self.range(Direction::Ascending, f64::NEG_INFINITY);
         range.filter_map(|(member, score)| Some((member, Score::new(score)?)))
     }

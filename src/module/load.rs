@@ -20,7 +20,7 @@ use crate::server::command_filter;
 use crate::server::events as server_events;
 use crate::server::module_api::{Ctx, api};
 use crate::server::thread;
-use crate::server::{in_place, kept, readers};
+use crate::server::{in_place, kept, key, readers};
 use crate::waiting;
 
 /// A part of the module that starts with the load and stops at the unload, or when the load fails.
@@ -52,6 +52,7 @@ pub fn on_load(ctx: &Context, args: &[RedisString]) -> Status {
     match STAGES.iter().try_for_each(|stage| guarded(|| (stage.start)(module, args))) {
         Ok(()) => {
             in_place::allow(tested::check(module));
+            key::note_field_ttl(module);
             unload::note_load(module);
             module.log(c"notice", &format!("loaded: version {PACKAGE}, build {BUILD}"));
             Status::Ok

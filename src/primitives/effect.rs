@@ -3,6 +3,7 @@
 //! The keyspace applies, replicates and announces an effect from this one value. Every effect says what happens to the TTL, so a write
 //! cannot forget it.
 
+use super::codec::Bytes;
 use super::due::Score;
 use super::time::{DurationMs, UnixMs};
 
@@ -15,6 +16,11 @@ pub enum Effect<V> {
     Put {
         value: V,
         expiry: Expiry,
+    },
+    /// Adds `delta` to the counter in the string, which becomes `value` and keeps its TTL.
+    Add {
+        value: V,
+        delta: i64,
     },
     /// Parts of the string change; it grows if a part lies past its end. The parts replicate, not the whole string.
     Patch {
@@ -31,9 +37,10 @@ pub enum Effect<V> {
         field: V,
         value: V,
     },
-    /// Adds `delta` to an integer field of the hash and keeps the field's own TTL, as HINCRBY does.
+    /// Adds `delta` to an integer field of the hash, which becomes `value` and keeps its own TTL, as with HINCRBY.
     AddToField {
         field: V,
+        value: V,
         delta: i64,
     },
     /// Adds elements to the list, then drops some at its other end.
@@ -45,12 +52,6 @@ pub enum Effect<V> {
         dropped: u64,
         /// The new expiry time of the key; `None` keeps its TTL.
         until: Option<UnixMs>,
-    },
-    /// Removes elements from the list.
-    Pop {
-        end: End,
-        /// At most the length of the list.
-        count: u64,
     },
     /// Adds members to the sorted set or changes their scores, which are whole numbers, and removes members.
     Members {
@@ -72,13 +73,15 @@ pub struct Scheduled<V> {
     /// Members that the set has, with other scores.
     pub moved: Vec<(V, Score)>,
     pub removed: Vec<V>,
+    /// Whether one member is removed, the first in the order of the set, and nothing else changes.
+    pub pops: bool,
     /// The expiry time of a set that is created; `None` if the set exists or has no TTL.
     pub until: Option<UnixMs>,
 }
 
 impl<V> Default for Scheduled<V> {
     fn default() -> Self {
-        Self { added: Vec::new(), moved: Vec::new(), removed: Vec::new(), until: None }
+        Self { added: Vec::new(), moved: Vec::new(), removed: Vec::new(), pops: false, until: None }
     }
 }
 
@@ -86,7 +89,7 @@ impl<V> Default for Scheduled<V> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
     pub offset: usize,
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
 }
 
 /// The parts that turn one string into another, in units of [`GRAIN`] bytes. `None` if the string gets shorter, or if there are so many
@@ -100,8 +103,8 @@ pub fn differences(before: &[u8], after: &[u8]) -> Option<Vec<Part>> {
             continue;
         }
         match parts.last_mut() {
-            Some(last) if last.offset.saturating_add(last.bytes.len()) == offset => last.bytes.extend(grain),
-            _ => parts.push(Part { offset, bytes: grain.to_vec() }),
+            Some(last) if last.offset.saturating_add(last.bytes.len()) == offset => last.bytes.extend_from_slice(grain),
+            _ => parts.push(Part { offset, bytes: Bytes::from_slice(grain) }),
         }
     }
     let written: usize = parts.iter().map(|part| part.bytes.len()).sum();
@@ -132,21 +135,14 @@ impl End {
 }
 
 impl<V> Effect<V> {
-    /// Turns an effect whose expiry time has passed into a deletion, so that no key is ever written with a TTL in the past.
+    /// When the key expires; `None` if the effect sets no expiry time. An effect whose time has passed is a deletion, so that no key is
+    /// ever written with a TTL in the past.
     #[must_use]
-    pub fn settled(self, now: UnixMs) -> Self {
+    pub fn until(&self) -> Option<UnixMs> {
         match self {
-            Self::Put { expiry: Expiry::At(at), .. }
-            | Self::Patch { until: at, .. }
-            | Self::Push { until: Some(at), .. }
-            | Self::Members { until: Some(at), .. }
-            | Self::Schedule(Scheduled { until: Some(at), .. })
-            | Self::Expire(at)
-                if at <= now =>
-            {
-                Self::Delete
-            }
-            other => other,
+            Self::Put { expiry: Expiry::At(at), .. } | Self::Patch { until: at, .. } | Self::Expire(at) => Some(*at),
+            Self::Push { until, .. } | Self::Members { until, .. } | Self::Schedule(Scheduled { until, .. }) => *until,
+            _ => None,
         }
     }
 }
@@ -174,13 +170,13 @@ pub enum ExpiryRequest {
 }
 
 impl ExpiryRequest {
-    /// The absolute form, which replicates.
+    /// The absolute form, which replicates. Only a duration needs the time.
     #[must_use]
-    pub fn resolve(self, now: UnixMs) -> Expiry {
+    pub fn resolve(self, now: impl FnOnce() -> UnixMs) -> Expiry {
         match self {
             Self::Clear => Expiry::Clear,
             Self::Keep => Expiry::Keep,
-            Self::After(duration) => Expiry::At(now.plus(duration)),
+            Self::After(duration) => Expiry::At(now().plus(duration)),
             Self::At(at) => Expiry::At(at),
         }
     }
@@ -193,7 +189,7 @@ mod tests {
     #[test]
     fn few_differences_are_written_as_parts() {
         let before = [0_u8; 300];
-        let part = |offset, bytes: &[u8]| Part { offset, bytes: bytes.to_vec() };
+        let part = |offset, bytes: &[u8]| Part { offset, bytes: Bytes::from_slice(bytes) };
         let with = |changes: &[(usize, u8)], length| {
             let mut after = before.to_vec();
             after.resize(length, 7);
@@ -224,20 +220,22 @@ mod tests {
     }
 
     #[test]
-    fn an_expiry_in_the_past_is_a_deletion() {
-        let put = |at| Effect::Put { value: (), expiry: Expiry::At(UnixMs(at)) };
-        assert_eq!(put(10).settled(UnixMs(10)), Effect::Delete);
-        assert_eq!(put(11).settled(UnixMs(10)), put(11));
-        assert_eq!(Effect::<()>::Expire(UnixMs(9)).settled(UnixMs(10)), Effect::Delete);
-        let keep = Effect::Put { value: (), expiry: Expiry::Keep };
-        assert_eq!(keep.clone().settled(UnixMs(10)), keep);
+    fn an_effect_knows_the_expiry_time_that_it_sets() {
+        let put = |expiry| Effect::Put { value: (), expiry };
+        assert_eq!(put(Expiry::At(UnixMs(10))).until(), Some(UnixMs(10)));
+        assert_eq!(Effect::<()>::Expire(UnixMs(9)).until(), Some(UnixMs(9)));
+        for expiry in [Expiry::Keep, Expiry::Clear] {
+            assert_eq!(put(expiry).until(), None);
+        }
+        let push = |until| Effect::Push { end: End::Left, values: vec![()], dropped: 0, until };
+        assert_eq!([push(None).until(), push(Some(UnixMs(8))).until()], [None, Some(UnixMs(8))]);
     }
 
     #[test]
     fn relative_expiries_become_absolute() {
-        assert_eq!(ExpiryRequest::After(DurationMs(5)).resolve(UnixMs(10)), Expiry::At(UnixMs(15)));
-        assert_eq!(ExpiryRequest::At(UnixMs(7)).resolve(UnixMs(10)), Expiry::At(UnixMs(7)));
-        assert_eq!(ExpiryRequest::Keep.resolve(UnixMs(10)), Expiry::Keep);
-        assert_eq!(ExpiryRequest::Clear.resolve(UnixMs(10)), Expiry::Clear);
+        assert_eq!(ExpiryRequest::After(DurationMs(5)).resolve(|| UnixMs(10)), Expiry::At(UnixMs(15)));
+        assert_eq!(ExpiryRequest::At(UnixMs(7)).resolve(|| UnixMs(10)), Expiry::At(UnixMs(7)));
+        assert_eq!(ExpiryRequest::Keep.resolve(|| UnixMs(10)), Expiry::Keep);
+        assert_eq!(ExpiryRequest::Clear.resolve(|| UnixMs(10)), Expiry::Clear);
     }
 }

@@ -50,12 +50,6 @@ pub fn available(length: u64, count: u64, keep: u64) -> u64 {
     length.saturating_sub(keep).min(count)
 }
 
-/// Pops `count` elements; 0 is a no-op.
-#[must_use]
-pub fn pop<V>(end: End, count: u64) -> Effect<V> {
-    if count == 0 { Effect::Keep } else { Effect::Pop { end, count } }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,8 +109,6 @@ mod tests {
         {
             assert_eq!(available(length, count, keep), expected, "{count} of {length}, keep {keep}");
         }
-        assert_eq!(pop::<()>(End::Left, 0), Effect::Keep);
-        assert_eq!(pop::<()>(End::Left, 2), Effect::Pop { end: End::Left, count: 2 });
     }
 
     proptest! {

@@ -12,6 +12,7 @@ pub mod counter;
 pub mod due;
 pub mod effect;
 pub mod fence;
+pub mod few;
 pub mod idem;
 pub mod list;
 pub mod lock;

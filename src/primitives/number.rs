@@ -93,9 +93,19 @@ impl Digits {
     #[must_use]
     pub fn new(value: i64) -> Self {
         let (mut text, mut length, mut rest) = ([b'-'; 20], 0_usize, value.unsigned_abs());
-        for place in text.iter_mut().rev() {
-            *place = b'0' | u8::try_from(rest % 10).unwrap_or(0);
-            (rest, length) = (rest / 10, length.saturating_add(1));
+        let digit = |number: u64| b'0' | number.to_le_bytes()[0];
+        // Two digits for one division of 64 bits.
+        for pair in text.rchunks_exact_mut(2) {
+            let two = rest % 100;
+            rest /= 100;
+            let single = rest == 0 && two < 10;
+            length = length.saturating_add(if single { 1 } else { 2 });
+            if let [tens, ones] = pair {
+                *ones = digit(two % 10);
+                if !single {
+                    *tens = digit(two / 10);
+                }
+            }
             if rest == 0 {
                 break;
             }
@@ -107,6 +117,19 @@ impl Digits {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         self.text.get(self.text.len().saturating_sub(self.length)..).unwrap_or_default()
+    }
+}
+
+/// The integer of which this double is the value, if the double's shortest text and the integer's are the same: it is whole, has at most 15
+/// digits and is not -0.
+#[must_use]
+pub fn whole(value: f64) -> Option<i64> {
+    // In range, so it does not saturate; compared, so it is whole.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
+    if value.abs() < 1e15 && value as i64 as f64 == value && !(value == 0.0 && value.is_sign_negative()) {
+        Some(value as i64)
+    } else {
+        None
     }
 }
 
@@ -151,6 +174,22 @@ mod tests {
     fn digits_are_the_text_of_the_integer() {
         for value in [0, 1, -1, 9, 10, -10, 1_700_000_000_000, i64::MAX, i64::MIN] {
             assert_eq!(Digits::new(value).as_bytes(), value.to_string().as_bytes());
+        }
+    }
+
+    #[test]
+    fn whole_doubles_print_as_integers() {
+        for (value, expected) in [
+            (0.0, Some(0)),
+            (-0.0, None),
+            (1_700_000_000_000.0, Some(1_700_000_000_000)),
+            (-5.0, Some(-5)),
+            (0.5, None),
+            (1e15, None),
+            (f64::INFINITY, None),
+            (f64::NAN, None),
+        ] {
+            assert_eq!(whole(value), expected, "{value}");
         }
     }
 

@@ -22,10 +22,10 @@ impl Outcome {
 }
 
 /// Stores `value` unless there is a value.
-pub fn store<T, V>(stored: Option<&T>, value: V, expiry: Expiry) -> (Outcome, Effect<V>) {
+pub fn store<T, V>(stored: Option<&T>, value: V, expiry: impl FnOnce() -> Expiry) -> (Outcome, Effect<V>) {
     match stored {
         Some(_) => (Outcome::Seen, Effect::Keep),
-        None => (Outcome::First, Effect::Put { value, expiry }),
+        None => (Outcome::First, Effect::Put { value, expiry: expiry() }),
     }
 }
 
@@ -37,8 +37,8 @@ mod tests {
     #[test]
     fn only_the_first_value_is_stored() {
         let until = Expiry::At(UnixMs(5));
-        assert_eq!(store(None::<&()>, "v", until), (Outcome::First, Effect::Put { value: "v", expiry: until }));
-        assert_eq!(store(Some(&()), "v", until), (Outcome::Seen, Effect::Keep));
+        assert_eq!(store(None::<&()>, "v", || until), (Outcome::First, Effect::Put { value: "v", expiry: until }));
+        assert_eq!(store(Some(&()), "v", || until), (Outcome::Seen, Effect::Keep));
         assert_eq!([Outcome::First, Outcome::Seen].map(Outcome::reply), [1, 0]);
     }
 }

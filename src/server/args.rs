@@ -34,12 +34,18 @@ impl<'a> Args<'a> {
         Self { rest: args, option: None }
     }
 
+    #[inline]
     pub fn take(&mut self) -> Result<Str<'a>> {
         let Some((first, rest)) = self.rest.split_first() else {
-            return Err(self.option.map_or(Error::Arity, |option| syntax(option.bytes())));
+            return Err(self.missing());
         };
         self.rest = rest;
         Ok(*first)
+    }
+
+    #[cold]
+    fn missing(self) -> Error {
+        self.option.map_or(Error::Arity, |option| syntax(option.bytes()))
     }
 
     /// The next argument as an option, if any.
@@ -113,6 +119,7 @@ pub fn distinct<'k, 'a: 'k>(keys: impl ExactSizeIterator<Item = &'k Str<'a>> + C
 }
 
 /// The error for an argument that is not a valid option at its position.
+#[cold]
 #[must_use]
 pub fn syntax(near: &[u8]) -> Error {
     Error::Syntax { near: near.get(..crate::error::QUOTED_BYTES + 1).unwrap_or(near).to_vec() }

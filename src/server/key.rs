@@ -8,10 +8,11 @@
 //! write that may delete the key consumes the [`ValueMut`], so the caller must ask the handle again. Methods of the handle itself also
 //! work on a missing key, which they create.
 
+use std::cell::Cell;
 use std::ffi::{c_char, c_int};
-use std::marker::PhantomData;
 use std::ops::Deref;
 use std::slice;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use redis_module::raw;
 
@@ -20,6 +21,14 @@ use super::open_keys;
 use crate::error::{Error, Result};
 use crate::primitives::effect::End;
 use crate::primitives::time::UnixMs;
+
+/// Whether fields of hashes can have a TTL on this server: from Redis 7.4 and Valkey 9 on.
+static FIELDS_EXPIRE: AtomicBool = AtomicBool::new(true);
+
+/// Records at load whether fields of hashes can have a TTL.
+pub fn note_field_ttl(ctx: Ctx) {
+    FIELDS_EXPIRE.store(ctx.has_command(b"HEXPIRE"), Ordering::Relaxed);
+}
 
 /// The types of values that this module distinguishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +83,18 @@ impl Ctx {
 }
 
 /// An open key, which may be missing. Closed when dropped.
-pub struct KeyHandle(*mut raw::RedisModuleKey);
+pub struct KeyHandle {
+    key: *mut raw::RedisModuleKey,
+    /// What the server last said about the value. Only a write through this handle can change it, and each one forgets it.
+    found: Cell<Found>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Found {
+    Unknown,
+    Missing,
+    Value(Kind),
+}
 
 impl KeyHandle {
     /// Takes ownership of an open key, or of null for a missing key that was opened for reading.
@@ -82,24 +102,42 @@ impl KeyHandle {
         if !key.is_null() {
             open_keys::count(1);
         }
-        Self(key)
+        Self { key, found: Cell::new(Found::Unknown) }
     }
 
     /// The current value; `None` for a missing key.
     #[must_use]
+    #[inline]
     pub fn value(&self) -> Option<Value<'_>> {
-        // SAFETY: the key is open until `drop`, and the function accepts null (a missing key).
-        let kind = match unsafe { api!(RedisModule_KeyType)(self.0) } as isize {
-            raw::REDISMODULE_KEYTYPE_EMPTY => return None,
-            raw::REDISMODULE_KEYTYPE_STRING => Kind::String,
-            raw::REDISMODULE_KEYTYPE_LIST => Kind::List,
-            raw::REDISMODULE_KEYTYPE_HASH => Kind::Hash,
-            raw::REDISMODULE_KEYTYPE_ZSET => Kind::SortedSet,
-            raw::REDISMODULE_KEYTYPE_SET => Kind::Set,
-            raw::REDISMODULE_KEYTYPE_STREAM => Kind::Stream,
-            _ => Kind::Other,
+        let found = match self.found.get() {
+            Found::Unknown => self.find(),
+            known => known,
         };
-        Some(Value { key: self.0, kind, open: PhantomData })
+        match found {
+            Found::Value(kind) => Some(Value { key: self.key, kind, handle: self }),
+            Found::Unknown | Found::Missing => None,
+        }
+    }
+
+    fn find(&self) -> Found {
+        // SAFETY: the key is open until `drop`, and the function accepts null (a missing key).
+        let found = match unsafe { api!(RedisModule_KeyType)(self.key) } as isize {
+            raw::REDISMODULE_KEYTYPE_EMPTY => Found::Missing,
+            raw::REDISMODULE_KEYTYPE_STRING => Found::Value(Kind::String),
+            raw::REDISMODULE_KEYTYPE_LIST => Found::Value(Kind::List),
+            raw::REDISMODULE_KEYTYPE_HASH => Found::Value(Kind::Hash),
+            raw::REDISMODULE_KEYTYPE_ZSET => Found::Value(Kind::SortedSet),
+            raw::REDISMODULE_KEYTYPE_SET => Found::Value(Kind::Set),
+            raw::REDISMODULE_KEYTYPE_STREAM => Found::Value(Kind::Stream),
+            _ => Found::Value(Kind::Other),
+        };
+        self.found.set(found);
+        found
+    }
+
+    /// The next question asks the server again, because a write may create or delete the key or change its type.
+    fn forget(&self) {
+        self.found.set(Found::Unknown);
     }
 
     /// The current value, for changes; `None` for a missing key.
@@ -110,29 +148,33 @@ impl KeyHandle {
 
     /// Sets the key to `value` and removes its TTL.
     pub fn set_string(&mut self, value: Str<'_>) -> Result<()> {
+        self.forget();
         // SAFETY: the key is open until `drop`, and the server refuses one not open for writing; it takes a reference to the string.
-        done(unsafe { api!(RedisModule_StringSet)(self.0, value.raw()) })
+        done(unsafe { api!(RedisModule_StringSet)(self.key, value.raw()) })
     }
 
     /// Sets a field of the hash; a missing key becomes a hash.
     pub fn set_field(&mut self, field: Str<'_>, value: Str<'_>) {
         const NONE: c_int = raw::REDISMODULE_HASH_NONE as c_int;
+        self.forget();
         // SAFETY: the key is open until `drop`. The arguments are pairs of field and value, ended by a null; the server copies both. The
         // result counts the fields that existed, so it is no status.
-        unsafe { api!(RedisModule_HashSet)(self.0, NONE, field.raw(), value.raw(), std::ptr::null_mut::<c_char>()) };
+        unsafe { api!(RedisModule_HashSet)(self.key, NONE, field.raw(), value.raw(), std::ptr::null_mut::<c_char>()) };
     }
 
     /// Adds an element to the list; a missing key becomes a list.
     pub fn push(&mut self, end: End, value: Str<'_>) -> Result<()> {
+        self.forget();
         // SAFETY: the key is open until `drop`, and the server refuses one not open for writing; it copies the element.
-        done(unsafe { api!(RedisModule_ListPush)(self.0, list_end(end), value.raw()) })
+        done(unsafe { api!(RedisModule_ListPush)(self.key, list_end(end), value.raw()) })
     }
 
     /// Adds a member to the sorted set or changes its score; a missing key becomes a sorted set.
     pub fn set_member(&mut self, member: Str<'_>, score: f64) -> Result<()> {
+        self.forget();
         // SAFETY: the key is open until `drop`, and no iteration is in progress, since an iteration borrows the handle exclusively. The
         // server accepts null for the flags.
-        done(unsafe { api!(RedisModule_ZsetAdd)(self.0, score, member.raw(), std::ptr::null_mut()) })
+        done(unsafe { api!(RedisModule_ZsetAdd)(self.key, score, member.raw(), std::ptr::null_mut()) })
     }
 
     /// Sets or removes the TTL of the key, which must exist.
@@ -146,9 +188,9 @@ impl KeyHandle {
 
 impl Drop for KeyHandle {
     fn drop(&mut self) {
-        if !self.0.is_null() {
+        if !self.key.is_null() {
             // SAFETY: the key is open, and no pointer to it outlives this value.
-            unsafe { api!(RedisModule_CloseKey)(self.0) };
+            unsafe { api!(RedisModule_CloseKey)(self.key) };
             open_keys::count(-1);
         }
     }
@@ -159,7 +201,7 @@ pub struct Value<'h> {
     /// Never null: the handle of a missing key returns no value.
     key: *mut raw::RedisModuleKey,
     kind: Kind,
-    open: PhantomData<&'h KeyHandle>,
+    handle: &'h KeyHandle,
 }
 
 impl Value<'_> {
@@ -188,6 +230,18 @@ impl Value<'_> {
     pub fn length(&self) -> usize {
         // SAFETY: the borrow keeps the key open, and the key has a value.
         unsafe { api!(RedisModule_ValueLength)(self.key) }
+    }
+
+    /// Whether a field of the hash may have a TTL.
+    #[must_use]
+    pub fn fields_expire(&self) -> bool {
+        if !FIELDS_EXPIRE.load(Ordering::Relaxed) {
+            return false;
+        }
+        // SAFETY: the load writes the pointer once, before any callback can run.
+        let Some(earliest) = (unsafe { raw::RedisModule_HashFieldMinExpire }) else { return true };
+        // SAFETY: the borrow keeps the key open, and the key has a value.
+        self.kind != Kind::Hash || unsafe { earliest(self.key) } != i64::from(raw::REDISMODULE_NO_EXPIRE)
     }
 
     /// The value of a field of the hash.
@@ -327,12 +381,14 @@ impl<'h> ValueMut<'h> {
     }
 
     pub fn delete(self) -> Result<()> {
+        self.0.handle.forget();
         // SAFETY: the borrow keeps the key open; the server refuses a key not open for writing.
         done(unsafe { api!(RedisModule_DeleteKey)(self.0.key) })
     }
 
     /// Removes an element from the list and returns it. The server deletes the key with its last element.
     pub fn pop(self, end: End) -> Option<OwnedStr> {
+        self.0.handle.forget();
         // SAFETY: the borrow keeps the key open, and the key has a value; the caller owns a returned element.
         unsafe {
             let element = api!(RedisModule_ListPop)(self.0.key, list_end(end));
@@ -342,6 +398,7 @@ impl<'h> ValueMut<'h> {
 
     /// Removes a member from the sorted set. The server deletes the key with its last member.
     pub fn remove_member(self, member: Str<'_>) -> Result<()> {
+        self.0.handle.forget();
         // SAFETY: the borrow keeps the key open, and no iteration is in progress, since an iteration owns the `ValueMut`. The server
         // accepts null for the flag that reports whether the member existed.
         done(unsafe { api!(RedisModule_ZsetRem)(self.0.key, member.raw(), std::ptr::null_mut()) })

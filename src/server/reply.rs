@@ -9,6 +9,7 @@ use std::io::Write as _;
 
 use super::module_api::{Ctx, api};
 use crate::error::{Error, UNCUT, printable};
+use crate::primitives::codec::Bytes;
 use crate::primitives::resp::{Part, Reader};
 use crate::primitives::time::UnixMs;
 
@@ -18,6 +19,10 @@ pub enum Reply {
     /// The null of the client's protocol.
     Null,
     Bulk(Vec<u8>),
+    /// An array of strings. Short ones have no allocation of their own.
+    Strings(Vec<Bytes>),
+    /// An array of a number, perhaps a second one, and a string.
+    Found(i64, Option<i64>, Bytes),
     /// A short array of integers, the most common reply.
     Integers(Integers),
     Array(Vec<Reply>),
@@ -65,6 +70,15 @@ impl Reply {
             Self::Integer(value) => ctx.reply_integer(*value),
             Self::Null => ctx.reply_null(),
             Self::Bulk(bytes) => ctx.reply_bulk(bytes),
+            Self::Strings(strings) => {
+                ctx.reply_array(strings.len());
+                strings.iter().for_each(|string| ctx.reply_bulk(string));
+            }
+            Self::Found(first, second, string) => {
+                ctx.reply_array(if second.is_some() { 3 } else { 2 });
+                [Some(*first), *second].into_iter().flatten().for_each(|number| ctx.reply_integer(number));
+                ctx.reply_bulk(string);
+            }
             Self::Integers(Integers { values, len }) => {
                 ctx.reply_array(*len);
                 values.iter().take(*len).for_each(|value| ctx.reply_integer(*value));
@@ -99,6 +113,15 @@ impl Reply {
             Self::Integer(value) => head(text, ':', value),
             Self::Null => text.extend_from_slice(if resp3 { b"_\r\n" } else { b"$-1\r\n" }),
             Self::Bulk(bytes) => encode_bulk(bytes, text),
+            Self::Strings(strings) => {
+                head(text, '*', strings.len());
+                strings.iter().for_each(|string| encode_bulk(string, text));
+            }
+            Self::Found(first, second, string) => {
+                head(text, '*', if second.is_some() { 3 } else { 2 });
+                [Some(*first), *second].into_iter().flatten().for_each(|number| head(text, ':', number));
+                encode_bulk(string, text);
+            }
             Self::Integers(Integers { values, len }) => {
                 head(text, '*', len);
                 values.iter().take(*len).for_each(|value| head(text, ':', value));
@@ -319,6 +342,9 @@ mod tests {
             (Reply::text("a\r\nb"), "$4\r\na\r\nb\r\n", "$4\r\na\r\nb\r\n"),
             (Reply::from([1, -2]), "*2\r\n:1\r\n:-2\r\n", "*2\r\n:1\r\n:-2\r\n"),
             (Reply::Ok, "+OK\r\n", "+OK\r\n"),
+            (Reply::Strings(vec![Bytes::from_slice(b"a")]), "*1\r\n$1\r\na\r\n", "*1\r\n$1\r\na\r\n"),
+            (Reply::Found(1, None, Bytes::new()), "*2\r\n:1\r\n$0\r\n\r\n", "*2\r\n:1\r\n$0\r\n\r\n"),
+            (Reply::Found(0, Some(-1), Bytes::new()), "*3\r\n:0\r\n:-1\r\n$0\r\n\r\n", "*3\r\n:0\r\n:-1\r\n$0\r\n\r\n"),
             (map.clone(), "*4\r\n$1\r\na\r\n$-1\r\n$1\r\nb\r\n*0\r\n", "%2\r\n$1\r\na\r\n_\r\n$1\r\nb\r\n*0\r\n"),
             (
                 Reply::Array(vec![map]),

@@ -7,6 +7,7 @@ use std::ffi::c_int;
 
 use super::key::ValueMut;
 use super::module_api::{OwnedStr, api, done};
+use crate::primitives::codec::Bytes;
 
 /// The order of an iteration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +20,17 @@ pub enum Direction {
 pub struct ScoreRange<'r> {
     set: ValueMut<'r>,
     direction: Direction,
-    more: bool,
+    place: Place,
+}
+
+/// Where an iteration stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Before a member that was not read.
+    Before,
+    /// On a member that was read. The step to the next one is taken when that is asked for.
+    On,
+    End,
 }
 
 impl<'h> ValueMut<'h> {
@@ -36,33 +47,45 @@ impl<'h> ValueMut<'h> {
             };
             start(self.raw(), min, f64::INFINITY, INCLUSIVE, INCLUSIVE)
         };
-        ScoreRange { set: self, direction, more: done(status).is_ok() }
+        ScoreRange { set: self, direction, place: if done(status).is_ok() { Place::Before } else { Place::End } }
     }
 }
 
 impl Iterator for ScoreRange<'_> {
-    type Item = (Vec<u8>, f64);
+    type Item = (Bytes, f64);
 
     fn next(&mut self) -> Option<Self::Item> {
-        if !self.more {
+        if self.place == Place::End || self.place == Place::On && !self.step() {
             return None;
         }
+        self.place = Place::On;
         let mut score = 0.0;
         // SAFETY: the iteration was started on this open key, and the exclusive borrow allowed no write since.
         let member = unsafe { api!(RedisModule_ZsetRangeCurrentElement)(self.set.raw(), &raw mut score) };
         if member.is_null() {
+            self.place = Place::End;
             return None;
         }
         // SAFETY: the server made this string for the caller, outside of any context.
         let member = unsafe { OwnedStr::from_raw(member) };
+        Some((Bytes::from_slice(member.as_str().bytes()), score))
+    }
+}
+
+impl ScoreRange<'_> {
+    /// Moves to the next member, if there is one.
+    fn step(&mut self) -> bool {
         // SAFETY: the iteration was started on this open key, and the exclusive borrow allowed no write since.
-        self.more = unsafe {
+        let moved = unsafe {
             match self.direction {
                 Direction::Ascending => api!(RedisModule_ZsetRangeNext)(self.set.raw()),
                 Direction::Descending => api!(RedisModule_ZsetRangePrev)(self.set.raw()),
             }
-        } != 0;
-        Some((member.as_str().bytes().to_vec(), score))
+        };
+        if moved == 0 {
+            self.place = Place::End;
+        }
+        moved != 0
     }
 }
 

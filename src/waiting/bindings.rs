@@ -4,6 +4,7 @@
 //! bound hold after each third of its duration, and releases the whole hold when the connection closes. Only this process knows of a
 //! binding. When it is lost the hold is a plain lease, which ends by itself.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::rc::Rc;
@@ -34,8 +35,8 @@ struct Bound {
 }
 
 impl Bound {
-    fn hold(&self, owner: &[u8]) -> Hold {
-        Hold { owner: owner.into(), fence: self.fence, lease: self.lease, until: self.until, is_new: false }
+    fn hold(&self, owner: &[u8]) -> Hold<'static> {
+        Hold { owner: Cow::Owned(owner.to_vec()), fence: self.fence, lease: self.lease, until: self.until, is_new: false }
     }
 
     /// All that the owner holds.
@@ -72,8 +73,8 @@ impl Bindings {
     }
 
     /// Binds a hold to a connection, and to no other one.
-    pub fn bind(&mut self, client: ClientId, resource: &Resource, hold: &Hold, now: UnixMs) {
-        let holder = Rc::new(Holder { resource: resource.clone(), owner: hold.owner.clone() });
+    pub fn bind(&mut self, client: ClientId, resource: &Resource, hold: &Hold<'_>, now: UnixMs) {
+        let holder = Rc::new(Holder { resource: resource.clone(), owner: (*hold.owner).into() });
         self.forget(&holder);
         let mut bound = Bound { client, fence: hold.fence, lease: hold.lease, until: hold.until, renewal: now };
         bound.renewal = bound.next_renewal(now);
@@ -129,7 +130,7 @@ impl Bindings {
     }
 
     /// At most `limit` of the holds whose lease is due for a renewal.
-    pub fn due(&self, now: UnixMs, limit: usize) -> Vec<(Resource, Hold)> {
+    pub fn due(&self, now: UnixMs, limit: usize) -> Vec<(Resource, Hold<'static>)> {
         let due = self.renewals.iter().take_while(|(at, _)| *at <= now).take(limit);
         due.filter_map(|(_, holder)| Some((holder.resource.clone(), self.holders.get(holder)?.hold(&holder.owner)))).collect()
     }
@@ -174,8 +175,8 @@ mod tests {
         Holder { resource: resource(key), owner: owner.as_bytes().into() }
     }
 
-    fn hold(owner: &str, fence: u64, until: u64) -> Hold {
-        let owner = owner.as_bytes().into();
+    fn hold(owner: &str, fence: u64, until: u64) -> Hold<'_> {
+        let owner = Cow::Borrowed(owner.as_bytes());
         Hold { owner, fence: Some(fence), lease: DurationMs(30), until: UnixMs(until), is_new: true }
     }
 

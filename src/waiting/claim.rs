@@ -9,7 +9,7 @@ use std::rc::Rc;
 use super::queues::{Kind, Resource};
 use crate::error::{Error, Result};
 use crate::keyspace::KeyEntry;
-use crate::primitives::due::{Take, Taken};
+use crate::primitives::due::{Batch, Take};
 use crate::primitives::effect::End;
 use crate::primitives::lock::{Again, Mode};
 use crate::primitives::semaphore::Amount;
@@ -44,6 +44,15 @@ impl Claim<'_> {
     pub fn owner(&self) -> Option<&[u8]> {
         match self {
             Self::Lock { owner, .. } | Self::Permits { owner, .. } => Some(owner),
+            Self::Due { .. } => None,
+        }
+    }
+
+    /// The owner and the duration of its lease.
+    #[must_use]
+    pub fn lease(&self) -> Option<(&[u8], DurationMs)> {
+        match self {
+            Self::Lock { owner, lease, .. } | Self::Permits { owner, lease, .. } => Some((owner, *lease)),
             Self::Due { .. } => None,
         }
     }
@@ -108,7 +117,7 @@ pub enum Answer {
         retry_after: Option<DurationMs>,
     },
     /// Members that were due; none in a denial.
-    Due(Rc<[Taken]>),
+    Due(Rc<Batch>),
 }
 
 /// Lays out the reply from its data and the number of waiters.
@@ -120,14 +129,53 @@ pub enum Decision {
     Denied(Denied),
 }
 
-/// A granted claim.
+/// A granted claim. Who it was granted to, and for how long, is in the claim.
 #[derive(Debug, Clone)]
 pub struct Granted {
     pub answer: Answer,
+    pub gain: Gain,
+}
+
+/// What a grant gave.
+#[derive(Debug, Clone, Copy)]
+pub enum Gain {
+    /// Holds of a lock, of which `added` are new. `is_new`: the owner held nothing before.
+    Holds { fence: u64, added: u32, until: UnixMs, is_new: bool },
+    /// Permits, as [`Gain::Holds`].
+    Permits { added: u64, until: UnixMs, is_new: bool },
+    /// The members in the answer, of a set that would expire then.
+    Members { until: Option<UnixMs> },
+    /// Members that are in a list now. Nothing is taken back.
+    Moved,
+}
+
+impl Granted {
     /// What is taken back if the client does not get the reply; `None` if nothing is.
-    pub share: Option<Share>,
+    #[must_use]
+    pub fn share(&self, claim: &Claim<'_>) -> Option<Share> {
+        match (self.gain, &self.answer, claim.owner()) {
+            (Gain::Holds { fence, added, .. }, _, Some(owner)) if added > 0 => {
+                Some(Share::Holds { owner: owner.into(), fence, count: added })
+            }
+            (Gain::Permits { added, until, .. }, _, Some(owner)) if added > 0 => {
+                Some(Share::Permits { owner: owner.into(), permits: added, until })
+            }
+            (Gain::Members { until }, Answer::Due(taken), _) => Some(Share::Members { taken: taken.clone(), until }),
+            _ => None,
+        }
+    }
+
     /// What the owner holds now; `None` if the claim has no owner.
-    pub hold: Option<Hold>,
+    #[must_use]
+    pub fn hold<'c>(&self, claim: &'c Claim<'_>) -> Option<Hold<'c>> {
+        let (owner, lease) = claim.lease()?;
+        let (fence, until, is_new) = match self.gain {
+            Gain::Holds { fence, until, is_new, .. } => (Some(fence), until, is_new),
+            Gain::Permits { until, is_new, .. } => (None, until, is_new),
+            Gain::Members { .. } | Gain::Moved => return None,
+        };
+        Some(Hold { owner: Cow::Borrowed(owner), fence, lease, until, is_new })
+    }
 }
 
 /// A denied claim.
@@ -139,6 +187,13 @@ pub struct Denied {
     pub never: bool,
 }
 
+impl Denied {
+    /// The key may expire before the lease does.
+    pub fn ends_with(&mut self, expiry: Option<UnixMs>) {
+        self.until = self.until.into_iter().chain(expiry).min();
+    }
+}
+
 /// The part of a key that one grant took, so that it can be taken back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Share {
@@ -147,7 +202,7 @@ pub enum Share {
     /// Permits whose lease ends then.
     Permits { owner: Box<[u8]>, permits: u64, until: UnixMs },
     /// Members of a sorted set that would expire then.
-    Members { taken: Rc<[Taken]>, until: Option<UnixMs> },
+    Members { taken: Rc<Batch>, until: Option<UnixMs> },
 }
 
 impl Share {
@@ -170,8 +225,8 @@ pub struct Held {
 
 /// Everything that an owner holds of a key after a grant.
 #[derive(Debug, Clone)]
-pub struct Hold {
-    pub owner: Box<[u8]>,
+pub struct Hold<'c> {
+    pub owner: Cow<'c, [u8]>,
     /// The fencing token that identifies the ownership of a lock. Permits have none.
     pub fence: Option<u64>,
     /// The duration of the lease that the request asked for.
@@ -201,7 +256,7 @@ pub trait Claimable: Sized {
     fn take_back(&mut self, entry: &mut KeyEntry<'_>, share: &Share) -> Result<()>;
 
     /// Extends the lease of a hold to its duration from now. `None` if the owner has lost the hold. Never shortens the lease.
-    fn keep(&mut self, entry: &mut KeyEntry<'_>, hold: &Hold) -> Result<Option<UnixMs>>;
+    fn keep(&mut self, entry: &mut KeyEntry<'_>, hold: &Hold<'_>) -> Result<Option<UnixMs>>;
 
     /// Writes the state, in one transaction.
     fn write(self, entry: KeyEntry<'_>) -> Result<()>;

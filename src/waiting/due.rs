@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use super::claim::{Answer, Claim, Claimable, Decision, Denied, Granted, Hold, Share, misplaced};
+use super::claim::{Answer, Claim, Claimable, Decision, Denied, Gain, Granted, Hold, Share, misplaced};
 use super::queues::Kind;
 use crate::error::Result;
 use crate::keyspace::{KeyEntry, leases};
+use crate::primitives::codec::Bytes;
 use crate::primitives::due::{Draft, Take};
 use crate::primitives::effect::{Effect, End};
 use crate::primitives::time::{UnixMicros, UnixMs};
@@ -16,7 +17,7 @@ use crate::server::module_api::OwnedStr;
 pub struct DueSet {
     draft: Draft,
     /// In the order of the grants.
-    pushes: Vec<(OwnedStr, Effect<Vec<u8>>)>,
+    pushes: Vec<(OwnedStr, Effect<Bytes>)>,
 }
 
 type List<'c> = Option<(&'c [u8], End)>;
@@ -40,24 +41,24 @@ impl Claimable for DueSet {
             entry.other(OwnedStr::new(list).as_str()).list_len()?;
         }
         let mut stored = entry.sorted_set()?;
-        let taken: Rc<[_]> = leases::issuing(|tokens| self.draft.take(&mut stored, take, tokens))?.into();
+        let taken = Rc::new(leases::issuing(|tokens| self.draft.take(&mut stored, take, tokens))?);
         if taken.is_empty() {
             return self.denied(entry, claim).map(Decision::Denied);
         }
-        let share = match list {
-            None => Some(Share::Members { taken: taken.clone(), until: entry.expiry() }),
+        let gain = match list {
+            None => Gain::Members { until: entry.expiry() },
             Some((list, end)) => {
-                let values = taken.iter().map(|taken| taken.member.clone()).collect();
+                let values = taken.iter().map(|taken| Bytes::from_slice(&taken.member)).collect();
                 self.pushes.push((OwnedStr::new(list), Effect::Push { end, values, dropped: 0, until: None }));
-                None
+                Gain::Moved
             }
         };
-        Ok(Decision::Granted(Granted { answer: Answer::Due(taken), share, hold: None }))
+        Ok(Decision::Granted(Granted { answer: Answer::Due(taken), gain }))
     }
 
     fn denied(&self, entry: &mut KeyEntry<'_>, claim: &Claim<'_>) -> Result<Denied> {
         let until = self.draft.next_due(&mut entry.sorted_set()?, wanted(claim)?.0.unit);
-        Ok(Denied { answer: Answer::Due(Rc::new([])), until, never: false })
+        Ok(Denied { answer: Answer::Due(Rc::default()), until, never: false })
     }
 
     fn take_back(&mut self, entry: &mut KeyEntry<'_>, share: &Share) -> Result<()> {
@@ -67,7 +68,7 @@ impl Claimable for DueSet {
         Ok(())
     }
 
-    fn keep(&mut self, _entry: &mut KeyEntry<'_>, _hold: &Hold) -> Result<Option<UnixMs>> {
+    fn keep(&mut self, _entry: &mut KeyEntry<'_>, _hold: &Hold<'_>) -> Result<Option<UnixMs>> {
         Ok(None)
     }
 

@@ -357,13 +357,13 @@ unsafe extern "C" fn on_alarm(ctx: *mut raw::RedisModuleCtx, _: *mut c_void) {
 
 /// Renews the lease of a bound hold. A hold that its owner has lost is unbound. In a cluster the lease of a hold whose slot has left this
 /// node ends by itself.
-fn renew(ctx: Ctx, resource: Resource, hold: &Hold) -> Result<()> {
+fn renew(ctx: Ctx, resource: Resource, hold: &Hold<'_>) -> Result<()> {
     ctx.select(resource.db);
     let (keyspace, key) = (Keyspace::new(ctx), OwnedStr::new(&resource.key));
     let moved = slots::is_cluster() && !ctx.is_local(key.as_str());
     let kept = if moved { None } else { visit::keep(&keyspace, &resource, hold).ok().flatten() };
     let now = keyspace.now().floor_ms();
-    let holder = Holder { resource, owner: hold.owner.clone() };
+    let holder = Holder { resource, owner: (*hold.owner).into() };
     let report = with(|state| {
         if let Some(until) = kept {
             state.bindings.renewed(&holder, None, until, now);

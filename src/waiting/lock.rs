@@ -1,6 +1,6 @@
 //! Claims of locks.
 
-use super::claim::{Answer, Claim, Claimable, Decision, Denied, Granted, Hold, Share, misplaced};
+use super::claim::{Answer, Claim, Claimable, Decision, Denied, Gain, Granted, Hold, Share, misplaced};
 use super::queues::Kind;
 use crate::error::{Error, Result};
 use crate::keyspace::{KeyEntry, fence};
@@ -12,10 +12,19 @@ impl Claimable for Draft {
     const KIND: Kind = Kind::Lock;
 
     fn read(entry: &mut KeyEntry<'_>, now: UnixMicros) -> Result<Self> {
-        let expires = entry.expiry();
-        let stored = entry.string()?.map(|bytes| Stored::decode(bytes, expires)).transpose().map_err(foreign_lock)?;
-        stored.as_ref().and_then(Stored::fence).into_iter().for_each(fence::observe);
-        Ok(Self::new(stored, expires, now.floor_ms()))
+        let Some(string) = entry.string()? else { return Ok(Self::new(None, now.floor_ms())) };
+        let stored = if lock::is_ours(string) { Some(Stored::decode(string, || None)) } else { None };
+        let stored = match stored {
+            Some(ours) => ours,
+            // Only a foreign lock needs the expiry time, which costs a lookup.
+            None => {
+                let until = entry.expiry();
+                Stored::decode(entry.string()?.unwrap_or_default(), || until)
+            }
+        };
+        let stored = stored.map_err(foreign_lock)?;
+        stored.fence().into_iter().for_each(fence::observe);
+        Ok(Self::new(Some(stored), now.floor_ms()))
     }
 
     fn may_pass(&self, _entry: &mut KeyEntry<'_>, claim: &Claim<'_>) -> Result<bool> {
@@ -25,13 +34,11 @@ impl Claimable for Draft {
     fn claim(&mut self, entry: &mut KeyEntry<'_>, claim: &Claim<'_>, now: UnixMicros) -> Result<Decision> {
         let wanted = wanted(claim)?;
         let is_new = !self.is_held_by(wanted.owner);
-        Ok(match self.claim(wanted, fence::next(now)).map_err(foreign_lock)? {
+        Ok(match self.claim(wanted, fence::next(now), || entry.expiry()).map_err(foreign_lock)? {
             Claimed::Granted { fence, ttl, holds, added } => {
                 fence::observe(fence);
-                let owner: Box<[u8]> = wanted.owner.into();
-                let share = (added > 0).then(|| Share::Holds { owner: owner.clone(), fence, count: added });
-                let hold = Hold { owner, fence: Some(fence), lease: wanted.lease, until: now.floor_ms().plus(ttl), is_new };
-                Decision::Granted(Granted { answer: Answer::LockGranted { fence, ttl, holds }, share, hold: Some(hold) })
+                let gain = Gain::Holds { fence, added, until: now.floor_ms().plus(ttl), is_new };
+                Decision::Granted(Granted { answer: Answer::LockGranted { fence, ttl, holds }, gain })
             }
             Claimed::Held => Decision::Denied(self.denied(entry, claim)?),
             Claimed::HeldTogether { until } => {
@@ -53,7 +60,7 @@ impl Claimable for Draft {
         Ok(())
     }
 
-    fn keep(&mut self, _entry: &mut KeyEntry<'_>, hold: &Hold) -> Result<Option<UnixMs>> {
+    fn keep(&mut self, _entry: &mut KeyEntry<'_>, hold: &Hold<'_>) -> Result<Option<UnixMs>> {
         Ok(hold.fence.and_then(|fence| self.keep(&hold.owner, fence, hold.lease)))
     }
 

@@ -1,6 +1,6 @@
 //! Claims of permits.
 
-use super::claim::{Answer, Claim, Claimable, Decision, Denied, Granted, Hold, Share, misplaced};
+use super::claim::{Answer, Claim, Claimable, Decision, Denied, Gain, Granted, Hold, Share, misplaced};
 use super::queues::Kind;
 use crate::error::{Error, Result};
 use crate::keyspace::{KeyEntry, fence};
@@ -24,15 +24,13 @@ impl Claimable for Draft {
     fn claim(&mut self, entry: &mut KeyEntry<'_>, claim: &Claim<'_>, now: UnixMicros) -> Result<Decision> {
         let wanted = wanted(claim)?;
         let mut stored = entry.sorted_set()?;
-        let is_new = self.permits(&stored, wanted.owner).map_err(foreign_semaphore)? == 0;
+        let is_new = !self.holds(&stored, wanted.owner).map_err(foreign_semaphore)?;
         match self.claim(&mut stored, &wanted).map_err(foreign_semaphore)? {
             Acquired::Granted { in_use, added, until } => {
                 let fence = fence::next(now);
                 fence::observe(fence);
-                let owner: Box<[u8]> = wanted.owner.into();
-                let share = (added > 0).then(|| Share::Permits { owner: owner.clone(), permits: added, until });
-                let hold = Hold { owner, fence: None, lease: wanted.lease, until, is_new };
-                Ok(Decision::Granted(Granted { answer: Answer::PermitsGranted { fence, in_use }, share, hold: Some(hold) }))
+                let gain = Gain::Permits { added, until, is_new };
+                Ok(Decision::Granted(Granted { answer: Answer::PermitsGranted { fence, in_use }, gain }))
             }
             Acquired::Denied { in_use, retry_after } => Ok(Decision::Denied(denial(self, in_use, retry_after))),
         }
@@ -54,7 +52,7 @@ impl Claimable for Draft {
         Ok(())
     }
 
-    fn keep(&mut self, entry: &mut KeyEntry<'_>, hold: &Hold) -> Result<Option<UnixMs>> {
+    fn keep(&mut self, entry: &mut KeyEntry<'_>, hold: &Hold<'_>) -> Result<Option<UnixMs>> {
         self.keep(&entry.sorted_set()?, &hold.owner, hold.lease).map_err(foreign_semaphore)
     }
 

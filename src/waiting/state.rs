@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::bindings::{Bindings, Holder};
 use super::blocked::Waiter;
-use super::claim::{Granted, Held, Hold};
+use super::claim::{Claim, Granted, Held, Hold};
 use super::queues::{ClientId, Kind, Queues, Resource};
 use super::unread::Unread;
 use crate::error::{Error, Result};
@@ -118,9 +118,9 @@ impl State {
 
     /// Records a grant to an owner. `bind` is the connection that asked for BIND. Without one, a binding of an earlier ownership ends and
     /// that of this ownership stays. An earlier grant to the owner is not taken back any more, since its hold now belongs to this request.
-    pub fn acquired(&mut self, resource: &Resource, hold: &Hold, bind: Option<ClientId>, now: UnixMs) {
-        let holder = Holder { resource: resource.clone(), owner: hold.owner.clone() };
-        let is_same = |held: &Held| held.resource == *resource && held.share.owner() == Some(&hold.owner);
+    pub fn acquired(&mut self, resource: &Resource, hold: &Hold<'_>, bind: Option<ClientId>, now: UnixMs) {
+        let holder = Holder { resource: resource.clone(), owner: (*hold.owner).into() };
+        let is_same = |held: &Held| held.resource == *resource && held.share.owner() == Some(&*hold.owner);
         self.unread.remove_of(&holder);
         self.tasks.retain(|task| !matches!(task, Task::TakeBack(held) if is_same(held)));
         if let Some(client) = bind {
@@ -135,12 +135,20 @@ impl State {
     }
 
     /// Records a grant to a waiter.
-    pub fn granted(&mut self, client: ClientId, resource: &Resource, granted: Granted, bind: bool, now: UnixMs) {
+    pub fn granted(
+        &mut self,
+        client: ClientId,
+        resource: &Resource,
+        granted: &Granted,
+        claim: &Claim<'_>,
+        bind: bool,
+        now: UnixMs,
+    ) {
         self.handed_over = self.handed_over.saturating_add(1);
-        if let Some(hold) = &granted.hold {
-            self.acquired(resource, hold, bind.then_some(client), now);
+        if let Some(hold) = granted.hold(claim) {
+            self.acquired(resource, &hold, bind.then_some(client), now);
         }
-        if let Some(share) = granted.share {
+        if let Some(share) = granted.share(claim) {
             self.unread.add(client, Held { resource: resource.clone(), share });
         }
     }
@@ -218,12 +226,20 @@ pub fn renewed(keyspace: &Keyspace, kind: Kind, key: Str<'_>, owner: &[u8], unti
     with(|state| state.bindings.renewed(&holder, None, until, now))
 }
 
-/// Records a grant to the owner of a request that did not wait.
-pub fn acquired(resource: &Resource, hold: &Hold, bind: Option<ClientId>, now: UnixMs) -> Result<()> {
+/// Records a grant to the owner of a request that did not wait; `hold` is `None` if the request has no owner.
+pub fn acquired<'c>(
+    keyspace: &Keyspace,
+    kind: Kind,
+    key: Str<'_>,
+    hold: impl FnOnce() -> Option<Hold<'c>>,
+    bind: Option<ClientId>,
+) -> Result<()> {
     if bind.is_none() && BINDINGS.load(Ordering::Relaxed) == 0 && !UNSETTLED.load(Ordering::Relaxed) {
         return Ok(());
     }
-    with(|state| state.acquired(resource, hold, bind, now))
+    let Some(hold) = hold() else { return Ok(()) };
+    let (resource, now) = (resource(keyspace, kind, key), keyspace.now().floor_ms());
+    with(|state| state.acquired(&resource, &hold, bind, now))
 }
 
 pub fn resource(keyspace: &Keyspace, kind: Kind, key: Str<'_>) -> Resource {

@@ -1,10 +1,10 @@
 //! A visit: read the key, serve the waiters at the head of the queue, write the key once, unblock the served clients.
 
 use super::blocked::{Delivery, Outcome, Waiter};
-use super::claim::{Answer, Claim, Claimable, Decision, Granted, Held, Hold};
+use super::claim::{Answer, Claim, Claimable, Decision, Held, Hold};
 use super::due::DueSet;
 use super::queues::{ClientId, Kind, Queue, Resource, Ticket};
-use super::state::{acquired, is_idle, resource, with};
+use super::state::{acquired, is_idle, with};
 use super::{events, redirect};
 use crate::error::{Error, Result};
 use crate::keyspace::{KeyEntry, Keyspace};
@@ -22,6 +22,24 @@ const PAUSE: DurationMs = DurationMs(1);
 
 /// Reads a key, lets `act` decide about it, and serves its queue before and after, all in one write. `act` gets the number of waiters.
 pub fn visit<C: Claimable, R>(
+    keyspace: &Keyspace,
+    key: Str<'_>,
+    act: impl FnOnce(&mut C, &mut KeyEntry<'_>, usize) -> Result<R>,
+) -> Result<R> {
+    if is_idle() {
+        let mut entry = keyspace.entry(key);
+        let mut state = C::read(&mut entry, keyspace.now())?;
+        let outcome = act(&mut state, &mut entry, 0);
+        state.write(entry)?;
+        events::set_alarm(keyspace.ctx())?;
+        return outcome;
+    }
+    visit_queue(keyspace, key, act)
+}
+
+/// [`visit`] where a key has a queue.
+#[inline(never)]
+fn visit_queue<C: Claimable, R>(
     keyspace: &Keyspace,
     key: Str<'_>,
     act: impl FnOnce(&mut C, &mut KeyEntry<'_>, usize) -> Result<R>,
@@ -59,6 +77,30 @@ pub fn claim<C: Claimable>(
     can_wait: bool,
     bind: Option<ClientId>,
 ) -> Result<Claimed> {
+    if !is_idle() {
+        return claim_in_line::<C>(keyspace, key, claim, can_wait, bind);
+    }
+    let mut entry = keyspace.entry(key);
+    let mut state = C::read(&mut entry, keyspace.now())?;
+    let mut decision = state.claim(&mut entry, claim, keyspace.now())?;
+    match &mut decision {
+        Decision::Granted(granted) => acquired(keyspace, C::KIND, key, || granted.hold(claim), bind)?,
+        Decision::Denied(denied) => denied.ends_with(entry.expiry()),
+    }
+    state.write(entry)?;
+    events::set_alarm(keyspace.ctx())?;
+    Ok(Claimed { decision, waiters: 0, places: 0, place: None })
+}
+
+/// [`claim`] where a key has a queue.
+#[inline(never)]
+fn claim_in_line<C: Claimable>(
+    keyspace: &Keyspace,
+    key: Str<'_>,
+    claim: &Claim<'_>,
+    can_wait: bool,
+    bind: Option<ClientId>,
+) -> Result<Claimed> {
     let mut visit = Visit::begin(keyspace, C::KIND, key)?;
     let mut entry = keyspace.entry(key);
     let mut state = visit.read::<C>(&mut entry)?;
@@ -75,8 +117,8 @@ pub fn claim<C: Claimable>(
         }
     });
     // At once, because a waiter of the same owner may be served next, and the later grant decides about the binding.
-    if let Ok(Decision::Granted(Granted { hold: Some(hold), .. })) = &decided {
-        acquired(&resource(keyspace, C::KIND, key), hold, bind, keyspace.now().floor_ms())?;
+    if let Ok(Decision::Granted(granted)) = &decided {
+        acquired(keyspace, C::KIND, key, || granted.hold(claim), bind)?;
     }
     let waits = can_wait && matches!(&decided, Ok(Decision::Denied(denied)) if !denied.never);
     if !waits {
@@ -93,8 +135,7 @@ pub fn claim<C: Claimable>(
     visit.end()?;
     let mut decision = decided?;
     if let Decision::Denied(denied) = &mut decision {
-        // The key may expire before the lease does.
-        denied.until = denied.until.into_iter().chain(expiry).min();
+        denied.ends_with(expiry);
     }
     Ok(Claimed { decision, waiters, places, place: place.filter(|_| can_wait) })
 }
@@ -135,7 +176,7 @@ pub fn take_back(keyspace: &Keyspace, held: &Held) -> Result<()> {
 }
 
 /// Visits a resource to renew the lease of a hold. Returns the end of the lease, or `None` if the owner has lost the hold.
-pub fn keep(keyspace: &Keyspace, resource: &Resource, hold: &Hold) -> Result<Option<UnixMs>> {
+pub fn keep(keyspace: &Keyspace, resource: &Resource, hold: &Hold<'_>) -> Result<Option<UnixMs>> {
     (resource.kind.operations().keep)(keyspace, OwnedStr::new(&resource.key).as_str(), hold)
 }
 
@@ -144,7 +185,7 @@ pub struct Operations {
     advance: fn(&Keyspace, Str<'_>) -> Result<()>,
     deny_all: fn(&Keyspace, Str<'_>) -> Result<usize>,
     take_back: fn(&Keyspace, Str<'_>, &Held) -> Result<()>,
-    keep: fn(&Keyspace, Str<'_>, &Hold) -> Result<Option<UnixMs>>,
+    keep: fn(&Keyspace, Str<'_>, &Hold<'_>) -> Result<Option<UnixMs>>,
     /// The denial of a claim at this moment.
     pub denial: fn(&Keyspace, Str<'_>, &Claim<'_>) -> Result<Answer>,
 }
@@ -279,7 +320,7 @@ impl<'k> Visit<'k> {
                     let (answer, now) = (granted.answer.clone(), self.keyspace.now().floor_ms());
                     // At once, because a later decision of this visit may concern the same owner. Only a caller further up the stack could
                     // have borrowed the state, and none calls a visit meanwhile.
-                    let _ = with(|state| state.granted(client, &queue.resource, granted, waiter.terms.bind, now));
+                    let _ = with(|state| state.granted(client, &queue.resource, &granted, &waiter.claim, waiter.terms.bind, now));
                     Outcome::Granted(answer)
                 }
             });

@@ -10,8 +10,10 @@ const ROWS: &[(&str, &str, &str)] = &[
     ("ATOMIC.CAS k 2 1 KEEPTTL", "SET k 1 KEEPTTL GET", "SET k 1 KEEPTTL"),
     ("ATOMIC.CAS k 1 2 PX 100000", "SET k 2 PXAT <t> GET", "SET k 2 PXAT <t>"),
     ("ATOMIC.SET k 1 IFEQ 2", "SET k 1 GET GET", "SET k 1"),
-    ("ATOMIC.INCRBY k 1", "SET k 2 KEEPTTL", "SET k 2 KEEPTTL"),
+    ("ATOMIC.INCRBY k 1", "INCRBY k 1", "SET k 2 KEEPTTL"),
     ("ATOMIC.INCRBY k 1 MAX 10", "SET k 3 KEEPTTL GET", "SET k 3 KEEPTTL"),
+    ("ATOMIC.INCRBY first 5", "SET first 5", "SET first 5"),
+    ("ATOMIC.INCRBY first -2", "INCRBY first -2", "SET first 3 KEEPTTL"),
     ("ATOMIC.GETORSET new v", "SET new v", "SET new v"),
     ("ATOMIC.TRANSFER k new2 1", "MULTI|SET k 2 KEEPTTL|SET new2 1 GET|EXEC", "MULTI|SET k 2 KEEPTTL|SET new2 1|EXEC"),
     ("ATOMIC.MCAS k 2 3 new v w", "MULTI|SET k 3 GET GET GET GET|SET new w GET GET GET GET|EXEC", "MULTI|SET k 3|SET new w|EXEC"),
@@ -19,13 +21,33 @@ const ROWS: &[(&str, &str, &str)] = &[
     ("ATOMIC.DEL new IFEQ w", "DEL new new new", "DEL new"),
     ("ATOMIC.CAD new2 1", "DEL new2 new2", "DEL new2"),
     ("ATOMIC.HCAS h f 1 2", "HSET h f 2", "HSET h f 2"),
+    ("ATOMIC.HINCRBY h f 3", "HINCRBY h f 3", "HINCRBY h f 3"),
+    ("ATOMIC.HINCRBY h f 3 MAX 9 SATURATE", "HINCRBY h f 3", "HINCRBY h f 3"),
+    ("ATOMIC.ZPOPDUE z", "ZPOPMIN z", "ZREM z a"),
+    ("ATOMIC.ZPOPDUE z COUNT 1", "ZREM z b b", "ZREM z b"),
+    ("ATOMIC.ZPOPDUE z COUNT 2", "ZREM z c d", "ZREM z c d"),
+    ("ATOMIC.ZPOPDUE z LEASE 1000", "ZADD z XX <t> e", "ZADD z XX <t> e"),
     ("ATOMIC.ONCE once PX 100000", "SET once '' PXAT <t>", "SET once '' PXAT <t>"),
     ("ATOMIC.ONCE twice PX 100000 VALUE v", "SET twice v PXAT <t> GET", "SET twice v PXAT <t>"),
     ("ATOMIC.RATELIMIT r BUCKET 5 1 1000", "SET r <state> PXAT <t> GET", "SET r <state> PXAT <t>"),
     ("ATOMIC.LOCK l me 100000", "SET l <state> PXAT <t>", "SET l <state> PXAT <t>"),
     ("ATOMIC.UNLOCK l me", "DEL l l", "DEL l"),
-    ("ATOMIC.PUSH list LEFT 2 VALUES a b c", "LPUSH list b c", "LPUSH list b c"),
-    ("ATOMIC.PEXPIRE k 100000 IFEQ 3", "PEXPIREAT k <t>", "PEXPIREAT k <t>"),
+    ("ATOMIC.LOCK l me 100000", "SET l <state> PXAT <t>", "SET l <state> PXAT <t>"),
+    ("ATOMIC.LOCKRENEW l me 200000", "SET l <state> PXAT <t>", "SET l <state> PXAT <t>"),
+    ("ATOMIC.UNLOCK l me ALL", "DEL l l l", "DEL l"),
+    ("ATOMIC.SEMACQUIRE s 5 a 100000", "MULTI|ZADD s CH <t> <a>|PEXPIREAT s <t> NX NX|EXEC", "MULTI|ZADD s <t> <a>|PEXPIREAT s <t>|EXEC"),
+    ("ATOMIC.SEMACQUIRE s 5 b 900000", "MULTI|ZADD s CH <t> <b>|PEXPIREAT s <t> XX XX|EXEC", "MULTI|ZADD s <t> <b>|PEXPIREAT s <t>|EXEC"),
+    ("ATOMIC.SEMACQUIRE s 5 c 200000", "ZADD s CH <t> <c>", "ZADD s <t> <c>"),
+    ("ATOMIC.SEMACQUIRE s 5 c 300000 PERMITS 2", "ZADD s <t> <c> -2 <c> -4 <total>", "ZADD s <t> <c> -2 <c> -4 <total>"),
+    ("ATOMIC.SEMRENEW s a 300000", "ZADD s <t> <a>", "ZADD s <t> <a>"),
+    ("ATOMIC.SEMRELEASE s c PERMITS 2", "MULTI|ZADD s CH -2 <total>|ZREM s <c> <c> <c>|EXEC", "MULTI|ZADD s -2 <total>|ZREM s <c> <c>|EXEC"),
+    ("ATOMIC.SEMRELEASE s b", "MULTI|ZADD s -1 <total>|ZREM s <b>|PEXPIREAT s <t>|EXEC", "MULTI|ZADD s -1 <total>|ZREM s <b>|PEXPIREAT s <t>|EXEC"),
+    ("ATOMIC.SEMRELEASE s a", "ZREM s <total> <a>", "ZREM s <total> <a>"),
+    ("ATOMIC.PUSH list LEFT 3 VALUES a b c", "LPUSH list a b c", "LPUSH list a b c"),
+    ("ATOMIC.POP list LEFT", "LPOP list 1", "LPOP list 1"),
+    ("ATOMIC.POP list RIGHT COUNT 5", "RPOP list 2", "RPOP list 2"),
+    ("ATOMIC.PEXPIRE k 100000 IFEQ 3", "PEXPIREAT k <t> NX NX", "PEXPIREAT k <t>"),
+    ("ATOMIC.PEXPIRE k 200000 XX", "PEXPIREAT k <t> XX", "PEXPIREAT k <t>"),
 ];
 
 fn set(server: &Server, value: &str) {
@@ -51,6 +73,7 @@ fn the_stream_word_by_word_in_both_ways() {
             server.run("FLUSHALL");
             server.run("SET k 1");
             server.run("HSET h f 1");
+            server.run("ZADD z 1 a 1 b 2 c 3 d 4 e");
             set(server, if in_place { "yes" } else { "no" });
             let mut replica = FakeReplica::attach(server);
             for (command, filled, plain) in ROWS {

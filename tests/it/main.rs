@@ -12,6 +12,7 @@ mod docs; // the transcripts of all pages, executed
 mod dropin; // drop-in mode: the server's own script commands on this engine
 mod events; // keyspace events, WATCH and client caches after each change; times in transactions; refusals
 mod functions; // ATOMIC.FUNCTION, ATOMIC.FCALL: function libraries in the server's store, run by the module
+mod growth; // what a command replicates does not grow with its key
 mod harness; // the harness itself, on servers without the module
 mod hostile; // hostile keys, stored bytes and arguments against every command, driven by COMMAND DOCS
 mod in_place; // the setting `replicate-in-place`: the stream word by word in both ways

@@ -5,7 +5,9 @@
 //! Invariants: a refused addition changes nothing; a written value lies within the bounds, whatever the value was before; an outcome that
 //! leaves value and TTL unchanged is a no-op.
 
+use super::codec::Bytes;
 use super::effect::{Effect, Expiry, ExpiryRequest};
+use super::number::Digits;
 use super::time::UnixMs;
 
 #[cfg(test)]
@@ -116,14 +118,14 @@ impl Life {
             Self::SetIfNone(_) if until.is_some() => Expiry::Keep,
             Self::Keep => Expiry::Keep,
             Self::Persist => Expiry::Clear,
-            Self::Set(request) | Self::SetIfNone(request) => request.resolve(now),
+            Self::Set(request) | Self::SetIfNone(request) => request.resolve(|| now),
         }
     }
 }
 
 /// For a counter in a string that expires at `until`: its new expiry time and the effect.
 #[must_use]
-pub fn of_key(count: &Count, life: Life, until: Option<UnixMs>, now: UnixMs) -> (Option<UnixMs>, Effect<Vec<u8>>) {
+pub fn of_key(count: &Count, life: Life, until: Option<UnixMs>, now: UnixMs) -> (Option<UnixMs>, Effect<Bytes>) {
     if count.applied == Applied::Refused {
         return (until, Effect::Keep);
     }
@@ -136,28 +138,31 @@ pub fn of_key(count: &Count, life: Life, until: Option<UnixMs>, now: UnixMs) -> 
     let effect = match (count.before, expiry) {
         (Before::Moved(Some(0)), _) if after == until => Effect::Keep,
         (Before::Moved(Some(0)), Expiry::At(at)) => Effect::Expire(at),
+        (Before::Moved(Some(delta)), Expiry::Keep) => Effect::Add { value: text(count.value), delta },
         (before, expiry) => put(count.value, before == Before::Missing, expiry),
     };
     (after, effect)
 }
 
 /// Stores an integer. A new key has no TTL to keep, and the replication stream says so.
-fn put(value: i64, missing: bool, expiry: Expiry) -> Effect<Vec<u8>> {
+fn put(value: i64, missing: bool, expiry: Expiry) -> Effect<Bytes> {
     let expiry = if missing && expiry == Expiry::Keep { Expiry::Clear } else { expiry };
-    Effect::Put { value: value.to_string().into_bytes(), expiry }
+    Effect::Put { value: text(value), expiry }
+}
+
+fn text(value: i64) -> Bytes {
+    Bytes::from_slice(Digits::new(value).as_bytes())
 }
 
 /// The effect on a counter in a hash field. The change of an existing field is an addition, even if it wraps, so that the field keeps
 /// its own TTL. A field is set only if it is missing or changes by more than 64 bits.
 #[must_use]
-pub fn of_field(count: &Count, field: &[u8]) -> Effect<Vec<u8>> {
+pub fn of_field(count: &Count, field: &[u8]) -> Effect<Bytes> {
     match count.before {
         _ if count.applied == Applied::Refused => Effect::Keep,
         Before::Moved(Some(0)) => Effect::Keep,
-        Before::Moved(Some(delta)) => Effect::AddToField { field: field.to_vec(), delta },
-        Before::Moved(None) | Before::Missing => {
-            Effect::SetField { field: field.to_vec(), value: count.value.to_string().into_bytes() }
-        }
+        Before::Moved(Some(delta)) => Effect::AddToField { field: Bytes::from_slice(field), value: text(count.value), delta },
+        Before::Moved(None) | Before::Missing => Effect::SetField { field: Bytes::from_slice(field), value: text(count.value) },
     }
 }
 
@@ -179,7 +184,7 @@ pub struct Balances {
 
 /// Moves `amount`, not negative, between two counters; a missing one is 0. The effects are those on source and destination.
 #[must_use]
-pub fn transfer(source: Option<i64>, destination: Option<i64>, amount: i64, limits: Limits) -> (Balances, [Effect<Vec<u8>>; 2]) {
+pub fn transfer(source: Option<i64>, destination: Option<i64>, amount: i64, limits: Limits) -> (Balances, [Effect<Bytes>; 2]) {
     let (from, to) = (source.unwrap_or(0), destination.unwrap_or(0));
     let after = from.checked_sub(amount).filter(|left| *left >= limits.min);
     let after = after.zip(to.checked_add(amount).filter(|sum| *sum <= limits.max));

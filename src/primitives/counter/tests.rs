@@ -9,8 +9,8 @@ use crate::primitives::time::DurationMs;
 const NOW: UnixMs = UnixMs(1000);
 const FREE: Rule = Rule { delta: 0, min: i64::MIN, max: i64::MAX, beyond: Beyond::Refuse, init: 0 };
 
-fn put(value: &str, expiry: Expiry) -> Effect<Vec<u8>> {
-    Effect::Put { value: value.as_bytes().to_vec(), expiry }
+fn put(value: &str, expiry: Expiry) -> Effect<Bytes> {
+    Effect::Put { value: Bytes::from_slice(value.as_bytes()), expiry }
 }
 
 #[test]
@@ -56,12 +56,13 @@ fn a_string_keeps_sets_or_loses_its_ttl() {
     let (soon, far) = (Some(UnixMs(1500)), UnixMs(9000));
     let after = ExpiryRequest::After(DurationMs(8000));
     let set = |expiry| put("6", expiry);
+    let add = |delta| Effect::Add { value: Bytes::from_slice(b"6"), delta };
     for (rule, stored, delta, life, until, expected) in [
-        ("kept", Some(5), 1, Life::Keep, soon, (soon, set(Expiry::Keep))),
+        ("kept", Some(5), 1, Life::Keep, soon, (soon, add(1))),
         ("a new key has none to keep", None, 6, Life::Keep, None, (None, set(Expiry::Clear))),
         ("set", Some(5), 1, Life::Set(after), soon, (Some(far), set(Expiry::At(far)))),
         ("removed", Some(5), 1, Life::Persist, soon, (None, set(Expiry::Clear))),
-        ("ENX with a TTL", Some(5), 1, Life::SetIfNone(after), soon, (soon, set(Expiry::Keep))),
+        ("ENX with a TTL", Some(5), 1, Life::SetIfNone(after), soon, (soon, add(1))),
         ("ENX without", Some(5), 1, Life::SetIfNone(after), None, (Some(far), set(Expiry::At(far)))),
         ("ENX on a new key", None, 6, Life::SetIfNone(after), None, (Some(far), set(Expiry::At(far)))),
         ("a new key with 0 is a change", None, 0, Life::Keep, None, (None, put("0", Expiry::Clear))),
@@ -80,8 +81,8 @@ fn a_string_keeps_sets_or_loses_its_ttl() {
 
 #[test]
 fn an_existing_field_gets_a_delta_not_a_value() {
-    let add = |delta| Effect::AddToField { field: b"f".to_vec(), delta };
-    let set = |value: &str| Effect::SetField { field: b"f".to_vec(), value: value.as_bytes().to_vec() };
+    let add = |delta| Effect::AddToField { field: Bytes::from_slice(b"f"), value: text(5 + delta), delta };
+    let set = |value: &str| Effect::SetField { field: Bytes::from_slice(b"f"), value: Bytes::from_slice(value.as_bytes()) };
     let wrap = Rule { delta: 1, max: 6, beyond: Beyond::Wrap(0), ..FREE };
     let to_the_top = Rule { delta: 1, min: i64::MAX, beyond: Beyond::Saturate, ..FREE };
     for (rule, stored, request, expected) in [
@@ -171,15 +172,20 @@ proptest! {
         let (_, effect) = of_key(&count, Life::Keep, None, NOW);
         match &effect {
             Effect::Keep => prop_assert!(count.applied == Applied::Refused || stored == Some(count.value)),
-            Effect::Put { value, .. } => {
-                prop_assert_eq!(value, &count.value.to_string().into_bytes());
+            Effect::Put { value, .. } | Effect::Add { value, .. } => {
+                if let Effect::Add { delta, .. } = &effect {
+                    prop_assert_eq!(stored.unwrap().checked_add(*delta), Some(count.value));
+                }
+                prop_assert_eq!(value, &text(count.value));
                 prop_assert!((rule.min..=rule.max).contains(&count.value));
             }
             other => prop_assert!(false, "{other:?}"),
         }
         match of_field(&count, b"f") {
-            Effect::AddToField { delta, .. } => prop_assert_eq!(stored.unwrap().checked_add(delta), Some(count.value)),
-            Effect::SetField { value, .. } => prop_assert_eq!(value, count.value.to_string().into_bytes()),
+            Effect::AddToField { delta, value, .. } => {
+                prop_assert_eq!((stored.unwrap().checked_add(delta), value), (Some(count.value), text(count.value)))
+            }
+            Effect::SetField { value, .. } => prop_assert_eq!(value, text(count.value)),
             other => prop_assert_eq!(other, effect),
         }
     }

@@ -7,9 +7,13 @@
 //!
 //! Invariants: no member is due early. No two leases have the same token. A decision reads only members that it takes, and one more.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
+use smallvec::SmallVec;
+
+use super::codec::Bytes;
 use super::effect::{Effect, Scheduled};
+use super::few::Few;
 use super::time::{DurationMs, UnixMicros, UnixMs};
 
 mod score;
@@ -30,7 +34,7 @@ pub trait Schedule {
 
     /// The members and their scores in the order of the set. Borrows the set mutably, since a server's key handle holds the state of one
     /// iterator at most.
-    fn ascending(&mut self) -> impl Iterator<Item = (Vec<u8>, Score)>;
+    fn ascending(&mut self) -> impl Iterator<Item = (Bytes, Score)>;
 }
 
 /// A request for members that are due.
@@ -46,7 +50,7 @@ pub struct Take {
 /// A member that was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Taken {
-    pub member: Vec<u8>,
+    pub member: Bytes,
     /// Its score before.
     pub was: Score,
     /// The token of its lease; `None` if it was removed.
@@ -61,16 +65,19 @@ impl Taken {
     }
 }
 
+/// What one request takes; most take one member.
+pub type Batch = SmallVec<[Taken; 1]>;
+
 /// A set with the changes of one or more decisions, not yet written.
 pub struct Draft {
     now: UnixMicros,
-    /// Members that were read and not taken, in the order of the set.
-    read: VecDeque<(Vec<u8>, Score)>,
-    /// How many members of the stored set were read.
-    reached: usize,
-    changes: BTreeMap<Vec<u8>, Change>,
+    /// The first members of the stored set, in its order.
+    read: SmallVec<[(Bytes, Score); 1]>,
+    /// How many of `read` were passed, because they are changed.
+    passed: usize,
+    changes: Few<Bytes, Change>,
     /// The changed members that are in the set after the decisions, in the order of the set.
-    order: BTreeSet<(Score, Vec<u8>)>,
+    order: BTreeSet<(Score, Bytes)>,
     /// The expiry time of a set that must be created again.
     until: Option<UnixMs>,
 }
@@ -85,14 +92,14 @@ struct Change {
 impl Draft {
     #[must_use]
     pub fn new(now: UnixMicros) -> Self {
-        Self { now, read: VecDeque::new(), reached: 0, changes: BTreeMap::new(), order: BTreeSet::new(), until: None }
+        Self { now, read: SmallVec::new(), passed: 0, changes: Few::Empty, order: BTreeSet::new(), until: None }
     }
 
     /// Takes the members that are due, the earliest first.
-    pub fn take(&mut self, stored: &mut impl Schedule, take: Take, tokens: &mut Tokens) -> Vec<Taken> {
+    pub fn take(&mut self, stored: &mut impl Schedule, take: Take, tokens: &mut Tokens) -> Batch {
         let now = self.now.floor_ms();
         let is_due = |score: Score| take.unit.due_at(score).is_some_and(|at| at <= now);
-        let (count, mut taken) = (usize::from(take.count), Vec::new());
+        let (count, mut taken) = (usize::from(take.count), Batch::new());
         while taken.len() < count {
             let likely = count.saturating_sub(taken.len());
             let Some((member, was)) = self.first(stored, likely, is_due).filter(|(_, score)| is_due(*score)) else { break };
@@ -105,10 +112,10 @@ impl Draft {
 
     /// When the earliest member is due; `None` if none ever is.
     pub fn next_due(&self, stored: &mut impl Schedule, unit: Unit) -> Option<UnixMs> {
-        let is_unchanged = |member: &Vec<u8>| !self.changes.contains_key(member);
-        let read = self.read.iter().find(|(member, _)| is_unchanged(member)).map(|(_, score)| *score);
+        let is_unchanged = |member: &Bytes| !self.changes.contains_key(&**member);
+        let read = self.read.iter().skip(self.passed).find(|(member, _)| is_unchanged(member)).map(|(_, score)| *score);
         let unchanged = read.or_else(|| {
-            let mut unread = stored.ascending().skip(self.reached);
+            let mut unread = stored.ascending().skip(self.read.len());
             unread.find(|(member, _)| is_unchanged(member)).map(|(_, score)| score)
         });
         let changed = self.order.first().map(|(score, _)| *score);
@@ -118,7 +125,7 @@ impl Draft {
     /// Puts a member back that its worker never got. Does nothing if the member has been changed since. `until` was the expiry time of the
     /// set when the member was taken.
     pub fn put_back(&mut self, stored: &mut impl Schedule, taken: &Taken, until: Option<UnixMs>) {
-        let current = match self.changes.get(&taken.member) {
+        let current = match self.changes.get(&*taken.member) {
             Some(change) => change.after,
             None => stored.score(&taken.member),
         };
@@ -130,9 +137,10 @@ impl Draft {
 
     /// The changes of the decisions.
     #[must_use]
-    pub fn effect(self) -> Effect<Vec<u8>> {
+    pub fn effect(self) -> Effect<Bytes> {
+        let pops = self.pops();
         let (mut added, mut moved, mut removed) = (Vec::new(), Vec::new(), Vec::new());
-        for (member, change) in self.changes {
+        for (member, change) in self.changes.into_entries() {
             match (change.before, change.after) {
                 (None, Some(score)) => added.push((member, score)),
                 (Some(before), Some(score)) if before != score => moved.push((member, score)),
@@ -143,46 +151,58 @@ impl Draft {
         if added.is_empty() && moved.is_empty() && removed.is_empty() {
             return Effect::Keep;
         }
-        Effect::Schedule(Scheduled { added, moved, removed, until: self.until })
+        Effect::Schedule(Scheduled { added, moved, removed, pops, until: self.until })
+    }
+
+    /// Whether the one change is the removal of the first member.
+    fn pops(&self) -> bool {
+        match (&self.changes, self.read.first()) {
+            (Few::One(member, Change { before: Some(_), after: None }), Some((first, _))) => member == first,
+            _ => false,
+        }
     }
 
     /// The first member in the order of the set. If the set must be read, reads up to `likely` members, as long as they are due: the caller
     /// is likely to take that many.
-    fn first(&mut self, stored: &mut impl Schedule, likely: usize, is_due: impl Fn(Score) -> bool) -> Option<(Vec<u8>, Score)> {
+    fn first(&mut self, stored: &mut impl Schedule, likely: usize, is_due: impl Fn(Score) -> bool) -> Option<(Bytes, Score)> {
         loop {
-            while self.read.front().is_some_and(|(member, _)| self.changes.contains_key(member)) {
-                self.read.pop_front();
+            while self.read.get(self.passed).is_some_and(|(member, _)| self.changes.contains_key(&**member)) {
+                self.passed = self.passed.saturating_add(1);
             }
-            let before = self.reached;
-            if !self.read.is_empty() {
+            let before = self.read.len();
+            if self.passed < before {
                 break;
             }
             // A read passes over all members that were read before, so it reads as many again.
             for found in stored.ascending().skip(before).take(likely.max(before)) {
                 let more = is_due(found.1);
-                self.read.push_back(found);
-                self.reached = self.reached.saturating_add(1);
+                self.read.push(found);
                 if !more {
                     break;
                 }
             }
-            if self.reached == before {
+            if self.read.len() == before {
                 break;
             }
         }
         let changed = self.order.first().map(|(score, member)| (*score, member));
-        let read = self.read.front().map(|(member, score)| (*score, member));
+        let read = self.read.get(self.passed).map(|(member, score)| (*score, member));
         let (score, member) = changed.into_iter().chain(read).min()?;
-        Some((member.clone(), score))
+        Some((Bytes::from_slice(member), score))
     }
 
     fn set(&mut self, member: &[u8], before: Option<Score>, after: Option<Score>) {
-        let change = self.changes.entry(member.to_vec()).or_insert(Change { before, after: before });
-        if let Some(old) = change.after {
-            self.order.remove(&(old, member.to_vec()));
+        let member = Bytes::from_slice(member);
+        match self.changes.get_mut(&*member) {
+            None => self.changes.insert(Bytes::from_slice(&member), Change { before, after }),
+            Some(change) => {
+                if let Some(old) = change.after {
+                    self.order.remove(&(old, Bytes::from_slice(&member)));
+                }
+                change.after = after;
+            }
         }
-        change.after = after;
-        self.order.extend(after.map(|after| (after, member.to_vec())));
+        self.order.extend(after.map(|after| (after, member)));
     }
 }
 

@@ -14,23 +14,23 @@ const NOW: u64 = 1_796_083_200_000;
 /// A sorted set as its definition: members with scores. Counts the members that are read.
 #[derive(Debug, Clone, Default)]
 struct Set {
-    scores: BTreeMap<Vec<u8>, Score>,
+    scores: BTreeMap<Bytes, Score>,
     read: Cell<usize>,
 }
 
 impl Set {
     fn of(members: &[(&str, f64)]) -> Self {
-        let scores = members.iter().map(|(member, value)| (member.as_bytes().to_vec(), score(*value))).collect();
+        let scores = members.iter().map(|(member, value)| (Bytes::from_slice(member.as_bytes()), score(*value))).collect();
         Self { scores, read: Cell::new(0) }
     }
 
-    fn order(&self) -> Vec<(Score, Vec<u8>)> {
+    fn order(&self) -> Vec<(Score, Bytes)> {
         let mut order: Vec<_> = self.scores.iter().map(|(member, score)| (*score, member.clone())).collect();
         order.sort();
         order
     }
 
-    fn apply(&mut self, effect: Effect<Vec<u8>>) {
+    fn apply(&mut self, effect: Effect<Bytes>) {
         let Effect::Schedule(Scheduled { added, moved, removed, .. }) = effect else { return assert_eq!(effect, Effect::Keep) };
         for (member, score) in added {
             assert_eq!(self.scores.insert(member, score), None, "added a member that is there");
@@ -52,7 +52,7 @@ impl Schedule for Set {
         self.scores.get(member).copied()
     }
 
-    fn ascending(&mut self) -> impl Iterator<Item = (Vec<u8>, Score)> {
+    fn ascending(&mut self) -> impl Iterator<Item = (Bytes, Score)> {
         let order = self.order();
         order.into_iter().map(|(score, member)| (member, score)).inspect(|_| self.read.set(self.read.get() + 1))
     }
@@ -75,7 +75,7 @@ fn leasing(count: u16, ms: u64) -> Take {
 }
 
 /// Takes from the set and writes the effect.
-fn take(set: &mut Set, now: UnixMicros, take: Take, tokens: &mut Tokens) -> Vec<Taken> {
+fn take(set: &mut Set, now: UnixMicros, take: Take, tokens: &mut Tokens) -> Batch {
     let mut draft = Draft::new(now);
     let taken = draft.take(set, take, tokens);
     set.apply(draft.effect());
@@ -158,7 +158,7 @@ fn the_earliest_members_are_taken_first() {
     }
     let mut empty = Set::default();
     assert_eq!(Draft::new(at(NOW)).effect(), Effect::Keep);
-    assert_eq!(take(&mut empty, at(NOW), removing(9, Unit::Millis), &mut Tokens::new(0)), []);
+    assert_eq!(take(&mut empty, at(NOW), removing(9, Unit::Millis), &mut Tokens::new(0)).to_vec(), []);
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn a_decision_reads_only_what_it_takes_and_one_more() {
     for (due, count, expected) in [(0, 1000, 1), (3, 1000, 4), (5000, 1, 1), (5000, 1000, 1000), (3, 3, 3)] {
         let mut set = Set::default();
         for (number, member) in members.iter().enumerate() {
-            set.scores.insert(member.as_bytes().to_vec(), score(if number < due { 1.0 } else { 9.0 }));
+            set.scores.insert(Bytes::from_slice(member.as_bytes()), score(if number < due { 1.0 } else { 9.0 }));
         }
         assert_eq!(
             Draft::new(at(5)).take(&mut set, removing(count, Unit::Millis), &mut Tokens::new(0)).len(),
@@ -177,7 +177,7 @@ fn a_decision_reads_only_what_it_takes_and_one_more() {
     }
     // A thousand waiters served in one visit do not read the set a thousand times.
     let mut set = Set::default();
-    set.scores.extend(members.iter().map(|member| (member.as_bytes().to_vec(), score(1.0))));
+    set.scores.extend(members.iter().map(|member| (Bytes::from_slice(member.as_bytes()), score(1.0))));
     let (mut draft, mut tokens) = (Draft::new(at(5)), Tokens::new(0));
     for _ in 0..1000 {
         assert_eq!(draft.take(&mut set, removing(1, Unit::Millis), &mut tokens).len(), 1);
@@ -192,7 +192,7 @@ fn a_leased_member_is_due_again_when_its_lease_ends() {
     let leased = take(&mut set, at(NOW), leasing(1, 500), &mut tokens);
     let token = leased[0].lease.unwrap();
     assert_eq!(set.scores[&b"job"[..]], token);
-    assert_eq!(take(&mut set, at(NOW + 500), leasing(1, 500), &mut tokens), []);
+    assert_eq!(take(&mut set, at(NOW + 500), leasing(1, 500), &mut tokens).to_vec(), []);
     let again = take(&mut set, at(NOW + 501), leasing(1, 500), &mut tokens);
     assert_eq!((names(&again).as_str(), again[0].was), ("job", token));
 }
@@ -224,7 +224,7 @@ fn a_member_is_put_back_unless_it_was_changed() {
         let mut set = Set::of(&due);
         let taken = take(&mut set, at(NOW), lease, &mut tokens);
         // Meanwhile another client schedules `b`.
-        set.scores.insert(b"b".to_vec(), score(7.0));
+        set.scores.insert(Bytes::from_slice(b"b"), score(7.0));
         let mut draft = Draft::new(at(NOW));
         taken.iter().for_each(|taken| draft.put_back(&mut set, taken, None));
         set.apply(draft.effect());
@@ -233,7 +233,11 @@ fn a_member_is_put_back_unless_it_was_changed() {
     // Only a set that is created again gets its expiry time again.
     let until = |set: &mut Set, member: &str| {
         let mut draft = Draft::new(at(NOW));
-        draft.put_back(set, &Taken { member: member.into(), was: score(1.0), lease: None }, Some(UnixMs(NOW + 5)));
+        draft.put_back(
+            set,
+            &Taken { member: Bytes::from_slice(member.as_bytes()), was: score(1.0), lease: None },
+            Some(UnixMs(NOW + 5)),
+        );
         let Effect::Schedule(Scheduled { until, added, .. }) = draft.effect() else { return (None, 0) };
         (until, added.len())
     };
@@ -331,7 +335,7 @@ proptest! {
         now in 0..30_u64,
     ) {
         let mut set = Set::default();
-        set.scores.extend(scores.iter().map(|(member, value)| (member.as_bytes().to_vec(), score(f64::from(*value)))));
+        set.scores.extend(scores.iter().map(|(member, value)| (Bytes::from_slice(member.as_bytes()), score(f64::from(*value)))));
         let (mut naive, mut draft, mut tokens, mut taken) = (set.clone(), Draft::new(at(now)), Tokens::new(0), Vec::new());
         for (action, count, lease, oldest) in program {
             if action > 0 {

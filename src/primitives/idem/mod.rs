@@ -7,7 +7,7 @@
 //! changes; a request with another fingerprint never gets the response. A client that sends a request again, because its reply was lost,
 //! gets the same answer if it named its attempt, and its lease does not get longer.
 
-use super::codec::{Corrupt, Reader, put_uint};
+use super::codec::{Bytes, Corrupt, Reader, put_uint};
 use super::effect::{Effect, Expiry};
 use super::lock::MAX_FENCE;
 use super::time::{DurationMs, UnixMs};
@@ -68,7 +68,7 @@ impl Token {
         if number <= MAX_FENCE { Ok(Self::Number(number)) } else { Err(Corrupt) }
     }
 
-    fn encode(&self, out: &mut Vec<u8>) {
+    fn encode(&self, out: &mut Bytes) {
         match self {
             Self::Number(number) => {
                 put_counted(out, b"", 1);
@@ -130,20 +130,20 @@ impl Record {
     }
 }
 
-fn encode_in_flight(fingerprint: &[u8], token: &Token, deadline: UnixMs) -> Vec<u8> {
+fn encode_in_flight(fingerprint: &[u8], token: &Token, deadline: UnixMs) -> Bytes {
     let mut out = head(IN_FLIGHT, fingerprint, token);
     put_uint(&mut out, deadline.0.into(), 6);
     out
 }
 
-fn encode_done(fingerprint: &[u8], token: &Token, response: &[u8]) -> Vec<u8> {
+fn encode_done(fingerprint: &[u8], token: &Token, response: &[u8]) -> Bytes {
     let mut out = head(DONE, fingerprint, token);
     put_counted(&mut out, response, 6);
     out
 }
 
-fn head(phase: u8, fingerprint: &[u8], token: &Token) -> Vec<u8> {
-    let mut out = MAGIC.to_vec();
+fn head(phase: u8, fingerprint: &[u8], token: &Token) -> Bytes {
+    let mut out = Bytes::from_slice(MAGIC);
     out.push(phase);
     put_counted(&mut out, fingerprint, 1);
     token.encode(&mut out);
@@ -155,9 +155,9 @@ fn counted(reader: &mut Reader, width: usize) -> Result<Vec<u8>, Corrupt> {
     Ok(reader.bytes(len)?.to_vec())
 }
 
-fn put_counted(out: &mut Vec<u8>, bytes: &[u8], width: usize) {
+fn put_counted(out: &mut Bytes, bytes: &[u8], width: usize) {
     put_uint(out, u128::try_from(bytes.len()).unwrap_or(0), width);
-    out.extend(bytes);
+    out.extend_from_slice(bytes);
 }
 
 /// The outcome of [`begin`].
@@ -178,13 +178,7 @@ pub enum Begun {
 
 /// Begins an attempt with a `lease`, unless the request is in flight or done. A number as `token` is raised above the one in the record.
 #[must_use]
-pub fn begin(
-    stored: Option<Record>,
-    fingerprint: &[u8],
-    lease: DurationMs,
-    token: Token,
-    now: UnixMs,
-) -> (Begun, Effect<Vec<u8>>) {
+pub fn begin(stored: Option<Record>, fingerprint: &[u8], lease: DurationMs, token: Token, now: UnixMs) -> (Begun, Effect<Bytes>) {
     let mismatch = stored.as_ref().is_some_and(|record| record.fingerprint != fingerprint);
     let begun = match stored.map(|record| record.phase) {
         Some(Phase::InFlight { token: last, deadline }) if deadline <= now => {
@@ -202,7 +196,7 @@ pub fn begin(
     (begun, Effect::Keep)
 }
 
-fn started(fingerprint: &[u8], lease: DurationMs, token: Token, now: UnixMs) -> (Begun, Effect<Vec<u8>>) {
+fn started(fingerprint: &[u8], lease: DurationMs, token: Token, now: UnixMs) -> (Begun, Effect<Bytes>) {
     let deadline = now.plus(lease);
     let value = encode_in_flight(fingerprint, &token, deadline);
     (Begun::Held { token, deadline }, Effect::Put { value, expiry: Expiry::At(deadline) })
@@ -231,7 +225,7 @@ impl Ended {
 
 /// Stores the response of the attempt `given` and keeps it for `keep`. The attempt that has stored one already has ended: nothing changes.
 #[must_use]
-pub fn end(stored: Option<Record>, given: &[u8], response: &[u8], keep: DurationMs, now: UnixMs) -> (Ended, Effect<Vec<u8>>) {
+pub fn end(stored: Option<Record>, given: &[u8], response: &[u8], keep: DurationMs, now: UnixMs) -> (Ended, Effect<Bytes>) {
     match stored {
         None => (Ended::NoSuchKey, Effect::Keep),
         Some(Record { fingerprint, phase: Phase::InFlight { token, deadline } }) if deadline > now && token.text() == given => {
@@ -247,7 +241,7 @@ pub fn end(stored: Option<Record>, given: &[u8], response: &[u8], keep: Duration
 
 /// Abandons the attempt `given`, so that the request can be retried.
 #[must_use]
-pub fn abort(stored: Option<Record>, given: &[u8], now: UnixMs) -> (Ended, Effect<Vec<u8>>) {
+pub fn abort(stored: Option<Record>, given: &[u8], now: UnixMs) -> (Ended, Effect<Bytes>) {
     match stored {
         None => (Ended::NoSuchKey, Effect::Keep),
         Some(Record { phase: Phase::InFlight { token, deadline }, .. }) if deadline > now && token.text() == given => {

@@ -33,17 +33,18 @@ fn held(token: Token, deadline: u64) -> Begun {
     Begun::Held { token, deadline: UnixMs(deadline) }
 }
 
-fn stored(effect: &Effect<Vec<u8>>) -> (Record, UnixMs) {
+fn stored(effect: &Effect<Bytes>) -> (Record, UnixMs) {
     let Effect::Put { value, expiry: Expiry::At(until) } = effect else { panic!("no record is written: {effect:?}") };
     (Record::decode(value, Some(*until)).unwrap(), *until)
 }
 
 fn encode(record: &Record) -> Vec<u8> {
-    match &record.phase {
+    let bytes = match &record.phase {
         Phase::InFlight { token, deadline } => encode_in_flight(&record.fingerprint, token, *deadline),
         Phase::Done { token: Some(token), response, .. } => encode_done(&record.fingerprint, token, response),
         Phase::Done { token: None, .. } => panic!("version 1 is no longer written"),
-    }
+    };
+    bytes.into_vec()
 }
 
 #[test]
@@ -347,7 +348,7 @@ proptest! {
                 };
                 prop_assert!(time == 0 || effect == Effect::Keep, "a resend wrote {:?}", effect);
                 key = match effect {
-                    Effect::Put { value, expiry: Expiry::At(until) } => Some((value, until)),
+                    Effect::Put { value, expiry: Expiry::At(until) } => Some((value.into_vec(), until)),
                     Effect::Delete => None,
                     _ => live,
                 };

@@ -1,7 +1,9 @@
 //! Decisions about one lock: its key is read once, changed any number of times and written once.
 
+use smallvec::smallvec;
+
 use super::{Holder, LARGE, Lock, MAX_FENCE, Mode, Stored};
-use crate::primitives::codec::Corrupt;
+use crate::primitives::codec::{Bytes, Corrupt, Name};
 use crate::primitives::effect::Effect;
 use crate::primitives::time::{DurationMs, UnixMs};
 
@@ -55,12 +57,10 @@ pub enum Release {
 /// A lock with the changes of one or more decisions, not yet written.
 pub struct Draft {
     now: UnixMs,
-    /// The expiry time of the stored key.
-    expires: Option<UnixMs>,
     /// Every holder in it has a valid lease.
     stored: Option<Stored>,
     /// The stored bytes of a large lock.
-    large: Option<Vec<u8>>,
+    large: Option<Bytes>,
     /// The highest fence in the key.
     seen: u64,
     change: Change,
@@ -75,20 +75,23 @@ enum Change {
 }
 
 impl Draft {
-    /// Starts with the stored lock, without the leases that have ended. Their removal alone is not written. `expires` is the expiry time of
-    /// the key, which another client may have changed.
+    /// Starts with the stored lock, without the leases that have ended. Their removal alone is not written.
     #[must_use]
-    pub fn new(stored: Option<Stored>, expires: Option<UnixMs>, now: UnixMs) -> Self {
+    pub fn new(stored: Option<Stored>, now: UnixMs) -> Self {
         let seen = stored.as_ref().and_then(Stored::fence).unwrap_or(0);
-        let (stored, large) = match stored {
-            Some(Stored::Ours(lock)) if lock.holders.len() >= LARGE => {
-                let bytes = lock.encode();
-                (lock.vacated(now).map(Stored::Ours), Some(bytes))
+        let mut draft = Self { now, stored, large: None, seen, change: Change::Nothing };
+        if let Some(Stored::Ours(lock)) = &mut draft.stored {
+            let is_held = if lock.holders.len() >= LARGE {
+                draft.large = Some(lock.encode());
+                lock.vacate(now)
+            } else {
+                lock.retain_valid(now)
+            };
+            if !is_held {
+                draft.stored = None;
             }
-            Some(Stored::Ours(lock)) => (lock.valid(now).map(Stored::Ours), None),
-            other => (other, None),
-        };
-        Self { now, expires, stored, large, seen, change: Change::Nothing }
+        }
+        draft
     }
 
     /// The fence of a new ownership: `issued`, or the next above the stored fence if that is higher.
@@ -111,10 +114,10 @@ impl Draft {
     }
 
     /// Acquires the lock, joins its readers, or acquires it again as its owner. A new ownership gets the [`Self::next_fence`], and fails if
-    /// that exceeds [`MAX_FENCE`].
-    pub fn claim(&mut self, claim: Claim<'_>, issued: u64) -> Result<Claimed, Corrupt> {
+    /// that exceeds [`MAX_FENCE`]. `expires` is the expiry time of the key, which another client may have changed.
+    pub fn claim(&mut self, claim: Claim<'_>, issued: u64, expires: impl FnOnce() -> Option<UnixMs>) -> Result<Claimed, Corrupt> {
         if self.is_held_by(claim.owner) {
-            return self.claim_again(claim, issued);
+            return self.claim_again(claim, issued, expires());
         }
         match &self.stored {
             None => {}
@@ -122,14 +125,14 @@ impl Draft {
             Some(_) => return Ok(Claimed::Held),
         }
         let fence = self.issue(issued)?;
-        let holder = Holder { owner: claim.owner.to_vec(), holds: 1, deadline: self.now.plus(claim.lease), fence };
+        let holder = Holder { owner: Name::from_slice(claim.owner), holds: 1, deadline: self.now.plus(claim.lease), fence };
         let answer = granted(&holder, 1, self.now);
         match &mut self.stored {
             Some(Stored::Ours(lock)) => {
                 lock.fence = fence;
                 lock.add(holder);
             }
-            stored => *stored = Some(Stored::Ours(Lock { mode: claim.mode, fence, holders: vec![holder] })),
+            stored => *stored = Some(Stored::Ours(Lock { mode: claim.mode, fence, holders: smallvec![holder] })),
         }
         self.change = Change::State;
         Ok(answer)
@@ -137,7 +140,7 @@ impl Draft {
 
     /// Acquires the lock for an owner that holds it. Never shortens the lease. An exclusive owner that asks for shared mode stays exclusive.
     /// The only reader that asks for exclusive mode becomes the exclusive owner, which is a new ownership.
-    fn claim_again(&mut self, claim: Claim<'_>, issued: u64) -> Result<Claimed, Corrupt> {
+    fn claim_again(&mut self, claim: Claim<'_>, issued: u64, expires: Option<UnixMs>) -> Result<Claimed, Corrupt> {
         let upgrades = claim.mode == Mode::Exclusive && self.exclusive_fence(claim.owner).is_none();
         if upgrades && let Some(until) = self.last_lease_of_others(claim.owner) {
             return Ok(Claimed::HeldTogether { until });
@@ -149,7 +152,7 @@ impl Draft {
             lock.holders.retain(|holder| holder.holds > 0);
         }
         lock.fence = fence.unwrap_or(lock.fence);
-        let Some(holder) = lock.holders.iter_mut().find(|holder| holder.holds > 0 && holder.owner == claim.owner) else {
+        let Some(holder) = lock.holders.iter_mut().find(|holder| holder.holds > 0 && *holder.owner == *claim.owner) else {
             return Ok(Claimed::Held);
         };
         let (holds, deadline) = (holder.holds, holder.deadline);
@@ -161,7 +164,7 @@ impl Draft {
         let answer = granted(holder, holder.holds.saturating_sub(holds), self.now);
         let changed = fence.is_some() || (holder.holds, holder.deadline) != (holds, deadline);
         // A grant also restores the TTL of the key.
-        if changed || self.expires != Some(lock.deadline()) {
+        if changed || expires != Some(lock.deadline()) {
             self.change = Change::State;
         }
         Ok(answer)
@@ -180,7 +183,7 @@ impl Draft {
     /// When the last lease of the owners besides `owner` ends; `None` if there are none.
     fn last_lease_of_others(&self, owner: &[u8]) -> Option<UnixMs> {
         match &self.stored {
-            Some(Stored::Ours(lock)) => lock.taken().filter(|holder| holder.owner != owner).map(|holder| holder.deadline).max(),
+            Some(Stored::Ours(lock)) => lock.taken().filter(|holder| *holder.owner != *owner).map(|holder| holder.deadline).max(),
             _ => None,
         }
     }
@@ -209,7 +212,7 @@ impl Draft {
 
     /// Releases the lock. Returns the holds that the owner has left, or `None` if it was not an owner.
     pub fn release(&mut self, owner: &[u8], release: Release) -> Option<u32> {
-        if matches!(&self.stored, Some(Stored::Foreign { token, .. }) if token == owner) {
+        if matches!(&self.stored, Some(Stored::Foreign { token, .. }) if **token == *owner) {
             self.stored = None;
             self.change = Change::State;
             return Some(0);
@@ -232,7 +235,7 @@ impl Draft {
 
     fn give_back(&mut self, owner: &[u8], holds: u32) {
         let Some(Stored::Ours(lock)) = &mut self.stored else { return };
-        for holder in lock.holders.iter_mut().filter(|holder| holder.owner == owner) {
+        for holder in lock.holders.iter_mut().filter(|holder| *holder.owner == *owner) {
             holder.holds = holder.holds.saturating_sub(holds);
         }
         if lock.taken().next().is_none() {
@@ -245,12 +248,12 @@ impl Draft {
     pub fn renew(&mut self, owner: &[u8], lease: DurationMs) -> Option<DurationMs> {
         let deadline = self.now.plus(lease);
         match &mut self.stored {
-            Some(Stored::Foreign { token, until }) if token == owner => {
+            Some(Stored::Foreign { token, until }) if **token == *owner => {
                 *until = Some(deadline);
                 self.change = Change::End(deadline);
             }
             Some(Stored::Ours(lock)) => {
-                lock.holders.iter_mut().find(|holder| holder.holds > 0 && holder.owner == owner)?.deadline = deadline;
+                lock.holders.iter_mut().find(|holder| holder.holds > 0 && *holder.owner == *owner)?.deadline = deadline;
                 self.change = Change::State;
             }
             _ => return None,
@@ -263,7 +266,7 @@ impl Draft {
     pub fn keep(&mut self, owner: &[u8], fence: u64, lease: DurationMs) -> Option<UnixMs> {
         let deadline = self.now.plus(lease);
         let Some(Stored::Ours(lock)) = &mut self.stored else { return None };
-        let holds = |holder: &&mut Holder| holder.holds > 0 && holder.owner == owner && holder.fence == fence;
+        let holds = |holder: &&mut Holder| holder.holds > 0 && *holder.owner == *owner && holder.fence == fence;
         let holder = lock.holders.iter_mut().find(holds)?;
         if holder.deadline < deadline {
             holder.deadline = deadline;
@@ -274,14 +277,14 @@ impl Draft {
 
     fn holder(&self, owner: &[u8]) -> Option<&Holder> {
         match &self.stored {
-            Some(Stored::Ours(lock)) => lock.taken().find(|holder| holder.owner == owner),
+            Some(Stored::Ours(lock)) => lock.taken().find(|holder| *holder.owner == *owner),
             _ => None,
         }
     }
 
     /// The one write that stores the changes.
     #[must_use]
-    pub fn effect(self) -> Effect<Vec<u8>> {
+    pub fn effect(self) -> Effect<Bytes> {
         match (self.change, self.stored) {
             (Change::State, Some(Stored::Ours(lock))) => lock.write(self.large.as_deref()),
             (Change::State, None) => Effect::Delete,

@@ -12,7 +12,9 @@
 //! even if no client has acquired the lock since. A new ownership gets a fence above every fence that the caller or the stored lock has
 //! seen. An owner that acquires the lock again keeps its holds and its fence, unless the request asks for more.
 
-use super::codec::{Corrupt, Reader, put_uint};
+use smallvec::SmallVec;
+
+use super::codec::{Bytes, Corrupt, Name, Reader, Writer};
 use super::effect::{Effect, Expiry, differences};
 use super::time::UnixMs;
 
@@ -42,6 +44,11 @@ const LARGE: usize = 16;
 
 const MAGIC: &[u8] = b"\xa7LK\x01";
 
+/// Before the first holder: magic, mode, fence and number of places.
+const HEADER_BYTES: usize = 4 + 1 + 8 + 2;
+/// Beside the owner of a place: the owner's length, holds, deadline and fence.
+const PLACE_BYTES: usize = 1 + 4 + 6 + 8;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     Exclusive,
@@ -52,7 +59,7 @@ pub enum Mode {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
     /// The name that the client gave, 1 to [`MAX_OWNER_BYTES`] bytes.
-    pub owner: Vec<u8>,
+    pub owner: Name,
     /// How many releases the owner needs. 0 marks a free place; only shared locks have one.
     pub holds: u32,
     /// The end of the lease.
@@ -68,7 +75,7 @@ pub struct Lock {
     /// The highest fence of its holders, past ones included.
     pub fence: u64,
     /// At least one has holds.
-    pub holders: Vec<Holder>,
+    pub holders: SmallVec<[Holder; 1]>,
 }
 
 /// The value of a lock's key.
@@ -77,7 +84,7 @@ pub enum Stored {
     Ours(Lock),
     /// The lock of a client that used `SET key token NX PX ms`.
     Foreign {
-        token: Vec<u8>,
+        token: Name,
         /// The expiry time of the key, if it has one.
         until: Option<UnixMs>,
     },
@@ -90,9 +97,13 @@ pub fn is_ours(bytes: &[u8]) -> bool {
 }
 
 impl Stored {
-    /// Fails on bytes that have this module's header and are not a lock.
-    pub fn decode(bytes: &[u8], until: Option<UnixMs>) -> Result<Self, Corrupt> {
-        if is_ours(bytes) { Ok(Self::Ours(Lock::decode(bytes)?)) } else { Ok(Self::Foreign { token: bytes.to_vec(), until }) }
+    /// Fails on bytes that have this module's header and are not a lock. `until`, the expiry time of the key, is that of a foreign lock.
+    pub fn decode(bytes: &[u8], until: impl FnOnce() -> Option<UnixMs>) -> Result<Self, Corrupt> {
+        if is_ours(bytes) {
+            Ok(Self::Ours(Lock::decode(bytes)?))
+        } else {
+            Ok(Self::Foreign { token: Name::from_slice(bytes), until: until() })
+        }
     }
 
     #[must_use]
@@ -119,23 +130,24 @@ impl Lock {
         if fence > MAX_FENCE || !(1..=most).contains(&count) {
             return Err(Corrupt);
         }
-        let holders = (0..count).map(|_| Holder::decode(&mut reader)).collect::<Result<Vec<_>, _>>()?;
+        let mut lock = Self { mode, fence, holders: SmallVec::new() };
+        for _ in 0..count {
+            lock.holders.push(Holder::decode(&mut reader)?);
+        }
         reader.finish()?;
-        let lock = Self { mode, fence, holders };
         let credible = lock.holders.iter().all(|holder| holder.fence <= fence);
         if credible && (1..=MAX_HOLDERS).contains(&lock.taken().count()) { Ok(lock) } else { Err(Corrupt) }
     }
 
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(64);
-        out.extend(MAGIC);
-        put_uint(&mut out, if self.mode == Mode::Exclusive { 0 } else { 1 }, 1);
-        put_uint(&mut out, self.fence.into(), 8);
-        put_uint(&mut out, u128::try_from(self.holders.len()).unwrap_or(0), 2);
-        for holder in &self.holders {
-            holder.encode(&mut out);
-        }
-        out
+    fn encode(&self) -> Bytes {
+        let holders: usize = self.holders.iter().map(Holder::encoded_len).sum();
+        Writer::fill(HEADER_BYTES.saturating_add(holders), |out| {
+            out.bytes(MAGIC);
+            out.uint::<1>(if self.mode == Mode::Exclusive { 0 } else { 1 });
+            out.uint::<8>(self.fence);
+            out.uint::<2>(u64::try_from(self.holders.len()).unwrap_or(0));
+            self.holders.iter().for_each(|holder| holder.encode(out));
+        })
     }
 
     fn taken(&self) -> impl Iterator<Item = &Holder> {
@@ -153,19 +165,19 @@ impl Lock {
         self.taken().map(|holder| holder.deadline).max().unwrap_or(UnixMs(0))
     }
 
-    /// Removes free places and the holders whose lease has ended. `None` if no holder is left.
+    /// Removes free places and the holders whose lease has ended. False if no holder is left.
     #[must_use]
-    pub fn valid(mut self, now: UnixMs) -> Option<Self> {
+    pub fn retain_valid(&mut self, now: UnixMs) -> bool {
         self.holders.retain(|holder| holder.holds > 0 && holder.deadline > now);
-        if self.holders.is_empty() { None } else { Some(self) }
+        !self.holders.is_empty()
     }
 
-    /// Frees the places of the holders whose lease has ended. `None` if no holder is left.
-    fn vacated(mut self, now: UnixMs) -> Option<Self> {
+    /// Frees the places of the holders whose lease has ended. False if no holder is left.
+    fn vacate(&mut self, now: UnixMs) -> bool {
         for holder in self.holders.iter_mut().filter(|holder| holder.deadline <= now) {
             holder.holds = 0;
         }
-        if self.taken().next().is_none() { None } else { Some(self) }
+        self.taken().next().is_some()
     }
 
     /// Puts a new holder into a free place of the same size, or into a new place at the end. The other places do not move.
@@ -179,14 +191,15 @@ impl Lock {
 
     /// The write that turns the stored bytes `before` into this lock. It writes the parts that differ if they are few. It writes the whole
     /// lock, without free places, if the lock is small or most of its places are free.
-    fn write(mut self, before: Option<&[u8]>) -> Effect<Vec<u8>> {
+    fn write(mut self, before: Option<&[u8]>) -> Effect<Bytes> {
         let until = self.deadline();
-        let taken = self.taken().count();
-        if let Some(before) = before
-            && self.holders.len().saturating_sub(taken) <= taken
-            && let Some(parts) = differences(before, &self.encode())
-        {
-            return if parts.is_empty() { Effect::Expire(until) } else { Effect::Patch { parts, until } };
+        if let Some(before) = before {
+            let taken = self.taken().count();
+            if self.holders.len().saturating_sub(taken) <= taken
+                && let Some(parts) = differences(before, &self.encode())
+            {
+                return if parts.is_empty() { Effect::Expire(until) } else { Effect::Patch { parts, until } };
+            }
         }
         self.holders.retain(|holder| holder.holds > 0);
         Effect::Put { value: self.encode(), expiry: Expiry::At(until) }
@@ -196,18 +209,22 @@ impl Lock {
 impl Holder {
     fn decode(reader: &mut Reader) -> Result<Self, Corrupt> {
         let len = usize::try_from(reader.u64(1)?).map_err(|_| Corrupt)?;
-        let owner = reader.bytes(len)?.to_vec();
+        let owner = Name::from_slice(reader.bytes(len)?);
         let holds = u32::try_from(reader.u64(4)?).map_err(|_| Corrupt)?;
         let deadline = UnixMs(reader.u64(6)?);
         let fence = reader.u64(8)?;
         if owner.is_empty() { Err(Corrupt) } else { Ok(Self { owner, holds, deadline, fence }) }
     }
 
-    fn encode(&self, out: &mut Vec<u8>) {
-        put_uint(out, u128::try_from(self.owner.len()).unwrap_or(0), 1);
-        out.extend(&self.owner);
-        put_uint(out, self.holds.into(), 4);
-        put_uint(out, self.deadline.0.into(), 6);
-        put_uint(out, self.fence.into(), 8);
+    fn encoded_len(&self) -> usize {
+        self.owner.len().saturating_add(PLACE_BYTES)
+    }
+
+    fn encode(&self, out: &mut Writer<'_>) {
+        out.uint::<1>(u64::try_from(self.owner.len()).unwrap_or(0));
+        out.bytes(&self.owner);
+        out.uint::<4>(self.holds.into());
+        out.uint::<6>(self.deadline.0);
+        out.uint::<8>(self.fence);
     }
 }

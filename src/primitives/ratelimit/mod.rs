@@ -17,6 +17,7 @@
 mod bucket;
 mod fixed;
 mod log;
+mod lone;
 mod ring;
 mod sliding;
 mod state;
@@ -32,10 +33,9 @@ pub use state::{FORMAT, MAX_NAME, MAX_POLICIES, State};
 
 use smallvec::SmallVec;
 
-use self::state::Record;
-use self::usage::{Limiter, Usage};
-use super::codec::Corrupt;
-use super::effect::{Effect, Expiry};
+use self::usage::Limiter;
+use super::codec::{Bytes, Corrupt};
+use super::effect::Effect;
 use super::time::{DurationMs, UnixMicros};
 
 /// The largest capacity, limit, refill and amount. [`MAX_LOG`] is the limit of LOG.
@@ -177,49 +177,23 @@ pub fn decide(
     policies: &[Policy<'_>],
     request: Request,
     now: UnixMicros,
-) -> Result<(Decision, Effect<Vec<u8>>), Corrupt> {
-    match (policies, request) {
-        (&[Policy { kind: Kind::Bucket(bucket), name: None }], Request::Charge(amount @ 1..)) => match state::lone_bucket(stored)
-        {
-            Some(record) => Ok(charge_bucket(bucket, record, Ask { amount, capacities: 1 }, now)),
-            None => decide_any(stored, policies, request, now),
-        },
-        _ => decide_any(stored, policies, request, now),
+) -> Result<(Decision, Effect<Bytes>), Corrupt> {
+    if let (&[Policy { kind, name: None }], Request::Charge(amount @ 1..)) = (policies, request)
+        && let Some(decided) = lone::charge(stored, kind, Ask { amount, capacities: 1 }, now)
+    {
+        return Ok(decided);
     }
-}
-
-/// [`decide`] for the most common limiter, a single bucket: the same outcome without the cost of a [`Limiter`].
-fn charge_bucket(bucket: Bucket, record: Option<Record<'_>>, ask: Ask, now: UnixMicros) -> (Decision, Effect<Vec<u8>>) {
-    let mut used = Usage::bucket(bucket, record.as_ref(), now);
-    let ready_at = bucket.ready_at(used, ask, now);
-    let granted = ready_at.is_some_and(|at| at <= now);
-    if granted {
-        bucket.charge(&mut used, ask.amount);
-    }
-    let full_at = bucket.full_at(used, now);
-    let standing = Standing {
-        limit: bucket.capacity,
-        remaining: bucket.remaining(used),
-        retry_after: if granted { Some(DurationMs(0)) } else { ready_at.map(|at| now.until(at)) },
-        reset_after: now.until(full_at),
-    };
-    let effect = if granted {
-        let mut value = state::begin();
-        state::put_record(&mut value, Record { name: None, in_debt: bucket.in_debt(used), stored: bucket.stored(used) });
-        Effect::Put { value, expiry: Expiry::At(full_at.ceil_ms()) }
-    } else {
-        Effect::Keep
-    };
-    (Decision { granted: if granted { ask.amount } else { 0 }, standings: PerPolicy::from_buf([standing]) }, effect)
+    decide_any(stored, policies, request, now)
 }
 
 /// [`decide`] for any policies.
+#[inline(never)]
 fn decide_any(
     stored: Option<&[u8]>,
     policies: &[Policy<'_>],
     request: Request,
     now: UnixMicros,
-) -> Result<(Decision, Effect<Vec<u8>>), Corrupt> {
+) -> Result<(Decision, Effect<Bytes>), Corrupt> {
     let state = stored.map(State::decode).transpose()?;
     let exists = state.is_some();
     let limiter = Limiter::new(state, policies, now);
@@ -240,7 +214,7 @@ fn decide_any(
     })
 }
 
-fn charge(mut limiter: Limiter<'_>, policies: &[Policy<'_>], ask: Ask, now: UnixMicros) -> (Decision, Effect<Vec<u8>>) {
+fn charge(mut limiter: Limiter<'_>, policies: &[Policy<'_>], ask: Ask, now: UnixMicros) -> (Decision, Effect<Bytes>) {
     let granted = (0..policies.len()).all(|index| limiter.ready_at(index, ask).is_some_and(|at| at <= now));
     if !granted {
         return (answer(&limiter, policies, 0, Some(ask), now), Effect::Keep);
@@ -249,7 +223,7 @@ fn charge(mut limiter: Limiter<'_>, policies: &[Policy<'_>], ask: Ask, now: Unix
     (answer(&limiter, policies, ask.amount, None, now), limiter.write())
 }
 
-fn refund(mut limiter: Limiter<'_>, policies: &[Policy<'_>], amount: u64, now: UnixMicros) -> (Decision, Effect<Vec<u8>>) {
+fn refund(mut limiter: Limiter<'_>, policies: &[Policy<'_>], amount: u64, now: UnixMicros) -> (Decision, Effect<Bytes>) {
     let granted = limiter.refund(amount);
     let effect = if granted == 0 { Effect::Keep } else { limiter.write() };
     (answer(&limiter, policies, granted, None, now), effect)
@@ -273,7 +247,7 @@ fn answer(limiter: &Limiter<'_>, policies: &[Policy<'_>], granted: u64, denied: 
 pub struct Draft {
     looked: Standing,
     decision: Decision,
-    effect: Effect<Vec<u8>>,
+    effect: Effect<Bytes>,
 }
 
 /// Decides on one of several limiters as if it were the only one.
@@ -286,7 +260,7 @@ pub fn draft(stored: Option<&[u8]>, policy: Policy<'_>, amount: u64, now: UnixMi
 
 /// Charges all limiters or none. The standings are those of the limiters, in their order.
 #[must_use]
-pub fn decide_all(drafts: Vec<Draft>, amount: u64) -> (Decision, Vec<Effect<Vec<u8>>>) {
+pub fn decide_all(drafts: Vec<Draft>, amount: u64) -> (Decision, Vec<Effect<Bytes>>) {
     if drafts.iter().any(|draft| draft.decision.is_denied()) {
         let standing = |draft: &Draft| if draft.decision.is_denied() { draft.decision.binding().1 } else { draft.looked };
         return (Decision { granted: 0, standings: drafts.iter().map(standing).collect() }, Vec::new());

@@ -9,7 +9,7 @@
 
 use std::borrow::Cow;
 
-use crate::primitives::codec::{Corrupt, Reader, put_uint};
+use crate::primitives::codec::{Bytes, Corrupt, Reader, put_uint};
 use crate::primitives::time::UnixMicros;
 
 /// head, count, modulus, total
@@ -146,10 +146,10 @@ impl<'a> Ring<'a> {
 
     /// A copy with no time after `now`, for a clock that was set back by more than a window.
     pub(super) fn clamped(self, now: UnixMicros) -> Ring<'static> {
-        let mut slots = Vec::with_capacity(self.count.saturating_mul(SLOT_BYTES));
+        let mut slots = Bytes::with_capacity(self.count.saturating_mul(SLOT_BYTES));
         self.entries().for_each(|entry| put(&mut slots, Entry { at: entry.at.min(now), ..entry }));
         let count = slots.len() / SLOT_BYTES;
-        Ring { slots: Cow::Owned(slots), head: 0, count, modulus: count, total: self.total, added: None }
+        Ring { slots: Cow::Owned(slots.into_vec()), head: 0, count, modulus: count, total: self.total, added: None }
     }
 
     fn entries(&self) -> impl Iterator<Item = Entry> {
@@ -165,19 +165,19 @@ impl<'a> Ring<'a> {
     }
 
     /// The offset of the added entry among the slots, and its bytes.
-    pub(super) fn added_slot(&self) -> Option<(usize, Vec<u8>)> {
-        let mut bytes = Vec::with_capacity(SLOT_BYTES);
+    pub(super) fn added_slot(&self) -> Option<(usize, Bytes)> {
+        let mut bytes = Bytes::new();
         put(&mut bytes, self.added?);
         Some((self.slot(self.count.saturating_sub(1)).saturating_mul(SLOT_BYTES), bytes))
     }
 
     /// Writes the header of a ring whose slots stay in place.
-    pub(super) fn put_header(&self, out: &mut Vec<u8>) {
+    pub(super) fn put_header(&self, out: &mut Bytes) {
         put_header(out, [self.head, self.count, self.modulus], self.total);
     }
 
     /// Writes the whole ring, from the first slot on.
-    pub(super) fn put_whole(&self, limit: usize, out: &mut Vec<u8>) {
+    pub(super) fn put_whole(&self, limit: usize, out: &mut Bytes) {
         let modulus = if self.count > limit { limit.saturating_mul(2) } else { limit }.min(MAX_SLOTS);
         // Only a damaged ring can hold more.
         let skipped = self.count.saturating_sub(modulus);
@@ -186,12 +186,12 @@ impl<'a> Ring<'a> {
     }
 }
 
-fn put_header(out: &mut Vec<u8>, indexes: [usize; 3], total: u32) {
+fn put_header(out: &mut Bytes, indexes: [usize; 3], total: u32) {
     indexes.into_iter().for_each(|index| put_uint(out, u128::try_from(index).unwrap_or(0), INDEX_BYTES));
     put_uint(out, total.into(), UNIT_BYTES);
 }
 
-fn put(out: &mut Vec<u8>, entry: Entry) {
+fn put(out: &mut Bytes, entry: Entry) {
     put_uint(out, entry.at.0.into(), TIME_BYTES);
     put_uint(out, entry.before.into(), UNIT_BYTES);
 }

@@ -12,7 +12,7 @@
 
 use super::ring::{HEADER_BYTES, Ring, UNIT_BYTES};
 use super::{MAX_LIMIT, PerPolicy};
-use crate::primitives::codec::{Corrupt, Reader, put_uint};
+use crate::primitives::codec::{Bytes, Corrupt, Reader, Writer};
 use crate::primitives::time::{DurationMs, MAX_DURATION_MS, UnixMicros, UnixMs};
 
 /// The name of this format in error messages.
@@ -29,9 +29,9 @@ const FIXED_MS: u8 = 0x02;
 const SLIDING_MS: u8 = 0x03;
 const LOG: u8 = 0x04;
 const RING: u8 = 0x05;
-const BUCKET: u8 = 0x06;
-const FIXED: u8 = 0x07;
-const SLIDING: u8 = 0x08;
+pub(super) const BUCKET: u8 = 0x06;
+pub(super) const FIXED: u8 = 0x07;
+pub(super) const SLIDING: u8 = 0x08;
 const NAMED: u8 = 0x80;
 const IN_DEBT: u8 = 0x40;
 
@@ -121,23 +121,24 @@ impl<'a> State<'a> {
     }
 }
 
-/// The record of a single unnamed bucket; `Some(None)` for a missing state. `None` for any other state, which needs a full decode.
-pub(super) fn lone_bucket(bytes: Option<&[u8]>) -> Option<Option<Record<'_>>> {
+/// The record of a single unnamed policy of this kind; `Some(None)` for a missing state. `None` for any other state, which needs a full
+/// decode.
+#[inline]
+pub(super) fn lone(bytes: Option<&[u8]>, kind: u8) -> Option<Option<Record<'_>>> {
     match bytes {
         None => Some(None),
-        Some([MAGIC, BUCKET, body @ ..]) if body.len() == BUCKET_BYTES => {
-            let stored = stored(BUCKET, false, &mut Reader::new(body)).ok()?;
+        Some([MAGIC, tag, body @ ..]) if *tag == kind && Some(body.len()) == width(kind) => {
+            let stored = stored(kind, false, &mut Reader::new(body)).ok()?;
             Some(Some(Record { name: None, in_debt: false, stored }))
         }
         Some(_) => None,
     }
 }
 
-fn record(tag: u8, body: &[u8]) -> Result<(Record<'_>, &[u8]), Corrupt> {
-    let (name, body) = if tag & NAMED == 0 { (None, body) } else { name(body)? };
-    let in_debt = tag & IN_DEBT != 0;
-    let kind = tag & !(NAMED | IN_DEBT);
-    let width = match kind {
+/// The number of bytes of a record after its tag and name.
+#[inline]
+fn width(kind: u8) -> Option<usize> {
+    Some(match kind {
         BUCKET => BUCKET_BYTES,
         FIXED => TIME_BYTES + COUNT_BYTES,
         SLIDING => TIME_BYTES + COUNT_BYTES + COUNT_BYTES,
@@ -145,8 +146,15 @@ fn record(tag: u8, body: &[u8]) -> Result<(Record<'_>, &[u8]), Corrupt> {
         FIXED_MS => MS_BYTES + COUNT_BYTES,
         SLIDING_MS => MS_BYTES + COUNT_BYTES + COUNT_BYTES,
         LOG => UNIT_BYTES,
-        _ => return Err(Corrupt),
-    };
+        _ => return None,
+    })
+}
+
+fn record(tag: u8, body: &[u8]) -> Result<(Record<'_>, &[u8]), Corrupt> {
+    let (name, body) = if tag & NAMED == 0 { (None, body) } else { name(body)? };
+    let in_debt = tag & IN_DEBT != 0;
+    let kind = tag & !(NAMED | IN_DEBT);
+    let width = width(kind).ok_or(Corrupt)?;
     let (fields, rest) = body.split_at_checked(width).ok_or(Corrupt)?;
     let stored = stored(kind, in_debt, &mut Reader::new(fields))?;
     Ok((Record { name, in_debt, stored }, rest))
@@ -189,47 +197,67 @@ fn max_level(period: DurationMs, in_debt: bool) -> u128 {
     limit.saturating_mul(capacities.saturating_add(1000))
 }
 
-/// Starts a state, with room for a bucket.
-pub(super) fn begin() -> Vec<u8> {
-    let mut out = Vec::with_capacity(BUCKET_BYTES + 2);
-    out.push(MAGIC);
-    out
+/// Starts a state.
+pub(super) fn begin() -> Bytes {
+    Bytes::from_slice(&[MAGIC])
 }
 
-pub(super) fn put_ring_tag(out: &mut Vec<u8>) {
+pub(super) fn put_ring_tag(out: &mut Bytes) {
     out.push(RING);
 }
 
-pub(super) fn put_record(out: &mut Vec<u8>, record: Record<'_>) {
-    let kind = match record.stored {
-        Stored::Bucket { .. } => BUCKET,
-        Stored::Fixed { .. } => FIXED,
-        Stored::Sliding { .. } => SLIDING,
-        Stored::Log { .. } => LOG,
-    };
+/// A state with one unnamed policy that is not a LOG.
+#[inline]
+pub(super) fn encode_lone(stored: Stored, in_debt: bool) -> Bytes {
+    let kind = kind(stored);
+    Writer::fill(width(kind).unwrap_or(0).saturating_add(2), |out| {
+        out.uint::<1>(MAGIC.into());
+        out.uint::<1>((kind | if in_debt { IN_DEBT } else { 0 }).into());
+        put_fields(out, stored);
+    })
+}
+
+pub(super) fn put_record(out: &mut Bytes, record: Record<'_>) {
+    let kind = kind(record.stored);
     let named = if record.name.is_some() { NAMED } else { 0 };
     let in_debt = if record.in_debt { IN_DEBT } else { 0 };
     out.push(kind | named | in_debt);
     if let Some(name) = record.name {
         out.push(u8::try_from(name.len()).unwrap_or(0));
-        out.extend(name);
+        out.extend_from_slice(name);
     }
-    let time = |at: UnixMicros| u128::from(at.0.min(LARGEST_TIME));
-    match record.stored {
+    out.extend_from_slice(&Writer::fill(width(kind).unwrap_or(0), |out| put_fields(out, record.stored)));
+}
+
+fn kind(stored: Stored) -> u8 {
+    match stored {
+        Stored::Bucket { .. } => BUCKET,
+        Stored::Fixed { .. } => FIXED,
+        Stored::Sliding { .. } => SLIDING,
+        Stored::Log { .. } => LOG,
+    }
+}
+
+#[inline]
+fn put_fields(out: &mut Writer<'_>, stored: Stored) {
+    let time = |at: UnixMicros| at.0.min(LARGEST_TIME);
+    match stored {
         Stored::Bucket { since, level, period } => {
-            put_uint(out, time(since), TIME_BYTES);
-            put_uint(out, level, LEVEL_BYTES);
-            put_uint(out, period.0.into(), PERIOD_BYTES);
+            out.uint::<TIME_BYTES>(time(since));
+            let [high, low] = [level >> 64, level & u128::from(u64::MAX)].map(|half| u64::try_from(half).unwrap_or(u64::MAX));
+            out.uint::<{ LEVEL_BYTES - 8 }>(high);
+            out.uint::<8>(low);
+            out.uint::<PERIOD_BYTES>(period.0);
         }
         Stored::Fixed { start, used } => {
-            put_uint(out, time(start), TIME_BYTES);
-            put_uint(out, used.into(), COUNT_BYTES);
+            out.uint::<TIME_BYTES>(time(start));
+            out.uint::<COUNT_BYTES>(used);
         }
         Stored::Sliding { start, previous, current } => {
-            put_uint(out, time(start), TIME_BYTES);
-            put_uint(out, previous.into(), COUNT_BYTES);
-            put_uint(out, current.into(), COUNT_BYTES);
+            out.uint::<TIME_BYTES>(time(start));
+            out.uint::<COUNT_BYTES>(previous);
+            out.uint::<COUNT_BYTES>(current);
         }
-        Stored::Log { mark } => put_uint(out, mark.into(), UNIT_BYTES),
+        Stored::Log { mark } => out.uint::<UNIT_BYTES>(mark.into()),
     }
 }

@@ -7,6 +7,7 @@ use super::ring::Ring;
 use super::sliding::{Sliding, Windows};
 use super::state::{self, Record, State, Stored};
 use super::{Ask, Kind, PerPolicy, Policy};
+use crate::primitives::codec::Bytes;
 use crate::primitives::effect::{Effect, Expiry, Part};
 use crate::primitives::time::UnixMicros;
 
@@ -128,7 +129,7 @@ impl<'a> Limiter<'a> {
     }
 
     /// The write that stores the limiter: the whole state or, with a log, the parts that changed.
-    pub(super) fn write(&self) -> Effect<Vec<u8>> {
+    pub(super) fn write(&self) -> Effect<Bytes> {
         let full_at = self.all_full_at();
         if full_at <= self.now {
             return Effect::Delete;
@@ -148,15 +149,16 @@ impl<'a> Limiter<'a> {
         if in_place { Effect::Patch { parts: self.parts(value), until } } else { self.whole(value, limit, Expiry::At(until)) }
     }
 
-    fn whole(&self, mut value: Vec<u8>, limit: usize, expiry: Expiry) -> Effect<Vec<u8>> {
+    fn whole(&self, mut value: Bytes, limit: usize, expiry: Expiry) -> Effect<Bytes> {
         self.ring.put_whole(limit, &mut value);
         Effect::Put { value, expiry }
     }
 
     /// The bytes between the magic and the slots, and the added slot.
-    fn parts(&self, mut value: Vec<u8>) -> Vec<Part> {
+    fn parts(&self, mut value: Bytes) -> Vec<Part> {
         self.ring.put_header(&mut value);
-        let header = Part { offset: 1, bytes: value.split_off(1) };
+        value.remove(0);
+        let header = Part { offset: 1, bytes: value };
         let slot = self.ring.added_slot().map(|(offset, bytes)| Part { offset: self.header.saturating_add(offset), bytes });
         std::iter::once(header).chain(slot).collect()
     }
@@ -172,7 +174,7 @@ impl<'a> Limiter<'a> {
 }
 
 /// The cap on the stored usage of a policy with this limit. Usage under a larger limit is cut to this limit; only a debt may exceed it.
-fn most(limit: u64, record: &Record<'_>) -> u64 {
+pub(super) fn most(limit: u64, record: &Record<'_>) -> u64 {
     limit.saturating_mul(if record.in_debt { 2 } else { 1 })
 }
 
@@ -180,7 +182,10 @@ impl Usage {
     /// The usage of a policy, from its stored record. The policy is full if there is no record, or if that is from a clock that is gone.
     fn adopt(kind: Kind, record: Option<&Record<'_>>, ring: &Ring<'_>, now: UnixMicros) -> Self {
         match kind {
-            Kind::Bucket(bucket) => Self::Bucket(bucket, Self::bucket(bucket, record, now)),
+            Kind::Bucket(bucket) => {
+                let used = record.and_then(|record| bucket.adopt(record.stored, most(bucket.capacity, record), now));
+                Self::Bucket(bucket, used.unwrap_or_else(|| Bucket::full(now)))
+            }
             Kind::Fixed(fixed) => {
                 let used = record.and_then(|record| fixed.adopt(record.stored, most(fixed.limit, record), now));
                 Self::Fixed(fixed, used.unwrap_or_else(|| fixed.full(now)))
@@ -197,13 +202,6 @@ impl Usage {
                 Self::Log(log, used)
             }
         }
-    }
-
-    /// [`Usage::adopt`] of a bucket.
-    #[inline]
-    pub(super) fn bucket(bucket: Bucket, record: Option<&Record<'_>>, now: UnixMicros) -> Level {
-        let used = record.and_then(|record| bucket.adopt(record.stored, most(bucket.capacity, record), now));
-        used.unwrap_or_else(|| Bucket::full(now))
     }
 }
 

@@ -8,7 +8,7 @@
 
 use sha1::{Digest as _, Sha1};
 
-use super::codec::{Corrupt, Reader, put_uint};
+use super::codec::{Bytes, Corrupt, Reader, put_uint};
 use super::effect::{Effect, Expiry};
 use super::resp::is_one_value;
 use super::time::UnixMs;
@@ -83,14 +83,14 @@ impl Record {
         Ok(Self { words, reply })
     }
 
-    fn encode(&self) -> Vec<u8> {
-        let mut out = MAGIC.to_vec();
-        out.extend(self.words.0);
+    fn encode(&self) -> Bytes {
+        let mut out = Bytes::from_slice(MAGIC);
+        out.extend_from_slice(&self.words.0);
         match &self.reply {
             Some(text) => {
                 put_uint(&mut out, REPLY, 1);
                 put_uint(&mut out, u128::try_from(text.len()).unwrap_or(0), 3);
-                out.extend(text);
+                out.extend_from_slice(text);
             }
             None => put_uint(&mut out, TOO_LARGE, 1),
         }
@@ -99,7 +99,7 @@ impl Record {
 
     /// Stores the record until then.
     #[must_use]
-    pub fn put(&self, until: UnixMs) -> Effect<Vec<u8>> {
+    pub fn put(&self, until: UnixMs) -> Effect<Bytes> {
         Effect::Put { value: self.encode(), expiry: Expiry::At(until) }
     }
 }

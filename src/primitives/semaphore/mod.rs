@@ -13,10 +13,10 @@
 //! removes it. Counts that another client has edited are accepted if they are possible.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 
-use super::codec::Corrupt;
+use super::codec::{Bytes, Corrupt, Name, Writer};
 use super::effect::Effect;
+use super::few::Few;
 use super::time::{DurationMs, UnixMs};
 
 #[cfg(test)]
@@ -54,21 +54,32 @@ pub trait Permits {
     fn score(&self, member: &[u8]) -> Option<f64>;
 
     /// The members with this score or a higher one, and their scores, the lowest first.
-    fn ascending(&mut self, from: f64) -> impl Iterator<Item = (Vec<u8>, f64)>;
+    fn ascending(&mut self, from: f64) -> impl Iterator<Item = (Bytes, f64)>;
 
     /// The members and their scores, the highest score first.
-    fn descending(&mut self) -> impl Iterator<Item = (Vec<u8>, f64)>;
+    fn descending(&mut self) -> impl Iterator<Item = (Bytes, f64)>;
 }
 
-fn member(kind: u8, owner: &[u8]) -> Vec<u8> {
-    [MAGIC, &[kind], owner].concat()
+fn member(kind: u8, owner: &[u8]) -> Bytes {
+    Writer::fill(MAGIC.len().saturating_add(1).saturating_add(owner.len()), |member| {
+        member.bytes(MAGIC);
+        member.uint::<1>(kind.into());
+        member.bytes(owner);
+    })
 }
 
 /// The owner and the end of a lease member.
-fn decode((member, score): (Vec<u8>, f64)) -> Result<(Vec<u8>, UnixMs), Corrupt> {
+fn decode((member, score): (Bytes, f64)) -> Result<Lease, Corrupt> {
     let owner = member.strip_prefix(MAGIC).and_then(|rest| rest.strip_prefix(&[LEASE])).ok_or(Corrupt)?;
-    if (1..=super::lock::MAX_OWNER_BYTES).contains(&owner.len()) { Ok((owner.to_vec(), deadline(score)?)) } else { Err(Corrupt) }
+    if (1..=super::lock::MAX_OWNER_BYTES).contains(&owner.len()) {
+        Ok((Name::from_slice(owner), deadline(score)?))
+    } else {
+        Err(Corrupt)
+    }
 }
+
+/// An owner and the end of its lease.
+type Lease = (Name, UnixMs);
 
 /// The end of a lease, from its score.
 fn deadline(score: f64) -> Result<UnixMs, Corrupt> {
@@ -109,19 +120,12 @@ struct Held {
 }
 
 impl Held {
-    fn read(stored: &impl Permits, owner: &[u8], counted: bool, now: UnixMs) -> Result<Self, Corrupt> {
-        let lease = stored.score(&member(LEASE, owner)).map(deadline).transpose()?;
-        let count = count(stored, owner, counted)?;
-        let after = lease.filter(|until| *until > now).map(|until| Owner { permits: count.unwrap_or(1), until });
-        Ok(Self { lease, count, after })
-    }
-
     /// Adds the members that must be written.
     fn changes(&self, owner: &[u8], changes: &mut Changes) {
         let until = self.after.map(|after| after.until);
-        changes.member(member(LEASE, owner), self.lease.map(UnixMs::as_i64), until.map(UnixMs::as_i64));
+        changes.member(|| member(LEASE, owner), self.lease.map(UnixMs::as_i64), until.map(UnixMs::as_i64));
         let permits = self.after.map(|after| after.permits).filter(|permits| *permits > 1);
-        changes.member(member(COUNT, owner), self.count.map(score_of), permits.map(score_of));
+        changes.member(|| member(COUNT, owner), self.count.map(score_of), permits.map(score_of));
     }
 }
 
@@ -132,16 +136,16 @@ fn score_of(permits: u64) -> i64 {
 /// Members that are set to a score, and members that are removed.
 #[derive(Default)]
 struct Changes {
-    set: Vec<(Vec<u8>, i64)>,
-    removed: Vec<Vec<u8>>,
+    set: Vec<(Bytes, i64)>,
+    removed: Vec<Bytes>,
 }
 
 impl Changes {
     /// Changes the score of one member.
-    fn member(&mut self, member: Vec<u8>, before: Option<i64>, after: Option<i64>) {
+    fn member(&mut self, member: impl FnOnce() -> Bytes, before: Option<i64>, after: Option<i64>) {
         match after {
-            Some(score) if before != after => self.set.push((member, score)),
-            None if before.is_some() => self.removed.push(member),
+            Some(score) if before != after => self.set.push((member(), score)),
+            None if before.is_some() => self.removed.push(member()),
             _ => {}
         }
     }
@@ -210,9 +214,13 @@ pub struct Draft {
     /// The stored number of all permits; `None` if there is one per lease.
     total: Option<u64>,
     /// The owners whose lease has ended and is still stored.
-    ended: Vec<Vec<u8>>,
+    ended: Vec<Name>,
+    /// The stored lease that ends last, unless all have ended.
+    last: Option<Lease>,
+    /// Whether `ended` and `last` are all that is stored.
+    is_known: bool,
     /// The owners in the decisions so far.
-    owners: BTreeMap<Vec<u8>, Held>,
+    owners: Few<Name, Held>,
     granted: bool,
     changed: bool,
 }
@@ -220,30 +228,63 @@ pub struct Draft {
 impl Draft {
     /// Reads a stored semaphore. Its highest member, and its total or lowest member, show whether the set is a semaphore.
     pub fn read(stored: &mut impl Permits, now: UnixMs) -> Result<Self, Corrupt> {
-        let members = u64::try_from(stored.len()).unwrap_or(u64::MAX);
-        let total = stored.score(TOTAL).map(permits_of).transpose()?;
+        let members = stored.len();
+        let (ended, owners) = (Vec::new(), Few::Empty);
+        let mut draft =
+            Self { now, in_use: 0, total: None, ended, last: None, is_known: true, owners, granted: false, changed: false };
+        if members == 0 {
+            return Ok(draft);
+        }
+        let mut all = stored.ascending(f64::NEG_INFINITY);
+        let lowest = all.next().ok_or(Corrupt)?;
+        // Only counts and the total have lower scores than leases.
+        if lowest.1 >= FIRST_LEASE {
+            draft.read_leases(std::iter::once(lowest).chain(all))?;
+            draft.in_use = u64::try_from(members).unwrap_or(u64::MAX);
+        } else {
+            drop(all);
+            let total = stored.score(TOTAL).map(permits_of).transpose()?.ok_or(Corrupt)?;
+            draft.read_leases(stored.ascending(FIRST_LEASE))?;
+            (draft.total, draft.in_use) = (Some(total), total);
+        }
         // Every member but the total stands for at least one permit.
-        if total.is_some_and(|total| total < members.saturating_sub(1)) {
+        let others = members.saturating_sub(usize::from(draft.total.is_some()));
+        if draft.in_use < u64::try_from(others).unwrap_or(u64::MAX) {
             return Err(Corrupt);
         }
-        if total.is_none() {
-            stored.ascending(f64::NEG_INFINITY).next().map(decode).transpose()?;
+        draft.is_known = members == draft.ended.len().saturating_add(usize::from(draft.last.is_some()));
+        if !draft.is_known {
+            draft.last = stored.descending().next().map(decode).transpose()?.filter(|(_, deadline)| *deadline > now);
         }
-        stored.descending().next().map(decode).transpose()?;
-        let mut ended = Vec::new();
-        for found in stored.ascending(FIRST_LEASE) {
-            let (owner, deadline) = decode(found)?;
-            if deadline > now {
+        for owner in &draft.ended {
+            draft.in_use = draft.in_use.saturating_sub(count(stored, owner, draft.total.is_some())?.unwrap_or(1));
+        }
+        Ok(draft)
+    }
+
+    /// Reads leases until the first that has not ended.
+    fn read_leases(&mut self, leases: impl Iterator<Item = (Bytes, f64)>) -> Result<(), Corrupt> {
+        for found in leases {
+            let lease = decode(found)?;
+            if lease.1 > self.now {
+                self.last = Some(lease);
                 break;
             }
-            ended.push(owner);
+            self.ended.push(lease.0);
         }
-        let mut over: u64 = 0;
-        for owner in &ended {
-            over = over.saturating_add(count(stored, owner, total.is_some())?.unwrap_or(1));
-        }
-        let in_use = total.unwrap_or(members).saturating_sub(over);
-        Ok(Self { now, in_use, total, ended, owners: BTreeMap::new(), granted: false, changed: false })
+        Ok(())
+    }
+
+    /// What is stored about an owner.
+    fn stored(&self, stored: &impl Permits, owner: &[u8]) -> Result<Held, Corrupt> {
+        let lease = match &self.last {
+            Some((last, deadline)) if **last == *owner => Some(*deadline),
+            _ if self.is_known && self.ended.is_empty() => None,
+            _ => stored.score(&member(LEASE, owner)).map(deadline).transpose()?,
+        };
+        let count = count(stored, owner, self.total.is_some())?;
+        let after = lease.filter(|until| *until > self.now).map(|until| Owner { permits: count.unwrap_or(1), until });
+        Ok(Held { lease, count, after })
     }
 
     #[must_use]
@@ -261,9 +302,14 @@ impl Draft {
     pub fn permits(&self, stored: &impl Permits, owner: &[u8]) -> Result<u64, Corrupt> {
         let after = match self.owners.get(owner) {
             Some(held) => held.after,
-            None => Held::read(stored, owner, self.total.is_some(), self.now)?.after,
+            None => self.stored(stored, owner)?.after,
         };
         Ok(after.map_or(0, |after| after.permits))
+    }
+
+    /// Whether the owner holds permits.
+    pub fn holds(&mut self, stored: &impl Permits, owner: &[u8]) -> Result<bool, Corrupt> {
+        Ok(self.held(stored, owner)?.after.is_some())
     }
 
     /// Acquires the missing permits if enough are left; a request that misses none needs no room. Never shortens the owner's lease.
@@ -338,8 +384,7 @@ impl Draft {
         }
         // If the owner's own lease ends, it lacks those permits in turn.
         let frees = |owner: &[u8]| matches!(claim.amount, Amount::More(_)) || owner != claim.owner;
-        let live =
-            |(owner, deadline): &(Vec<u8>, UnixMs)| *deadline > self.now && !self.owners.contains_key(owner) && frees(owner);
+        let live = |(owner, deadline): &Lease| *deadline > self.now && !self.owners.contains_key(&**owner) && frees(owner);
         let others = stored.ascending(FIRST_LEASE).map(decode).filter(|found| found.as_ref().map_or(true, live));
         // A lease has at least one permit.
         let others = others.take(usize::try_from(missing).unwrap_or(usize::MAX)).collect::<Result<Vec<_>, _>>()?;
@@ -358,7 +403,7 @@ impl Draft {
     }
 
     /// The changes of the decisions, and the removal of ended leases. A no-op if there is only such a removal.
-    pub fn effect(self, stored: &mut impl Permits) -> Result<Effect<Vec<u8>>, Corrupt> {
+    pub fn effect(self, stored: &mut impl Permits) -> Result<Effect<Bytes>, Corrupt> {
         let mut changes = Changes::default();
         if !self.changed {
             // A grant also restores the TTL of the key.
@@ -366,15 +411,15 @@ impl Draft {
             return Ok(Effect::Members { set: changes.set, removed: changes.removed, until });
         }
         let counted = self.total.is_some();
-        for owner in self.ended.iter().filter(|owner| !self.owners.contains_key(*owner)) {
-            Held { after: None, ..Held::read(stored, owner, counted, self.now)? }.changes(owner, &mut changes);
+        for owner in self.ended.iter().filter(|owner| !self.owners.contains_key(&***owner)) {
+            Held { after: None, ..self.stored(stored, owner)? }.changes(owner, &mut changes);
         }
-        for (owner, held) in &self.owners {
+        for (owner, held) in self.owners.iter() {
             held.changes(owner, &mut changes);
         }
         let several = self.owners.values().any(|held| held.after.is_some_and(|after| after.permits > 1));
         let total = Some(self.in_use).filter(|in_use| *in_use > 0 && (counted || several));
-        changes.member(TOTAL.to_vec(), self.total.map(score_of), total.map(score_of));
+        changes.member(|| Bytes::from_slice(TOTAL), self.total.map(score_of), total.map(score_of));
         let until = self.until(stored)?;
         Ok(Effect::Members { set: changes.set, removed: changes.removed, until })
     }
@@ -382,9 +427,16 @@ impl Draft {
     /// When the last lease ends; `None` if there is none.
     fn until(&self, stored: &mut impl Permits) -> Result<Option<UnixMs>, Corrupt> {
         let ours = self.owners.values().filter_map(|held| held.after).map(|after| after.until).max();
+        match &self.last {
+            None => return Ok(ours),
+            Some((owner, deadline)) if !self.owners.contains_key(&**owner) => return Ok(ours.max(Some(*deadline))),
+            // No other lease is stored.
+            Some(_) if self.is_known => return Ok(ours),
+            Some(_) => {}
+        }
         for found in stored.descending().take_while(|(_, score)| *score >= FIRST_LEASE) {
             let (owner, deadline) = decode(found)?;
-            if !self.owners.contains_key(&owner) {
+            if !self.owners.contains_key(&*owner) {
                 return Ok(ours.max(Some(deadline).filter(|deadline| *deadline > self.now)));
             }
         }
@@ -392,15 +444,16 @@ impl Draft {
     }
 
     fn held(&mut self, stored: &impl Permits, owner: &[u8]) -> Result<&mut Held, Corrupt> {
-        match self.owners.entry(owner.to_vec()) {
-            Entry::Occupied(known) => Ok(known.into_mut()),
-            Entry::Vacant(place) => Ok(place.insert(Held::read(stored, owner, self.total.is_some(), self.now)?)),
+        if !self.owners.contains_key(owner) {
+            let held = self.stored(stored, owner)?;
+            self.owners.insert(Name::from_slice(owner), held);
         }
+        self.owners.get_mut(owner).ok_or(Corrupt)
     }
 }
 
 /// Every owner with permits, by name. Reads the whole set.
-pub fn owners(stored: &mut impl Permits, now: UnixMs) -> Result<BTreeMap<Vec<u8>, Owner>, Corrupt> {
+pub fn owners(stored: &mut impl Permits, now: UnixMs) -> Result<BTreeMap<Name, Owner>, Corrupt> {
     let counted = stored.score(TOTAL).map(permits_of).transpose()?.is_some();
     if !counted {
         stored.ascending(f64::NEG_INFINITY).next().map(decode).transpose()?;

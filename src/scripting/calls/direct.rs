@@ -14,7 +14,7 @@
 
 use super::native::PassedChecks;
 use super::{Calls, Invocation};
-use crate::primitives::number::Digits;
+use crate::primitives::number::{Digits, whole};
 use crate::scripting::admission;
 use crate::server::acl::Caller;
 use crate::server::key::{Kind, Value};
@@ -228,21 +228,16 @@ impl Text<'_> {
     }
 
     /// The score of a member. Servers differ in how they write fractions.
-    #[allow(clippy::cast_possible_truncation, clippy::float_cmp, reason = "the whole numbers in this range are exact")]
     fn score(&mut self, set: &Value<'_>, member: &[u8]) -> Option<()> {
-        const WHOLE: f64 = 1e15;
         let Some(score) = set.score(OwnedStr::new(member).as_str()) else {
             self.null();
             return Some(());
         };
-        // Minus zero keeps its sign in text.
-        if score.abs() >= WHOLE || score.trunc() != score || (score == 0.0 && score.is_sign_negative()) {
-            return None;
-        }
+        let score = whole(score)?;
         if self.resp3 {
-            self.number(b',', score as i64);
+            self.number(b',', score);
         } else {
-            self.bulk(Digits::new(score as i64).as_bytes());
+            self.bulk(Digits::new(score).as_bytes());
         }
         Some(())
     }

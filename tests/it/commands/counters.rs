@@ -249,12 +249,14 @@ fn a_transfer_moves_all_or_nothing() {
 }
 
 #[test]
-fn the_stream_is_plain_commands_with_final_values() {
+fn the_stream_is_plain_commands() {
     each_server(|server| {
         check_streams(
             server,
             &[
-                ("SET k 5", "ATOMIC.INCRBY k 3", &["SET k 8 KEEPTTL"]),
+                ("SET k 5", "ATOMIC.INCRBY k 3", &["INCRBY k 3"]),
+                ("SET k 5 PX 90000", "ATOMIC.INCRBY k -3", &["INCRBY k -3"]),
+                ("SET k 5", "ATOMIC.INCRBY k 3 MAX 9", &["SET k 8 KEEPTTL"]),
                 ("", "ATOMIC.INCRBY k 3", &["SET k 3"]),
                 ("SET k 5", "ATOMIC.INCRBY k 3 PXAT 4102444800000", &["SET k 8 PXAT 4102444800000"]),
                 ("SET k 5", "ATOMIC.INCRBY k 3 PX 5000", &["SET k 8 PXAT <t>"]),

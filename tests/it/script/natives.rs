@@ -161,7 +161,7 @@ const STREAMS: &[Stream] = &[
     ("SET k v", "return atomic.cas(KEYS[1], 'other', 'w')", "1 k", &[]),
     (
         "",
-        "atomic.set('a', 1, {nx = true}) redis.call('SET', 'b', 2) atomic.incrby('a', 1)",
+        "atomic.set('a', 1, {nx = true}) redis.call('SET', 'b', 2) atomic.incrby('a', 1, {max = 9})",
         "0",
         &["MULTI", "SET a 1", "SET b 2", "SET a 2 KEEPTTL", "EXEC"],
     ),

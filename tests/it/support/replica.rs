@@ -125,6 +125,16 @@ fn plain(mut command: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
             }
         }
         [name, key, rest @ ..] if name == b"DEL" && rest.iter().all(|other| other == key) => command.truncate(2),
+        [name, _, _, rest @ ..] if name == b"PEXPIREAT" && rest.iter().all(|word| word == b"XX" || word == b"NX") => {
+            command.truncate(3)
+        }
+        [name, _, ..] if name == b"ZADD" => command.retain(|word| word != b"CH"),
+        [name, _, first, ..] if name == b"ZREM" => {
+            let first = first.clone();
+            while command.len() > 3 && command.last() == Some(&first) {
+                command.pop();
+            }
+        }
         _ => {}
     }
     command

@@ -4,6 +4,7 @@
 use super::*;
 use crate::primitives::effect::{Expiry, Part};
 use crate::primitives::time::DurationMs;
+use smallvec::smallvec;
 
 mod random;
 
@@ -19,13 +20,13 @@ struct Key {
 
 impl Key {
     fn stored(&self) -> Option<Stored> {
-        self.value.as_deref().map(|bytes| Stored::decode(bytes, self.until).unwrap())
+        self.value.as_deref().map(|bytes| Stored::decode(bytes, || self.until).unwrap())
     }
 
-    fn apply(&mut self, effect: Effect<Vec<u8>>) {
+    fn apply(&mut self, effect: Effect<Bytes>) {
         match effect {
             Effect::Keep => {}
-            Effect::Put { value, expiry: Expiry::At(at) } => (self.value, self.until) = (Some(value), Some(at)),
+            Effect::Put { value, expiry: Expiry::At(at) } => (self.value, self.until) = (Some(value.into_vec()), Some(at)),
             Effect::Patch { parts, until } => {
                 let value = self.value.as_mut().unwrap();
                 for Part { offset, bytes } in parts {
@@ -42,7 +43,7 @@ impl Key {
     }
 
     fn decide<R>(&mut self, now: u64, decide: impl FnOnce(&mut Draft) -> R) -> R {
-        let mut draft = Draft::new(self.stored(), self.until, UnixMs(now));
+        let mut draft = Draft::new(self.stored(), UnixMs(now));
         let outcome = decide(&mut draft);
         self.apply(draft.effect());
         outcome
@@ -51,7 +52,8 @@ impl Key {
     fn claim(&mut self, owner: &str, mode: Mode, again: Again, lease: u64, now: u64) -> Claimed {
         let claim = Claim { owner: owner.as_bytes(), mode, lease: DurationMs(lease), again };
         let fence = (self.last_fence + 1).max(now * 1000);
-        let claimed = self.decide(now, |draft| draft.claim(claim, fence).unwrap());
+        let until = self.until;
+        let claimed = self.decide(now, |draft| draft.claim(claim, fence, || until).unwrap());
         if let Claimed::Granted { fence, .. } = claimed {
             self.last_fence = self.last_fence.max(fence);
         }
@@ -72,10 +74,10 @@ impl Key {
     }
 
     /// The change that an exclusive claim makes. The change is not applied.
-    fn change(&self, owner: &str, again: Again, lease: u64, now: u64) -> Effect<Vec<u8>> {
+    fn change(&self, owner: &str, again: Again, lease: u64, now: u64) -> Effect<Bytes> {
         let claim = Claim { owner: owner.as_bytes(), mode: Mode::Exclusive, lease: DurationMs(lease), again };
-        let mut draft = Draft::new(self.stored(), self.until, UnixMs(now));
-        fence_of(draft.claim(claim, 1).unwrap());
+        let mut draft = Draft::new(self.stored(), UnixMs(now));
+        fence_of(draft.claim(claim, 1, || self.until).unwrap());
         draft.effect()
     }
 
@@ -155,9 +157,9 @@ fn a_reentrant_request_counts_keeps_the_fence_and_never_shortens_the_lease() {
     assert_eq!(key.release("me", Release::One, START + 100), Some(2));
     assert_eq!(key.release("me", Release::All, START + 100), Some(0));
     assert_eq!(key.release("me", Release::One, START + 100), None);
-    let most = Holder { owner: b"me".to_vec(), holds: u32::MAX, deadline: UnixMs(START + 1000), fence };
-    let lock = Lock { mode: Mode::Exclusive, fence, holders: vec![most] };
-    let mut key = Key { value: Some(lock.encode()), until: Some(UnixMs(START + 1000)), last_fence: fence };
+    let most = Holder { owner: Name::from_slice(b"me"), holds: u32::MAX, deadline: UnixMs(START + 1000), fence };
+    let lock = Lock { mode: Mode::Exclusive, fence, holders: smallvec![most] };
+    let mut key = Key { value: Some(lock.encode().into_vec()), until: Some(UnixMs(START + 1000)), last_fence: fence };
     assert_eq!(key.enter("me", 1, START), granted(fence, 1000, u32::MAX, 0));
 }
 
@@ -226,16 +228,16 @@ fn damaged_locks_are_corrupt_and_other_strings_are_foreign() {
     key.acquire("me", 1000, START);
     let value = key.value.unwrap();
     for cut in MAGIC.len()..value.len() {
-        assert_eq!(Stored::decode(&value[..cut], None), Err(Corrupt), "cut at {cut}");
+        assert_eq!(Stored::decode(&value[..cut], || None), Err(Corrupt), "cut at {cut}");
     }
     for cut in 0..MAGIC.len() {
-        assert!(matches!(Stored::decode(&value[..cut], None), Ok(Stored::Foreign { .. })), "cut at {cut}");
+        assert!(matches!(Stored::decode(&value[..cut], || None), Ok(Stored::Foreign { .. })), "cut at {cut}");
     }
-    assert_eq!(Stored::decode(&[&value[..], b"\0"].concat(), None), Err(Corrupt));
+    assert_eq!(Stored::decode(&[&value[..], b"\0"].concat(), || None), Err(Corrupt));
     for (at, byte) in [(4, 2), (5, 0xff), (13, 9), (14, 2), (15, 0)] {
         let mut damaged = value.clone();
         damaged[at] = byte;
-        assert_eq!(Stored::decode(&damaged, None), Err(Corrupt), "byte {at} is {byte}");
+        assert_eq!(Stored::decode(&damaged, || None), Err(Corrupt), "byte {at} is {byte}");
     }
 }
 
@@ -244,10 +246,10 @@ fn no_fence_above_the_highest_is_issued() {
     let ended = |fence| Lock {
         mode: Mode::Exclusive,
         fence,
-        holders: vec![Holder { owner: b"x".to_vec(), holds: 1, deadline: UnixMs(1), fence }],
+        holders: smallvec![Holder { owner: Name::from_slice(b"x"), holds: 1, deadline: UnixMs(1), fence }],
     };
     let claim = Claim { owner: b"me", mode: Mode::Exclusive, lease: DurationMs(1), again: Again::Keep };
-    let next = |fence| Draft::new(Some(Stored::Ours(ended(fence))), None, UnixMs(2)).claim(claim, 1).map(fence_of);
+    let next = |fence| Draft::new(Some(Stored::Ours(ended(fence))), UnixMs(2)).claim(claim, 1, || None).map(fence_of);
     assert_eq!(next(MAX_FENCE - 1), Ok(MAX_FENCE));
     assert_eq!(next(MAX_FENCE), Err(Corrupt));
 }
@@ -316,15 +318,16 @@ fn a_reader_beside_others_is_not_upgraded_until_they_are_gone() {
 #[test]
 fn an_upgrade_and_a_new_fence_stop_at_the_highest_fence() {
     for (mode, again) in [(Mode::Shared, Again::Keep), (Mode::Exclusive, Again::Renumber)] {
-        let me = Holder { owner: b"me".to_vec(), holds: 1, deadline: UnixMs(START + 1000), fence: 5 };
+        let me = Holder { owner: Name::from_slice(b"me"), holds: 1, deadline: UnixMs(START + 1000), fence: 5 };
         let draft = |fence| {
-            let lock = Lock { mode, fence, holders: vec![me.clone()] };
-            Draft::new(Some(Stored::Ours(lock)), Some(UnixMs(START + 1000)), UnixMs(START))
+            let lock = Lock { mode, fence, holders: smallvec![me.clone()] };
+            Draft::new(Some(Stored::Ours(lock)), UnixMs(START))
         };
+        let expires = Some(UnixMs(START + 1000));
         let claim = Claim { owner: b"me", mode: Mode::Exclusive, lease: DurationMs(1), again };
-        assert_eq!(draft(MAX_FENCE - 1).claim(claim, 1).map(fence_of), Ok(MAX_FENCE));
+        assert_eq!(draft(MAX_FENCE - 1).claim(claim, 1, || expires).map(fence_of), Ok(MAX_FENCE));
         let mut full = draft(MAX_FENCE);
-        assert_eq!(full.claim(claim, 1), Err(Corrupt));
+        assert_eq!(full.claim(claim, 1, || expires), Err(Corrupt));
         assert_eq!(full.effect(), Effect::Keep);
     }
 }
@@ -344,7 +347,7 @@ fn readers_are_bounded_and_the_first_lease_to_end_makes_room() {
 
 /// The size of a decision's write: bytes, and commands for the replicas.
 fn written(key: &mut Key, now: u64, decide: impl FnOnce(&mut Draft)) -> (usize, usize) {
-    let mut draft = Draft::new(key.stored(), key.until, UnixMs(now));
+    let mut draft = Draft::new(key.stored(), UnixMs(now));
     decide(&mut draft);
     let effect = draft.effect();
     let size = match &effect {
@@ -367,7 +370,7 @@ fn the_write_for_one_reader_does_not_grow_with_the_readers() {
         let owner = owner.to_vec();
         move |draft: &mut Draft| {
             let claim = Claim { owner: &owner, mode: Mode::Shared, lease: DurationMs(2_000_000), again: Again::Count };
-            fence_of(draft.claim(claim, 1).unwrap());
+            fence_of(draft.claim(claim, 1, || None).unwrap());
         }
     };
     for _ in 0..3 {
@@ -414,7 +417,7 @@ fn a_release_and_the_next_claim_are_one_write() {
     let claim = Claim { owner: b"you", mode: Mode::Exclusive, lease: DurationMs(10), again: Again::Keep };
     let next = key.decide(START, |draft| {
         draft.release(b"me", Release::One);
-        draft.claim(claim, 1).unwrap()
+        draft.claim(claim, 1, || None).unwrap()
     });
     assert_eq!(next, granted(fence + 1, 10, 1, 1));
     assert_eq!(key.until, Some(UnixMs(START + 10)));

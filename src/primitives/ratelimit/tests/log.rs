@@ -20,7 +20,7 @@ fn rewritten(bytes: &[u8], limit: usize) -> Vec<u8> {
     state.records.iter().for_each(|record| super::super::state::put_record(&mut out, *record));
     super::super::state::put_ring_tag(&mut out);
     state.ring.put_whole(limit, &mut out);
-    out
+    out.into_vec()
 }
 
 #[test]

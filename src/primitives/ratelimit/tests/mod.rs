@@ -79,7 +79,7 @@ impl Limiter {
             Effect::Put { value, expiry } => {
                 let Expiry::At(until) = expiry else { panic!("a limiter without a TTL") };
                 ends_in_time(until);
-                self.state = Some(value);
+                self.state = Some(value.into_vec());
             }
             Effect::Patch { parts, until } => {
                 ends_in_time(until);
@@ -98,7 +98,7 @@ impl Limiter {
         decision
     }
 
-    fn peek(&self, request: Request, at: u64) -> (Decision, Effect<Vec<u8>>) {
+    fn peek(&self, request: Request, at: u64) -> (Decision, Effect<Bytes>) {
         decide(self.state.as_deref(), &self.policies, request, UnixMicros(at)).unwrap()
     }
 

@@ -8,7 +8,7 @@ use crate::primitives::ratelimit::state::{Record, Stored, begin, put_record};
 fn encoded(records: &[Record<'_>]) -> Vec<u8> {
     let mut out = begin();
     records.iter().for_each(|record| put_record(&mut out, *record));
-    out
+    out.into_vec()
 }
 
 #[test]

@@ -11,7 +11,7 @@ const START: u64 = 1_700_000_000_000;
 /// A sorted set in the order of a server, and the expiry time of its key. Keys do not expire here: the decisions alone must be right.
 #[derive(Debug, Default, Clone)]
 struct Set {
-    members: Vec<(Vec<u8>, f64)>,
+    members: Vec<(Bytes, f64)>,
     until: Option<UnixMs>,
 }
 
@@ -21,24 +21,24 @@ impl Permits for Set {
     }
 
     fn score(&self, member: &[u8]) -> Option<f64> {
-        self.members.iter().find(|(known, _)| known == member).map(|(_, score)| *score)
+        self.members.iter().find(|(known, _)| **known == *member).map(|(_, score)| *score)
     }
 
-    fn ascending(&mut self, from: f64) -> impl Iterator<Item = (Vec<u8>, f64)> {
+    fn ascending(&mut self, from: f64) -> impl Iterator<Item = (Bytes, f64)> {
         self.members.sort_by(|(a, x), (b, y)| x.total_cmp(y).then_with(|| a.cmp(b)));
         self.members.iter().filter(move |(_, score)| *score >= from || score.is_nan()).cloned()
     }
 
-    fn descending(&mut self) -> impl Iterator<Item = (Vec<u8>, f64)> {
+    fn descending(&mut self) -> impl Iterator<Item = (Bytes, f64)> {
         self.ascending(f64::NEG_INFINITY).collect::<Vec<_>>().into_iter().rev()
     }
 }
 
-fn lease(owner: &str) -> Vec<u8> {
+fn lease(owner: &str) -> Bytes {
     member(LEASE, owner.as_bytes())
 }
 
-fn counted(owner: &str) -> Vec<u8> {
+fn counted(owner: &str) -> Bytes {
     member(COUNT, owner.as_bytes())
 }
 
@@ -49,13 +49,13 @@ impl Set {
         let several = owners.iter().filter(|(_, permits, _)| *permits > 1);
         members.extend(several.clone().map(|(owner, permits, _)| (counted(owner), -(*permits as f64))));
         if several.count() > 0 {
-            members.push((TOTAL.to_vec(), -(owners.iter().map(|(_, permits, _)| *permits).sum::<u64>() as f64)));
+            members.push((Bytes::from_slice(TOTAL), -(owners.iter().map(|(_, permits, _)| *permits).sum::<u64>() as f64)));
         }
         Self { members, until: None }
     }
 
     /// Applies an effect and asserts that no part of it is a no-op.
-    fn apply(&mut self, effect: Effect<Vec<u8>>) {
+    fn apply(&mut self, effect: Effect<Bytes>) {
         let (set, removed, until) = match effect {
             Effect::Keep => return,
             Effect::Members { set, removed, until } => (set, removed, until),
@@ -116,7 +116,7 @@ impl Set {
             .into_iter()
             .map(|(owner, until)| {
                 let permits = self.score(&member(COUNT, &owner)).map_or(1, |score| -score as u64);
-                (String::from_utf8(owner).unwrap(), permits, until.0)
+                (String::from_utf8(owner.into_vec()).unwrap(), permits, until.0)
             })
             .collect();
         owned.sort();
@@ -240,16 +240,16 @@ fn decisions_write_as_little_as_possible() {
         draft.effect(set).unwrap()
     };
     let at = |end| (START + end) as i64;
-    let members = |set: &[(Vec<u8>, i64)], removed: &[Vec<u8>], end| Effect::Members {
+    let members = |set: &[(Bytes, i64)], removed: &[Bytes], end| Effect::Members {
         set: set.to_vec(),
         removed: removed.to_vec(),
         until: Some(UnixMs(START + end)),
     };
     let claim = |owner, capacity, permits, lease| Claim { owner, capacity, amount: AtLeast(permits), lease: DurationMs(lease) };
     let released = effect(&mut set, 0, &|draft, set| assert!(draft.release(set, b"a", 1).is_ok()));
-    assert_eq!(released, members(&[(counted("a"), -2), (TOTAL.to_vec(), -3)], &[], 300));
+    assert_eq!(released, members(&[(counted("a"), -2), (Bytes::from_slice(TOTAL), -3)], &[], 300));
     let single = effect(&mut set, 0, &|draft, set| assert!(draft.release(set, b"a", 2).is_ok()));
-    assert_eq!(single, members(&[(TOTAL.to_vec(), -2)], &[counted("a")], 300));
+    assert_eq!(single, members(&[(Bytes::from_slice(TOTAL), -2)], &[counted("a")], 300));
     let renewed = effect(&mut set, 0, &|draft, set| assert!(draft.renew(set, b"a", DurationMs(900)).is_ok()));
     assert_eq!(renewed, members(&[(lease("a"), at(900))], &[], 900));
     // The claim removes ended leases. An owner that acquires again reuses its member.
@@ -279,10 +279,10 @@ fn decisions_write_as_little_as_possible() {
     let second = effect(&mut single, 0, &|draft, set| assert!(draft.claim(set, &claim(b"b", 9, 1, 400)).is_ok()));
     assert_eq!(second, members(&[(lease("b"), at(400))], &[], 400));
     let both = effect(&mut single, 0, &|draft, set| assert!(draft.claim(set, &claim(b"b", 9, 2, 400)).is_ok()));
-    assert_eq!(both, members(&[(lease("b"), at(400)), (counted("b"), -2), (TOTAL.to_vec(), -3)], &[], 400));
+    assert_eq!(both, members(&[(lease("b"), at(400)), (counted("b"), -2), (Bytes::from_slice(TOTAL), -3)], &[], 400));
     let mut last = Set::of(&[("a", 2, 300)]);
     let gone = effect(&mut last, 0, &|draft, set| assert!(draft.release(set, b"a", 2).is_ok()));
-    let all = vec![lease("a"), counted("a"), TOTAL.to_vec()];
+    let all = vec![lease("a"), counted("a"), Bytes::from_slice(TOTAL)];
     assert_eq!(gone, Effect::Members { set: Vec::new(), removed: all, until: None });
 }
 
@@ -327,9 +327,9 @@ fn a_denial_counts_all_permits_of_the_leases_that_must_end() {
 #[test]
 fn other_sorted_sets_are_corrupt() {
     let good = (lease("a"), START as f64);
-    let named = |name: &[u8]| vec![(name.to_vec(), START as f64), good.clone()];
+    let named = |name: &[u8]| vec![(Bytes::from_slice(name), START as f64), good.clone()];
     let scored = |score| vec![(lease("a"), score)];
-    let totalled = |score| vec![(TOTAL.to_vec(), score), good.clone()];
+    let totalled = |score| vec![(Bytes::from_slice(TOTAL), score), good.clone()];
     for (what, members) in [
         ("a name", named(b"v")),
         ("an empty name", named(b"")),
@@ -348,8 +348,8 @@ fn other_sorted_sets_are_corrupt() {
         ("a total of a part", totalled(-1.5)),
         ("a total that is too much", totalled(-10_001.0)),
         ("a count without a total", vec![(counted("a"), -2.0), good.clone()]),
-        ("a total below its members", vec![(TOTAL.to_vec(), -1.0), (lease("b"), START as f64), good.clone()]),
-        ("a total alone", vec![(TOTAL.to_vec(), -1.0)]),
+        ("a total below its members", vec![(Bytes::from_slice(TOTAL), -1.0), (lease("b"), START as f64), good.clone()]),
+        ("a total alone", vec![(Bytes::from_slice(TOTAL), -1.0)]),
     ] {
         for now in [0, START, START + 1000] {
             let mut set = Set { members: members.clone(), until: None };
@@ -360,7 +360,7 @@ fn other_sorted_sets_are_corrupt() {
     assert_eq!(Draft::read(&mut longest, UnixMs(0)).unwrap().in_use(), 1);
     // A foreign member in the middle is found once a decision reads that far.
     let mut hidden = Set::of(&[("a", 1, 100), ("b", 1, 300)]);
-    hidden.members.push((b"v".to_vec(), START as f64 + 200.0));
+    hidden.members.push((Bytes::from_slice(b"v"), START as f64 + 200.0));
     assert_eq!(hidden.have("c", 3, 1, 10, START), denied(3, Some(100)));
     let two = Claim { owner: b"c", capacity: 3, amount: AtLeast(2), lease: DurationMs(10) };
     assert_eq!(hidden.decide(START, |draft, stored| draft.retry_at(stored, &two)), Err(Corrupt));
@@ -384,7 +384,7 @@ fn an_edited_count_affects_only_its_owner_and_is_removed_with_it() {
     assert_eq!(set.have("a", 9, 1, 50, START), granted(4, 1, 50));
     assert_eq!(set.score(&counted("a")), None);
     let mut set = Set::of(&[("a", 10_000, 100)]);
-    set.members.iter_mut().filter(|(name, _)| name == TOTAL).for_each(|(_, score)| *score = -5.0);
+    set.members.iter_mut().filter(|(name, _)| **name == *TOTAL).for_each(|(_, score)| *score = -5.0);
     let claim = Claim { owner: b"a", capacity: 9, amount: More(1), lease: DurationMs(1) };
     assert_eq!(set.decide(START, |draft, stored| draft.claim(stored, &claim)), Err(Corrupt));
 }
@@ -393,6 +393,6 @@ fn an_edited_count_affects_only_its_owner_and_is_removed_with_it() {
 fn every_owner_is_listed_with_the_end_of_its_lease() {
     let mut set = Set::of(&[("b", 2, 100), ("a", 1, 300), ("c", 5, 10)]);
     let listed: Vec<_> = owners(&mut set, UnixMs(START + 10)).unwrap().into_iter().collect();
-    let owner = |name: &str, permits, end| (name.as_bytes().to_vec(), Owner { permits, until: UnixMs(START + end) });
+    let owner = |name: &str, permits, end| (Name::from_slice(name.as_bytes()), Owner { permits, until: UnixMs(START + end) });
     assert_eq!(listed, [owner("a", 1, 300), owner("b", 2, 100)]);
 }

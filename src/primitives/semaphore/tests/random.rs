@@ -136,7 +136,7 @@ proptest! {
             let (member, score) = match what {
                 0 | 1 => (lease(owner), score),
                 2 => (counted(owner), -score.abs()),
-                _ => (TOTAL.to_vec(), -score.abs()),
+                _ => (Bytes::from_slice(TOTAL), -score.abs()),
             };
             if set.score(&member).is_none() {
                 set.members.push((member, if odd { score as f64 + 0.5 } else { score as f64 }));
@@ -164,13 +164,13 @@ proptest! {
 
     #[test]
     fn decode_of_any_member_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..300), score: f64) {
-        let _ = decode((bytes.clone(), score));
-        let _ = decode(([MAGIC, &bytes].concat(), score));
+        let _ = decode((Bytes::from_slice(&bytes), score));
+        let _ = decode((Bytes::from_vec([MAGIC, &bytes].concat()), score));
         let _ = permits_of(score);
     }
 
     #[test]
     fn decode_encode_is_identity(owner in prop::collection::vec(any::<u8>(), 1..=255), end in 0..=MAX_DEADLINE) {
-        prop_assert_eq!(decode((member(LEASE, &owner), end as f64)), Ok((owner, UnixMs(end))));
+        prop_assert_eq!(decode((member(LEASE, &owner), end as f64)), Ok((Name::from_vec(owner), UnixMs(end))));
     }
 }

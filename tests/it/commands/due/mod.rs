@@ -222,9 +222,10 @@ fn only_what_changes_is_replicated() {
         check_streams(
             server,
             &[
-                (THREE, "ATOMIC.ZPOPDUE k", &["ZREM k a"]),
+                (THREE, "ATOMIC.ZPOPDUE k", &["ZPOPMIN k"]),
                 (THREE, "ATOMIC.ZPOPDUE k COUNT 9", &["ZREM k a b"]),
-                ("ZADD k 1 a", "ATOMIC.ZPOPDUE k", &["ZREM k a"]),
+                ("ZADD k 1 a", "ATOMIC.ZPOPDUE k", &["ZPOPMIN k"]),
+                ("ZADD k 1 a", "ATOMIC.ZPOPDUE k COUNT 1", &["ZREM k a"]),
                 (THREE, "ATOMIC.ZPOPDUE k LEASE 50000", &["ZADD k XX <token> a"]),
                 ("ZADD k 1 a;ZADD k 2 b", "ATOMIC.ZPOPDUE k LEASE 50000 COUNT 5", &["ZADD k XX <token> a <token> b"]),
                 (THREE, "ATOMIC.ZMOVEDUE k l", &["MULTI", "ZREM k a", "RPUSH l a", "EXEC"]),
