@@ -1,0 +1,119 @@
+//! Scripts and libraries in a cluster: ATOMIC.EVALSHA finds its script on any primary.
+
+mod changed; // what changes while a call waits for its script
+mod found; // scripts of other nodes, of nodes that join, after a reshard and a failover
+mod hostile; // any bytes as messages, and messages that nobody expects
+mod libraries; // function libraries: on all primaries, on a node that joins, after a migration
+mod missed; // scripts that no node has, nodes that do not answer, calls that may not wait
+mod unload; // the module of one node is unloaded while others send messages
+
+use redis_atomic::lua::Digest;
+use sha1::Digest as _;
+
+use crate::support::bus::Bus;
+use crate::support::cluster::Cluster;
+use crate::support::{Binary, Server, Setup, Value, each_installed, eventually};
+
+const NOSCRIPT: &str = "NOSCRIPT No matching script. Please use ATOMIC.EVAL.";
+
+/// The module's type of messages.
+const TYPE: u8 = 167;
+
+fn sha1(script: &str) -> String {
+    String::from_utf8(Digest::of(script.as_bytes()).hex().to_vec()).unwrap()
+}
+
+/// Runs `body` on a cluster of this many primaries, on each server.
+fn each_cluster(primaries: usize, body: impl Fn(&Cluster)) {
+    each_installed(|binary| body(&Cluster::start(binary, primaries)));
+}
+
+#[track_caller]
+fn load(node: &Server, script: &str) {
+    assert_eq!(node.call(&["ATOMIC.SCRIPT", "LOAD", script]), Value::bulk(sha1(script)));
+}
+
+fn evalsha(node: &Server, script: &str) -> Value {
+    node.call(&["ATOMIC.EVALSHA", &sha1(script), "0"])
+}
+
+fn noscript() -> Value {
+    Value::Error(NOSCRIPT.to_owned())
+}
+
+/// A figure of INFO's section about pulls.
+#[track_caller]
+fn figure(node: &Server, name: &str) -> u64 {
+    node.info(&format!("atomic_pulls_{name}")).parse().unwrap()
+}
+
+/// Whether a script is stored, or only cached.
+#[track_caller]
+fn is_stored(node: &Server, script: &str) -> bool {
+    let list = node.run("ATOMIC.SCRIPT LIST");
+    let entry = list.array().iter().find(|entry| entry.field("sha1").unwrap().text() == sha1(script));
+    let stored = entry.expect("a script that is known").field("stored").unwrap().integer() == 1;
+    let library = node.run(&format!("FUNCTION LIST LIBRARYNAME atomic_{}", sha1(script)));
+    assert_eq!(stored, library.array().len() == 1);
+    stored
+}
+
+/// A message as `docs/adr/011-scripts-in-a-cluster.md` describes it.
+fn message(kind: u8, script: &str, source: &str) -> Vec<u8> {
+    let mut bytes = [&b"ATOMICsc\x01"[..], &[kind], &Digest::of(script.as_bytes()).bytes()].concat();
+    let check: [u8; 20] = sha1::Sha1::digest(&bytes).into();
+    bytes.extend_from_slice(&check[..4]);
+    bytes.extend_from_slice(source.as_bytes());
+    bytes
+}
+
+/// A node for which the test answers: the server itself has no module and says nothing.
+struct Played {
+    cluster: Cluster,
+    bus: Bus,
+}
+
+impl Played {
+    #[track_caller]
+    fn start(binary: &Binary, setup: Setup) -> Self {
+        let cluster = Cluster::start_each(binary, &[setup, Setup::without_module()]);
+        let bus = Bus::open(&cluster.nodes[0], &cluster.nodes[1]);
+        Self { cluster, bus }
+    }
+
+    /// The node with the module.
+    fn node(&self) -> &Server {
+        &self.cluster.nodes[0]
+    }
+
+    #[track_caller]
+    fn say(&mut self, kind: u8, script: &str, source: &str) {
+        self.bus.send(0, TYPE, &message(kind, script, source));
+    }
+
+    /// Calls a script while the node does not know it, changes something while the call waits, and then lets the script come. Returns the
+    /// script and the reply. A busy machine may be too late for the call; then it is tried again, with another script.
+    #[track_caller]
+    fn call(&mut self, head: &str, body: &str, rest: &[&str], user: &str, change: impl Fn(&Server)) -> (String, Value) {
+        for attempt in 0..100 {
+            let script = format!("{head}\nlocal attempt = {attempt}\n{body}");
+            // From a node that has just been heard of an answer is awaited.
+            self.say(b'N', &script, "");
+            let mut client = self.node().connect();
+            assert_eq!(client.run(&format!("AUTH {user} x")), Value::ok());
+            let found = figure(self.node(), "found");
+            client.send(&[&["ATOMIC.EVALSHA", &sha1(&script)], rest].concat()).unwrap();
+            let waits = || figure(self.node(), "waiting_clients") == 1;
+            if (0..20).any(|_| waits()) {
+                change(self.node());
+                self.say(b'H', &script, "");
+                self.say(b'S', &script, &script);
+            }
+            let reply = client.read().unwrap();
+            if figure(self.node(), "found") > found {
+                return (script, reply);
+            }
+        }
+        panic!("the script never came in time");
+    }
+}
