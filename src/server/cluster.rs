@@ -85,13 +85,7 @@ pub fn stop(ctx: Ctx) {
     }
 }
 
-unsafe extern "C" fn on_message(
-    _: *mut raw::RedisModuleCtx,
-    sender: *const c_char,
-    _: u8,
-    message: *const c_uchar,
-    length: u32,
-) {
+unsafe extern "C" fn on_message(_: *mut raw::RedisModuleCtx, sender: *const c_char, _: u8, message: *const c_uchar, length: u32) {
     let context = CONTEXT.load(Ordering::Relaxed);
     let receiver = RECEIVER.try_borrow_mut().and_then(|slot| *slot);
     let Some(receiver) = receiver.filter(|_| !context.is_null() && !message.is_null()) else { return };

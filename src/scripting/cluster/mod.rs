@@ -65,13 +65,8 @@ pub fn start(ctx: Ctx) {
         return;
     }
     if let Some(mut slot) = STATE.try_borrow_mut() {
-        *slot = Some(State {
-            pulls: Pulls::new(),
-            inbox: Vec::new(),
-            inbox_bytes: 0,
-            announcements: Budget::default(),
-            timer: None,
-        });
+        *slot =
+            Some(State { pulls: Pulls::new(), inbox: Vec::new(), inbox_bytes: 0, announcements: Budget::default(), timer: None });
     }
     cluster::receive(ctx, on_message);
 }

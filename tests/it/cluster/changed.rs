@@ -1,11 +1,11 @@
 //! What changes while a call waits for its script is checked before the call runs.
 
 use super::*;
-use crate::support::cluster::{id, key_of, redirection, slot};
+use crate::support::cluster::{key_of, redirection, slot};
 
 fn each_played(body: impl Fn(&mut Played)) {
     each_installed(|binary| {
-        let mut played = Played::start(binary, Setup::with_module());
+        let mut played = Played::start(binary);
         assert_eq!(played.node().run("ACL SETUSER u on >x ~* &* +@all"), Value::ok());
         body(&mut played);
     });
@@ -41,7 +41,7 @@ fn a_user_who_lost_the_right_is_refused() {
 fn a_call_whose_slot_has_left_is_redirected() {
     each_played(|played| {
         let key = key_of(played.node());
-        let (number, target) = (slot(played.node(), &key), id(&played.cluster.nodes[1]));
+        let (number, target) = (slot(played.node(), &key), played.other.clone());
         let moved = redirection("MOVED", number, &played.cluster.nodes[1]);
         let leave = |node: &Server| assert_eq!(node.run(&format!("CLUSTER SETSLOT {number} NODE {target}")), Value::ok());
         let (_, reply) = played.call("", "return redis.call('INCR', KEYS[1])", &["1", &key], "u", leave);
@@ -79,12 +79,9 @@ fn a_server_that_ran_out_of_memory_refuses_a_script_that_may_write() {
 
 #[test]
 fn a_node_that_became_a_replica_does_not_run_the_call() {
-    each_played(|played| {
-        let replica = played.cluster.replica_of(played.node());
-        let take_over = |node: &Server| {
-            assert_eq!(replica.run("CLUSTER FAILOVER TAKEOVER"), Value::ok());
-            (0..200).find(|_| node.info("role") == "slave");
-        };
+    each_installed(|binary| {
+        let mut played = Played::with_replica(binary);
+        let replica = played.replica.take().unwrap();
         let key = key_of(played.node());
         for attempt in 0.. {
             let mut client = played.node().connect();
@@ -95,7 +92,8 @@ fn a_node_that_became_a_replica_does_not_run_the_call() {
                 assert_eq!(client.read().unwrap(), noscript());
                 continue;
             }
-            take_over(played.node());
+            assert_eq!(replica.run("CLUSTER FAILOVER TAKEOVER"), Value::ok());
+            let _ = (0..100).find(|_| played.node().info("role") == "slave");
             played.say(b'H', &script, "");
             played.say(b'S', &script, &script);
             let reply = client.read().unwrap();

@@ -13,7 +13,7 @@ fn whole(kind: u8) -> Vec<u8> {
 }
 
 fn each_played(body: impl Fn(&mut Played)) {
-    each_installed(|binary| body(&mut Played::start(binary, Setup::with_module())));
+    each_installed(|binary| body(&mut Played::start(binary)));
 }
 
 /// Waits until the node has handled all messages: the last one is malformed, so it is counted.

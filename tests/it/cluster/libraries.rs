@@ -5,7 +5,8 @@ use std::process::Command;
 use super::*;
 use crate::support::cluster::{id, key_of, slot};
 
-const LIBRARY: &str = "#!lua name=stock\nredis.register_function('take', function(keys, args) return redis.call('GET', keys[1]) end)";
+const LIBRARY: &str =
+    "#!lua name=stock\nredis.register_function('take', function(keys, args) return redis.call('GET', keys[1]) end)";
 
 fn names(node: &Server) -> Vec<String> {
     let list = node.run("FUNCTION LIST");
@@ -20,10 +21,6 @@ fn cli(binary: &Binary, arguments: &[&str]) {
     assert!(output.status.success(), "{arguments:?}: {text}");
 }
 
-fn has_cli(binary: &Binary) -> bool {
-    Command::new(binary.cli()).arg("--version").output().is_ok()
-}
-
 fn address(node: &Server) -> String {
     format!("127.0.0.1:{}", node.port())
 }
@@ -32,17 +29,14 @@ fn address(node: &Server) -> String {
 fn the_cli_loads_a_library_on_all_primaries() {
     each_cluster(3, |cluster| {
         let first = &cluster.nodes[0];
-        if !has_cli(&first.binary) {
-            return;
-        }
-        let call = ["call", &address(first), "--cluster-only-masters", "ATOMIC.FUNCTION", "LOAD", "REPLACE", LIBRARY];
+        let call = ["call", &address(first), "ATOMIC.FUNCTION", "LOAD", "REPLACE", LIBRARY, "--cluster-only-masters"];
         cli(&first.binary, &call);
         for node in &cluster.nodes {
             assert_eq!(names(node), ["stock"]);
             let key = key_of(node);
             assert_eq!(node.run(&format!("ATOMIC.FCALL take 1 {key}")), Value::Null);
         }
-        let call = ["call", &address(first), "--cluster-only-masters", "ATOMIC.FUNCTION", "DELETE", "stock"];
+        let call = ["call", &address(first), "ATOMIC.FUNCTION", "DELETE", "stock", "--cluster-only-masters"];
         cli(&first.binary, &call);
         assert!(cluster.nodes.iter().all(|node| names(node).is_empty()));
     });
@@ -64,9 +58,6 @@ fn libraries_act_on_one_primary_and_a_classic_migration_does_not_move_them() {
 #[test]
 fn add_node_of_the_cli_copies_the_libraries_and_the_stored_scripts() {
     each_installed(|binary| {
-        if !has_cli(binary) {
-            return;
-        }
         let cluster = Cluster::start(binary, 2);
         for node in &cluster.nodes {
             assert_eq!(node.call(&["ATOMIC.FUNCTION", "LOAD", LIBRARY]), Value::bulk("stock"));

@@ -1,6 +1,5 @@
 //! Scripts that are not found, and calls that do not wait.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -8,11 +7,6 @@ use crate::support::cluster::{begin_migration, key_of, slot};
 
 /// How long a call may wait for other nodes.
 const LIMIT: Duration = Duration::from_millis(200);
-
-/// Stops or continues the process of a node.
-fn signal(node: &Server, name: &str) {
-    assert!(Command::new("kill").args([&format!("-{name}"), &node.pid().to_string()]).status().unwrap().success());
-}
 
 /// Calls an unknown script. Returns how long that took.
 #[track_caller]

@@ -7,11 +7,14 @@ mod libraries; // function libraries: on all primaries, on a node that joins, af
 mod missed; // scripts that no node has, nodes that do not answer, calls that may not wait
 mod unload; // the module of one node is unloaded while others send messages
 
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use redis_atomic::lua::Digest;
 use sha1::Digest as _;
 
 use crate::support::bus::Bus;
-use crate::support::cluster::Cluster;
+use crate::support::cluster::{Cluster, id};
 use crate::support::{Binary, Server, Setup, Value, each_installed, eventually};
 
 const NOSCRIPT: &str = "NOSCRIPT No matching script. Please use ATOMIC.EVAL.";
@@ -67,18 +70,50 @@ fn message(kind: u8, script: &str, source: &str) -> Vec<u8> {
     bytes
 }
 
-/// A node for which the test answers: the server itself has no module and says nothing.
+/// Stops or continues the process of a node.
+fn signal(node: &Server, name: &str) {
+    assert!(Command::new("kill").args([&format!("-{name}"), &node.pid().to_string()]).status().unwrap().success());
+}
+
+/// Stops a node for the rest of the test, without the others noticing, and returns a connection to `node` on which the test speaks for it.
+/// A node that runs would open its own connection again, and the server keeps only the last one.
+#[track_caller]
+fn play(node: &Server, others: &[&Server], stopped: &Server) -> Bus {
+    for node in others.iter().chain([&node]) {
+        assert_eq!(node.run("CONFIG SET cluster-node-timeout 1000000"), Value::ok());
+    }
+    let bus = Bus::open(node, stopped);
+    signal(stopped, "STOP");
+    bus
+}
+
+/// A node with the module, and another one for which the test answers.
 struct Played {
     cluster: Cluster,
     bus: Bus,
+    /// The id of the other node.
+    other: String,
+    /// A replica of the node.
+    replica: Option<Server>,
 }
 
 impl Played {
     #[track_caller]
-    fn start(binary: &Binary, setup: Setup) -> Self {
-        let cluster = Cluster::start_each(binary, &[setup, Setup::without_module()]);
-        let bus = Bus::open(&cluster.nodes[0], &cluster.nodes[1]);
-        Self { cluster, bus }
+    fn start(binary: &Binary) -> Self {
+        Self::of(Cluster::start(binary, 2), false)
+    }
+
+    #[track_caller]
+    fn with_replica(binary: &Binary) -> Self {
+        Self::of(Cluster::start(binary, 2), true)
+    }
+
+    #[track_caller]
+    fn of(cluster: Cluster, has_replica: bool) -> Self {
+        let replica = has_replica.then(|| cluster.replica_of(&cluster.nodes[0]));
+        let other = id(&cluster.nodes[1]);
+        let bus = play(&cluster.nodes[0], &replica.iter().collect::<Vec<_>>(), &cluster.nodes[1]);
+        Self { cluster, bus, other, replica }
     }
 
     /// The node with the module.
@@ -95,7 +130,9 @@ impl Played {
     /// script and the reply. A busy machine may be too late for the call; then it is tried again, with another script.
     #[track_caller]
     fn call(&mut self, head: &str, body: &str, rest: &[&str], user: &str, change: impl Fn(&Server)) -> (String, Value) {
-        for attempt in 0..100 {
+        static ATTEMPTS: AtomicU32 = AtomicU32::new(0);
+        for _ in 0..100 {
+            let attempt = ATTEMPTS.fetch_add(1, Ordering::Relaxed);
             let script = format!("{head}\nlocal attempt = {attempt}\n{body}");
             // From a node that has just been heard of an answer is awaited.
             self.say(b'N', &script, "");
