@@ -228,11 +228,8 @@ fn on_timer(ctx: Ctx) {
 fn handle(ctx: Ctx, from: NodeId, message: Message) -> Result<()> {
     with(|state| state.pulls.heard_of(from))?;
     match message.body {
-        Body::Ask => answer(ctx, from, message.digest, |_| Body::Have),
-        Body::Fetch if with(|state| state.pulls.may_send(from, Instant::now()))? => {
-            answer(ctx, from, message.digest, |source| Body::Source(source.to_vec()))
-        }
-        Body::Fetch => with(|state| Counts::add_to(&mut state.pulls.counts.dropped)),
+        Body::Ask => answer(ctx, from, message.digest, false),
+        Body::Fetch => answer(ctx, from, message.digest, true),
         _ => {
             let ended = with(|state| state.pulls.heard(from, message, Instant::now(), &mut send(ctx)))?;
             ended.into_iter().for_each(|pull| finish(ctx, pull));
@@ -241,8 +238,8 @@ fn handle(ctx: Ctx, from: NodeId, message: Message) -> Result<()> {
     }
 }
 
-/// Answers a node about a script.
-fn answer(ctx: Ctx, to: NodeId, digest: Digest, found: impl FnOnce(&[u8]) -> Body) -> Result<()> {
+/// Answers a node with a script, or tells whether this node has it.
+fn answer(ctx: Ctx, to: NodeId, digest: Digest, is_fetched: bool) -> Result<()> {
     if ctx.flags().is_loading() {
         return Ok(());
     }
@@ -250,10 +247,23 @@ fn answer(ctx: Ctx, to: NodeId, digest: Digest, found: impl FnOnce(&[u8]) -> Bod
     let is_on = settings::SCRIPT_PULL.get() == 1;
     let known = if is_on { script_store::find(ctx, &mut scripting.engine, &digest.hex()) } else { None };
     let source = known.and_then(|digest| scripting.engine.source(digest)).filter(|source| source.len() <= MAX_SOURCE);
-    let body = source.map_or(Body::Lack, found);
-    let is_source = matches!(body, Body::Source(_));
-    let sent = send(ctx)(to, &Message { digest, body });
-    if sent && is_source { with(|state| Counts::add_to(&mut state.pulls.counts.answered)) } else { Ok(()) }
+    with(|state| {
+        let State { pulls, .. } = state;
+        let body = match source {
+            None => Body::Lack,
+            Some(source) if pulls.may_send(to, digest, source.len(), is_fetched, Instant::now()) => {
+                Counts::add_to(&mut pulls.counts.answered);
+                Body::Source(source.to_vec())
+            }
+            Some(_) if is_fetched => {
+                Counts::add_to(&mut pulls.counts.dropped);
+                return;
+            }
+            Some(_) => Body::Have,
+        };
+        // A node that cannot be reached any more does not wait for long.
+        let _ = send(ctx)(to, &Message { digest, body });
+    })
 }
 
 /// Keeps the script of a pull and resumes its clients.

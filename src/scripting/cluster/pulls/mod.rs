@@ -1,7 +1,8 @@
 //! The pulls of this node as data: which nodes were asked for a script, what they answered, and which clients wait.
 //!
-//! A pull asks every other primary whether it has the script, and fetches it from the first that does. It ends when the script has come,
-//! when all nodes lack it, or after [`LIMIT`]. Nothing here calls the server: `send` passes a message to a node, and is false if there is
+//! A pull asks every other primary for the script. A node that has it sends it at once if it is short ([`SHORT`]). Otherwise it only says
+//! so, and the pull fetches the script from the first such node. A pull ends when the script has come, when all nodes lack it, or after
+//! [`LIMIT`]. Nothing here calls the server: `send` passes a message to a node, and is false if there is
 //! no connection to it.
 
 #[cfg(test)]
@@ -19,6 +20,16 @@ pub const LIMIT: Duration = Duration::from_millis(200);
 
 /// How long a script that no node had counts as unknown without asking again.
 const REMEMBERED: Duration = Duration::from_secs(10);
+
+/// The longest source with which a node answers a question. A question reaches all nodes, and a message has 2 KiB anyway.
+pub const SHORT: usize = 4 << 10;
+
+/// The most bytes, with the heads of the messages, of short scripts that are on their way to a node. One fetched script may be, too. The
+/// connection carries heartbeats.
+const WINDOW: usize = 64 << 10;
+
+/// The head that the server gives to a message.
+const HEAD: usize = 2300;
 
 const MAX_MISSES: usize = 1024;
 const MAX_CLIENTS: usize = 1000;
@@ -63,7 +74,7 @@ pub struct Counts {
     pub answered: u64,
     /// Calls that a limit kept from pulling.
     pub limited: u64,
-    /// Messages that were malformed, not expected, or too many.
+    /// Messages that were malformed or too many.
     pub dropped: u64,
 }
 
@@ -76,7 +87,9 @@ impl Counts {
 struct Pull<H> {
     digest: Digest,
     deadline: Instant,
-    /// The nodes whose answer may still come.
+    /// The nodes that were asked.
+    asked: Vec<NodeId>,
+    /// Those of them whose answer is worth waiting for.
     awaited: Vec<NodeId>,
     /// The nodes that have the script, and from which it was not fetched yet.
     holders: Vec<NodeId>,
@@ -95,10 +108,18 @@ impl<H> Pull<H> {
 struct Peer {
     /// It did not answer the last pull: it lacks the module, or does not respond. It is asked, but not awaited.
     is_silent: bool,
-    /// The script that it was told to send. One at a time, because the connection carries heartbeats, too.
+    /// The script that is fetched from it. One at a time.
     fetching: Option<Digest>,
-    /// When this node sent it a script that it has not acknowledged.
-    sending: Option<Instant>,
+    /// The scripts that this node sent to it and that it has not acknowledged.
+    sending: Vec<Sent>,
+}
+
+struct Sent {
+    digest: Digest,
+    bytes: usize,
+    at: Instant,
+    /// It was fetched, and not sent as the answer to a question.
+    is_fetched: bool,
 }
 
 /// At most [`PER_SECOND`] of something.
@@ -174,14 +195,15 @@ impl<H> Pulls<H> {
         self.peers.retain(|node, _| nodes.contains(node));
         let ask = Message { digest, body: Body::Ask };
         let reached: Vec<NodeId> = nodes.iter().copied().filter(|node| send(*node, &ask)).collect();
-        let awaited: Vec<NodeId> = reached.into_iter().filter(|node| !self.peer(*node).is_silent).collect();
+        let awaited: Vec<NodeId> = reached.iter().copied().filter(|node| !self.peer(*node).is_silent).collect();
         if awaited.is_empty() {
             Counts::add_to(&mut self.counts.missed);
             self.remember(digest, now);
             return false;
         }
         let deadline = now.checked_add(LIMIT).unwrap_or(now);
-        self.pulls.push(Pull { digest, deadline, awaited, holders: Vec::new(), fetching: None, clients: Vec::new() });
+        let (holders, clients) = (Vec::new(), Vec::new());
+        self.pulls.push(Pull { digest, deadline, asked: reached, awaited, holders, fetching: None, clients });
         true
     }
 
@@ -214,14 +236,17 @@ impl<H> Pulls<H> {
         self.peer(from).is_silent = false;
     }
 
-    /// Whether a script may be sent to a node now. If so, it counts as sent.
-    pub fn may_send(&mut self, to: NodeId, now: Instant) -> bool {
-        let peer = self.peer(to);
-        let is_busy = peer.sending.is_some_and(|since| now.duration_since(since) < LIMIT);
-        if !is_busy {
-            peer.sending = Some(now);
+    /// Whether a script of this length may be sent to a node that asked for it or fetches it. If so, it counts as sent.
+    pub fn may_send(&mut self, to: NodeId, digest: Digest, length: usize, is_fetched: bool, now: Instant) -> bool {
+        let sending = &mut self.peer(to).sending;
+        sending.retain(|sent| now.duration_since(sent.at) < LIMIT);
+        let bytes = length.saturating_add(HEAD);
+        let all = sending.iter().fold(bytes, |sum, sent| sum.saturating_add(sent.bytes));
+        let has_room = if is_fetched { !sending.iter().any(|sent| sent.is_fetched) } else { length <= SHORT && all <= WINDOW };
+        if has_room {
+            sending.push(Sent { digest, bytes, at: now, is_fetched });
         }
-        !is_busy
+        has_room
     }
 
     /// Handles what a node said about a script. Returns the pull if that ended it.
@@ -232,7 +257,7 @@ impl<H> Pulls<H> {
             Body::Lack => self.lacks(from, digest, now, send),
             Body::Source(source) => self.came(from, digest, source, send),
             Body::Got => {
-                self.peer(from).sending = None;
+                self.peer(from).sending.retain(|sent| sent.digest != digest);
                 None
             }
             Body::Loaded => {
@@ -280,18 +305,20 @@ impl<H> Pulls<H> {
         Some(Ended { source: None, clients: self.pulls.remove(position).clients })
     }
 
+    /// A script that comes after the end of its pull is acknowledged and forgotten.
     fn came(&mut self, from: NodeId, digest: Digest, source: Vec<u8>, send: Send<'_>) -> Option<Ended<H>> {
-        if self.peer(from).fetching != Some(digest) {
-            Counts::add_to(&mut self.counts.dropped);
-            return None;
+        if self.peer(from).fetching == Some(digest) {
+            self.peer(from).fetching = None;
         }
-        self.peer(from).fetching = None;
         let _ = send(from, &Message { digest, body: Body::Got });
-        let position = self.position(digest);
-        let pull = position.map(|position| self.pulls.remove(position));
+        let position = self.pulls.iter().position(|pull| pull.digest == digest && pull.asked.contains(&from))?;
+        let pull = self.pulls.remove(position);
+        if let Some(node) = pull.fetching {
+            self.peer(node).fetching = None;
+        }
         self.fetch_all(send);
         Counts::add_to(&mut self.counts.found);
-        pull.map(|pull| Ended { source: Some(source), clients: pull.clients })
+        Some(Ended { source: Some(source), clients: pull.clients })
     }
 
     /// Ends the pulls whose time is over.

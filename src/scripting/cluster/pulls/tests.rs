@@ -218,17 +218,35 @@ fn a_node_that_does_not_send_delays_only_its_own_pull() {
 }
 
 #[test]
-fn a_script_that_was_not_fetched_is_dropped() {
+fn a_short_script_comes_as_the_answer() {
+    let mut node = Node::new();
+    assert!(node.begin(SCRIPT));
+    node.join(SCRIPT, 1);
+    node.sent.clear();
+    assert_eq!(node.hear(A, SCRIPT, source(SCRIPT)), Some((vec![1], Some(SCRIPT.to_vec()))));
+    // So does that of the other node, which has no use any more.
+    assert_eq!(node.hear(B, SCRIPT, source(SCRIPT)), None);
+    node.expect_sent(&[(A, Body::Got), (B, Body::Got)]);
+    // It may also come while another node is told to send it.
+    assert!(node.begin(OTHER));
+    node.hear(A, OTHER, Body::Have);
+    assert!(node.hear(B, OTHER, source(OTHER)).is_some());
+    assert!(node.begin(SCRIPT));
+    node.sent.clear();
+    node.hear(A, SCRIPT, Body::Have);
+    node.expect_sent(&[(A, Body::Fetch)]);
+}
+
+#[test]
+fn a_script_that_nobody_waits_for_is_forgotten() {
+    const STRANGER: NodeId = NodeId::new([b'c'; 40]);
     let mut node = Node::new();
     assert_eq!(node.hear(A, SCRIPT, source(SCRIPT)), None);
     assert!(node.begin(SCRIPT));
-    assert_eq!(node.hear(A, SCRIPT, source(SCRIPT)), None);
-    node.hear(A, SCRIPT, Body::Have);
-    assert_eq!(node.hear(B, SCRIPT, source(SCRIPT)), None);
-    assert_eq!(node.hear(A, OTHER, source(OTHER)), None);
-    assert_eq!(node.pulls.counts.dropped, 4);
-    assert!(node.hear(A, SCRIPT, source(SCRIPT)).is_some());
-    assert_eq!(node.hear(A, SCRIPT, source(SCRIPT)), None);
+    for (from, script) in [(A, OTHER), (STRANGER, SCRIPT)] {
+        assert_eq!(node.hear(from, script, source(script)), None);
+    }
+    assert_eq!(node.pulls.counts, Counts { asked: 1, ..Counts::default() });
 }
 
 #[test]
@@ -261,15 +279,47 @@ fn pulls_and_clients_are_bounded() {
     assert_eq!(node.pulls.counts.asked, u64::from(PER_SECOND) + 1);
 }
 
+/// Whether a node with these scripts on their way to A, `(length, was fetched)`, may send one more.
+fn may_send(sent: &[(usize, bool)], next: (usize, bool)) -> bool {
+    let mut node = Node::new();
+    let mut all = sent.iter().chain([&next]).zip(0_u32..).map(|((length, is_fetched), number)| {
+        let (digest, now) = (Digest::of(&number.to_be_bytes()), node.now);
+        node.pulls.may_send(A, digest, *length, *is_fetched, now)
+    });
+    assert!(all.by_ref().take(sent.len()).all(|may| may));
+    all.next() == Some(true)
+}
+
 #[test]
-fn a_script_is_sent_again_after_the_acknowledgement_of_the_last_or_when_that_is_late() {
+fn one_fetched_script_and_a_few_short_ones_are_on_their_way_at_a_time() {
+    const LONG: usize = 256 << 10;
+    let several = WINDOW / (SHORT + HEAD);
+    for (sent, next, expected) in [
+        (vec![], (LONG, true), true),
+        (vec![(LONG, true)], (LONG, true), false),
+        (vec![(LONG, true)], (1, true), false),
+        (vec![(SHORT, false)], (LONG, true), true),
+        (vec![], (SHORT, false), true),
+        (vec![], (SHORT + 1, false), false),
+        (vec![(SHORT, false); several - 1], (SHORT, false), true),
+        (vec![(SHORT, false); several], (SHORT, false), false),
+        (vec![(LONG, true)], (1, false), false),
+    ] {
+        assert_eq!(may_send(&sent, next), expected, "{next:?} after {sent:?}");
+    }
+}
+
+#[test]
+fn a_script_is_on_its_way_until_it_is_acknowledged_or_late() {
     let mut node = Node::new();
     let now = node.now;
-    assert!(node.pulls.may_send(A, now));
-    assert!(!node.pulls.may_send(A, now));
-    assert!(node.pulls.may_send(B, now));
+    let fetched = |node: &mut Node, to, now| node.pulls.may_send(to, Digest::of(SCRIPT), 1, true, now);
+    assert!(fetched(&mut node, A, now) && !fetched(&mut node, A, now));
+    assert!(fetched(&mut node, B, now));
+    node.hear(A, OTHER, Body::Got);
+    assert!(!fetched(&mut node, A, now));
     node.hear(A, SCRIPT, Body::Got);
-    assert!(node.pulls.may_send(A, now));
-    assert!(!node.pulls.may_send(A, now + LIMIT / 2));
-    assert!(node.pulls.may_send(A, now + LIMIT));
+    assert!(fetched(&mut node, A, now));
+    assert!(!fetched(&mut node, A, now + LIMIT / 2));
+    assert!(fetched(&mut node, A, now + LIMIT));
 }
