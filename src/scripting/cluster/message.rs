@@ -45,7 +45,7 @@ pub enum Body {
     Source(Vec<u8>),
     /// The sender got it, and can take the next one.
     Got,
-    /// Somebody has just loaded it on the sender.
+    /// The sender lacked it, and has it now.
     Loaded,
 }
 

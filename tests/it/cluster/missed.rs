@@ -36,7 +36,7 @@ fn a_node_that_does_not_respond_is_awaited_once_for_200_ms() {
         load(other, "return 'here'");
         signal(stopped, "STOP");
         assert!(miss(node, "return 1") >= LIMIT);
-        assert_eq!(evalsha(node, "return 'here'"), Value::bulk("here"));
+        assert_eq!(pulled(other, "return 'here'", || evalsha(node, "return 'here'")), Value::bulk("here"));
         let asked = figure(node, "asked");
         // No later call waits. On a busy machine one of many may seem to.
         let fastest = (2..12).map(|number| miss(node, &format!("return {number}"))).min().unwrap();
@@ -55,7 +55,7 @@ fn a_node_that_is_gone_does_not_matter() {
         let [node, other, gone] = cluster.nodes.as_slice() else { panic!() };
         load(other, "return 1");
         gone.kill_9();
-        assert_eq!(evalsha(node, "return 1"), Value::Integer(1));
+        assert_eq!(pulled(other, "return 1", || evalsha(node, "return 1")), Value::Integer(1));
         miss(node, "return 2");
     });
 }
@@ -67,7 +67,7 @@ fn a_node_without_the_module_does_not_matter() {
         let cluster = Cluster::start_each(binary, &setups);
         let [node, _, other] = cluster.nodes.as_slice() else { panic!() };
         load(other, "return 1");
-        assert_eq!(evalsha(node, "return 1"), Value::Integer(1));
+        assert_eq!(pulled(other, "return 1", || evalsha(node, "return 1")), Value::Integer(1));
         miss(node, "return 2");
         let fastest = (3..13).map(|number| miss(node, &format!("return {number}"))).min().unwrap();
         assert!(fastest < LIMIT, "{fastest:?}");
@@ -101,7 +101,7 @@ fn a_call_that_may_not_wait_does_not_ask() {
         assert_eq!(client.run("ASKING"), Value::ok());
         assert_eq!(client.run(&format!("ATOMIC.EVALSHA {sha} 1 {theirs}")), noscript());
         assert_eq!([node, &replica].map(|node| figure(node, "asked")), [0, 0]);
-        assert_eq!(evalsha(node, "return 1"), Value::Integer(1));
+        assert_eq!(pulled(other, "return 1", || evalsha(node, "return 1")), Value::Integer(1));
     });
 }
 

@@ -44,6 +44,20 @@ fn noscript() -> Value {
     Value::Error(NOSCRIPT.to_owned())
 }
 
+/// The reply of a call whose script another node has. On a busy machine the script may come too late: a new load makes all nodes forget
+/// that they did not find it.
+#[track_caller]
+fn pulled(from: &Server, script: &str, mut call: impl FnMut() -> Value) -> Value {
+    eventually("the script comes in time", || {
+        let reply = call();
+        if reply != noscript() {
+            return Some(reply);
+        }
+        load(from, script);
+        None
+    })
+}
+
 /// A figure of INFO's section about pulls.
 #[track_caller]
 fn figure(node: &Server, name: &str) -> u64 {

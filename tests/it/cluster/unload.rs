@@ -11,7 +11,7 @@ fn messages_to_a_node_without_its_module_are_lost_and_a_new_load_answers_again()
             return;
         }
         load(node, "return 1");
-        assert_eq!(evalsha(other, "return 1"), Value::Integer(1));
+        assert_eq!(pulled(node, "return 1", || evalsha(other, "return 1")), Value::Integer(1));
         let load_line = format!("MODULE LOAD {}", module_path().to_string_lossy());
         let mut bus = play(node, &[other], stopped);
         for round in 0..3 {

@@ -26,12 +26,13 @@ pub const SHORT: usize = 4 << 10;
 
 /// The most bytes, with the heads of the messages, of short scripts that are on their way to a node. One fetched script may be, too. The
 /// connection carries heartbeats.
-const WINDOW: usize = 64 << 10;
+const WINDOW: usize = 256 << 10;
 
 /// The head that the server gives to a message.
 const HEAD: usize = 2300;
 
 const MAX_MISSES: usize = 1024;
+const MAX_DENIALS: usize = 1024;
 const MAX_CLIENTS: usize = 1000;
 const PER_SECOND: u32 = 100;
 
@@ -122,15 +123,15 @@ struct Sent {
     is_fetched: bool,
 }
 
-/// At most [`PER_SECOND`] of something.
+/// At most [`PER_SECOND`] pulls.
 #[derive(Default)]
-pub struct Budget {
+struct Budget {
     window: Option<Instant>,
     used: u32,
 }
 
 impl Budget {
-    pub fn take(&mut self, now: Instant) -> bool {
+    fn take(&mut self, now: Instant) -> bool {
         let is_open = |since: Instant| now.duration_since(since) < Duration::from_secs(1);
         if !self.window.is_some_and(is_open) {
             *self = Self { window: Some(now), used: 0 };
@@ -147,6 +148,8 @@ pub struct Pulls<H> {
     peers: HashMap<NodeId, Peer>,
     /// Scripts that no node had, in the order of the times at which that was found out.
     misses: VecDeque<(Digest, Instant)>,
+    /// The nodes that asked for a script that this node lacked, in the order of those times.
+    denials: VecDeque<(Digest, NodeId, Instant)>,
     budget: Budget,
     pub counts: Counts,
 }
@@ -158,6 +161,7 @@ impl<H> Pulls<H> {
             pulls: Vec::new(),
             peers: HashMap::new(),
             misses: VecDeque::new(),
+            denials: VecDeque::new(),
             budget: Budget::default(),
             counts: Counts::default(),
         }
@@ -226,7 +230,28 @@ impl<H> Pulls<H> {
         })
     }
 
-    /// Notes that somebody has loaded a script.
+    /// Notes that a node asked for a script that this node lacks.
+    pub fn denied(&mut self, digest: Digest, to: NodeId, now: Instant) {
+        if self.denials.len() >= MAX_DENIALS {
+            self.denials.pop_front();
+        }
+        self.denials.push_back((digest, to, now));
+    }
+
+    /// The nodes that may remember that this node lacked a script.
+    pub fn take_denied(&mut self, digest: Digest, now: Instant) -> Vec<NodeId> {
+        self.denials.retain(|(.., at)| now.duration_since(*at) < REMEMBERED);
+        let mut nodes: Vec<NodeId> = Vec::new();
+        for (_, node, _) in self.denials.iter().filter(|(denied, ..)| *denied == digest) {
+            if !nodes.contains(node) {
+                nodes.push(*node);
+            }
+        }
+        self.denials.retain(|(denied, ..)| *denied != digest);
+        nodes
+    }
+
+    /// Notes that somebody has a script.
     pub fn forget_miss(&mut self, digest: Digest) {
         self.misses.retain(|(missed, _)| *missed != digest);
     }
@@ -311,7 +336,10 @@ impl<H> Pulls<H> {
             self.peer(from).fetching = None;
         }
         let _ = send(from, &Message { digest, body: Body::Got });
-        let position = self.pulls.iter().position(|pull| pull.digest == digest && pull.asked.contains(&from))?;
+        let Some(position) = self.pulls.iter().position(|pull| pull.digest == digest && pull.asked.contains(&from)) else {
+            self.forget_miss(digest);
+            return None;
+        };
         let pull = self.pulls.remove(position);
         if let Some(node) = pull.fetching {
             self.peer(node).fetching = None;

@@ -102,7 +102,7 @@ fn a_script_that_all_lack_is_unknown_for_a_while() {
     node.pass(REMEMBERED);
     assert_eq!(node.admit(SCRIPT), Admission::Begin);
     // A load anywhere ends that at once.
-    for body in [Body::Loaded, Body::Have] {
+    for body in [Body::Loaded, Body::Have, source(SCRIPT)] {
         assert!(node.begin(SCRIPT));
         assert_eq!(node.hear(A, SCRIPT, Body::Lack), None);
         assert!(node.hear(B, SCRIPT, Body::Lack).is_some());
@@ -262,6 +262,20 @@ fn a_client_that_leaves_does_not_end_the_pull() {
 }
 
 #[test]
+fn nodes_that_were_denied_a_script_are_told_when_it_is_loaded() {
+    let mut node = Node::new();
+    let now = node.now;
+    for (to, script) in [(A, SCRIPT), (B, SCRIPT), (A, SCRIPT), (B, OTHER)] {
+        node.pulls.denied(Digest::of(script), to, now);
+    }
+    assert_eq!(node.pulls.take_denied(Digest::of(SCRIPT), now), [A, B]);
+    assert_eq!(node.pulls.take_denied(Digest::of(SCRIPT), now), []);
+    assert_eq!(node.pulls.take_denied(Digest::of(OTHER), now + REMEMBERED), []);
+    (0..=MAX_DENIALS).for_each(|_| node.pulls.denied(Digest::of(OTHER), A, now));
+    assert_eq!(node.pulls.denials.len(), MAX_DENIALS);
+}
+
+#[test]
 fn pulls_and_clients_are_bounded() {
     let mut node = Node::new();
     for number in 0..PER_SECOND {
@@ -304,6 +318,7 @@ fn one_fetched_script_and_a_few_short_ones_are_on_their_way_at_a_time() {
         (vec![(SHORT, false); several - 1], (SHORT, false), true),
         (vec![(SHORT, false); several], (SHORT, false), false),
         (vec![(LONG, true)], (1, false), false),
+        (vec![(LONG / 2, true)], (SHORT, false), true),
     ] {
         assert_eq!(may_send(&sent, next), expected, "{next:?} after {sent:?}");
     }
