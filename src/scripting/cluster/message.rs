@@ -43,7 +43,7 @@ pub enum Body {
     Fetch,
     /// The script itself.
     Source(Vec<u8>),
-    /// The sender got it, and can take the next one.
+    /// The sender has fetched it, and can take the next one.
     Got,
     /// The sender lacked it, and has it now.
     Loaded,

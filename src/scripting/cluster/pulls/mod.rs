@@ -24,8 +24,8 @@ const REMEMBERED: Duration = Duration::from_secs(10);
 /// The longest source with which a node answers a question. A question reaches all nodes, and a message has 2 KiB anyway.
 pub const SHORT: usize = 4 << 10;
 
-/// The most bytes, with the heads of the messages, of short scripts that are on their way to a node. One fetched script may be, too. The
-/// connection carries heartbeats.
+/// The most bytes, with the heads of the messages, of short scripts that are sent to a node in a time of [`LIMIT`]. One fetched script may
+/// be on its way, too. The connection carries heartbeats.
 const WINDOW: usize = 256 << 10;
 
 /// The head that the server gives to a message.
@@ -111,7 +111,7 @@ struct Peer {
     is_silent: bool,
     /// The script that is fetched from it. One at a time.
     fetching: Option<Digest>,
-    /// The scripts that this node sent to it and that it has not acknowledged.
+    /// The scripts that this node sent to it less than [`LIMIT`] ago, without fetched ones that it has acknowledged.
     sending: Vec<Sent>,
 }
 
@@ -330,12 +330,12 @@ impl<H> Pulls<H> {
         Some(Ended { source: None, clients: self.pulls.remove(position).clients })
     }
 
-    /// A script that comes after the end of its pull is acknowledged and forgotten.
+    /// A script that was fetched is acknowledged. One that comes after the end of its pull is forgotten.
     fn came(&mut self, from: NodeId, digest: Digest, source: Vec<u8>, send: Send<'_>) -> Option<Ended<H>> {
         if self.peer(from).fetching == Some(digest) {
             self.peer(from).fetching = None;
+            let _ = send(from, &Message { digest, body: Body::Got });
         }
-        let _ = send(from, &Message { digest, body: Body::Got });
         let Some(position) = self.pulls.iter().position(|pull| pull.digest == digest && pull.asked.contains(&from)) else {
             self.forget_miss(digest);
             return None;
