@@ -173,6 +173,24 @@ pub static SCRIPT_STORE_MAX_BYTES: Setting = Setting::new(
      its source. Beyond the limit a script is loaded but not stored: it can be evicted, and a restart loses it. 0 stores nothing.",
 );
 
+pub static SCRIPT_PULL: Setting = Setting::new(
+    c"script-pull",
+    Kind::Toggle,
+    1,
+    0..=1,
+    "In a cluster, `ATOMIC.EVALSHA` of a script that this node does not know gets it from another primary, and waits up to 200 ms for it. \
+     `no` also stops this node from giving scripts to others.",
+);
+
+pub static INTERCEPT_SCRIPT_PULL: Setting = Setting::new(
+    c"intercept-script-pull",
+    Kind::Toggle,
+    0,
+    0..=1,
+    "Whether `script-pull` also applies to `EVALSHA` in drop-in mode. Off, because client libraries send it to find out whether a script \
+     is loaded.",
+);
+
 pub static LINE_GRACE_MS: Setting = Setting::new(
     c"line-grace-ms",
     Kind::Number,
@@ -247,7 +265,7 @@ pub static COMMANDS_DIR: TextSetting = TextSetting {
 };
 
 /// All settings that are numbers.
-pub static ALL: [&Setting; 17] = [
+pub static ALL: &[&Setting] = &[
     &SCRIPT_MEMORY_LIMIT,
     &SCRIPT_RUN_MEMORY_LIMIT,
     &SCRIPT_ARGUMENT_LIMIT,
@@ -260,8 +278,10 @@ pub static ALL: [&Setting; 17] = [
     &SCRIPT_NATIVE_CODE,
     &SCRIPT_EXACT_NUMBERS,
     &SCRIPT_DIRECT_READS,
+    &SCRIPT_PULL,
     &INTERCEPT,
     &INTERCEPT_ONE_SLOT,
+    &INTERCEPT_SCRIPT_PULL,
     &LINE_GRACE_MS,
     &REPLICATE_IN_PLACE,
     &COMPAT,

@@ -16,7 +16,7 @@ use std::marker::PhantomData;
 
 use super::spec::{Arg, Command, Keys, Spec, Wrapper};
 use crate::dropin;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
 use crate::scripting::{self, Request, RunMode, ScriptArgument};
 use crate::server::args::Args;
@@ -114,6 +114,9 @@ impl<E: Eval> Command for EvalCommand<E> {
 
     fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
         let mode = RunMode { read_only: E::READ_ONLY, standing_in: dropin::is_standing_in() };
-        scripting::script(keyspace, &request, E::ARGUMENT, mode)
+        match scripting::script(keyspace, &request, E::ARGUMENT, mode) {
+            Err(Error::NoScript) => scripting::cluster::pull(keyspace, &request, mode).ok_or(Error::NoScript),
+            outcome => outcome,
+        }
     }
 }

@@ -24,7 +24,7 @@ use crate::scripting;
 use crate::scripting::calls::Inner;
 use crate::server::acl::{Caller, Denied};
 use crate::server::args::{Args, is};
-use crate::server::call::{CallReply, Memory};
+use crate::server::call::{CallReply, Memory, is_denial};
 use crate::server::module_api::{Ctx, Str};
 use crate::server::reply::Reply;
 use crate::server::slots;
@@ -116,11 +116,6 @@ fn send(ctx: Ctx, code: i64, reply: impl FnOnce() -> Result<()>) -> Result<Reply
 /// The server's words for a command that does not exist begin like this, too.
 fn unknown(name: &[u8]) -> Error {
     Error::Script(format!("ERR unknown command '{}'", quoted(name)).into_bytes())
-}
-
-/// Whether the server refused the command for lack of permissions, in the words of Redis 7.0. Later servers have the code NOPERM.
-fn is_denial(error: &Error) -> bool {
-    matches!(error, Error::Script(text) if text.starts_with(b"ERR acl verification failed"))
 }
 
 /// Whether a call of a command with the flag `blocking` needs the client itself. A command of this module does by its options.

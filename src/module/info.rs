@@ -6,7 +6,7 @@ use redis_module::raw;
 
 use super::version::{BUILD, PACKAGE};
 use crate::error::guarded;
-use crate::scripting;
+use crate::scripting::{self, cluster};
 use crate::server::module_api::{Ctx, api};
 use crate::waiting;
 
@@ -22,6 +22,9 @@ unsafe extern "C" fn report(info: *mut raw::RedisModuleInfoCtx, _for_crash_repor
             section(info, "scripts", &figures);
         }
         section(info, "locks", &waiting::figures()?);
+        if let Ok(figures) = cluster::figures() {
+            section(info, "pulls", &figures);
+        }
         Ok(())
     });
 }

@@ -14,6 +14,7 @@ use crate::dropin;
 use crate::error::{Error, Result, guarded};
 use crate::keyspace::growth;
 use crate::scripting;
+use crate::scripting::cluster;
 use crate::scripting::library_store::watch;
 use crate::scripting::scripted;
 use crate::server::command_filter;
@@ -32,7 +33,7 @@ struct Stage {
 
 /// The stages in the order of their start. They stop in the reverse order. The stages that can fail come first, and the command filter
 /// comes last, because the server does not remove a filter when a load fails.
-const STAGES: [Stage; 8] = [
+const STAGES: [Stage; 9] = [
     Stage { start: |_, _| check_server(), stop: |_| kept::free_all() },
     Stage { start: config::start, stop: |_| config::stop() },
     Stage { start: |ctx, _| scripting::start(ctx, commands::natives::all()), stop: |_| scripting::stop() },
@@ -40,6 +41,7 @@ const STAGES: [Stage; 8] = [
     Stage { start: |ctx, _| subscribe(ctx), stop: |_| server_events::stop() },
     Stage { start: |ctx, _| start_waiting(ctx), stop: |_| drop(waiting::stop()) },
     Stage { start: |ctx, _| follow_scripts(ctx), stop: |_| watch::stop() },
+    Stage { start: |ctx, _| follow_cluster(ctx), stop: cluster::stop },
     Stage { start: |ctx, _| start_filter(ctx), stop: stop_filter },
 ];
 
@@ -145,6 +147,11 @@ fn start_waiting(ctx: Ctx) -> Result<()> {
 
 fn follow_scripts(ctx: Ctx) -> Result<()> {
     events::start(ctx);
+    Ok(())
+}
+
+fn follow_cluster(ctx: Ctx) -> Result<()> {
+    cluster::start(ctx);
     Ok(())
 }
 

@@ -7,6 +7,7 @@ pub mod admission;
 pub mod busy;
 pub mod calls;
 mod client_reply;
+pub mod cluster;
 pub mod library_store;
 mod limits;
 mod port;
@@ -178,5 +179,6 @@ impl Scripting {
         (self.runs, self.failures) = (0, 0);
         self.store.reset_stats();
         self.engine.reset_stats();
+        cluster::reset_stats();
     }
 }

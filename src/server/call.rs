@@ -294,6 +294,12 @@ pub enum Memory {
     Exempt,
 }
 
+/// Whether the server refused a call for lack of permissions, in the words of Redis 7.0. Later servers have the code NOPERM.
+#[must_use]
+pub fn is_denial(error: &Error) -> bool {
+    matches!(error, Error::Script(text) if text.starts_with(b"ERR acl verification failed"))
+}
+
 /// The reply of a command. Freed when dropped.
 pub struct CallReply(*mut raw::RedisModuleCallReply);
 

@@ -2,8 +2,10 @@
 
 pub mod acl;
 pub mod args;
+pub mod blocked;
 pub mod call;
 pub mod clock;
+pub mod cluster;
 pub mod command_filter;
 pub mod events;
 pub mod in_place;
@@ -18,3 +20,4 @@ pub mod slots;
 pub mod spec;
 pub mod state;
 pub mod thread;
+pub mod timer;

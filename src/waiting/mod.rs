@@ -41,6 +41,7 @@ pub use due::DueSet;
 pub use events::start;
 pub use lock::foreign_lock;
 pub use queues::Kind;
+pub use redirect::{elsewhere, owns_slot};
 pub use semaphore::foreign_semaphore;
 pub use state::{acquired, figures, forget, renewed, resource, stop};
 pub use visit::{settled, visit};

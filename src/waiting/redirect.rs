@@ -16,6 +16,12 @@ pub fn elsewhere(ctx: Ctx, key: Str<'_>) -> Option<Error> {
     Some(redirected.map_or(Error::Text("CLUSTERDOWN The cluster is down"), |text| Error::Script(text.into_bytes())))
 }
 
+/// Whether the key's slot belongs to this node. A node that imports the slot serves its keys under ASKING only.
+pub fn owns_slot(ctx: Ctx, key: Str<'_>) -> bool {
+    let owns = |(slot, nodes): (u16, String)| nodes.lines().filter_map(Node::parse).any(|node| node.is_myself && node.has(slot));
+    ctx.slot_of(key).zip(ctx.cluster_nodes()).is_some_and(owns)
+}
+
 /// One line of `CLUSTER NODES`.
 struct Node<'a> {
     id: &'a str,

@@ -4,6 +4,7 @@
 mod apps; // real applications with their real packages, with and without drop-in mode
 mod benchmarks; // the results of `make bench` and the page that is made from them; needs no server
 mod build; // version and build in INFO and the log, and the build script that finds them out
+mod cluster; // scripts and libraries in a cluster: ATOMIC.EVALSHA pulls from other nodes
 mod command_table; // docs/commands.json: COMMAND DOCS and COMMAND INFO, for client packages
 mod commands; // each family of native commands: grammar, replies, state, times, replication
 mod count; // the results of `make count`, the page that is made from them, and when it fails; needs no server

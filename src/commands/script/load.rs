@@ -45,6 +45,7 @@ impl Command for Load {
 
     fn run(keyspace: &Keyspace, script: &[u8]) -> Result<Reply> {
         let digest = script_store::load(keyspace.ctx(), &mut *scripting::engine()?, script)?;
+        scripting::cluster::announce(keyspace.ctx(), digest);
         Ok(Reply::Bulk(digest.hex().to_vec()))
     }
 }

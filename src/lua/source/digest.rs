@@ -15,6 +15,16 @@ impl Digest {
         Self(Sha1::digest(source).into())
     }
 
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 20]) -> Self {
+        Self(bytes)
+    }
+
+    #[must_use]
+    pub fn bytes(self) -> [u8; 20] {
+        self.0
+    }
+
     /// Reads 40 hexadecimal digits of either case; `None` for anything else.
     #[must_use]
     pub fn parse(hex: &[u8]) -> Option<Self> {

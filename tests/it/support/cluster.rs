@@ -24,7 +24,19 @@ impl Cluster {
     /// [`Cluster::start`] with this configuration for each node.
     #[track_caller]
     pub fn start_with(binary: &Binary, primaries: usize, setup: Setup) -> Self {
-        let cluster = Self { nodes: (0..primaries).map(|_| start_node_with(binary, setup.clone())).collect() };
+        Self::of((0..primaries).map(|_| start_node_with(binary, setup.clone())).collect())
+    }
+
+    /// Starts a node with each of these configurations, which may lack the module.
+    #[track_caller]
+    pub fn start_each(binary: &Binary, setups: &[Setup]) -> Self {
+        Self::of(setups.iter().map(|setup| start_node_with(binary, setup.clone())).collect())
+    }
+
+    #[track_caller]
+    fn of(nodes: Vec<Server>) -> Self {
+        let primaries = nodes.len();
+        let cluster = Self { nodes };
         for (position, node) in cluster.nodes.iter().enumerate() {
             let [first, next] = [position, position + 1].map(|part| part * SLOTS / primaries);
             assert_eq!(node.run(&format!("CLUSTER ADDSLOTSRANGE {first} {}", next - 1)), Value::ok());
@@ -34,6 +46,15 @@ impl Cluster {
         }
         cluster.await_members(&cluster.nodes.iter().collect::<Vec<_>>());
         cluster
+    }
+
+    /// Adds a node without slots. Returns when all nodes know it.
+    #[track_caller]
+    pub fn add(&mut self, setup: Setup) {
+        let node = start_node_with(&self.nodes[0].binary, setup);
+        self.join(&node);
+        self.nodes.push(node);
+        self.await_members(&self.nodes.iter().collect::<Vec<_>>());
     }
 
     /// Starts a replica of a node. Returns when it is in sync and all nodes know it.
@@ -129,6 +150,13 @@ pub fn slot(node: &Server, key: &str) -> i64 {
     node.call(&["CLUSTER", "KEYSLOT", key]).integer()
 }
 
+/// A key in one of the node's slots.
+#[track_caller]
+pub fn key_of(node: &Server) -> String {
+    let is_here = |key: &String| matches!(node.run(&format!("EXISTS {key}")), Value::Integer(_));
+    (0..1000).map(|number| format!("k{number}")).find(is_here).expect("a node with slots")
+}
+
 /// A redirection: `MOVED 7 127.0.0.1:6379`, or ASK.
 pub fn redirection(word: &str, slot: i64, to: &Server) -> Value {
     Value::Error(format!("{word} {slot} 127.0.0.1:{}", to.port()))
@@ -173,6 +201,7 @@ fn free_bus_port() -> u16 {
     })
 }
 
-fn setting(node: &Server, name: &str) -> String {
+/// A setting of a node.
+pub fn setting(node: &Server, name: &str) -> String {
     node.run(&format!("CONFIG GET {name}")).field(name).unwrap().text()
 }

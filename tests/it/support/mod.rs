@@ -3,6 +3,7 @@
 //! A test is one call of [`each_server`]; its body runs once per installed server, each time on a fresh process. Nothing here sleeps to
 //! synchronise: [`eventually`] polls with a deadline.
 
+pub mod bus;
 pub mod calls;
 pub mod clock;
 pub mod cluster;
