@@ -35,6 +35,8 @@ pub enum Kind {
     Switch,
     /// `yes` or `no`, stored as 1 or 0; can change at any time.
     Toggle,
+    /// One of these words, stored as its index.
+    Word(&'static [&'static str]),
 }
 
 /// The stored value of `auto`.
@@ -163,6 +165,44 @@ pub static SCRIPT_STORE_MAX_BYTES: Setting = Setting::new(
      its source. Beyond the limit a script is loaded but not stored: it can be evicted, and a restart loses it. 0 stores nothing.",
 );
 
+pub static SCRIPT_ROLLBACK: Setting = Setting::new(
+    c"script-rollback",
+    Kind::Toggle,
+    0,
+    0..=1,
+    "Every script, function and command from a file is all or nothing: an error undoes its writes. Without it, those that declare the flag \
+     `rollback` are.",
+);
+
+pub static SCRIPT_ROLLBACK_MAX_BYTES: Setting = Setting::new(
+    c"script-rollback-max-bytes",
+    Kind::Bytes,
+    64 << 20,
+    0..=1 << 40,
+    "Memory for the old values of the keys that one all-or-nothing run writes. A write that needs more fails with an error, which undoes \
+     the run.",
+);
+
+/// The words of `script-undeclared-keys`.
+const POLICIES: &[&str] = &["allow", "log", "deny"];
+
+pub static SCRIPT_UNDECLARED_KEYS: Setting = Setting::new(
+    c"script-undeclared-keys",
+    Kind::Word(POLICIES),
+    0,
+    0..=2,
+    "What happens when a script uses a key that it was not given in `KEYS`: `allow` it, `log` and count it, or `deny` it with an error.",
+);
+
+pub static SCRIPT_OOM_EVERY_WRITE: Setting = Setting::new(
+    c"script-oom-every-write",
+    Kind::Toggle,
+    0,
+    0..=1,
+    "A script may add memory only while the server uses less than `maxmemory`. Without it, as on the server, only the first write of a \
+     script is checked.",
+);
+
 pub static LINE_GRACE_MS: Setting = Setting::new(
     c"line-grace-ms",
     Kind::Number,
@@ -237,7 +277,7 @@ pub static COMMANDS_DIR: TextSetting = TextSetting {
 };
 
 /// All settings that are numbers.
-pub static ALL: [&Setting; 16] = [
+pub static ALL: [&Setting; 20] = [
     &SCRIPT_MEMORY_LIMIT,
     &SCRIPT_RUN_MEMORY_LIMIT,
     &SCRIPT_ARGUMENT_LIMIT,
@@ -249,6 +289,10 @@ pub static ALL: [&Setting; 16] = [
     &SCRIPT_STORE_MAX_BYTES,
     &SCRIPT_NATIVE_CODE,
     &SCRIPT_EXACT_NUMBERS,
+    &SCRIPT_ROLLBACK,
+    &SCRIPT_ROLLBACK_MAX_BYTES,
+    &SCRIPT_UNDECLARED_KEYS,
+    &SCRIPT_OOM_EVERY_WRITE,
     &INTERCEPT,
     &INTERCEPT_ONE_SLOT,
     &LINE_GRACE_MS,

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::bindings::{Bindings, Holder};
 use super::blocked::Waiter;
 use super::claim::{Granted, Held, Hold};
+use super::deferred::{self, Change};
 use super::queues::{ClientId, Kind, Queues, Resource};
 use super::unread::Unread;
 use crate::error::{Error, Result};
@@ -206,6 +207,10 @@ pub fn forget(keyspace: &Keyspace, kind: Kind, key: Str<'_>, owner: &[u8]) -> Re
         return Ok(());
     }
     let holder = holder(keyspace, kind, key, owner);
+    if deferred::is_on() {
+        deferred::note(Change::Forgotten(holder));
+        return Ok(());
+    }
     with(|state| state.bindings.forget(&holder))
 }
 
@@ -215,12 +220,21 @@ pub fn renewed(keyspace: &Keyspace, kind: Kind, key: Str<'_>, owner: &[u8], unti
         return Ok(());
     }
     let (holder, now) = (holder(keyspace, kind, key, owner), keyspace.now().floor_ms());
+    if deferred::is_on() {
+        deferred::note(Change::Renewed(holder, until, now));
+        return Ok(());
+    }
     with(|state| state.bindings.renewed(&holder, None, until, now))
 }
 
 /// Records a grant to the owner of a request that did not wait.
 pub fn acquired(resource: &Resource, hold: &Hold, bind: Option<ClientId>, now: UnixMs) -> Result<()> {
     if bind.is_none() && BINDINGS.load(Ordering::Relaxed) == 0 && !UNSETTLED.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    if deferred::is_on() {
+        // A script cannot bind.
+        deferred::note(Change::Acquired(resource.clone(), hold.clone(), now));
         return Ok(());
     }
     with(|state| state.acquired(resource, hold, bind, now))

@@ -18,6 +18,9 @@ pub(in crate::lua) fn open(s: Stack<'_>) {
     s.push_native(native(register_function), c"register_function");
     s.raw_set_field(-2, c"register_function");
     redis::set_always(s);
+    // The server's engine refuses a flag that it does not know, and reads this field as nil.
+    s.push_bytes(b"rollback");
+    s.raw_set_field(-2, c"ROLLBACK");
     if s.context().version.valkey.as_ref().is_some_and(|valkey| valkey.number >= CRASHES_ON_LOG) {
         s.push_native(native(no_log), c"log");
         s.raw_set_field(-2, c"log");

@@ -5,14 +5,16 @@
 //! scripts, the state of the server can refuse the first write but no later one. After the first write, calls omit `S` and `M`, and
 //! this file makes the other checks of `S`.
 
+mod facts;
 mod inner;
+mod key_specs;
 mod keys;
 mod native;
 
 use std::collections::HashMap;
 use std::ffi::{CString, c_int};
 
-use crate::keyspace::growth;
+use crate::keyspace::growth::{self, Limit};
 use crate::primitives::resp::Reader;
 use crate::server::args::{is, parse_i64};
 use crate::server::call::CallReply;
@@ -20,7 +22,9 @@ use crate::server::key::Kind;
 use crate::server::module_api::{Ctx, OwnedStr, Str};
 use crate::server::slots::Slots;
 
+pub use self::facts::{Facts, Undoable};
 pub use self::inner::{Inner, forget};
+use self::key_specs::KeySpecs;
 use self::keys::Keys;
 use self::native::{Check, PassedChecks};
 pub use self::native::{Native, NativeFn, Natives};
@@ -28,6 +32,7 @@ pub use self::native::{Native, NativeFn, Natives};
 const UNKNOWN: &[u8] = b"-ERR Unknown Redis command called from script\r\n";
 const WRONG_ARITY: &[u8] = b"-ERR Wrong number of args calling Redis command from script\r\n";
 const NOSCRIPT: &[u8] = b"-ERR This Redis command is not allowed from script\r\n";
+const OUT_OF_MEMORY: &[u8] = b"-OOM command not allowed when used memory > 'maxmemory'.\r\n";
 const READ_ONLY: &[u8] = b"-ERR Write commands are not allowed from read-only scripts.\r\n";
 
 /// Commands that write nothing but replicate. The server hides that flag.
@@ -78,8 +83,12 @@ struct KnownCommand {
     blocking: bool,
     /// It has subcommands, each with its own flags.
     container: bool,
+    deny_oom: bool,
+    /// It belongs to a module, and may do more than read.
+    of_module: bool,
     special: Special,
     keys: Keys,
+    specs: KeySpecs,
 }
 
 /// A command that behaves differently in a script.
@@ -176,12 +185,15 @@ impl KnownCommand {
             noscript: flag(b"+noscript\r\n"),
             blocking: flag(b"+blocking\r\n"),
             container,
+            deny_oom: flag(b"+denyoom\r\n"),
+            of_module: flag(b"+module\r\n") && !flag(b"+readonly\r\n"),
             special: match name.to_ascii_lowercase().as_slice() {
                 b"select" => Special::Select,
                 b"sort" | b"sort_ro" => Special::Sort,
                 _ => Special::None,
             },
             keys: Keys::of(name, reply.text()),
+            specs: KeySpecs::of(reply.text()),
         })
     }
 }
@@ -201,8 +213,25 @@ pub struct CallRules {
     pub read_only: bool,
     /// Writes are allowed above `maxmemory`.
     pub allow_oom: bool,
+    /// Each write is checked against `maxmemory`, and not only the first one.
+    pub limit_every_write: bool,
+    /// Each call is watched, so the server must see it.
+    pub watched: bool,
     /// The slots whose keys it may use in a cluster.
     pub slots: Slots,
+}
+
+impl CallRules {
+    /// How the next command that may add memory is limited, after so many writes.
+    fn memory_limit(&self, writes: u64) -> Limit {
+        if self.limit_every_write {
+            Limit::Now
+        } else if writes > 0 || self.allow_oom {
+            Limit::Exempt
+        } else {
+            Limit::AtStart
+        }
+    }
 }
 
 /// A command to run.
@@ -267,6 +296,13 @@ impl<'a> Calls<'a> {
         self.dispatch(call, None)
     }
 
+    /// The reply of a call that did not run.
+    pub fn answer(&mut self, reply: Vec<u8>) -> &[u8] {
+        self.reply = None;
+        self.text = reply;
+        &self.text
+    }
+
     fn dispatch(&mut self, call: &Invocation<'_>, check: Option<Check>) -> &[u8] {
         // The previous reply is freed before the next command runs.
         self.reply = None;
@@ -286,13 +322,16 @@ impl<'a> Calls<'a> {
         {
             return refusal;
         }
+        if known.deny_oom && self.rules.limit_every_write && self.ctx.exceeds_memory() {
+            return OUT_OF_MEMORY;
+        }
         let reordered = if known.special == Special::Sort { argv_with_alpha(self.ctx, call.argv) } else { None };
         let args = reordered.as_deref().unwrap_or(call.argv).get(1 + usize::from(call.key.is_some())..).unwrap_or_default();
-        let exempt = self.writes > 0 || self.rules.allow_oom;
+        let limit = self.rules.memory_limit(self.writes);
         let run = |as_user| {
             let modifiers = Modifiers::of(call, as_user, self.writes > 0, self.rules.allow_oom);
             let run = || CallReply::of_script(self.ctx, &known.name, modifiers.bytes(), call.key, args);
-            growth::exempt(exempt, run)
+            growth::within(limit, run)
         };
         let mut reply = run(self.as_user);
         if self.as_user && reply.says_no_user() && self.ctx.has_no_user() {
@@ -315,6 +354,12 @@ impl<'a> Calls<'a> {
         }
         let text = self.reply.insert(reply).text();
         if failed { script_wording(text, refuses_arity).unwrap_or(text) } else { text }
+    }
+
+    /// Whether the calls of this run are watched, so that the server must run each of them.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.rules.watched
     }
 
     /// Whether the client has permission for a command, and whether the number of arguments is right; `None` if there is no such
