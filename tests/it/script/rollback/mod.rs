@@ -18,7 +18,7 @@ fn whole(body: &str) -> String {
 }
 
 /// The data: for each database the digest, and for each key its type and the end of its TTL.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 struct Data {
     digest: Value,
     keys: BTreeMap<(usize, Vec<u8>), (Value, Value, Vec<Value>)>,
@@ -67,7 +67,7 @@ fn group_state(connection: &mut Connection, key: &[u8]) -> Value {
         .collect();
     let stream = call(connection, &[b"XINFO", b"STREAM", key]);
     let facts = ["length", "last-generated-id", "max-deleted-entry-id", "entries-added"];
-    let facts = facts.iter().map(|name| stream.field(name).unwrap_or(&Value::Nil).clone());
+    let facts = facts.iter().map(|name| stream.field(name).unwrap_or(Value::Null));
     Value::Array(pending.into_iter().chain([groups.clone()]).chain(facts).collect())
 }
 
@@ -79,7 +79,7 @@ fn field_expiries(connection: &mut Connection, key: &[u8]) -> Value {
     let count = fields.len().to_string().into_bytes();
     let words = [vec![b"HPEXPIRETIME".to_vec(), key.to_vec(), b"FIELDS".to_vec(), count], fields].concat();
     match connection.call(&words) {
-        Value::Error(text) if text.starts_with("ERR unknown command") => Value::Nil,
+        Value::Error(text) if text.starts_with("ERR unknown command") => Value::Null,
         reply => reply,
     }
 }
