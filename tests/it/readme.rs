@@ -24,6 +24,7 @@ pub const FAMILIES: &[(&str, &str, &[&str])] = &[
     ("Idempotency", "idempotency", &["IDEM", "IDEMBEGIN", "IDEMEND", "IDEMABORT"]),
     ("Scripts", "scripts", &["EVAL", "EVAL_RO", "EVALSHA", "EVALSHA_RO", "SCRIPT"]),
     ("Functions", "functions", &["FCALL", "FCALL_RO", "FUNCTION"]),
+    ("Traces and dry runs", "trace", &["EVALTRACE", "FCALLTRACE", "EVALDRYRUN", "FCALLDRYRUN"]),
     ("Scripted commands", "scripted", &["COMMANDS"]),
     ("Waiting clients", "waiters", &["WAITERS"]),
     ("Draining", "drain", &["DRAIN"]),

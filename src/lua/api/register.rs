@@ -18,9 +18,6 @@ pub(in crate::lua) fn open(s: Stack<'_>) {
     s.push_native(native(register_function), c"register_function");
     s.raw_set_field(-2, c"register_function");
     redis::set_always(s);
-    // The server's engine refuses a flag that it does not know, and reads this field as nil.
-    s.push_bytes(b"rollback");
-    s.raw_set_field(-2, c"ROLLBACK");
     if s.context().version.valkey.as_ref().is_some_and(|valkey| valkey.number >= CRASHES_ON_LOG) {
         s.push_native(native(no_log), c"log");
         s.raw_set_field(-2, c"log");
@@ -160,9 +157,12 @@ fn read<'r>(s: Stack<'r>, declared: &mut Declared<'r>) {
     }
 }
 
-/// The flags in the list on the top.
+/// The flags in the list on the top. `rollback` may also be a field, as in `{rollback = true}`: the server loads every library, too,
+/// refuses an element that it does not know, and ignores fields.
 fn flags(s: Stack<'_>) -> ScriptFlags {
-    let mut flags = ScriptFlags::default();
+    s.raw_get_field(-1, c"rollback");
+    let mut flags = ScriptFlags { rollback: s.truth(-1), ..ScriptFlags::default() };
+    s.pop(1);
     for place in 1.. {
         s.raw_get_element(-1, place);
         let known = match s.kind(-1) {

@@ -38,7 +38,13 @@ impl Policy {
 pub fn of<'w>(facts: &Facts<'w>, declared: &[Str<'_>], name: &'w [u8]) -> Vec<&'w [u8]> {
     let is_declared = |key: &[u8]| declared.iter().any(|declared| declared.bytes() == key);
     let keys = facts.keys.iter().chain(&facts.patterns).copied().filter(|key| !is_declared(key));
-    keys.chain(facts.is_keyless.then_some(name)).collect()
+    let mut undeclared: Vec<&[u8]> = Vec::new();
+    for key in keys.chain(facts.is_keyless.then_some(name)) {
+        if !undeclared.contains(&key) {
+            undeclared.push(key);
+        }
+    }
+    undeclared
 }
 
 /// Applies the policy to a call with undeclared keys. `code` describes the code that runs, for the log.

@@ -6,6 +6,7 @@ mod cache; // what is cached, for how long; runs share nothing else
 pub(crate) mod conformance; // beside the server's own EVAL
 mod corpus; // sources of applications, and one of every construct
 mod destinations; // redis.set_repl: to the replicas, into the file, or nowhere
+mod dry_run; // each write command of each server, and its stream
 mod errors; // any bytes in every error; scripts that run scripts
 mod flags; // refusals by the state of the server, with and without flags
 mod hostile; // scripts from strangers, grouped by trick

@@ -88,14 +88,13 @@ fn memory_can_be_checked_at_every_write() {
         server.run("SET k v");
         let grow =
             "redis.call('SET', KEYS[1], 1) for i = 1, 3000 do redis.call('SET', KEYS[1] .. i, ('x'):rep(1000)) end return 'all'";
-        let native =
-            "redis.call('SET', KEYS[1], 1) for i = 1, 3000 do atomic.set(KEYS[1] .. i, ('x'):rep(1000)) end return 'all'";
-        let limiter = "redis.call('SET', KEYS[1], ('x'):rep(3000000)) return atomic.ratelimit(KEYS[1] .. 'r', 10, 1000)";
-        let free = "redis.call('SET', KEYS[1], ('x'):rep(3000000)) return redis.call('DEL', KEYS[1])";
+        let native = "redis.call('SET', KEYS[1], 1) for i = 1, 30000 do atomic.incrby(KEYS[1] .. i, 1) end return 'all'";
+        let limiter = "redis.call('SETRANGE', KEYS[1], 3000000, 'x') return atomic.ratelimit(KEYS[1] .. 'r', 'FIXED', 10, 1000)";
+        let free = "redis.call('SETRANGE', KEYS[1], 3000000, 'x') return redis.call('DEL', KEYS[1])";
         for (script, refused) in [(grow, true), (native, true), (limiter, true), (free, false)] {
             for (setting, stops) in [("no", false), ("yes", refused)] {
                 assert_eq!(server.run(&format!("CONFIG SET maxmemory 0 atomic.script-oom-every-write {setting}")), Value::ok());
-                server.run("FLUSHALL");
+                server.run("FLUSHALL SYNC");
                 let used: u64 = server.info("used_memory").parse().unwrap();
                 assert_eq!(server.run(&format!("CONFIG SET maxmemory {}", used + (1 << 20))), Value::ok());
                 let reply = server.call(&eval(script, "1 k"));

@@ -12,7 +12,7 @@ const BODY: &str = "redis.call('SET', KEYS[1], 'new') redis.call('DEL', KEYS[2])
 fn a_function_asks_for_it_when_it_is_registered() {
     each_server(|server| {
         let code = "#!lua name=lib
-redis.register_function{function_name = 'whole', flags = {redis.ROLLBACK},
+redis.register_function{function_name = 'whole', flags = {'no-cluster', rollback = true},
     callback = function(keys) redis.call('SET', keys[1], 1) error('x') end}
 redis.register_function('half', function(keys) redis.call('SET', keys[1], 1) error('x') end)";
         assert_eq!(server.call(&["ATOMIC.FUNCTION", "LOAD", code]), Value::bulk("lib"));
@@ -20,7 +20,11 @@ redis.register_function('half', function(keys) redis.call('SET', keys[1], 1) err
         assert_eq!(server.run("EXISTS k"), Value::Integer(0));
         assert!(!server.run("ATOMIC.FCALL half 1 k").error().contains("rolled back"));
         assert_eq!(server.run("EXISTS k"), Value::Integer(1));
-        // The server's own engine loads the library, too, and knows no such flag.
+        let element = code.replace("rollback = true", "'rollback'").replace("=lib", "=other");
+        assert!(
+            server.call(&["ATOMIC.FUNCTION", "LOAD", &element]).error().contains("unknown flag"),
+            "the server's engine loads it too"
+        );
         assert!(server.run("FCALL whole 1 l").error().contains('x'));
         assert_eq!(server.run("EXISTS l"), Value::Integer(1));
     });
