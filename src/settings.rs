@@ -35,6 +35,8 @@ pub enum Kind {
     Switch,
     /// `yes` or `no`, stored as 1 or 0; can change at any time.
     Toggle,
+    /// One of these words, stored as its index.
+    Word(&'static [&'static str]),
 }
 
 /// The stored value of `auto`.
@@ -191,6 +193,44 @@ pub static INTERCEPT_SCRIPT_PULL: Setting = Setting::new(
      is loaded.",
 );
 
+pub static SCRIPT_ROLLBACK: Setting = Setting::new(
+    c"script-rollback",
+    Kind::Toggle,
+    0,
+    0..=1,
+    "Every script, function and command from a file is all or nothing: an error undoes its writes. Without it, those that declare the flag \
+     `rollback` are.",
+);
+
+pub static SCRIPT_ROLLBACK_MAX_BYTES: Setting = Setting::new(
+    c"script-rollback-max-bytes",
+    Kind::Bytes,
+    64 << 20,
+    0..=1 << 40,
+    "Memory for the old values of the keys that one all-or-nothing run writes. A write that needs more fails with an error, which undoes \
+     the run.",
+);
+
+/// The words of `script-undeclared-keys`.
+const POLICIES: &[&str] = &["allow", "log", "deny"];
+
+pub static SCRIPT_UNDECLARED_KEYS: Setting = Setting::new(
+    c"script-undeclared-keys",
+    Kind::Word(POLICIES),
+    0,
+    0..=2,
+    "What happens when a script uses a key that it was not given in `KEYS`: `allow` it, `log` and count it, or `deny` it with an error.",
+);
+
+pub static SCRIPT_OOM_EVERY_WRITE: Setting = Setting::new(
+    c"script-oom-every-write",
+    Kind::Toggle,
+    0,
+    0..=1,
+    "A script may add memory only while the server uses less than `maxmemory`. Without it, as on the server, only the first write of a \
+     script is checked.",
+);
+
 pub static LINE_GRACE_MS: Setting = Setting::new(
     c"line-grace-ms",
     Kind::Number,
@@ -279,6 +319,10 @@ pub static ALL: &[&Setting] = &[
     &SCRIPT_EXACT_NUMBERS,
     &SCRIPT_DIRECT_READS,
     &SCRIPT_PULL,
+    &SCRIPT_ROLLBACK,
+    &SCRIPT_ROLLBACK_MAX_BYTES,
+    &SCRIPT_UNDECLARED_KEYS,
+    &SCRIPT_OOM_EVERY_WRITE,
     &INTERCEPT,
     &INTERCEPT_ONE_SLOT,
     &INTERCEPT_SCRIPT_PULL,

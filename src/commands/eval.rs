@@ -113,7 +113,7 @@ impl<E: Eval> Command for EvalCommand<E> {
     }
 
     fn run(keyspace: &Keyspace, request: Request<'_>) -> Result<Reply> {
-        let mode = RunMode { read_only: E::READ_ONLY, standing_in: dropin::is_standing_in() };
+        let mode = RunMode { read_only: E::READ_ONLY, standing_in: dropin::is_standing_in(), ..RunMode::default() };
         match scripting::script(keyspace, &request, E::ARGUMENT, mode) {
             Err(Error::NoScript) => scripting::cluster::pull(keyspace, &request, mode).ok_or(Error::NoScript),
             outcome => outcome,

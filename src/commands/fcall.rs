@@ -61,7 +61,7 @@ impl<F: Fcall> Command for FcallCommand<F> {
     }
 
     fn run(keyspace: &Keyspace, args: Args<'_>) -> Result<Reply> {
-        let mode = RunMode { read_only: F::READ_ONLY, standing_in: dropin::is_standing_in() };
+        let mode = RunMode { read_only: F::READ_ONLY, standing_in: dropin::is_standing_in(), ..RunMode::default() };
         scripting::function(keyspace, args, mode)
     }
 }

@@ -29,6 +29,7 @@ mod idemabort;
 mod idembegin;
 mod idemend;
 mod incrby;
+mod inspect;
 mod lock;
 mod lockinfo;
 mod lockrenew;
@@ -108,6 +109,10 @@ pub const ALL: &[Entry] = &[
     entry::<eval::EvalCommand<eval::ByShaReadOnly>>(),
     entry::<fcall::FcallCommand<fcall::Any>>(),
     entry::<fcall::FcallCommand<fcall::ReadOnly>>(),
+    entry::<inspect::InspectCommand<inspect::EvalTrace>>(),
+    entry::<inspect::InspectCommand<inspect::FcallTrace>>(),
+    entry::<inspect::InspectCommand<inspect::EvalDryRun>>(),
+    entry::<inspect::InspectCommand<inspect::FcallDryRun>>(),
     Entry::container(&function::CONTAINER),
     entry::<function::load::Load>(),
     entry::<function::delete::Delete>(),

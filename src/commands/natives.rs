@@ -21,7 +21,7 @@ fn both(entry: &Entry) -> Option<(NativeCommand, Native)> {
     spec.args.iter().for_each(|arg| options(arg, &mut words));
     Some((
         NativeCommand { name: spec.name, options: words },
-        Native { name: spec.name, write: has("write"), keys: spec.keys.range(), run: entry.run? },
+        Native { name: spec.name, write: has("write"), deny_oom: has("deny-oom"), keys: spec.keys.range(), run: entry.run? },
     ))
 }
 

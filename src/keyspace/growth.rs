@@ -25,8 +25,22 @@ const LIMITED: u8 = 2;
 static LIMIT: AtomicU8 = AtomicU8::new(UNKNOWN);
 /// Whether the server reports changes of its settings.
 static WATCHED: AtomicBool = AtomicBool::new(false);
-/// Whether a script runs a command that may always add memory: the script has already written, or declares `allow-oom`.
-static EXEMPT: AtomicBool = AtomicBool::new(false);
+/// The [`Limit`] in force, as a number.
+static IN_FORCE: AtomicU8 = AtomicU8::new(AT_START);
+const AT_START: u8 = 0;
+const EXEMPT: u8 = 1;
+const NOW: u8 = 2;
+
+/// How a command that may add memory is limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// By the server's memory at the start of the command, the transaction or the script.
+    AtStart,
+    /// Not at all.
+    Exempt,
+    /// By the server's memory at this moment.
+    Now,
+}
 
 /// Subscribes to changes of the server's settings.
 pub fn watch(ctx: Ctx) {
@@ -38,24 +52,29 @@ pub fn watch(ctx: Ctx) {
     WATCHED.store(watched.is_ok(), Ordering::Relaxed);
 }
 
-/// Runs a command of a script, exempt from the check or not. As in the server's own engine, a script is exempt once it has written, or
-/// if it declares so.
-pub fn exempt<R>(exempt: bool, run: impl FnOnce() -> R) -> R {
-    /// Ends the exemption, also on a panic.
-    struct End(bool);
+/// Runs a command of a script under this limit. As in the server's own engine, a script is exempt once it has written, or if it declares
+/// so; a setting limits each of its writes instead.
+pub fn within<R>(limit: Limit, run: impl FnOnce() -> R) -> R {
+    /// Ends the limit, also on a panic.
+    struct End(u8);
     impl Drop for End {
         fn drop(&mut self) {
-            EXEMPT.store(self.0, Ordering::Relaxed);
+            IN_FORCE.store(self.0, Ordering::Relaxed);
         }
     }
-    let _end = End(EXEMPT.swap(exempt, Ordering::Relaxed));
+    let number = match limit {
+        Limit::AtStart => AT_START,
+        Limit::Exempt => EXEMPT,
+        Limit::Now => NOW,
+    };
+    let _end = End(IN_FORCE.swap(number, Ordering::Relaxed));
     run()
 }
 
 /// Whether a script runs a command that may always add memory.
 #[must_use]
 pub fn is_exempt() -> bool {
-    EXEMPT.load(Ordering::Relaxed)
+    IN_FORCE.load(Ordering::Relaxed) == EXEMPT
 }
 
 /// The ways in which a form of a command can add memory.
@@ -76,6 +95,9 @@ impl Keyspace {
         }
         if growth == Growth::NewKey && self.exists(key) {
             return Ok(());
+        }
+        if IN_FORCE.load(Ordering::Relaxed) == NOW {
+            return Err(OUT_OF_MEMORY);
         }
         if refuses_growth(ctx, key) { Err(OUT_OF_MEMORY) } else { Ok(()) }
     }

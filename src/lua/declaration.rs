@@ -76,18 +76,24 @@ pub enum Access {
 /// The flags that a command may declare, as the server calls them.
 const FLAGS: [&str; 8] = ["write", "readonly", "deny-oom", "fast", "admin", "allow-stale", "no-monitor", "no-slowlog"];
 
-const WRITE: u8 = 1;
-const READONLY: u8 = 1 << 1;
+const WRITE: u16 = 1;
+const READONLY: u16 = 1 << 1;
+/// `rollback`, which the server does not know: an error undoes the writes of the run.
+const ROLLBACK: u16 = 1 << FLAGS.len();
 
 /// A set of flags.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct CommandFlags(u8);
+pub struct CommandFlags(u16);
 
 impl CommandFlags {
     /// Adds the flag with this name; `None` if there is none.
     pub(in crate::lua) fn with(self, name: &[u8]) -> Option<Self> {
-        let at = FLAGS.iter().position(|flag| flag.as_bytes() == name)?;
-        Some(Self(self.0 | 1 << at))
+        let flag = match FLAGS.iter().position(|flag| flag.as_bytes() == name) {
+            Some(at) => 1 << at,
+            None if name == b"rollback" => ROLLBACK,
+            None => return None,
+        };
+        Some(Self(self.0 | flag))
     }
 
     /// Whether the command may write.
@@ -96,6 +102,13 @@ impl CommandFlags {
         self.0 & WRITE != 0
     }
 
+    /// Whether an error undoes the writes of the command.
+    #[must_use]
+    pub fn rollback(self) -> bool {
+        self.0 & ROLLBACK != 0
+    }
+
+    /// The flags that the server knows.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         FLAGS.into_iter().enumerate().filter(move |(at, _)| self.0 & 1 << at != 0).map(|(_, name)| name)
     }

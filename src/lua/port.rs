@@ -57,6 +57,8 @@ pub struct ScriptFlags {
     pub no_cluster: bool,
     /// `allow-cross-slot-keys`: may access keys of several slots of this node.
     pub allow_cross_slot_keys: bool,
+    /// `rollback`: an error undoes the writes of the run.
+    pub rollback: bool,
 }
 
 impl ScriptFlags {
@@ -68,6 +70,7 @@ impl ScriptFlags {
             b"allow-stale" => &mut self.allow_stale,
             b"no-cluster" => &mut self.no_cluster,
             b"allow-cross-slot-keys" => &mut self.allow_cross_slot_keys,
+            b"rollback" => &mut self.rollback,
             _ => return false,
         };
         *place = true;
@@ -98,6 +101,8 @@ pub struct CommandCall<'a> {
     pub protocol: Protocol,
     /// Where its effect is replicated.
     pub replication: Replication,
+    /// The line of the call, if the port [wants](Port::wants_lines) it; 0 if it is unknown.
+    pub line: u32,
 }
 
 /// A command that scripts can call as a function of the table `atomic`: `ATOMIC.SEMINFO` as `atomic.seminfo`.
@@ -154,8 +159,18 @@ pub trait Port {
     /// Translates a refusal of the engine from the words of Redis into those of this server. Valid until the next call.
     fn refusal(&mut self, text: &'static [u8]) -> &[u8];
 
-    /// The number of commands that may write that this run has applied so far.
+    /// The number of commands that may write that this run has applied so far and that stay. 0 if an error undoes them.
     fn writes(&self) -> u64;
+
+    /// Whether calls must carry their lines, which costs a look at the call stack.
+    fn wants_lines(&self) -> bool {
+        false
+    }
+
+    /// The number of keys that the run has used without having declared them, if they are counted.
+    fn undeclared(&self) -> u64 {
+        0
+    }
 
     /// Lets the server serve other clients. One of them may kill this run.
     fn pause(&mut self) -> Pause;

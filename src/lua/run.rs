@@ -54,6 +54,7 @@ impl Run<'_> {
         let admitted = port.begin(Rules { flags: callee.flags, read_only: self.read_only, digest });
         let result = admitted.and_then(|()| vm.run(task, callee.name, port, Some(reply)));
         counters.add(started.elapsed(), result.is_err());
+        counters.add_undeclared(port.undeclared());
         result
     }
 }

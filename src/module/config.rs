@@ -54,11 +54,13 @@ fn value_of(setting: &Setting, text: &[u8]) -> Result<i64> {
         Kind::AutoBytes if text.eq_ignore_ascii_case(b"auto") => return Ok(AUTO),
         Kind::AutoBytes => bytes(text),
         Kind::Switch | Kind::Toggle => switch(text),
+        Kind::Word(words) => word(words, text),
     };
     let argument = setting.name.to_str().unwrap_or("setting");
     value.filter(|value| (setting.min..=setting.max).contains(value)).ok_or(match setting.kind {
         Kind::Switch | Kind::Toggle => Error::Argument { argument, expected: "must be yes or no" },
         Kind::Number | Kind::Bytes => Error::Range { argument, min: setting.min, max: setting.max },
+        Kind::Word(words) => Error::Script(format!("ERR {argument} must be one of {}", words.join(", ")).into_bytes()),
         Kind::AutoBytes => Error::Script(
             format!("ERR {argument} must be auto or a number of bytes between {} and {}", setting.min, setting.max).into_bytes(),
         ),
@@ -72,6 +74,11 @@ fn switch(text: &[u8]) -> Option<i64> {
         b"no" => Some(0),
         _ => None,
     }
+}
+
+fn word(words: &[&str], text: &[u8]) -> Option<i64> {
+    let at = words.iter().position(|word| word.as_bytes().eq_ignore_ascii_case(text))?;
+    i64::try_from(at).ok()
 }
 
 fn plain(text: &[u8]) -> Option<i64> {
@@ -106,7 +113,7 @@ fn register(ctx: Ctx, defaults: &[i64]) -> Result<()> {
         let registered = match setting.kind {
             Kind::Switch | Kind::Toggle => register_switch(ctx, setting, *default),
             Kind::Number | Kind::Bytes => register_number(ctx, setting, *default),
-            Kind::AutoBytes => register_auto(ctx, setting, *default),
+            Kind::AutoBytes | Kind::Word(_) => register_text(ctx, setting, *default),
         };
         if registered != raw::REDISMODULE_OK as c_int {
             return Err(refused("a setting"));
@@ -145,21 +152,26 @@ fn register_switch(ctx: Ctx, setting: &'static Setting, default: i64) -> c_int {
     }
 }
 
-/// The server has no type for "a number or a word", so the setting is text to it.
-fn register_auto(ctx: Ctx, setting: &'static Setting, default: i64) -> c_int {
+/// The server has no type for "a number or a word", and its enumerations cost more code, so the setting is text to it.
+fn register_text(ctx: Ctx, setting: &'static Setting, default: i64) -> c_int {
     let row = std::ptr::from_ref(setting).cast_mut().cast();
-    let Ok(default) = CString::new(auto_text(default)) else { return raw::REDISMODULE_ERR as c_int };
+    let Ok(default) = CString::new(text_of(setting, default)) else { return raw::REDISMODULE_ERR as c_int };
     let (name, flags) = (setting.name.as_ptr(), raw::REDISMODULE_CONFIG_DEFAULT as c_uint);
     // SAFETY: the context belongs to the running load. The server copies the name and the default, and passes the row, a constant, to the
     // callbacks.
     unsafe {
         let register = api!(RedisModule_RegisterStringConfig);
-        register(ctx.raw(), name, default.as_ptr(), flags, Some(read_auto), Some(write_auto), None, row)
+        register(ctx.raw(), name, default.as_ptr(), flags, Some(read_text), Some(write_text), None, row)
     }
 }
 
-fn auto_text(value: i64) -> String {
-    if value == AUTO { "auto".to_owned() } else { value.to_string() }
+/// A value of a setting that is text to the server.
+fn text_of(setting: &Setting, value: i64) -> String {
+    match setting.kind {
+        Kind::Word(words) => usize::try_from(value).ok().and_then(|at| words.get(at)).copied().unwrap_or_default().to_owned(),
+        _ if value == AUTO => "auto".to_owned(),
+        _ => value.to_string(),
+    }
 }
 
 fn register_directory(ctx: Ctx) -> c_int {
@@ -232,14 +244,15 @@ unsafe extern "C" fn apply(
     }
 }
 
-unsafe extern "C" fn read_auto(_name: *const c_char, setting: *mut c_void) -> *mut raw::RedisModuleString {
+unsafe extern "C" fn read_text(_name: *const c_char, setting: *mut c_void) -> *mut raw::RedisModuleString {
     let Some(mut shown) = SHOWN.try_borrow_mut() else { return std::ptr::null_mut() };
     // SAFETY: `register` passed this pointer, a constant row.
-    let value = i64::try_from(unsafe { &*setting.cast::<Setting>() }.get()).unwrap_or(i64::MAX);
-    shown.insert(OwnedStr::new(auto_text(value).as_bytes())).as_str().raw()
+    let setting = unsafe { &*setting.cast::<Setting>() };
+    let value = i64::try_from(setting.get()).unwrap_or(i64::MAX);
+    shown.insert(OwnedStr::new(text_of(setting, value).as_bytes())).as_str().raw()
 }
 
-unsafe extern "C" fn write_auto(
+unsafe extern "C" fn write_text(
     _name: *const c_char,
     value: *mut raw::RedisModuleString,
     setting: *mut c_void,

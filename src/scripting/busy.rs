@@ -177,6 +177,18 @@ impl<'a> Busy<'a> {
         }
     }
 
+    /// The code that runs, for a line in the log.
+    pub fn describe(&self) -> String {
+        match self.subject {
+            Subject::Function(request, _) => format!("The function is {}", quoted(request.script)),
+            Subject::Command(name) => format!("The command is {}", quoted(name)),
+            Subject::Script => {
+                let sha = self.script.map(|script| String::from_utf8_lossy(&script.hex()).into_owned());
+                format!("Its SHA1 is {}", sha.unwrap_or_default())
+            }
+        }
+    }
+
     /// Logs a slow run once, as the server logs its own: after `busy-reply-threshold` ms from its first pause.
     fn log_if_slow(&mut self) {
         let slow = self.slow.get_or_insert_with(|| {
@@ -188,14 +200,7 @@ impl<'a> Busy<'a> {
             return;
         }
         slow.logged = true;
-        let what = match self.subject {
-            Subject::Function(request, _) => format!("The function is {}", quoted(request.script)),
-            Subject::Command(name) => format!("The command is {}", quoted(name)),
-            Subject::Script => {
-                let sha = self.script.map(|script| String::from_utf8_lossy(&script.hex()).into_owned());
-                format!("Its SHA1 is {}", sha.unwrap_or_default())
-            }
-        };
+        let what = self.describe();
         let text = format!(
             "slow script: still in execution after {} ms. ATOMIC.{} can end it unless it has written, or runs in MULTI or on a \
              replica. {what}",

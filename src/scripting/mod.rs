@@ -15,6 +15,7 @@ mod request;
 mod run;
 pub mod script_store;
 pub mod scripted;
+mod watched;
 pub mod words;
 
 use std::cell::RefMut;
@@ -24,6 +25,7 @@ use redis_module::raw;
 
 pub use self::request::Request;
 pub use self::run::{RunMode, ScriptArgument, ScriptedCall, command, function, script};
+pub use self::watched::Inspection;
 
 use self::calls::{KnownCommands, Native, Natives};
 use self::library_store::{RefusedLibraries, watch};
@@ -116,6 +118,7 @@ pub fn stop() {
         *slot = None;
     }
     calls::forget();
+    watched::undeclared::forget();
 }
 
 /// A version and its number argument, 0x00MMmmpp, as the server's own scripts see them.
@@ -145,11 +148,12 @@ pub fn is_running() -> bool {
 
 /// The fields of INFO; `None` while a script runs.
 #[must_use]
-pub fn figures() -> Option<[(&'static str, u64); 13]> {
+pub fn figures() -> Option<[(&'static str, u64); 15]> {
     let scripting = engine().ok()?;
     let stats = scripting.engine.stats();
     let (libraries, functions) = scripting.engine.functions().count();
     let count = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
+    let [rollbacks, rollback_failures] = watched::rollback::figures();
     Some([
         ("cached", count(stats.cache.scripts)),
         ("cached_bytes", count(stats.cache.bytes)),
@@ -164,6 +168,8 @@ pub fn figures() -> Option<[(&'static str, u64); 13]> {
         ("vm_memory_limit", count(limits().memory_bytes)),
         ("runs", scripting.runs),
         ("failures", scripting.failures),
+        rollbacks,
+        rollback_failures,
     ])
 }
 

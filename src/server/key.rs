@@ -50,6 +50,16 @@ impl Ctx {
         self.open(key, (raw::REDISMODULE_READ | raw::REDISMODULE_WRITE) as c_int)
     }
 
+    /// Opens a key for reading, which counts as no use of it: no statistics, no event of a missing key. (Redis 7.0 has the first part only.)
+    #[must_use]
+    pub fn open_unused(self, key: Str<'_>) -> KeyHandle {
+        const UNNOTICED: u32 =
+            raw::REDISMODULE_OPEN_KEY_NOTOUCH | raw::REDISMODULE_OPEN_KEY_NOSTATS | raw::REDISMODULE_OPEN_KEY_NONOTIFY;
+        const MODE: c_int = (raw::REDISMODULE_READ | UNNOTICED) as c_int;
+        // SAFETY: the context belongs to the running callback, and the borrow keeps the key name alive; the server takes a reference.
+        KeyHandle::new(unsafe { api!(RedisModule_OpenKey)(self.raw(), key.raw(), MODE) }.cast())
+    }
+
     /// Opens a key for reading. The handle of a missing key has no value.
     #[must_use]
     pub fn open_for_reading(self, key: Str<'_>) -> KeyHandle {
@@ -204,7 +214,27 @@ pub struct Value<'h> {
     handle: &'h KeyHandle,
 }
 
+/// When a key was last used, as eviction measures it.
+#[derive(Debug, Clone, Copy)]
+pub enum LastUse {
+    /// The time since then in milliseconds.
+    Idle(i64),
+    /// The logarithm of the number of uses, where the policy counts them.
+    Frequency(i64),
+}
+
 impl Value<'_> {
+    #[must_use]
+    pub fn last_use(&self) -> Option<LastUse> {
+        let (mut frequency, mut idle) = (-1, -1);
+        // SAFETY: the borrow keeps the key open, and the key has a value; the server writes -1 where the policy measures the other.
+        unsafe {
+            api!(RedisModule_GetLFU)(self.key, &raw mut frequency);
+            api!(RedisModule_GetLRU)(self.key, &raw mut idle);
+        }
+        if frequency >= 0 { Some(LastUse::Frequency(frequency)) } else { (idle >= 0).then_some(LastUse::Idle(idle)) }
+    }
+
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
@@ -371,6 +401,17 @@ impl<'h> ValueMut<'h> {
         // SAFETY: the borrow keeps the key open, and the key has a value; the server writes the length.
         let start = unsafe { api!(RedisModule_StringDMA)(self.0.key, &raw mut len, mode as c_int) };
         (start.cast(), len)
+    }
+
+    /// Sets when the key was last used.
+    pub fn set_last_use(&mut self, used: LastUse) {
+        // SAFETY: the borrow keeps the key open, and the key has a value; the server ignores what the policy does not measure.
+        unsafe {
+            match used {
+                LastUse::Idle(idle) => api!(RedisModule_SetLRU)(self.0.key, idle),
+                LastUse::Frequency(frequency) => api!(RedisModule_SetLFU)(self.0.key, frequency),
+            };
+        }
     }
 
     /// Sets or removes the TTL.

@@ -119,6 +119,13 @@ impl Ctx {
         ContextFlags(unsafe { api!(RedisModule_GetContextFlags)(self.raw()) }.unsigned_abs())
     }
 
+    /// Whether the server uses more memory than `maxmemory` at this moment, and not only when the command began.
+    #[must_use]
+    pub fn exceeds_memory(self) -> bool {
+        // SAFETY: the function takes no argument and only reads the server's state. Without a limit it returns 0.
+        unsafe { api!(RedisModule_GetUsedMemoryRatio)() > 1.0 }
+    }
+
     /// See [`Moment`].
     #[must_use]
     pub fn moment(self) -> Moment {

@@ -237,6 +237,14 @@ pub struct Hold<'c> {
     pub is_new: bool,
 }
 
+impl Hold<'_> {
+    /// The same hold, for a time after the request.
+    #[must_use]
+    pub fn into_owned(self) -> Hold<'static> {
+        Hold { owner: Cow::Owned(self.owner.into_owned()), ..self }
+    }
+}
+
 /// The state of a key during a visit.
 pub trait Claimable: Sized {
     const KIND: Kind;

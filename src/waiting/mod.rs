@@ -12,6 +12,7 @@
 //! - [`claim`]: what a visit needs of a key, and its kinds: [`lock`], [`semaphore`] and [`due`]. The commands lay the replies out
 //!   ([`claim::Layout`]).
 //! - [`acquire`]: a new claim. [`visit`]: the service of a queue. [`bindings`]: holds that last as long as a connection.
+//! - [`deferred`]: a run that may be undone serves no queue before it is decided.
 //! - [`state`]: all state between commands. [`unread`]: grants on their way to their clients. [`drain`], [`warnings`] and [`redirect`] handle one special case each.
 //!   [`report`]: what an operator sees.
 //! - [`blocked`] and [`events`]: the edge to the server.
@@ -21,6 +22,7 @@ mod bindings;
 #[expect(unsafe_code, reason = "callbacks about blocked clients")]
 mod blocked;
 mod claim;
+pub mod deferred;
 pub mod drain;
 mod due;
 #[expect(unsafe_code, reason = "timers, jobs and keyspace events call back here")]

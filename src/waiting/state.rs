@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::bindings::{Bindings, Holder};
 use super::blocked::Waiter;
 use super::claim::{Claim, Granted, Held, Hold};
+use super::deferred::{self, Change};
 use super::queues::{ClientId, Kind, Queues, Resource};
 use super::unread::Unread;
 use crate::error::{Error, Result};
@@ -214,6 +215,10 @@ pub fn forget(keyspace: &Keyspace, kind: Kind, key: Str<'_>, owner: &[u8]) -> Re
         return Ok(());
     }
     let holder = holder(keyspace, kind, key, owner);
+    if deferred::is_on() {
+        deferred::note(Change::Forgotten(holder));
+        return Ok(());
+    }
     with(|state| state.bindings.forget(&holder))
 }
 
@@ -223,6 +228,10 @@ pub fn renewed(keyspace: &Keyspace, kind: Kind, key: Str<'_>, owner: &[u8], unti
         return Ok(());
     }
     let (holder, now) = (holder(keyspace, kind, key, owner), keyspace.now().floor_ms());
+    if deferred::is_on() {
+        deferred::note(Change::Renewed(holder, until, now));
+        return Ok(());
+    }
     with(|state| state.bindings.renewed(&holder, None, until, now))
 }
 
@@ -239,6 +248,11 @@ pub fn acquired<'c>(
     }
     let Some(hold) = hold() else { return Ok(()) };
     let (resource, now) = (resource(keyspace, kind, key), keyspace.now().floor_ms());
+    if deferred::is_on() {
+        // A script cannot bind.
+        deferred::note(Change::Acquired(resource, hold.into_owned(), now));
+        return Ok(());
+    }
     with(|state| state.acquired(&resource, &hold, bind, now))
 }
 

@@ -4,8 +4,8 @@ use super::blocked::{Delivery, Outcome, Waiter};
 use super::claim::{Answer, Claim, Claimable, Decision, Held, Hold};
 use super::due::DueSet;
 use super::queues::{ClientId, Kind, Queue, Resource, Ticket};
-use super::state::{acquired, is_idle, with};
-use super::{events, redirect};
+use super::state::{acquired, is_idle, resource, with};
+use super::{deferred, events, redirect};
 use crate::error::{Error, Result};
 use crate::keyspace::{KeyEntry, Keyspace};
 use crate::primitives::time::{DurationMs, UnixMs};
@@ -131,7 +131,8 @@ fn claim_in_line<C: Claimable>(
     visit.set_next_look(&state, &mut entry);
     let expiry = entry.expiry();
     visit.write(state, entry)?;
-    let (waiters, places) = visit.queue.as_ref().map_or((0, 0), |queue| (queue.len(), queue.places()));
+    let (waiters, places) =
+        visit.queue.as_ref().map_or((visit.held_back, visit.held_back), |queue| (queue.len(), queue.places()));
     visit.end()?;
     let mut decision = decided?;
     if let Decision::Denied(denied) = &mut decision {
@@ -241,15 +242,24 @@ struct Visit<'k> {
     queue: Option<Queue<Waiter>>,
     /// The waiters that were served or refused.
     served: Vec<(Waiter, Delivery)>,
+    /// The number of waiters that are served after the running script, which may be undone.
+    held_back: usize,
 }
 
 impl<'k> Visit<'k> {
     fn begin(keyspace: &'k Keyspace, kind: Kind, key: Str<'_>) -> Result<Self> {
-        let mut visit = Self { keyspace, queue: None, served: Vec::new() };
+        let mut visit = Self { keyspace, queue: None, served: Vec::new(), held_back: 0 };
         if is_idle() {
             return Ok(visit);
         }
         let db = keyspace.ctx().db();
+        if deferred::is_on() {
+            visit.held_back = with(|state| state.queues.waiters(db, kind, key.bytes()))?;
+            if visit.held_back > 0 {
+                deferred::note_visit(resource(keyspace, kind, key));
+            }
+            return Ok(visit);
+        }
         let now = keyspace.now().floor_ms();
         visit.queue = with(|state| state.queues.visit(db, kind, key.bytes(), now))?;
         if visit.queue.is_some()
@@ -262,7 +272,7 @@ impl<'k> Visit<'k> {
     }
 
     fn waiters(&self) -> usize {
-        self.queue.as_ref().map_or(0, Queue::len)
+        self.queue.as_ref().map_or(self.held_back, Queue::len)
     }
 
     /// Reads the state of the key. On an error the waiters get the same error.
@@ -294,7 +304,7 @@ impl<'k> Visit<'k> {
     /// Whether no waiter stands before a place, or before the end of the queue.
     fn is_next(&self, place: Option<Ticket>) -> bool {
         let head = self.queue.as_ref().and_then(Queue::head);
-        head.is_none_or(|(head, _)| place.is_some_and(|place| place <= head))
+        self.held_back == 0 && head.is_none_or(|(head, _)| place.is_some_and(|place| place <= head))
     }
 
     /// Adds the answer to a waiter that has left the queue.

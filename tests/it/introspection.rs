@@ -73,6 +73,14 @@ const COMMANDS: &[Row] = &[
           call: "ATOMIC.FCALL f 2 a b c", keys: &["a", "b"] },
     Row { name: "atomic.fcall_ro", arity: -3, flags: "noscript stale no_mandatory_keys movablekeys", key: READ,
           call: "ATOMIC.FCALL_RO f 2 a b c", keys: &["a", "b"] },
+    Row { name: "atomic.evaltrace", arity: -3, flags: "noscript stale no_mandatory_keys movablekeys", key: UPDATE,
+          call: "ATOMIC.EVALTRACE 'return 1' 2 a b c", keys: &["a", "b"] },
+    Row { name: "atomic.fcalltrace", arity: -3, flags: "noscript stale no_mandatory_keys movablekeys", key: UPDATE,
+          call: "ATOMIC.FCALLTRACE f 2 a b c", keys: &["a", "b"] },
+    Row { name: "atomic.evaldryrun", arity: -3, flags: "noscript stale no_mandatory_keys movablekeys", key: UPDATE,
+          call: "ATOMIC.EVALDRYRUN 'return 1' 2 a b c", keys: &["a", "b"] },
+    Row { name: "atomic.fcalldryrun", arity: -3, flags: "noscript stale no_mandatory_keys movablekeys", key: UPDATE,
+          call: "ATOMIC.FCALLDRYRUN f 2 a b c", keys: &["a", "b"] },
     Row { name: "atomic.function", arity: -2, flags: "", key: None, call: "ATOMIC.FUNCTION LIST", keys: &[] },
     Row { name: "atomic.function|load", arity: -3, flags: "write denyoom noscript", key: None, call: "ATOMIC.FUNCTION LOAD x", keys: &[] },
     Row { name: "atomic.function|delete", arity: 3, flags: "write noscript", key: None, call: "ATOMIC.FUNCTION DELETE x", keys: &[] },
@@ -166,6 +174,10 @@ const COUNT_THEIR_KEYS: &[&str] = &[
     "atomic.evalsha_ro",
     "atomic.fcall",
     "atomic.fcall_ro",
+    "atomic.evaltrace",
+    "atomic.fcalltrace",
+    "atomic.evaldryrun",
+    "atomic.fcalldryrun",
 ];
 
 /// The command with a key at a fixed position and those of the command that it runs, which no key spec describes.

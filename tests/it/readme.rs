@@ -24,6 +24,7 @@ pub const FAMILIES: &[(&str, &str, &[&str])] = &[
     ("Idempotency", "idempotency", &["IDEM", "IDEMBEGIN", "IDEMEND", "IDEMABORT"]),
     ("Scripts", "scripts", &["EVAL", "EVAL_RO", "EVALSHA", "EVALSHA_RO", "SCRIPT"]),
     ("Functions", "functions", &["FCALL", "FCALL_RO", "FUNCTION"]),
+    ("Traces and dry runs", "trace", &["EVALTRACE", "FCALLTRACE", "EVALDRYRUN", "FCALLDRYRUN"]),
     ("Scripted commands", "scripted", &["COMMANDS"]),
     ("Waiting clients", "waiters", &["WAITERS"]),
     ("Draining", "drain", &["DRAIN"]),
@@ -63,6 +64,7 @@ fn the_table_of_settings_is_current() {
             Kind::Switch | Kind::Toggle => ((if setting.default == 1 { "yes" } else { "no" }).to_owned(), "yes, no".to_owned()),
             Kind::Number => (setting.default.to_string(), format!("{} to {}", setting.min, setting.max)),
             Kind::Bytes => (format!("{} bytes", setting.default), format!("{} to {}", setting.min, setting.max)),
+            Kind::Word(words) => (words[setting.default as usize].to_owned(), words.join(", ")),
             Kind::AutoBytes => ("auto".to_owned(), format!("auto, {} to {}", setting.min, setting.max)),
         };
         format!("| `{name}` | {default} | {range} | {} |\n", setting.doc)

@@ -10,6 +10,7 @@
 //! One script: `bytes` of its source; `stored`, 1 or 0; `memory`, roughly what compiling it took, or 0 before its first use;
 //! `native`, 1 when it runs as machine code; `calls` and `errors`; `p50-us`, `p99-us`, `max-us` and `total-us`, the time of its
 //! runs in microseconds, rounded up. Percentiles are accurate to a sixteenth. Times cover its runs, not its compilation.
+//! `undeclared` counts the uses of keys that the script had not declared, unless `script-undeclared-keys` is `allow`.
 //!
 //! All counters are this server's own, since it started or RESETSTAT. Errors: NOSCRIPT when there is no such script.
 
@@ -87,5 +88,6 @@ fn of_one(script: &ScriptStats) -> Reply {
         ("p99-us", microseconds(script.runs.p99)),
         ("max-us", microseconds(script.runs.max)),
         ("total-us", microseconds(script.runs.total)),
+        ("undeclared", Reply::Integer(number(script.runs.undeclared))),
     ])
 }

@@ -11,6 +11,7 @@ use crate::lua::convert::{self, Pushed};
 use crate::lua::limits::Termination;
 use crate::lua::numbers::{shortest, truncated};
 use crate::lua::port::{CommandCall, LogLevel, Protocol, Replication};
+use crate::lua::sandbox;
 use crate::lua::source::digest::Digest;
 use crate::lua::version::Version;
 use crate::lua::vm::arguments::Arguments;
@@ -195,6 +196,7 @@ fn run<'r>(s: Quiet<'r>, context: &Context, target: Target) -> CallOutcome<'r> {
                 key: known_key(context, argv.values()),
                 protocol: context.run.protocol.get(),
                 replication: context.run.replication.get(),
+                line: if context.run.lines.get() { line(s) } else { 0 },
             };
             let reply = context.with_port(|port| -> *const [u8] {
                 match target {
@@ -207,6 +209,12 @@ fn run<'r>(s: Quiet<'r>, context: &Context, target: Target) -> CallOutcome<'r> {
     };
     context.arguments.set(argv.recycle());
     outcome
+}
+
+/// The line of the script that makes the call; 0 if no function of the script is near.
+fn line(s: Quiet<'_>) -> u32 {
+    let caller = (1..=3).filter_map(|level| s.frame(level)).find(|frame| !frame.native && frame.source != sandbox::PRELUDE_NAME);
+    caller.and_then(|frame| u32::try_from(frame.line).ok()).unwrap_or_default()
 }
 
 /// The index of the first argument among the run's keys. Strings are interned, so an address identifies one.

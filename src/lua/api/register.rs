@@ -157,9 +157,12 @@ fn read<'r>(s: Stack<'r>, declared: &mut Declared<'r>) {
     }
 }
 
-/// The flags in the list on the top.
+/// The flags in the list on the top. `rollback` may also be a field, as in `{rollback = true}`: the server loads every library, too,
+/// refuses an element that it does not know, and ignores fields.
 fn flags(s: Stack<'_>) -> ScriptFlags {
-    let mut flags = ScriptFlags::default();
+    s.raw_get_field(-1, c"rollback");
+    let mut flags = ScriptFlags { rollback: s.truth(-1), ..ScriptFlags::default() };
+    s.pop(1);
     for place in 1.. {
         s.raw_get_element(-1, place);
         let known = match s.kind(-1) {

@@ -67,7 +67,8 @@ fn declare(s: Quiet<'_>, fields: &Fields<'_>, callback: Ref) {
     let line = s.frame(1).and_then(|caller| u32::try_from(caller.line).ok()).unwrap_or_default();
     if let Ok(declaration) = fields.declaration() {
         let name = declaration.name.to_bytes().into();
-        register::register(s, Registered { name, callback, flags: ScriptFlags::default() });
+        let flags = ScriptFlags { rollback: declaration.flags.rollback(), ..ScriptFlags::default() };
+        register::register(s, Registered { name, callback, flags });
         let declared = &s.context().run.declared;
         let mut all = declared.take();
         all.push(Declaration { line, ..declaration });
@@ -152,7 +153,7 @@ fn flags(s: Stack<'_>) -> CommandFlags {
                 s,
                 format_args!(
                     "flags must be a list of 'write', 'readonly', 'deny-oom', 'fast', 'admin', 'allow-stale', 'no-monitor', \
-                     'no-slowlog'"
+                     'no-slowlog', 'rollback'"
                 ),
             )
         };

@@ -109,8 +109,8 @@ impl CommandFiles {
         let (file, place) = command.place.ok_or(REMOVED)?;
         let file = self.files.get_mut(file).ok_or(REMOVED)?;
         file.prepare(vm, port)?;
-        let &Registered { callback, .. } = file.chunk.loaded.functions.get(place).ok_or(REMOVED)?;
-        let callee = Callee { entry: EntryPoint::Function(callback), name: RunName::Function(name), flags: None };
+        let &Registered { callback, flags, .. } = file.chunk.loaded.functions.get(place).ok_or(REMOVED)?;
+        let callee = Callee { entry: EntryPoint::Function(callback), name: RunName::Function(name), flags: Some(flags) };
         let result = run.execute(vm, &callee, &mut command.counters, port, reply);
         file.chunk.after_run(vm, &command.counters);
         result

@@ -108,9 +108,15 @@ mod tests {
         let flags = ScriptFlags { no_writes: true, allow_stale: true, ..ScriptFlags::default() };
         check("#!lua flags=no-writes,allow-stale\n", Ok((Some(flags), "\n")));
         check("#!lua flags=no-writes flags=allow-stale\n", Ok((Some(flags), "\n")));
-        let all =
-            ScriptFlags { no_writes: true, allow_oom: true, allow_stale: true, no_cluster: true, allow_cross_slot_keys: true };
-        check("#!lua flags=no-writes,allow-oom,allow-stale,no-cluster,allow-cross-slot-keys\n", Ok((Some(all), "\n")));
+        let all = ScriptFlags {
+            no_writes: true,
+            allow_oom: true,
+            allow_stale: true,
+            no_cluster: true,
+            allow_cross_slot_keys: true,
+            rollback: true,
+        };
+        check("#!lua flags=no-writes,allow-oom,allow-stale,no-cluster,allow-cross-slot-keys,rollback\n", Ok((Some(all), "\n")));
     }
 
     #[test]

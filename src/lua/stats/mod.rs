@@ -13,6 +13,7 @@ pub(super) struct RunCounters {
     errors: u64,
     total: u64,
     max: u64,
+    undeclared: u64,
     times: Option<Box<Histogram>>,
 }
 
@@ -30,6 +31,8 @@ pub struct RunFigures {
     pub p50: u64,
     /// 99 of 100 runs took at most this time, within a sixteenth.
     pub p99: u64,
+    /// The uses of keys that the runs had not declared, if they were counted.
+    pub undeclared: u64,
 }
 
 impl RunCounters {
@@ -41,6 +44,11 @@ impl RunCounters {
         self.total = self.total.saturating_add(took);
         self.max = self.max.max(took);
         self.times.get_or_insert_default().add(took);
+    }
+
+    /// Counts uses of undeclared keys.
+    pub fn add_undeclared(&mut self, uses: u64) {
+        self.undeclared = self.undeclared.saturating_add(uses);
     }
 
     pub fn calls(&self) -> u64 {
@@ -59,8 +67,8 @@ impl RunCounters {
 
     pub fn figures(&self) -> RunFigures {
         let quantile = |percent| self.times.as_ref().map_or(0, |times| times.quantile(percent)).min(self.max);
-        let Self { calls, errors, total, max, .. } = *self;
-        RunFigures { calls, errors, total, max, p50: quantile(50), p99: quantile(99) }
+        let Self { calls, errors, total, max, undeclared, .. } = *self;
+        RunFigures { calls, errors, total, max, p50: quantile(50), p99: quantile(99), undeclared }
     }
 }
 
@@ -73,7 +81,7 @@ mod tests {
         let mut runs = RunCounters::default();
         assert_eq!(runs.figures(), RunFigures::default());
         runs.add(Duration::from_nanos(1031), true);
-        let one = RunFigures { calls: 1, errors: 1, total: 1031, max: 1031, p50: 1031, p99: 1031 };
+        let one = RunFigures { calls: 1, errors: 1, total: 1031, max: 1031, p50: 1031, p99: 1031, undeclared: 0 };
         assert_eq!(runs.figures(), one, "no quantile is above the longest");
         for _ in 0..200 {
             runs.add(Duration::from_micros(2), false);

@@ -57,6 +57,8 @@ impl<'r> Running<'r> {
         sink: Option<NonNull<dyn ReplySink + '_>>,
     ) -> Self {
         context.run.task.set(Some(NonNull::from(task).cast()));
+        // SAFETY: the port is valid and not in use yet, as the caller promises.
+        context.run.lines.set(unsafe { port.as_ref() }.wants_lines());
         // SAFETY: only the lifetimes of trait objects change. The pointers leave the context when this `Running` is dropped, and
         // until then they are valid, as the caller promises.
         unsafe {

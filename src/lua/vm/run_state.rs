@@ -30,6 +30,8 @@ pub(in crate::lua) struct RunState {
     pub random: Cell<Option<Lrand48>>,
     /// The settings of the table `cjson`.
     pub json: Cell<Settings>,
+    /// Calls carry the line of the script.
+    pub lines: Cell<bool>,
     /// The addresses of the first strings of `KEYS`.
     pub keys: Cell<[*const u8; KNOWN_KEYS]>,
     /// `setfenv` changed the globals of a function, or of the thread.
@@ -64,6 +66,7 @@ impl RunState {
             replication: Cell::new(Replication::ALL),
             random: Cell::new(None),
             json: Cell::default(),
+            lines: Cell::new(false),
             keys: Cell::new([ptr::null(); KNOWN_KEYS]),
             rebound: Cell::new(false),
             registered: Cell::default(),

@@ -147,7 +147,8 @@ impl Calls<'_> {
     /// Reads without a dispatch if that is possible; the reply is in `text`. `at` is the known command.
     pub(super) fn read(&mut self, at: usize, call: &Invocation<'_>) -> bool {
         let Some((read, name)) = self.known.read(at) else { return false };
-        if !read.takes(call.argv.len()) || !self.direct.are_allowed(self.ctx) {
+        // What is watched is dispatched, so that each call is seen in one way.
+        if self.is_watched() || !read.takes(call.argv.len()) || !self.direct.are_allowed(self.ctx) {
             return false;
         }
         let key = match (call.key, call.argv.get(1)) {

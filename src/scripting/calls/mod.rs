@@ -6,14 +6,16 @@
 //! this file makes the other checks of `S`.
 
 mod direct;
+mod facts;
 mod inner;
+mod key_specs;
 mod keys;
 mod native;
 
 use std::collections::HashMap;
 use std::ffi::{CString, c_int};
 
-use crate::keyspace::growth;
+use crate::keyspace::growth::{self, Limit};
 use crate::primitives::resp::Reader;
 use crate::server::args::{is, parse_i64};
 use crate::server::call::CallReply;
@@ -22,7 +24,9 @@ use crate::server::module_api::{Ctx, OwnedStr, Str};
 use crate::server::slots::Slots;
 
 use self::direct::{Direct, Read};
+pub use self::facts::{Facts, Undoable};
 pub use self::inner::{Inner, forget};
+use self::key_specs::KeySpecs;
 use self::keys::Keys;
 use self::native::{Check, PassedChecks};
 pub use self::native::{Native, NativeFn, Natives};
@@ -30,6 +34,7 @@ pub use self::native::{Native, NativeFn, Natives};
 const UNKNOWN: &[u8] = b"-ERR Unknown Redis command called from script\r\n";
 const WRONG_ARITY: &[u8] = b"-ERR Wrong number of args calling Redis command from script\r\n";
 const NOSCRIPT: &[u8] = b"-ERR This Redis command is not allowed from script\r\n";
+const OUT_OF_MEMORY: &[u8] = b"-OOM command not allowed when used memory > 'maxmemory'.\r\n";
 const READ_ONLY: &[u8] = b"-ERR Write commands are not allowed from read-only scripts.\r\n";
 
 /// Commands that write nothing but replicate. The server hides that flag.
@@ -80,12 +85,16 @@ struct KnownCommand {
     blocking: bool,
     /// It has subcommands, each with its own flags.
     container: bool,
+    deny_oom: bool,
+    /// It belongs to a module, and may do more than read.
+    of_module: bool,
     special: Special,
     keys: Keys,
     /// It works on its keys alone: permissions and the selected database stay as they are.
     is_plain: bool,
     /// It can be read without a dispatch, and its name for the ACL.
     read: Option<(Read, OwnedStr)>,
+    specs: KeySpecs,
 }
 
 /// A command that behaves differently in a script.
@@ -212,8 +221,11 @@ impl KnownCommand {
             noscript: flag(b"+noscript\r\n"),
             blocking: flag(b"+blocking\r\n"),
             container,
+            deny_oom: flag(b"+denyoom\r\n"),
+            of_module: flag(b"+module\r\n") && !flag(b"+readonly\r\n"),
             special,
             keys,
+            specs: KeySpecs::of(reply.text()),
             is_plain: is_of_server && matches!(keys, Keys::Range(..)),
             read: read.map(|read| (read, OwnedStr::new(name))),
         })
@@ -235,8 +247,25 @@ pub struct CallRules {
     pub read_only: bool,
     /// Writes are allowed above `maxmemory`.
     pub allow_oom: bool,
+    /// Each write is checked against `maxmemory`, and not only the first one.
+    pub limit_every_write: bool,
+    /// Each call is watched, so the server must see it.
+    pub watched: bool,
     /// The slots whose keys it may use in a cluster.
     pub slots: Slots,
+}
+
+impl CallRules {
+    /// How the next command that may add memory is limited, after so many writes.
+    fn memory_limit(&self, writes: u64) -> Limit {
+        if self.limit_every_write {
+            Limit::Now
+        } else if writes > 0 || self.allow_oom {
+            Limit::Exempt
+        } else {
+            Limit::AtStart
+        }
+    }
 }
 
 /// A command to run.
@@ -309,6 +338,13 @@ impl<'a> Calls<'a> {
         }
     }
 
+    /// The reply of a call that did not run.
+    pub fn answer(&mut self, reply: Vec<u8>) -> &[u8] {
+        self.reply = None;
+        self.text = reply;
+        &self.text
+    }
+
     /// Runs the known command at an index.
     fn dispatch(&mut self, at: usize, call: &Invocation<'_>, check: Option<Check>) -> &[u8] {
         // The previous reply is freed before the next command runs.
@@ -327,11 +363,14 @@ impl<'a> Calls<'a> {
         {
             return refusal;
         }
-        let exempt = self.writes > 0 || self.rules.allow_oom;
+        if known.deny_oom && self.rules.limit_every_write && self.ctx.exceeds_memory() {
+            return OUT_OF_MEMORY;
+        }
+        let limit = self.rules.memory_limit(self.writes);
         let run = |as_user| {
             let modifiers = Modifiers::of(call, as_user, self.writes > 0, self.rules.allow_oom);
             let run = || known.run(self.ctx, modifiers.bytes(), call);
-            growth::exempt(exempt, run)
+            growth::within(limit, run)
         };
         let reply = run(self.as_user);
         if !reply.text().starts_with(b"-") {
@@ -354,6 +393,12 @@ impl<'a> Calls<'a> {
         let refuses_arity = !known.accepts_arity(words);
         let text = self.reply.insert(reply).text();
         script_wording(text, refuses_arity).unwrap_or(text)
+    }
+
+    /// Whether the calls of this run are watched, so that the server must run each of them.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.rules.watched
     }
 
     /// Whether the client has permission for a command, and whether the number of arguments is right; `None` if there is no such

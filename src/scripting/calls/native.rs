@@ -11,7 +11,7 @@ use std::ffi::CStr;
 use redis_module::raw;
 
 use super::keys::Keys;
-use super::{CLUSTER_REFUSALS, Calls, Invocation, Modifiers, READ_ONLY, script_wording};
+use super::{CLUSTER_REFUSALS, Calls, Invocation, Modifiers, OUT_OF_MEMORY, READ_ONLY, script_wording};
 use crate::error::{Error, Result, guarded};
 use crate::keyspace::Keyspace;
 use crate::keyspace::growth;
@@ -26,6 +26,7 @@ pub type NativeFn = fn(&Keyspace, &[Str<'_>]) -> Result<Reply>;
 pub struct Native {
     pub name: &'static CStr,
     pub write: bool,
+    pub deny_oom: bool,
     /// First word, last word (-1 is the last of the call) and step of its keys, if they are at fixed positions.
     pub keys: Option<[i32; 3]>,
     pub run: NativeFn,
@@ -112,6 +113,9 @@ impl Calls<'_> {
         if self.rules.read_only && native.write {
             return READ_ONLY;
         }
+        if native.deny_oom && self.rules.limit_every_write && self.ctx.exceeds_memory() {
+            return OUT_OF_MEMORY;
+        }
         let slots_before = self.rules.slots;
         if !slots_before.are_all()
             && let Err(refusal) = self.rules.slots.check(native.key_words().find(self.ctx, call.argv).into_iter())
@@ -136,8 +140,8 @@ impl Calls<'_> {
     }
 
     fn apply(&mut self, native: &Native, call: &Invocation<'_>, args: &[Str<'_>]) -> &[u8] {
-        let exempt = self.writes > 0 || self.rules.allow_oom;
-        let outcome = guarded(|| match growth::exempt(exempt, || (native.run)(&Keyspace::of_script(self.ctx), args))? {
+        let limit = self.rules.memory_limit(self.writes);
+        let outcome = guarded(|| match growth::within(limit, || (native.run)(&Keyspace::of_script(self.ctx), args))? {
             Reply::Sent | Reply::Later => Err(Error::Internal("a command answered past its script".to_owned())),
             reply => Ok(reply),
         });

@@ -234,5 +234,5 @@ pub fn run(keyspace: &Keyspace, argv: &[Str<'_>]) -> Result<Reply> {
         }
     }
     let call = ScriptedCall { number: command.number, name: name.to_bytes(), keys: &keys, args: &args };
-    scripting::command(keyspace, &call, RunMode { read_only: !flags.write(), standing_in: false })
+    scripting::command(keyspace, &call, RunMode { read_only: !flags.write(), ..RunMode::default() })
 }

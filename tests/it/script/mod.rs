@@ -7,15 +7,19 @@ pub(crate) mod conformance; // beside the server's own EVAL
 mod corpus; // sources of applications, and one of every construct
 mod destinations; // redis.set_repl: to the replicas, into the file, or nowhere
 mod direct; // reads without a dispatch
+mod dry_run; // each write command of each server, and its stream
 mod errors; // any bytes in every error; scripts that run scripts
 mod flags; // refusals by the state of the server, with and without flags
 mod hostile; // scripts from strangers, grouped by trick
+mod inspect; // traces and dry runs
 mod limits; // limits of time, memory and cache
 mod lua_page; // the generated parts of docs/lua.md
 mod natives; // `atomic.*` beside the commands
 mod replication; // the exact stream, replicas, the append-only file, maxmemory
+mod rollback; // all or nothing
 mod stats; // LIST, SHOW, STATS, RESETSTAT, HELP
 mod store; // loaded scripts survive restarts and failovers
+mod undeclared; // keys that KEYS does not have, and memory at every write
 
 use crate::support::{Connection, FakeReplica, Server, Value, argv};
 

@@ -144,8 +144,7 @@ const UNKNOWN: &str =
 const ARITY: &str = "arity must be the number of words including the name, an integer in 1..=1024, or negative for a minimum";
 const ROOM: &str = "arity must leave room for the name and every declared key";
 const KEYS: &str = "keys must be {first, last, step}: integers, first 1..=1024, last >= first or -1024..=-1, step 1..=1024";
-const FLAGS: &str =
-    "flags must be a list of 'write', 'readonly', 'deny-oom', 'fast', 'admin', 'allow-stale', 'no-monitor', 'no-slowlog'";
+const FLAGS: &str = "flags must be a list of 'write', 'readonly', 'deny-oom', 'fast', 'admin', 'allow-stale', 'no-monitor', 'no-slowlog', 'rollback'";
 
 #[test]
 fn a_wrong_declaration_is_refused_with_its_line_and_the_expected_value() {
