@@ -132,6 +132,7 @@ pub const ALL: &[Entry] = &[
     entry::<script::show::Show>(),
     entry::<script::stats::Stats>(),
     entry::<script::resetstat::ResetStat>(),
+    entry::<script::check::Check>(),
     entry::<help::HelpOf<script::Script>>(),
     Entry::container(&scripted::CONTAINER),
     entry::<scripted::list::List>(),

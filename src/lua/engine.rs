@@ -79,6 +79,15 @@ impl Engine {
         Some(digest)
     }
 
+    /// Compiles a script and forgets it.
+    pub fn compile(&mut self, source: &[u8]) -> Result<()> {
+        let compiled = compile(&mut self.vm, source)?;
+        if compiled.vm == self.vm.number() {
+            self.vm.release(compiled.function);
+        }
+        Ok(())
+    }
+
     /// Caches a script that is stored outside the engine, as long as it is stored there; false if it can never compile. It is
     /// compiled when it is used.
     pub fn adopt(&mut self, digest: Digest, source: &[u8]) -> bool {

@@ -49,6 +49,7 @@ pub use scripts::cache::{CacheStats, EVICTABLE_BYTES, EVICTABLE_SCRIPTS, Listed,
 pub use scripts::library;
 pub use source::SOURCE_BYTES;
 pub use source::digest::Digest;
+pub use source::lua51::check::{Call, Finding, Kind, check};
 pub use stats::RunFigures;
 pub use version::{ServerVersion, Version};
 

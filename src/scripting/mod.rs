@@ -6,6 +6,7 @@
 pub mod admission;
 pub mod busy;
 pub mod calls;
+mod check;
 mod client_reply;
 pub mod cluster;
 pub mod library_store;
@@ -23,6 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use redis_module::raw;
 
+pub use self::check::check;
 pub use self::request::Request;
 pub use self::run::{RunMode, ScriptArgument, ScriptedCall, command, function, script};
 pub use self::watched::Inspection;

@@ -101,6 +101,7 @@ const COMMANDS: &[Row] = &[
     Row { name: "atomic.script|show", arity: 3, flags: "noscript stale", key: None, call: "ATOMIC.SCRIPT SHOW x", keys: &[] },
     Row { name: "atomic.script|stats", arity: -2, flags: "noscript stale", key: None, call: "ATOMIC.SCRIPT STATS", keys: &[] },
     Row { name: "atomic.script|resetstat", arity: 2, flags: "noscript stale", key: None, call: "ATOMIC.SCRIPT RESETSTAT", keys: &[] },
+    Row { name: "atomic.script|check", arity: 3, flags: "noscript stale", key: None, call: "ATOMIC.SCRIPT CHECK x", keys: &[] },
     Row { name: "atomic.script|help", arity: 2, flags: "noscript stale", key: None, call: "ATOMIC.SCRIPT HELP", keys: &[] },
     Row { name: "atomic.commands", arity: -2, flags: "", key: None, call: "ATOMIC.COMMANDS LIST", keys: &[] },
     Row { name: "atomic.commands|list", arity: 2, flags: "noscript stale", key: None, call: "ATOMIC.COMMANDS LIST", keys: &[] },

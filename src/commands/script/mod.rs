@@ -3,6 +3,7 @@
 use super::help::{self, Help};
 use super::spec::Spec;
 
+pub mod check;
 pub mod exists;
 pub mod flush;
 pub mod kill;
@@ -31,6 +32,8 @@ impl Help for Script {
     const SPEC: Spec = Spec { name: c"atomic.script|help", flags: READS, ..help::SPEC };
     const LINES: &[&str] = &[
         "ATOMIC.SCRIPT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        "CHECK <script>",
+        "    Return what differs or fails when a script moves here, without running it.",
         "EXISTS <sha1> [<sha1> ...]",
         "    Return whether the scripts exist.",
         "FLUSH [ASYNC|SYNC]",

@@ -22,6 +22,7 @@ pub struct Inner {
     pub noscript: bool,
     /// It may block its client.
     pub blocking: bool,
+    pub writes: bool,
     keys: Keys,
 }
 
@@ -36,13 +37,25 @@ impl Inner {
             stale => stale.insert((now, KnownCommands::default())),
         };
         let known = commands.get(ctx, words).ok()?;
-        Some(Self { name: known.name.clone(), noscript: known.noscript, blocking: known.blocking, keys: known.keys })
+        Some(Self {
+            name: known.name.clone(),
+            noscript: known.noscript,
+            blocking: known.blocking,
+            writes: known.write,
+            keys: known.keys,
+        })
     }
 
     /// The keys among the words of a call.
     #[must_use]
     pub fn keys<'w>(&self, ctx: Ctx, words: &[&'w [u8]]) -> Vec<&'w [u8]> {
         self.keys.find(ctx, words)
+    }
+
+    /// Whether it uses the keys of all slots of a cluster.
+    #[must_use]
+    pub fn uses_all_keys(&self) -> bool {
+        self.keys == Keys::OverAll
     }
 
     /// Refuses a call that would use another slot than that of `key`, the first key of the command that the client sent.

@@ -3,6 +3,7 @@
 mod acl; // calls have the rights of the user
 mod busy; // BUSY for other clients, SCRIPT KILL, locks meanwhile
 mod cache; // what is cached, for how long; runs share nothing else
+mod check; // SCRIPT CHECK: what a source shows before it runs
 pub(crate) mod conformance; // beside the server's own EVAL
 mod corpus; // sources of applications, and one of every construct
 mod destinations; // redis.set_repl: to the replicas, into the file, or nowhere

@@ -12,9 +12,12 @@
 //! Rejected: Luau's own parser, because its syntax tree is not accessible from C; and a search for words without a grammar,
 //! because it takes names of fields, comments and strings for code.
 
+pub mod check;
 mod escapes;
 mod lexer;
+mod names;
 mod parser;
+mod references;
 mod shapes;
 #[cfg(test)]
 mod tests;
@@ -40,7 +43,7 @@ pub(in crate::lua) fn translate(source: &[u8]) -> Translation<'_> {
     if parser.source().is_err() {
         return Translation { text: Cow::Borrowed(source), differs: false };
     }
-    let differs = parser.differs && !parser.is_ours;
+    let differs = !parser.differences.is_empty() && !parser.is_ours;
     let text = if parser.edits.is_empty() { Cow::Borrowed(source) } else { Cow::Owned(edited(source, parser.edits)) };
     Translation { text, differs }
 }

@@ -2,7 +2,7 @@
 
 use super::escapes::{Escape, escape_of};
 use super::lexer::{Lexer, NotLua51, Token, TokenKind, value};
-use super::shapes::{Function, Named, Shape, is_library};
+use super::shapes::{Function, Named, Names, Shape, is_library};
 use super::{Change, Edit};
 
 /// The deepest nesting of blocks and expressions together (`LUAI_MAXCCALLS`).
@@ -13,16 +13,18 @@ pub(super) type Parsed<T = ()> = Result<T, NotLua51>;
 /// Reads a source once.
 pub(super) struct Parser<'a> {
     lexer: Lexer<'a>,
-    token: Token<'a>,
+    pub(super) token: Token<'a>,
     ahead: Option<Token<'a>>,
     levels: u16,
-    functions: Vec<Function<'a>>,
+    pub(super) functions: Vec<Function<'a>>,
     /// The name that the function that starts here is assigned to.
     naming: Option<Named<'a>>,
     pub edits: Vec<Edit>,
-    /// Something in it means something else in Luau.
-    pub differs: bool,
+    /// What means something else in Luau, with its offset.
+    pub differences: Vec<(usize, &'static str)>,
     pub is_ours: bool,
+    /// The names in the source, if they are asked for.
+    pub names: Option<Names<'a>>,
 }
 
 impl<'a> Parser<'a> {
@@ -37,8 +39,9 @@ impl<'a> Parser<'a> {
             functions: vec![main],
             naming: None,
             edits: Vec::new(),
-            differs: false,
+            differences: Vec::new(),
             is_ours: false,
+            names: None,
         }
     }
 
@@ -76,7 +79,7 @@ impl<'a> Parser<'a> {
         if self.accept(text)? { Ok(()) } else { Err(NotLua51) }
     }
 
-    fn name(&mut self) -> Parsed<&'a [u8]> {
+    pub(super) fn name(&mut self) -> Parsed<&'a [u8]> {
         if self.token.kind == TokenKind::Name { Ok(self.advance()?.text) } else { Err(NotLua51) }
     }
 
@@ -161,7 +164,7 @@ impl<'a> Parser<'a> {
 
     fn for_statement(&mut self) -> Parsed {
         self.advance()?;
-        self.name()?;
+        self.declared_name()?;
         if self.accept(b"=")? {
             self.expression()?;
             self.need(b",")?;
@@ -171,7 +174,7 @@ impl<'a> Parser<'a> {
             }
         } else {
             while self.accept(b",")? {
-                self.name()?;
+                self.declared_name()?;
             }
             self.need(b"in")?;
             self.expressions()?;
@@ -181,8 +184,12 @@ impl<'a> Parser<'a> {
 
     fn function_statement(&mut self) -> Parsed {
         self.advance()?;
+        let at = self.token.start;
         let first = self.name()?;
-        self.use_name(first);
+        self.use_name(at, first);
+        if !self.token.is(b".") && !self.token.is(b":") {
+            self.note_assigned(at, first);
+        }
         let mut name = Named::Variable(first);
         while self.accept(b".")? {
             name = Named::Field(self.name()?);
@@ -196,13 +203,13 @@ impl<'a> Parser<'a> {
     fn local_statement(&mut self) -> Parsed {
         self.advance()?;
         if self.accept(b"function")? {
-            let name = Named::Variable(self.name()?);
+            let name = Named::Variable(self.declared_name()?);
             return self.body(Some(name));
         }
-        let name = self.name()?;
+        let name = self.declared_name()?;
         let mut alone = true;
         while self.accept(b",")? {
-            self.name()?;
+            self.declared_name()?;
             alone = false;
         }
         if self.accept(b"=")? {
@@ -218,19 +225,26 @@ impl<'a> Parser<'a> {
         if self.block_ends() || self.token.is(b";") {
             return Ok(());
         }
+        let at = self.token.start;
         let shape = self.expression()?;
         if self.token.is(b",") {
             self.advance()?;
             return self.expressions();
         }
         if let Shape::Call(Some(name)) = shape {
-            self.differs |= self.functions.iter().any(|function| function.name == Some(name));
+            if self.functions.iter().any(|function| function.name == Some(name)) {
+                self.differ(
+                    at,
+                    "a function that returns a call of itself uses a level of the stack for each call; 20,000 are the limit",
+                );
+            }
         }
         Ok(())
     }
 
     /// A call or an assignment. Of two values for one name 5.1 keeps the first one, Luau the last one.
     fn expression_statement(&mut self) -> Parsed {
+        let mut at = self.token.start;
         let first = self.primary()?;
         if matches!(first, Shape::Call(_)) {
             return Ok(());
@@ -238,8 +252,13 @@ impl<'a> Parser<'a> {
         let mut names = Vec::new();
         let mut target = first;
         loop {
+            if let Shape::Name(name) = target {
+                self.note_assigned(at, name);
+            }
             match target {
-                Shape::Name(name) if names.contains(&name) => self.differs = true,
+                Shape::Name(name) if names.contains(&name) => {
+                    self.differ(at, "of two values that are assigned to one name at once the last one counts, not the first one");
+                }
                 Shape::Name(name) => names.push(name),
                 Shape::Index(_) => {}
                 _ => return Err(NotLua51),
@@ -247,6 +266,7 @@ impl<'a> Parser<'a> {
             if !self.accept(b",")? {
                 break;
             }
+            at = self.token.start;
             target = self.primary()?;
         }
         self.need(b"=")?;
@@ -323,24 +343,10 @@ impl<'a> Parser<'a> {
         Ok(Shape::Other)
     }
 
-    fn use_name(&mut self, name: &[u8]) {
-        match name {
-            // The function that declares it. A local of the same name may be nearer; then the declaration has no effect.
-            b"arg" => {
-                let declares = self.functions.iter_mut().rev().find(|function| function.vararg && !function.is_main);
-                if let Some(function) = declares {
-                    function.mentions_arg = true;
-                }
-            }
-            b"atomic" => self.is_ours = true,
-            _ => {}
-        }
-    }
-
     fn primary(&mut self) -> Parsed<Shape<'a>> {
         let (mut shape, mut callee, mut is_ours) = if self.token.kind == TokenKind::Name {
-            let name = self.advance()?.text;
-            self.use_name(name);
+            let Token { text: name, start, .. } = self.advance()?;
+            self.use_name(start, name);
             (Shape::Name(name), Some(Named::Variable(name)), !is_library(name))
         } else {
             self.need(b"(")?;
@@ -421,7 +427,12 @@ impl<'a> Parser<'a> {
                 break;
             }
         }
-        self.differs |= keys.iter().any(|key: &f64| key.fract() == 0.0 && (1.0..=items).contains(key));
+        if keys.iter().any(|key: &f64| key.fract() == 0.0 && (1.0..=items).contains(key)) {
+            self.differ(
+                self.token.start,
+                "of two values for one place of a table the last one counts, not the one without a key",
+            );
+        }
         self.need(b"}")
     }
 
@@ -434,7 +445,7 @@ impl<'a> Parser<'a> {
             if vararg {
                 break;
             }
-            self.name()?;
+            self.declared_name()?;
             if !self.accept(b",")? {
                 break;
             }
@@ -466,7 +477,9 @@ impl<'a> Parser<'a> {
             match escape_of(escape) {
                 Escape::Same => {}
                 Escape::Bad => return Err(NotLua51),
-                Escape::Differs => self.differs = true,
+                Escape::Differs => {
+                    self.differ(token.start, "the escapes \\x, \\u and \\z have a meaning; in Lua 5.1 they are the plain letter")
+                }
                 Escape::Refused => {
                     let at = token.end().saturating_sub(escape.len()).saturating_sub(1);
                     self.edits.push(Edit { at, what: Change::Remove });

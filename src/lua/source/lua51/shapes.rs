@@ -1,5 +1,17 @@
 //! The properties of expressions and functions that the parser keeps.
 
+use std::collections::HashSet;
+
+/// The names in a source, wherever they are. A local of one function counts for all, so a name that is not declared is surely none.
+#[derive(Default)]
+pub(super) struct Names<'a> {
+    /// The names of local variables.
+    pub declared: HashSet<&'a [u8]>,
+    /// The names that are read or assigned, with their offsets.
+    pub used: Vec<(usize, &'a [u8])>,
+    pub assigned: Vec<(usize, &'a [u8])>,
+}
+
 /// The form of an expression, as far as it matters.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape<'a> {

@@ -148,6 +148,7 @@ pub const ROWS: &[Row] = rows![
     ("SCRIPT SHOW", SCRIPT, "ATOMIC.SCRIPT SHOW $last", r#""return <text>""#, Same, "DBSIZE", "0"),
     ("SCRIPT LIST", SCRIPT, "ATOMIC.SCRIPT LIST", r#"[["sha1", ..."#, Same, "DBSIZE", "0"),
     ("SCRIPT STATS", "", "ATOMIC.SCRIPT STATS", "[...", Same, "DBSIZE", "0"),
+    ("SCRIPT CHECK", "", "ATOMIC.SCRIPT CHECK 'x = 1'", r#"[["line", ..."#, Same, "DBSIZE", "0"),
     ("SCRIPT RESETSTAT", "", "ATOMIC.SCRIPT RESETSTAT", "OK", Same, "DBSIZE", "0"),
     ("SCRIPT FLUSH", "ATOMIC.SCRIPT LOAD 'return 1'", "ATOMIC.SCRIPT FLUSH", "OK", Same, "ATOMIC.SCRIPT EXISTS e0e1f9fabfc9d4800c877a703b823ac0578ff8db", "[0]"),
     ("SCRIPT KILL", BUSY_SCRIPT, "ATOMIC.SCRIPT KILL", "OK", Other("NOTBUSY <text>"), "PING", "PONG"),
