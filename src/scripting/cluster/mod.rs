@@ -277,7 +277,7 @@ fn keep(ctx: Ctx, source: &[u8], clients: &[Client<Blocked<Waiting>>]) -> Result
     let mut scripting = engine()?;
     let is_loader = |client: &Client<_>| !client.read_only && may_load(ctx, client.id);
     if ctx.moment() == Moment::Now && clients.iter().any(is_loader) {
-        script_store::load(ctx, &mut *scripting, source).map(drop)
+        script_store::load(ctx, &mut scripting, source).map(drop)
     } else {
         scripting.engine.load(source).map(drop)
     }
