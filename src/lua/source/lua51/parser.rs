@@ -231,13 +231,13 @@ impl<'a> Parser<'a> {
             self.advance()?;
             return self.expressions();
         }
-        if let Shape::Call(Some(name)) = shape {
-            if self.functions.iter().any(|function| function.name == Some(name)) {
-                self.differ(
-                    at,
-                    "a function that returns a call of itself uses a level of the stack for each call; 20,000 are the limit",
-                );
-            }
+        if let Shape::Call(Some(name)) = shape
+            && self.functions.iter().any(|function| function.name == Some(name))
+        {
+            self.differ(
+                at,
+                "a function that returns a call of itself uses a level of the stack for each call; 20,000 are the limit",
+            );
         }
         Ok(())
     }

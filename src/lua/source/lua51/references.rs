@@ -68,6 +68,7 @@ fn canonical<'a>(tokens: &[Token<'a>]) -> Vec<Part<'a>> {
     parts
 }
 
+#[allow(clippy::unwrap_used)]
 #[cfg(test)]
 mod tests {
     use std::fs;
