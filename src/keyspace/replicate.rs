@@ -25,6 +25,11 @@ static ZPOPMIN: Kept = Kept::new("ZPOPMIN");
 static ZREM: Kept = Kept::new("ZREM");
 static LPOP: Kept = Kept::new("LPOP");
 static RPOP: Kept = Kept::new("RPOP");
+static LMPOP: Kept = Kept::new("LMPOP");
+static ONE: Kept = Kept::new("1");
+static LEFT: Kept = Kept::new("LEFT");
+static RIGHT: Kept = Kept::new("RIGHT");
+static COUNT: Kept = Kept::new("COUNT");
 
 impl Keyspace {
     /// Replicates through the words of the command that the server entered, if there are any and `replicate` can use them.
@@ -134,11 +139,19 @@ pub fn push<'a>(ctx: Ctx, key: Str<'a>, end: End, values: impl Iterator<Item = S
 }
 
 /// `LPOP key count`, or `RPOP`
+///
+/// In place only where it fits exactly, also as `LMPOP 1 key LEFT COUNT count`.
 pub fn pop(keyspace: &Keyspace, key: Str<'_>, end: End, count: usize) {
     let (ctx, count) = (keyspace.ctx, Digits::new(i64::try_from(count).unwrap_or(i64::MAX)));
-    let (kept, name) = if end == End::Left { (&LPOP, c"LPOP") } else { (&RPOP, c"RPOP") };
+    let (name, kept, side) = if end == End::Left { (c"LPOP", &LPOP, &LEFT) } else { (c"RPOP", &RPOP, &RIGHT) };
     let in_place = |argv: ArgVector| {
-        argv.has_room_for(3) && argv.replicate(ctx, &[kept.as_str(), key, OwnedStr::new(count.as_bytes()).as_str()], Pad::None)
+        let count = argv.has_room_for(3).then(|| OwnedStr::new(count.as_bytes()));
+        count.is_some_and(|count| {
+            let (count, long) = (count.as_str(), argv.has_room_for(6));
+            let short = [kept.as_str(), key, count];
+            let long = long.then(|| [LMPOP.as_str(), ONE.as_str(), key, side.as_str(), COUNT.as_str(), count]);
+            argv.replicate(ctx, long.as_ref().map_or(&short, |words| &words[..]), Pad::None)
+        })
     };
     if !keyspace.in_place(in_place) {
         ctx.replicate_number(name, &[key], count);

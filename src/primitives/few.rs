@@ -80,6 +80,15 @@ impl<K: Ord, V> Few<K, V> {
     }
 }
 
+/// Adds an item to a list that seldom has a second one: the first allocation has just its size, and none of the code for growth runs.
+pub fn push<T>(list: &mut Vec<T>, item: T) {
+    if list.is_empty() {
+        *list = vec![item];
+    } else {
+        list.push(item);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -44,6 +44,7 @@ const ROWS: &[(&str, &str, &str)] = &[
     ("ATOMIC.SEMRELEASE s b", "MULTI|ZADD s -1 <total>|ZREM s <b>|PEXPIREAT s <t>|EXEC", "MULTI|ZADD s -1 <total>|ZREM s <b>|PEXPIREAT s <t>|EXEC"),
     ("ATOMIC.SEMRELEASE s a", "ZREM s <total> <a>", "ZREM s <total> <a>"),
     ("ATOMIC.PUSH list LEFT 3 VALUES a b c", "LPUSH list a b c", "LPUSH list a b c"),
+    ("ATOMIC.PUSH list LEFT 3 VALUES d", "MULTI|LPUSH list d|LMPOP 1 list RIGHT COUNT 1|EXEC", "MULTI|LPUSH list d|RPOP list 1|EXEC"),
     ("ATOMIC.POP list LEFT", "LPOP list 1", "LPOP list 1"),
     ("ATOMIC.POP list RIGHT COUNT 5", "RPOP list 2", "RPOP list 2"),
     ("ATOMIC.PEXPIRE k 100000 IFEQ 3", "PEXPIREAT k <t> NX NX", "PEXPIREAT k <t>"),

@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 
 use super::codec::Bytes;
 use super::effect::{Effect, Scheduled};
-use super::few::Few;
+use super::few::{self, Few};
 use super::time::{DurationMs, UnixMicros, UnixMs};
 
 mod score;
@@ -144,7 +144,7 @@ impl Draft {
             match (change.before, change.after) {
                 (None, Some(score)) => added.push((member, score)),
                 (Some(before), Some(score)) if before != score => moved.push((member, score)),
-                (Some(_), None) => removed.push(member),
+                (Some(_), None) => few::push(&mut removed, member),
                 _ => {}
             }
         }

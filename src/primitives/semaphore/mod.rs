@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 
 use super::codec::{Bytes, Corrupt, Name, Writer};
 use super::effect::Effect;
-use super::few::Few;
+use super::few::{self, Few};
 use super::time::{DurationMs, UnixMs};
 
 #[cfg(test)]
@@ -144,8 +144,8 @@ impl Changes {
     /// Changes the score of one member.
     fn member(&mut self, member: impl FnOnce() -> Bytes, before: Option<i64>, after: Option<i64>) {
         match after {
-            Some(score) if before != after => self.set.push((member(), score)),
-            None if before.is_some() => self.removed.push(member()),
+            Some(score) if before != after => few::push(&mut self.set, (member(), score)),
+            None if before.is_some() => few::push(&mut self.removed, member()),
             _ => {}
         }
     }

@@ -116,7 +116,7 @@ impl<'a> FakeReplica<'a> {
     }
 }
 
-/// A command without the words that fill it up to the length of the client's command (the setting `replicate-in-place`).
+/// A command in its short form, without the words that fill it up to the length of the client's command (the setting `replicate-in-place`).
 fn plain(mut command: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     match command.as_slice() {
         [name, _, _, ..] if name == b"SET" => {
@@ -127,6 +127,10 @@ fn plain(mut command: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
         [name, key, rest @ ..] if name == b"DEL" && rest.iter().all(|other| other == key) => command.truncate(2),
         [name, _, _, rest @ ..] if name == b"PEXPIREAT" && rest.iter().all(|word| word == b"XX" || word == b"NX") => {
             command.truncate(3)
+        }
+        [name, _, key, side, _, count] if name == b"LMPOP" => {
+            let short = if side == b"LEFT" { &b"LPOP"[..] } else { b"RPOP" };
+            return vec![short.to_vec(), key.clone(), count.clone()];
         }
         [name, _, ..] if name == b"ZADD" => command.retain(|word| word != b"CH"),
         [name, _, first, ..] if name == b"ZREM" => {
