@@ -146,7 +146,7 @@ fn spawn(program: &Path, tools: &Tools, dir: &Path, port: u16) -> std::io::Resul
     symlink(&tools.module, dir.join("atomic.so"))?;
     symlink(&tools.floor, dir.join("floor.so"))?;
     symlink(&tools.seeds, dir.join("seeds.so"))?;
-    let program = if program.components().count() > 1 { program.canonicalize()? } else { program.to_owned() };
+    let program = if program.components().count() > 1 { std::path::absolute(program)? } else { program.to_owned() };
     Command::new("valgrind")
         .args(CACHEGRIND)
         .arg(program)

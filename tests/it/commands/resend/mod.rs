@@ -108,8 +108,9 @@ fn check(server: &Server, proxy: &Lossy, row: &Row, loss: Loss) {
 
 #[test]
 fn a_command_inside_idem_takes_effect_once_and_gets_its_first_reply() {
-    // IDEM does not run these: they wait, act on the server, are scripted commands, or IDEM.
-    const REFUSED: [&str; 7] = ["FUNCTION", "SCRIPT", "COMMANDS", "DRAIN", "WAITERS", "INVENTORY.RESERVE", "IDEM"];
+    // IDEM does not run these: they wait, act on the server, report, are scripted commands, or IDEM.
+    #[rustfmt::skip]
+    const REFUSED: [&str; 11] = ["EVALTRACE", "EVALDRYRUN", "FCALLTRACE", "FCALLDRYRUN", "FUNCTION", "SCRIPT", "COMMANDS", "DRAIN", "WAITERS", "INVENTORY.RESERVE", "IDEM"];
     let runs_inside = |row: &&Row| {
         let first = row.command().split(' ').next().unwrap_or_default();
         !row.form.ends_with(" WAIT") && !REFUSED.contains(&first)

@@ -138,6 +138,11 @@ pub const ROWS: &[Row] = rows![
     ("COMMANDS RELOAD", "", "ATOMIC.COMMANDS RELOAD", "OK", Same, "SUM.KEYS 1 k", "0"),
     ("COMMANDS HELP", "", "ATOMIC.COMMANDS HELP", "[ATOMIC.COMMANDS <subcommand>...", Same, "DBSIZE", "0"),
     ("INVENTORY.RESERVE", "SET {p}s 5", "INVENTORY.RESERVE {p}s {p}o 2", "[1, 3, 1]", Twice("[1, 1, 2]", r#""1""#), "GET {p}s", r#""3""#),
+    // trace
+    ("EVALTRACE", "", "ATOMIC.EVALTRACE \"return redis.call('INCR', KEYS[1])\" 1 k", r#"["reply", 1, ..."#, Twice(r#"["reply", 2, ..."#, r#""2""#), "GET k", r#""1""#),
+    ("FCALLTRACE", "ATOMIC.FUNCTION LOAD $library", "ATOMIC.FCALLTRACE inc 1 k", r#"["reply", 1, ..."#, Twice(r#"["reply", 2, ..."#, r#""2""#), "GET k", r#""1""#),
+    ("EVALDRYRUN", "", "ATOMIC.EVALDRYRUN \"return redis.call('INCR', KEYS[1])\" 1 k", r#"["reply", 1, ..."#, Other(r#"["reply", 1, ..."#), "EXISTS k", "0"),
+    ("FCALLDRYRUN", "ATOMIC.FUNCTION LOAD $library", "ATOMIC.FCALLDRYRUN inc 1 k", r#"["reply", 1, ..."#, Other(r#"["reply", 1, ..."#), "EXISTS k", "0"),
     // scripts
     ("EVAL", "", "ATOMIC.EVAL \"return redis.call('INCR', KEYS[1])\" 1 k", "1", Twice("2", r#""2""#), "GET k", r#""1""#),
     ("EVALSHA", SCRIPT, "ATOMIC.EVALSHA $last 1 k", "1", Twice("2", r#""2""#), "GET k", r#""1""#),
