@@ -36,7 +36,7 @@ const INFO: &[(&str, &str)] = &[
     (
         "atomic_scripts",
         "cached cached_bytes stored stored_bytes stored_memory evicted store_refused libraries functions vm_memory vm_memory_limit \
-         runs failures",
+         runs failures rollbacks rollback_failures",
     ),
     ("atomic_locks", "waiting_clients bound_to_connections bound_lost handed_over vacant_places places_taken_over draining"),
 ];
