@@ -95,7 +95,8 @@ fn check(server: &Server, proxy: &Lossy, row: &Row, loss: Loss) {
         Again::Same => assert_eq!((&seen.again, &seen.state_after), (&seen.lost, &seen.state), "{at}: sent again"),
         Again::Other(reply) => {
             expect("sent again", &seen.again, reply);
-            assert_ne!(seen.again, seen.lost, "{at}: the same reply");
+            // Reports of the same form may be equal by chance.
+            assert!(seen.again != seen.lost || reply == row.reply, "{at}: the same reply");
             assert_eq!(seen.state_after, seen.state, "{at}: the state after it was sent again");
         }
         Again::Twice(reply, state_after) => {
