@@ -103,8 +103,6 @@ pub fn absent_functions() -> Vec<&'static str> {
         RedisModule_SetAbsExpire,
         RedisModule_SetCommandInfo,
         RedisModule_SetDisconnectCallback,
-        RedisModule_SetLFU,
-        RedisModule_SetLRU,
         RedisModule_SetModuleOptions,
         RedisModule_SignalModifiedKey,
         RedisModule_StopTimer,

@@ -39,7 +39,7 @@ use crate::lua::port::NativeCommand;
 use crate::lua::{Engine, ServerVersion, Version};
 use crate::server::module_api::Ctx;
 use crate::server::thread::ServerThread;
-use crate::server::{events, slots};
+use crate::server::{events, expirations, slots};
 use crate::settings;
 
 /// Counts the changes of commands and settings: a fact about the server that was cached before the last one may be stale.
@@ -121,6 +121,7 @@ pub fn stop() {
     }
     calls::forget();
     watched::undeclared::forget();
+    expirations::stop();
 }
 
 /// A version and its number argument, 0x00MMmmpp, as the server's own scripts see them.

@@ -60,11 +60,12 @@ impl<'a> ServerPort<'a> {
     }
 
     /// Sets what the run may do, and whether it is watched.
-    fn set_rules(&mut self, rules: CallRules, flags: ScriptFlags) {
+    fn set_rules(&mut self, rules: CallRules, flags: ScriptFlags) -> Result<()> {
         let rolls_back = !rules.read_only && (flags.rollback || settings::SCRIPT_ROLLBACK.get() == 1);
-        self.watch = Watch::new(self.ctx, self.keys, self.inspection, rolls_back);
+        self.watch = Watch::new(self.ctx, self.keys, self.inspection, rolls_back)?;
         let limit_every_write = !rules.allow_oom && settings::SCRIPT_OOM_EVERY_WRITE.get() == 1;
         self.calls.set_rules(CallRules { watched: self.watch.is_some(), limit_every_write, ..rules });
+        Ok(())
     }
 
     fn run_call(&mut self, target: Target<'_>, call: CommandCall<'_>) -> &[u8] {
@@ -98,14 +99,12 @@ impl Port for ServerPort<'_> {
         let read_only = run.read_only;
         if self.busy.is_scripted_command() {
             let rules = CallRules { read_only, slots: self.slots(Allowed::One), ..Default::default() };
-            self.set_rules(rules, run.flags.unwrap_or_default());
-            return Ok(());
+            return self.set_rules(rules, run.flags.unwrap_or_default());
         }
         let Some(flags) = run.flags else {
             admission::admit_undeclared(self.ctx)?;
             let rules = CallRules { read_only, slots: self.slots(Allowed::All), ..Default::default() };
-            self.set_rules(rules, ScriptFlags::default());
-            return Ok(());
+            return self.set_rules(rules, ScriptFlags::default());
         };
         admission::admit(self.ctx, self.ctx.flags(), flags, read_only)?;
         let rules = CallRules {
@@ -114,8 +113,7 @@ impl Port for ServerPort<'_> {
             slots: self.slots(if flags.allow_cross_slot_keys { Allowed::All } else { Allowed::One }),
             ..Default::default()
         };
-        self.set_rules(rules, flags);
-        Ok(())
+        self.set_rules(rules, flags)
     }
 
     fn call(&mut self, call: CommandCall<'_>) -> &[u8] {

@@ -403,17 +403,6 @@ impl<'h> ValueMut<'h> {
         (start.cast(), len)
     }
 
-    /// Sets when the key was last used.
-    pub fn set_last_use(&mut self, used: LastUse) {
-        // SAFETY: the borrow keeps the key open, and the key has a value; the server ignores what the policy does not measure.
-        unsafe {
-            match used {
-                LastUse::Idle(idle) => api!(RedisModule_SetLRU)(self.0.key, idle),
-                LastUse::Frequency(frequency) => api!(RedisModule_SetLFU)(self.0.key, frequency),
-            };
-        }
-    }
-
     /// Sets or removes the TTL.
     pub fn set_expiry(&mut self, until: Option<UnixMs>) -> Result<()> {
         let until = until.map_or(raw::REDISMODULE_NO_EXPIRE.into(), UnixMs::as_i64);

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod cluster;
 pub mod command_filter;
 pub mod events;
+pub mod expirations;
 pub mod in_place;
 pub mod kept;
 pub mod key;

@@ -3,6 +3,7 @@
 use std::ffi::c_int;
 
 use super::keys::Keys;
+use super::quiet::is_quiet;
 use super::{Calls, KnownCommand};
 use crate::server::args::{is, parse_i64};
 use crate::server::module_api::Ctx;
@@ -22,6 +23,8 @@ pub struct Facts<'w> {
     pub writes: bool,
     /// It publishes a message.
     pub publishes: bool,
+    /// It may write, and what it writes may be replicated although nobody asked for that.
+    pub is_loud: bool,
     pub undoable: Undoable,
 }
 
@@ -77,6 +80,7 @@ impl Calls<'_> {
         facts.written.extend(inner.written);
         facts.patterns.extend(inner.patterns);
         facts.is_keyless |= inner.is_keyless;
+        facts.is_loud |= inner.is_loud;
         if inner.publishes { Undoable::No } else { inner.undoable }
     }
 }
@@ -111,6 +115,7 @@ impl KnownCommand {
             is_keyless: self.keys == Keys::OverAll || is_named(argv, &KEYLESS),
             writes,
             publishes,
+            is_loud: writes && !self.is_ours() && !is_quiet(self.name.to_bytes()),
             undoable,
         }
     }

@@ -12,6 +12,7 @@ mod key_specs;
 mod keys;
 mod known;
 mod native;
+mod quiet;
 
 use std::ffi::c_int;
 

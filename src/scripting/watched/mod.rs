@@ -15,6 +15,7 @@ use self::saved::Replicates;
 use self::undeclared::Policy;
 use super::calls::{Calls, Facts, Invocation, Natives};
 use crate::error::Result;
+use crate::server::args::{is, parse_i64};
 use crate::server::module_api::{Ctx, OwnedStr, Str};
 use crate::waiting::deferred::{self, Deferred};
 
@@ -76,25 +77,25 @@ enum Verdict {
 
 impl<'a> Watch<'a> {
     /// The watch of a run, if it needs one. `rolls_back` says that an error undoes it.
-    pub fn new(ctx: Ctx, declared: &'a [Str<'a>], inspection: Inspection, rolls_back: bool) -> Option<Self> {
+    pub fn new(ctx: Ctx, declared: &'a [Str<'a>], inspection: Inspection, rolls_back: bool) -> Result<Option<Self>> {
         let policy = Policy::configured();
         let replicates = match inspection {
             Inspection::DryRun => Some(Replicates::Nowhere),
             _ => rolls_back.then_some(Replicates::Everywhere),
         };
         if replicates.is_none() && policy == Policy::Allow && inspection == Inspection::None {
-            return None;
+            return Ok(None);
         }
-        Some(Self {
+        Ok(Some(Self {
             ctx,
             declared,
-            rollback: replicates.map(Rollback::new),
+            rollback: replicates.map(|replicates| Rollback::new(ctx, replicates)).transpose()?,
             deferred: replicates.map(|_| deferred::begin()),
             policy,
             uses: 0,
             trace: (inspection != Inspection::None).then(Trace::default),
             inspection,
-        })
+        }))
     }
 
     /// Whether an error undoes the run.
@@ -170,6 +171,12 @@ impl<'a> Watch<'a> {
     }
 
     fn record(&mut self, call: &Invocation<'_>, line: u32, took: Duration, reply: &[u8], facts: Option<&Facts<'_>>) {
+        if let ([name, db], Some(rollback)) = (call.argv, &mut self.rollback)
+            && is(name, "select")
+            && reply.first() != Some(&b'-')
+        {
+            parse_i64(db).and_then(|db| db.try_into().ok()).into_iter().for_each(|db| rollback.selected(db));
+        }
         let Some(trace) = &mut self.trace else { return };
         trace.called(line, took, call.argv, reply);
         if let Some(facts) = facts.filter(|_| reply.first() != Some(&b'-')) {

@@ -11,6 +11,7 @@ use super::saved::{Place, Replicates, State};
 use crate::error::{Error, Result, quoted};
 use crate::scripting::calls::{Facts, Undoable};
 use crate::server::call::CallReply;
+use crate::server::expirations;
 use crate::server::module_api::{Ctx, OwnedStr};
 use crate::settings;
 
@@ -41,13 +42,23 @@ pub struct Rollback {
     room: usize,
     held: Vec<Held>,
     replicates: Replicates,
+    /// The database of the script. Valkey 9 does not tell it within MULTI once the script has selected another one.
+    selected: c_int,
 }
 
 impl Rollback {
     /// For a run whose writes go to the replicas and the AOF, or for a dry run, whose writes go nowhere.
-    pub fn new(replicates: Replicates) -> Self {
+    pub fn new(ctx: Ctx, replicates: Replicates) -> Result<Self> {
+        if replicates == Replicates::Nowhere {
+            expirations::begin(ctx)?;
+        }
         let room = usize::try_from(settings::SCRIPT_ROLLBACK_MAX_BYTES.get()).unwrap_or(usize::MAX);
-        Self { saved: Vec::new(), known: HashSet::new(), room, held: Vec::new(), replicates }
+        Ok(Self { saved: Vec::new(), known: HashSet::new(), room, held: Vec::new(), replicates, selected: ctx.db() })
+    }
+
+    /// Notes that the script has selected a database.
+    pub fn selected(&mut self, db: c_int) {
+        self.selected = db;
     }
 
     /// Saves the keys that a call may write. An error is the reason why the call must not run.
@@ -56,15 +67,19 @@ impl Rollback {
             let text = format!("ERR rollback: '{}' cannot be undone", quoted(name).to_ascii_lowercase());
             return Err(Error::Script(text.into_bytes()));
         }
-        let selected = ctx.db();
+        if facts.is_loud && self.replicates == Replicates::Nowhere {
+            let text = format!("ERR dry run: '{}' may change replicas", quoted(name).to_ascii_lowercase());
+            return Err(Error::Script(text.into_bytes()));
+        }
+        let (selected, mut at) = (self.selected, self.selected);
         let outcome = facts.written.iter().try_for_each(|(db, key)| {
             let db = db.unwrap_or(selected);
-            if db != ctx.db() {
+            if std::mem::replace(&mut at, db) != db {
                 ctx.select(db);
             }
             self.save(ctx, (db, (*key).into()))
         });
-        if ctx.db() != selected {
+        if at != selected {
             ctx.select(selected);
         }
         outcome
@@ -110,22 +125,39 @@ impl Rollback {
 
     /// Restores the keys that have changed, the last one first.
     pub fn undo(self, ctx: Ctx) -> Undone {
-        let selected = ctx.db();
+        let mut at = self.selected;
         let mut undone = Undone::default();
         for ((db, key), state) in self.saved.iter().rev() {
-            if ctx.db() != *db {
+            if std::mem::replace(&mut at, *db) != *db {
                 ctx.select(*db);
             }
             undone.add(self.restore(ctx, (*db, key), state));
         }
-        if ctx.db() != selected {
-            ctx.select(selected);
+        if self.replicates == Replicates::Nowhere {
+            self.tell_expired(ctx);
         }
+        ctx.select(self.selected);
         if undone.restored > 0 && self.replicates == Replicates::Everywhere {
             ROLLBACKS.fetch_add(1, Ordering::Relaxed);
         }
         FAILURES.fetch_add(undone.failed, Ordering::Relaxed);
         undone
+    }
+
+    /// The server always replicates the deletion of a key whose TTL has passed. If a dry run had set that TTL, the replicas have lost a key
+    /// that was not theirs to lose: they get its old state.
+    fn tell_expired(&self, ctx: Ctx) {
+        for place in expirations::take() {
+            let (db, key) = place;
+            let Some((_, state)) = self.saved.iter().find(|((at, name), _)| *at == db && **name == *key) else { continue };
+            ctx.select(db);
+            let name = OwnedStr::new(&key);
+            if *state != State::Missing
+                && let Err(error) = state.restore(ctx, name.as_str(), Replicates::Everywhere)
+            {
+                ctx.log(c"warning", &format!("dry run: '{}' in database {db} was not restored: {error}", quoted(&key)));
+            }
+        }
     }
 
     fn restore(&self, ctx: Ctx, (db, key): (c_int, &[u8]), state: &State) -> Outcome {

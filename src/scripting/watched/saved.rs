@@ -120,7 +120,7 @@ impl Value {
         used: Option<LastUse>,
         replicates: Replicates,
     ) -> Result<()> {
-        let value = OwnedStr::new(self.bytes());
+        let value = OwnedStr::new(if let Self::String(bytes) = self { bytes } else { &[] });
         let until = OwnedStr::number(expiry.map_or(0, UnixMs::as_i64));
         match self {
             Self::String(_) => {
@@ -128,27 +128,27 @@ impl Value {
                 let words = [key, value.as_str(), pxat.as_str(), until.as_str()];
                 let words = if expiry.is_some() { words.as_slice() } else { words.get(..2).unwrap_or_default() };
                 replicates.run(ctx, c"SET", words)?;
-                let mut handle = ctx.open_for_writing(key);
-                if let (Some(mut present), Some(used)) = (handle.value_mut(), used) {
-                    present.set_last_use(used);
-                }
-                Ok(())
+                // Only RESTORE sets the last use on every server. It matters to this server alone.
+                let dump = bulk(key, &CallReply::with(ctx, c"DUMP", c"vE", &[key]));
+                dump.map_or(Ok(()), |dump| restore(ctx, key, until.as_str(), &dump, used, Replicates::Nowhere))
             }
-            Self::Dump(_) => {
-                let (option, number) = match used {
-                    Some(LastUse::Frequency(frequency)) => ("FREQ", frequency),
-                    Some(LastUse::Idle(milliseconds)) => ("IDLETIME", milliseconds / 1000),
-                    None => ("IDLETIME", 0),
-                };
-                let options = ["REPLACE", "ABSTTL", option].map(|word| OwnedStr::new(word.as_bytes()));
-                let number = OwnedStr::number(number);
-                let mut words = vec![key, until.as_str(), value.as_str()];
-                words.extend(options.iter().map(OwnedStr::as_str));
-                words.push(number.as_str());
-                replicates.run(ctx, c"RESTORE", &words)
-            }
+            Self::Dump(dump) => restore(ctx, key, until.as_str(), dump, used, replicates),
         }
     }
+}
+
+fn restore(ctx: Ctx, key: Str<'_>, until: Str<'_>, dump: &[u8], used: Option<LastUse>, replicates: Replicates) -> Result<()> {
+    let (option, number) = match used {
+        Some(LastUse::Frequency(frequency)) => ("FREQ", frequency),
+        Some(LastUse::Idle(milliseconds)) => ("IDLETIME", milliseconds / 1000),
+        None => ("IDLETIME", 0),
+    };
+    let options = ["REPLACE", "ABSTTL", option].map(|word| OwnedStr::new(word.as_bytes()));
+    let (dump, number) = (OwnedStr::new(dump), OwnedStr::number(number));
+    let mut words = vec![key, until, dump.as_str()];
+    words.extend(options.iter().map(OwnedStr::as_str));
+    words.push(number.as_str());
+    replicates.run(ctx, c"RESTORE", &words)
 }
 
 /// Deletes a key. A missing one is not asked about: a node from which its slot moves away would refuse.
