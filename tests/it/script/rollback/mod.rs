@@ -17,11 +17,14 @@ fn whole(body: &str) -> String {
     format!("#!lua flags=rollback\n{body}")
 }
 
+/// The type of a key, the end of its TTL, and the ends of the TTLs of its fields.
+type KeyState = (Value, Value, Vec<Value>);
+
 /// The data: for each database the digest, and for each key its type and the end of its TTL.
 #[derive(Debug, PartialEq)]
 struct Data {
     digest: Value,
-    keys: BTreeMap<(usize, Vec<u8>), (Value, Value, Vec<Value>)>,
+    keys: BTreeMap<(usize, Vec<u8>), KeyState>,
 }
 
 /// The databases that tests use.
